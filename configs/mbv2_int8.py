@@ -1,0 +1,42 @@
+"""MobileNetV2, int8 quantization-aware training, ArcFace. The main experiment.
+
+  python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
+
+trains on faces that faceqat draws. `configs/mbv2_int8.py:smoke` is the same in
+a few steps, for tests. On real faces: docs/results.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  if arg not in ('', 'smoke'):
+    raise ValueError(f'configs/mbv2_int8.py:{arg}: known forms are :smoke')
+  config = ConfigDict(
+    {
+      'seed': 0,
+      'model': {
+        'name': 'mobilenet_v2',
+        'embedding_size': 128,
+        'width': 0.5,
+        'bn_momentum': 0.9,
+        'dtype': 'float32',
+      },
+      'quant': common.int8(),
+      'loss': {'name': 'arcface', 'scale': 30.0, 'margin': 0.3},
+      'optimizer': common.optimizer(),
+      'data': common.data(),
+      'eval': common.evaluation(),
+      'batch_size': 64,
+      'total_steps': 300,
+      'log_steps': 10,
+      'eval_steps': 100,
+      'checkpoint_steps': 100,
+    }
+  )
+  if arg == 'smoke':
+    common.make_smoke(config)
+  return config

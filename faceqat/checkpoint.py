@@ -1,0 +1,249 @@
+"""Checkpoints: the state, the data's position and the config, by Orbax."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from faceqat.models.build import make_model
+from faceqat.quant.spec import FLOAT
+from faceqat.train_state import TrainState
+
+# The metric by which the best checkpoint is kept; the larger the better.
+BEST_METRIC = 'validation/accuracy'
+
+
+class Checkpointer:
+  """Keeps the latest checkpoint of a run, and its best.
+
+  A checkpoint has four parts: `variables` (what the model is called with),
+  `training` (step, classifier, optimiser), `data` (position) and `config`. So
+  that whoever evaluates a network reads neither the classifier nor the
+  optimiser, which are larger than it.
+
+  Attributes:
+    folder: `<workdir>/checkpoints`.
+  """
+
+  def __init__(self, workdir: str, *, create: bool = True):
+    self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
+    if not create and not self.folder.is_dir():
+      raise ValueError(
+        f'{workdir} holds no checkpoints; give the --workdir of a training run'
+      )
+    self._manager = ocp.CheckpointManager(
+      epath.Path(self.folder),
+      options=ocp.CheckpointManagerOptions(
+        create=create,
+        # Without it, Orbax does not write the metrics that `BestN` reads.
+        best_fn=_best_metric,
+        preservation_policy=policies.AnyPreservationPolicy(
+          [
+            policies.LatestN(1),
+            policies.BestN(
+              get_metric_fn=_best_metric,
+              n=1,
+              keep_checkpoints_without_metrics=False,
+            ),
+          ]
+        ),
+      ),
+      item_handlers={
+        'variables': ocp.StandardCheckpointHandler(),
+        'training': ocp.StandardCheckpointHandler(),
+        'data': ocp.JsonCheckpointHandler(),
+        'config': ocp.JsonCheckpointHandler(),
+      },
+    )
+
+  def save(
+    self,
+    state: TrainState,
+    data: dict[str, Any],
+    config: ml_collections.ConfigDict,
+    metrics: dict[str, float] | None = None,
+  ):
+    """Writes a checkpoint in the background; it appears whole or not at all.
+
+    Args:
+      state: the training state.
+      data: position of the training data, as JSON takes it.
+      config: of the run.
+      metrics: with `BEST_METRIC`, of a candidate for the best.
+    """
+    step = int(state.step)
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardSave(state.variables),
+        training=ocp.args.StandardSave(_training_part(state)),
+        data=ocp.args.JsonSave(data),
+        config=ocp.args.JsonSave(config.to_dict()),
+      ),
+      metrics=metrics,
+    )
+
+  @property
+  def latest_step(self) -> int | None:
+    return self._manager.latest_step()
+
+  def find(self, which: str) -> int:
+    """The step that 'latest', 'best' or a number means.
+
+    Raises:
+      ValueError: there is no such checkpoint; it lists those there are.
+    """
+    steps = sorted(self._manager.all_steps())
+    step = {
+      'latest': self._manager.latest_step(),
+      'best': self._manager.best_step(),
+    }.get(which, int(which) if which.isdecimal() else None)
+    if step not in steps:
+      raise ValueError(
+        f'{self.folder}: no checkpoint {which!r}; there are '
+        f'{", ".join(map(str, steps)) or "none"}'
+      )
+    return step
+
+  def config(self, step: int) -> ml_collections.ConfigDict:
+    """The config with which a checkpoint was trained."""
+    items = self._manager.restore(
+      step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
+    )
+    return ml_collections.ConfigDict(items['config'])
+
+  def restore(
+    self, step: int, state: TrainState
+  ) -> tuple[TrainState, dict[str, Any]]:
+    """Reads a checkpoint to train on from.
+
+    Args:
+      step: which.
+      state: of the shapes and shardings wanted.
+
+    Returns:
+      The state, and the position of the training data as it was given.
+
+    Raises:
+      ValueError: the checkpoint is of another model.
+    """
+    training = _training_part(state)
+    self._check(step, 'variables', state.variables)
+    self._check(step, 'training', training)
+    items = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardRestore(state.variables),
+        training=ocp.args.StandardRestore(training),
+        data=ocp.args.JsonRestore(),
+      ),
+    )
+    variables, training = items['variables'], items['training']
+    restored = TrainState(
+      step=training['step'],
+      params={
+        'backbone': variables['params'],
+        'classifier': training['classifier'],
+      },
+      batch_stats=variables['batch_stats'],
+      quant_stats=variables['quant_stats'],
+      opt_state=training['opt_state'],
+    )
+    return restored, items['data']
+
+  def restore_variables(self, step: int, variables: Any) -> Any:
+    """Reads what a model is called with, of the shapes of `variables`."""
+    self._check(step, 'variables', variables)
+    items = self._manager.restore(
+      step,
+      args=ocp.args.Composite(variables=ocp.args.StandardRestore(variables)),
+    )
+    return items['variables']
+
+  def _check(self, step: int, item: str, wanted: Any):
+    """Compares names and shapes before anything is read."""
+    there = _shapes(self._manager.item_metadata(step)[item])
+    here = _shapes(wanted)
+    for name in sorted(there.keys() | here.keys()):
+      if there.get(name) != here.get(name):
+        raise ValueError(
+          f'{self.folder}/{step} is a checkpoint of another model: {name} is '
+          f'{there.get(name, "absent")} there and {here.get(name, "absent")} '
+          'by this config; give the config that it was trained with, or '
+          'another --workdir'
+        )
+
+  def close(self):
+    """Waits until everything is written."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+class Network(NamedTuple):
+  """A trained network, read from a checkpoint.
+
+  Attributes:
+    model: the Flax module.
+    variables: what it is called with.
+    config: with which it was trained.
+    step: of the checkpoint.
+  """
+
+  model: nn.Module
+  variables: dict[str, Any]
+  config: ml_collections.ConfigDict
+  step: int
+
+
+def load_network(workdir: str, which: str = 'latest') -> Network:
+  """Reads the network of a run: nothing but its folder has to be known.
+
+  Args:
+    workdir: of the run.
+    which: 'latest', 'best' or a step.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  checkpointer = Checkpointer(workdir, create=False)
+  step = checkpointer.find(which)
+  config = checkpointer.config(step)
+  model = make_model(config)
+  size = config.data.image_size
+  shapes = jax.eval_shape(
+    lambda key: model.init(
+      key, jnp.zeros((1, size, size, 3), jnp.uint8), FLOAT
+    ),
+    jax.random.key(0),
+  )
+  variables = checkpointer.restore_variables(step, shapes)
+  checkpointer.close()
+  return Network(model, variables, config, step)
+
+
+def _best_metric(metrics: dict[str, float]) -> float:
+  return metrics[BEST_METRIC]
+
+
+def _training_part(state: TrainState) -> dict[str, Any]:
+  return {
+    'step': state.step,
+    'classifier': state.params['classifier'],
+    'opt_state': state.opt_state,
+  }
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    if hasattr(leaf, 'shape')
+  }

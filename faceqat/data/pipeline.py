@@ -1,0 +1,342 @@
+"""From a source to batches: cutting it, the training order, plain order.
+
+A source is anything with `len(source)`, `source[i] -> {'image': uint8
+[H, W, 3], 'label': int32}`, `source.labels`, `source.class_names` and
+`source.name(i)`; see folder.py for one.
+"""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from faceqat.data import images
+
+# A slot of a batch whose image is damaged is filled by another one; after so
+# many damaged ones in a row the data set itself is broken.
+_MAX_DAMAGED_IN_A_ROW = 20
+
+AugmentFn = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Subset:
+  """Some images of a source, in a given order; labels stay as they are.
+
+  The class names stay too, also where no image of a class is left, so that a
+  part and its whole share one classifier.
+  """
+
+  def __init__(self, source, indices: Sequence[int]):
+    self._source = source
+    self._indices = np.asarray(indices, np.int64)
+    self.labels = np.asarray(source.labels)[self._indices]
+    self.class_names = source.class_names
+
+  def __len__(self) -> int:
+    return len(self._indices)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    element = self._source[int(self._indices[index])]
+    return {**element, 'label': self.labels[index]}
+
+  def name(self, index: int) -> str:
+    """The file or record of image `index`."""
+    return self._source.name(int(self._indices[index]))
+
+
+def subset(source, indices: Sequence[int]) -> Subset:
+  """The images `indices` of a source, with its labels and class names.
+
+  Raises:
+    ValueError: an index is outside the source.
+  """
+  indices = np.asarray(indices, np.int64)
+  outside = indices[(indices < 0) | (indices >= len(source))]
+  if len(outside):
+    raise ValueError(
+      f'Index {outside[0]} is outside the source, which has {len(source)} '
+      f'images: wanted 0 to {len(source) - 1}.'
+    )
+  return Subset(source, indices)
+
+
+def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
+  """Keeps images of known people out of training, to validate on.
+
+  Args:
+    source: a labelled source.
+    images_per_person: how many, k; the last k images of every person that has
+      at least 3k are held out, others are trained on whole.
+
+  Returns:
+    (train, holdout), with the labels and class names of `source`.
+
+  Raises:
+    ValueError: k is below 1, or nobody has 3k images.
+  """
+  if images_per_person < 1:
+    raise ValueError(
+      f'images_per_person is {images_per_person}, wanted 1 or more.'
+    )
+  held = np.zeros(len(source), bool)
+  for members in _by_person(source.labels):
+    if len(members) >= 3 * images_per_person:
+      held[members[-images_per_person:]] = True
+  if not held.any():
+    raise ValueError(
+      f'Nobody has the {3 * images_per_person} images that it takes to hold '
+      f'out {images_per_person}: hold out fewer, or none.'
+    )
+  return Subset(source, np.flatnonzero(~held)), Subset(
+    source, np.flatnonzero(held)
+  )
+
+
+def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
+  """Keeps whole people out of training, to evaluate on people never seen.
+
+  Args:
+    source: a labelled source with K people.
+    num_people: how many to hold out, drawn at random.
+    seed: of the draw.
+
+  Returns:
+    (rest, held_out); labels are made contiguous anew in both.
+
+  Raises:
+    ValueError: either part would have fewer than two people.
+  """
+  total = len(source.class_names)
+  if not 2 <= num_people <= total - 2:
+    raise ValueError(
+      f'Cannot hold out {num_people} of {total} people: both parts need at '
+      'least two.'
+    )
+  order = np.random.default_rng(seed).permutation(total)
+  held_people = np.sort(order[:num_people])
+  rest_people = np.sort(order[num_people:])
+  return _only(source, rest_people), _only(source, held_people)
+
+
+def _only(source, people: np.ndarray) -> Subset:
+  """The images of some people (sorted labels), relabelled 0 .. len-1."""
+  labels = np.asarray(source.labels)
+  part = Subset(source, np.flatnonzero(np.isin(labels, people)))
+  part.labels = np.searchsorted(people, part.labels).astype(np.int32)
+  part.class_names = [source.class_names[person] for person in people]
+  return part
+
+
+def _by_person(labels: np.ndarray) -> list[np.ndarray]:
+  """The image indices of every person, in source order."""
+  order = np.argsort(labels, kind='stable')
+  ends = np.cumsum(np.bincount(labels))
+  return np.split(order, ends[:-1])
+
+
+@dataclasses.dataclass
+class _Load(grain.transforms.RandomMap):
+  """Index -> augmented image, label and how many damaged ones were met."""
+
+  source: Any
+  augment: AugmentFn | None
+  skip_damaged: bool
+  reported: set[str] = dataclasses.field(default_factory=set)
+  lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+  def random_map(self, element: int, rng: np.random.Generator):
+    index, skipped = element, 0
+    while True:
+      try:
+        example = self.source[index]
+        break
+      except images.DamagedImageError as error:
+        skipped += 1
+        if not self.skip_damaged:
+          raise
+        if skipped == _MAX_DAMAGED_IN_A_ROW:
+          raise ValueError(
+            f'{skipped} images in a row are damaged, the last one: {error}'
+          ) from error
+        self._report(error)
+      # Another image drawn for the same slot: batches stay full and every
+      # other slot keeps its image, on any number of processes.
+      index = int(rng.integers(len(self.source)))
+    image = example['image']
+    if self.augment is not None:
+      image = self.augment(image, rng)
+    return {
+      'image': image,
+      'label': np.int32(example['label']),
+      'skipped': np.int32(skipped),
+    }
+
+  def _report(self, error: images.DamagedImageError):
+    with self.lock:
+      is_new = str(error) not in self.reported
+      self.reported.add(str(error))
+    if is_new:
+      logging.warning('Skipped: %s', error)
+
+
+class TrainIterator:
+  """Endless training batches; its position can be saved and restored.
+
+  Attributes:
+    num_skipped: how many times a damaged image was met in the batches that
+      this process has taken so far.
+  """
+
+  def __init__(self, iterator, settings: dict[str, int]):
+    self._iterator = iterator
+    self._settings = settings
+    self.num_skipped = 0
+
+  def __iter__(self) -> 'TrainIterator':
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    batch = next(self._iterator)
+    self.num_skipped += int(batch.pop('skipped').sum())
+    return batch
+
+  def get_state(self) -> dict[str, Any]:
+    """The position after the last batch taken: a dict that JSON can hold.
+
+    It is the same on every process but for `num_skipped`, and may be restored
+    with another number of processes.
+    """
+    return {
+      **self._settings,
+      'num_skipped': self.num_skipped,
+      'position': self._iterator.get_state(),
+    }
+
+  def set_state(self, state: dict[str, Any]):
+    """Continues from a position: the next batch is the one after it.
+
+    Raises:
+      ValueError: the position is of another data set, seed or batch size,
+        where it would mean other images.
+    """
+    for name, value in self._settings.items():
+      if state.get(name) != value:
+        raise ValueError(
+          f'The saved input position has {name} = {state.get(name)}, this run '
+          f'has {value}: resume with the same data and settings, or start anew.'
+        )
+    self._iterator.set_state(state['position'])
+    self.num_skipped = state['num_skipped']
+
+  def close(self):
+    """Stops the reading threads."""
+    self._iterator.close()
+
+
+def make_train_iterator(
+  source,
+  *,
+  batch_size: int,
+  seed: int,
+  augment: AugmentFn | None,
+  skip_damaged: bool,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_threads: int = 8,
+) -> TrainIterator:
+  """Endless shuffled batches; every epoch has its own order.
+
+  The stream of images is one for all processes: process p of P takes elements
+  p, p + P, ... of each global batch, so a global batch has the same images,
+  augmented alike, on any number of processes.
+
+  Args:
+    source: a labelled source.
+    batch_size: images in a *global* batch.
+    seed: of the order and the augmentation, 0 to 2**32 - 1.
+    augment: (image, rng) -> image, such as augment.Augment(...); None for none.
+    skip_damaged: a damaged image is replaced by another one drawn at random,
+      counted and logged; otherwise it raises and names the file or record.
+    process_index: p, this process.
+    process_count: P, all processes.
+    num_threads: threads that read and decode ahead, a batch each.
+
+  Returns:
+    An iterator over {'image': uint8 [b, H, W, 3], 'label': int32 [b]} with
+    b = batch_size / process_count.
+
+  Raises:
+    ValueError: the batch does not divide over the processes, or the source has
+      fewer images than one batch.
+  """
+  if batch_size < 1 or batch_size % process_count:
+    raise ValueError(
+      f'batch_size is {batch_size}, wanted a positive multiple of the '
+      f'{process_count} processes.'
+    )
+  if len(source) < batch_size:
+    raise ValueError(
+      f'The source has {len(source)} images, fewer than one batch of '
+      f'{batch_size}: use a smaller batch_size.'
+    )
+  if not 0 <= process_index < process_count:
+    raise ValueError(
+      f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
+    )
+  load = _Load(source, augment, skip_damaged)
+  # The random map stands before the slice: its generator then belongs to the
+  # global position of an element, whichever process reads it.
+  dataset = (
+    grain.MapDataset.range(len(source))
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .random_map(load)[process_index::process_count]
+    .batch(batch_size // process_count)
+  )
+  # Whole batches are read ahead: decoding and stacking are off the training
+  # thread, and at most num_threads batches wait in memory.
+  options = grain.ReadOptions(
+    num_threads=num_threads, prefetch_buffer_size=num_threads
+  )
+  settings = {
+    'num_images': len(source),
+    'batch_size': batch_size,
+    'seed': seed,
+  }
+  return TrainIterator(iter(dataset.to_iter_dataset(options)), settings)
+
+
+def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+  """A source in order, once, with a padded last batch.
+
+  Yields:
+    {'image': uint8 [b, H, W, 3], 'label': int32 [b], '_mask': bool [b]}, all
+    of b = batch_size; the padding of the last batch is zero with _mask False.
+
+  Raises:
+    ValueError: batch_size is below 1.
+  """
+  if batch_size < 1:
+    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more.')
+  return _batches(source, batch_size)
+
+
+def _batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+  for start in range(0, len(source), batch_size):
+    stop = min(start + batch_size, len(source))
+    examples = [source[index] for index in range(start, stop)]
+    shape = examples[0]['image'].shape
+    batch = {
+      'image': np.zeros((batch_size, *shape), np.uint8),
+      'label': np.zeros(batch_size, np.int32),
+      '_mask': np.arange(batch_size) < stop - start,
+    }
+    for slot, example in enumerate(examples):
+      batch['image'][slot] = example['image']
+      batch['label'][slot] = example['label']
+    yield batch

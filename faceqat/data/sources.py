@@ -1,0 +1,102 @@
+"""From the config's `data` and `eval` blocks to images, people and pairs."""
+
+import pathlib
+from typing import NamedTuple
+
+import ml_collections
+
+from faceqat.data import pairs
+from faceqat.data.folder import FolderSource
+from faceqat.data.pipeline import split_holdout, split_people, subset
+from faceqat.data.recordio import RecordIOSource
+from faceqat.data.synthetic import SyntheticFaces
+
+# Drawn people are numbered; evaluation takes them from here on, so that no
+# training set of less than a million people meets them.
+_FIRST_EVALUATION_PERSON = 1_000_000
+
+
+class TrainingData(NamedTuple):
+  """The three uses of one data set.
+
+  Attributes:
+    train: what the network learns from.
+    known: images of the same people, kept out of `train`: validation loss and
+      accuracy of the classifier.
+    validation: pairs of people kept out of both: verification during training,
+      by which the best checkpoint is chosen; None if none were kept out.
+  """
+
+  train: object
+  known: object
+  validation: pairs.PairSet | None
+
+
+def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
+  """Opens the training set and splits it.
+
+  Args:
+    config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
+      file `.rec`, or empty for drawn faces.
+
+  Raises:
+    ValueError: the set is missing, unreadable or too small for its splits.
+  """
+  source = _open(config)
+  validation = None
+  if config.validation_people:
+    source, held_out = split_people(
+      source, config.validation_people, config.seed
+    )
+    validation = pairs.synthetic_pairs(
+      held_out, config.validation_pairs, seed=config.seed
+    )
+  if not config.holdout_images_per_person:
+    return TrainingData(source, subset(source, []), validation)
+  train, known = split_holdout(source, config.holdout_images_per_person)
+  return TrainingData(train, known, validation)
+
+
+def _open(config: ml_collections.ConfigDict):
+  if not config.path:
+    return SyntheticFaces(
+      config.num_people,
+      config.images_per_person,
+      image_size=config.image_size,
+      seed=config.seed,
+    )
+  if pathlib.Path(config.path).suffix == '.rec':
+    return RecordIOSource(config.path, config.image_size)
+  return FolderSource(config.path, config.image_size)
+
+
+def make_evaluation_pairs(
+  config: ml_collections.ConfigDict, *, image_size: int
+) -> pairs.PairSet:
+  """Opens the pairs of the final table: people never trained on.
+
+  Args:
+    config: the block `eval`. `path` is a `.bin` file, or a folder of images
+      with `pairs` naming its `pairs.txt`, or empty for drawn faces.
+    image_size: height and width.
+
+  Raises:
+    ValueError: the set is missing or unreadable.
+  """
+  if not config.path:
+    faces = SyntheticFaces(
+      config.num_people,
+      config.images_per_person,
+      image_size=image_size,
+      seed=config.seed,
+      first_person=_FIRST_EVALUATION_PERSON,
+    )
+    return pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)
+  if pathlib.Path(config.path).suffix == '.bin':
+    return pairs.read_bin(config.path, image_size)
+  if not config.pairs:
+    raise ValueError(
+      f'eval.path is the folder {config.path}, but eval.pairs is empty; name '
+      'its pairs.txt there'
+    )
+  return pairs.read_pairs_txt(config.path, config.pairs, image_size)

@@ -1,0 +1,205 @@
+"""Evaluates a training run, or a saved integer program, on face pairs.
+
+  python -m faceqat.evaluate --model=runs/mbv2_int8
+  python -m faceqat.evaluate --model=mbv2.safetensors \
+    --config=configs/mbv2_int8.py
+
+The first prints one table for float, fake-quantized and integer arithmetic;
+a program has only the last. The pairs are those of the config's `eval` block:
+the run's own config, unless another one is given.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import safetensors.numpy
+from absl import flags
+from ml_collections import config_flags
+
+from faceqat import command
+from faceqat.checkpoint import Network, load_network
+from faceqat.convert import lower
+from faceqat.data import sources
+from faceqat.data.pairs import PairSet
+from faceqat.evaluators import agreement, verification
+from faceqat.integer import program as integer_program
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.quant.layers import RangesMissingError
+from faceqat.quant.spec import FAKE_QUANT, FLOAT
+from faceqat.report import figures, table
+from faceqat.train_state import make_predict
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
+  """From uint8 images to int8 embeddings less their zero point.
+
+  The evaluators compare by cosine, so the embedding's scale plays no part and
+  what follows the program needs no float either; here float32 only carries
+  the integers.
+  """
+  zero_point = program.tensors[program.output].zero_point
+  run = jax.jit(make_evaluator(program))
+
+  def predict(images: np.ndarray) -> np.ndarray:
+    return np.asarray(run(images), np.float32) - zero_point
+
+  return predict
+
+
+def evaluate_network(network: Network, outdir: str, config=None) -> dict:
+  """Evaluates float, fake-quantized and integer arithmetic side by side.
+
+  Writes `float.safetensors`, `program.safetensors`, `results.json`, `roc.png`,
+  `pairs.png` and `agreement.txt` to `outdir`, and prints the table.
+
+  Args:
+    network: from a checkpoint.
+    outdir: an existing folder.
+    config: whose `eval` block names the pairs; the network's own by default.
+
+  Returns:
+    By reading: metric name to value.
+  """
+  config = config or network.config
+  pair_set = sources.make_evaluation_pairs(
+    config.eval, image_size=network.config.data.image_size
+  )
+  outdir = pathlib.Path(outdir)
+  model, variables = network.model, network.variables
+  float_bytes = _write_float(variables, outdir / 'float.safetensors')
+  predicts = {'float': make_predict(model, variables, FLOAT)}
+  sizes = {'float': float_bytes}
+  try:
+    program = lower(network)
+  except RangesMissingError as error:
+    print(f'only float can be evaluated: {error}')
+  else:
+    program_path = outdir / 'program.safetensors'
+    integer_program.save(program, program_path)
+    predicts['fake_quant'] = make_predict(model, variables, FAKE_QUANT)
+    predicts['integer'] = make_integer_predict(program)
+    # Fake quantization is float arithmetic on the float weights.
+    sizes['fake_quant'] = float_bytes
+    sizes['integer'] = program_path.stat().st_size
+    compared = agreement.compare(
+      model, variables, program, _first_images(pair_set, config)
+    )
+    (outdir / 'agreement.txt').write_text(compared.table() + '\n')
+    print(compared.summary())
+  return _report(predicts, sizes, pair_set, config, outdir)
+
+
+def evaluate_program(
+  path: str, config: ml_collections.ConfigDict, outdir: str
+) -> dict:
+  """Evaluates a saved program on the pairs of the config's `eval` block.
+
+  Raises:
+    ValueError: the file is no program, or is damaged.
+  """
+  program = integer_program.load(path)
+  size = program.tensors[program.input].shape[0]
+  pair_set = sources.make_evaluation_pairs(config.eval, image_size=size)
+  return _report(
+    {'integer': make_integer_predict(program)},
+    {'integer': pathlib.Path(path).stat().st_size},
+    pair_set,
+    config,
+    pathlib.Path(outdir),
+  )
+
+
+def _report(
+  predicts: Mapping[str, Predict],
+  sizes: Mapping[str, int],
+  pair_set: PairSet,
+  config: ml_collections.ConfigDict,
+  outdir: pathlib.Path,
+) -> dict[str, dict[str, float]]:
+  """Runs the same evaluator once a reading; prints, writes and draws."""
+  results, curves = {}, {}
+  for reading, predict in predicts.items():
+    print(f'evaluating {reading} on {len(pair_set)} pairs', flush=True)
+    scores, same = verification.scores(
+      predict, pair_set, config.eval.batch_size
+    )
+    curves[reading] = scores, same
+    results[reading] = {
+      **dict(verification.summarize(scores, same, pair_set.fold)),
+      'bytes': sizes[reading],
+    }
+  _write_text(
+    outdir / 'results.json', json.dumps(table.results_json(results), indent=2)
+  )
+  figures.roc_figure(curves, outdir / 'roc.png')
+  # The last reading is the one that ships.
+  figures.pairs_figure(pair_set, curves[reading][0], outdir / 'pairs.png')
+  print(table.results_table(results))
+  print(f'curves and hardest pairs as pictures: {outdir}')
+  return results
+
+
+def _first_images(pair_set: PairSet, config) -> np.ndarray:
+  count = min(config.eval.agreement_images, len(pair_set.images))
+  return np.stack([pair_set.images[index] for index in range(count)])
+
+
+def _write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
+  """Writes the float32 weights and statistics; returns the bytes on disk."""
+  arrays = {
+    jax.tree_util.keystr(keys, simple=True, separator='/'): np.asarray(leaf)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    if not jax.tree_util.keystr(keys).startswith("['quant_stats']")
+  }
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  safetensors.numpy.save_file(arrays, temporary)
+  os.replace(temporary, path)
+  return path.stat().st_size
+
+
+def _write_text(path: pathlib.Path, text: str):
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  temporary.write_text(text + '\n')
+  os.replace(temporary, path)
+
+
+def main():
+  args = flags.FLAGS
+  model = pathlib.Path(args.model)
+  if not model.exists():
+    raise ValueError(
+      f'--model={model} does not exist; give the folder of a training run or '
+      'a program file'
+    )
+  outdir = pathlib.Path(args.out) if args.out else None
+  if model.is_dir():
+    network = load_network(str(model), args.step)
+    outdir = outdir or model
+    outdir.mkdir(parents=True, exist_ok=True)
+    evaluate_network(network, outdir, args.config)
+    return
+  if args.config is None:
+    raise ValueError(
+      'a program file does not say on which pairs to evaluate it; give '
+      '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
+    )
+  outdir = outdir or model.with_suffix('.evaluation')
+  outdir.mkdir(parents=True, exist_ok=True)
+  evaluate_program(str(model), args.config, outdir)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('model', None, 'Training run folder, or program file.')
+  flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
+  flags.DEFINE_string('out', None, 'Folder for results and figures.')
+  config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
+  flags.mark_flags_as_required(['model'])
+  command.run(main)

@@ -1,0 +1,1 @@
+"""Evaluators: each takes a predict function and yields (name, value)."""

@@ -1,0 +1,162 @@
+"""Where float, fake-quantized and integer activations part, layer by layer."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import IntegerProgram
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerAgreement:
+  """How far the readings of one layer's output are apart.
+
+  Attributes:
+    name: of the layer.
+    scale: real value of one integer step.
+    float_to_fake: signal-to-quantization-noise ratio in dB, the float output
+      against the fake-quantized one.
+    float_to_integer: the same against the integer one.
+    fake_to_integer_steps: largest difference between the last two, in steps.
+    fake_to_integer_differing: share of the outputs in which they differ.
+  """
+
+  name: str
+  scale: float
+  float_to_fake: float
+  float_to_integer: float
+  fake_to_integer_steps: int
+  fake_to_integer_differing: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+  """The layers in the order they run, and the embedding's cosines.
+
+  Attributes:
+    layers: one for each tensor of the program but the image.
+    cosines: [B] float64, float embedding against integer embedding.
+  """
+
+  layers: tuple[LayerAgreement, ...]
+  cosines: np.ndarray
+
+  @property
+  def worst(self) -> LayerAgreement:
+    """The layer whose integers are furthest from its float values."""
+    return min(self.layers, key=lambda layer: layer.float_to_integer)
+
+  def table(self) -> str:
+    """One line a layer, the worst one marked, then the embedding."""
+    width = max(len(layer.name) for layer in self.layers)
+    lines = [
+      f'{"layer":{width}}  float-fake dB  float-int dB  fake-int steps  '
+      'differing'
+    ]
+    for layer in self.layers:
+      lines.append(
+        f'{layer.name:{width}}  {layer.float_to_fake:13.1f}  '
+        f'{layer.float_to_integer:12.1f}  {layer.fake_to_integer_steps:14d}  '
+        f'{layer.fake_to_integer_differing:9.2%}'
+        f'{"  <- worst" if layer is self.worst else ""}'
+      )
+    lines.append(self.summary())
+    return '\n'.join(lines)
+
+  def summary(self) -> str:
+    return (
+      f'float against integer on {len(self.cosines)} images: embedding cosine '
+      f'mean {np.mean(self.cosines):.4f}, 1st percentile '
+      f'{np.percentile(self.cosines, 1):.4f}; worst layer {self.worst.name} '
+      f'({self.worst.float_to_integer:.1f} dB)'
+    )
+
+
+def compare(
+  model: nn.Module,
+  variables: dict[str, Any],
+  program: IntegerProgram,
+  images: np.ndarray,
+) -> Agreement:
+  """Runs the three readings on the same images and compares every layer.
+
+  Args:
+    model: the network, and `variables`, what it is called with.
+    program: lowered from them.
+    images: `[B, H, W, 3] uint8`.
+
+  Raises:
+    ValueError: the program has a layer that the model does not show; it is not
+      lowered from this model.
+  """
+  floats = activations(model, variables, images, FLOAT)
+  fakes = activations(model, variables, images, FAKE_QUANT)
+  integers = jax.jit(make_evaluator(program, taps=True))(images)
+  layers = []
+  for operator in program.operators:
+    tensor = program.tensors[operator.output]
+    if operator.output not in floats:
+      continue
+    steps = np.asarray(integers[operator.output], np.int64)
+    fake, reference = fakes[operator.output], floats[operator.output]
+    fake_steps = np.rint(fake / tensor.scale) + tensor.zero_point
+    difference = np.abs(fake_steps - steps)
+    layers.append(
+      LayerAgreement(
+        name=operator.output,
+        scale=tensor.scale,
+        float_to_fake=sqnr(reference, fake),
+        float_to_integer=sqnr(
+          reference, (steps - tensor.zero_point) * tensor.scale
+        ),
+        fake_to_integer_steps=int(difference.max()),
+        fake_to_integer_differing=float(np.mean(difference > 0)),
+      )
+    )
+  if program.output not in floats:
+    raise ValueError(
+      f'the model has no layer {program.output}, which the program ends with; '
+      'convert this checkpoint anew'
+    )
+  output = program.tensors[program.output]
+  embedded = np.asarray(integers[program.output], np.float64)
+  return Agreement(
+    tuple(layers),
+    _cosines(floats[program.output], embedded - output.zero_point),
+  )
+
+
+def activations(
+  model: nn.Module, variables: dict[str, Any], images: np.ndarray, mode: Mode
+) -> dict[str, np.ndarray]:
+  """The output of every layer in one reading, by the layer's path; float64."""
+  run = jax.jit(
+    lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
+  )
+  collected = run(variables, images)['intermediates']
+  return {
+    jax.tree_util.keystr(path[:-2], simple=True, separator='/'): np.asarray(
+      leaf, np.float64
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(collected)
+  }
+
+
+def sqnr(signal: np.ndarray, approximation: np.ndarray) -> float:
+  """Signal-to-quantization-noise ratio in dB; infinite where they are equal."""
+  noise = np.sum(np.square(signal - approximation))
+  if noise == 0:
+    return float('inf')
+  # A silent layer has no signal to be above its noise.
+  power = max(np.sum(np.square(signal)), np.finfo(np.float64).tiny)
+  return float(10 * np.log10(power / noise))
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+  return np.sum(a * b, axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)

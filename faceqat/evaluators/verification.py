@@ -1,0 +1,262 @@
+"""Face verification: are two images of the same person?
+
+The protocol is LFW View 2: person-disjoint folds, the threshold chosen on all
+folds but one and applied to that one. An image's embedding is the sum of its
+own and its mirror image's, L2-normalised (insightface; facenet concatenates
+the two, which gives other numbers). A score is the cosine of two embeddings,
+higher for the same person; the squared distance of the unit vectors, which
+other projects report, is 2 - 2 * score, and orders the pairs alike.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from sklearn import metrics
+
+from faceqat.data.pairs import PairSet
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+# A rate measured on fewer false accepts than this is mostly noise.
+_MIN_FALSE_ACCEPTS = 10
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def embed(
+  predict: Predict, images: Sequence[np.ndarray], batch_size: int
+) -> np.ndarray:
+  """Embeds images together with their mirror images.
+
+  Every call of `predict` has the same shape: the last batch is filled with
+  black images, whose embeddings are dropped.
+
+  Args:
+    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D], float or
+      integer, normalised or not.
+    images: N images, uint8 [H, W, 3].
+    batch_size: Images in one call of `predict`.
+
+  Returns:
+    [N, D] float32, L2-normalised; an embedding of zeros stays zero.
+
+  Raises:
+    ValueError: There is no image, or an embedding is not finite.
+  """
+  if not len(images):
+    raise ValueError('There is no image to embed.')
+
+  def fetch(plain, mirrored):
+    return np.asarray(plain, np.float32) + np.asarray(mirrored, np.float32)
+
+  sums, pending = [], None
+  for start in range(0, len(images), batch_size):
+    stop = min(start + batch_size, len(images))
+    batch = np.stack([images[i] for i in range(start, stop)])
+    batch = np.pad(
+      batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
+    )
+    mirrored = np.ascontiguousarray(batch[:, :, ::-1])
+    # Both go to the device before the previous batch is waited for.
+    running = predict(batch), predict(mirrored)
+    if pending:
+      sums.append(fetch(*pending))
+    pending = running
+  sums.append(fetch(*pending))
+  embeddings = np.concatenate(sums)[: len(images)]
+
+  finite = np.isfinite(embeddings).all(axis=1)
+  if not finite.all():
+    raise ValueError(
+      f'{np.sum(~finite)} of {len(images)} embeddings are not finite, the '
+      f'first that of image {np.argmin(finite)}; the parameters have diverged.'
+    )
+  norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+  return embeddings / np.where(norms > 0, norms, 1)
+
+
+class _Selection(Sequence):
+  """The images at some positions of a sequence, read when asked for."""
+
+  def __init__(self, images, positions):
+    self._images, self._positions = images, positions
+
+  def __len__(self):
+    return len(self._positions)
+
+  def __getitem__(self, i):
+    return self._images[int(self._positions[i])]
+
+
+def scores(
+  predict: Predict, pair_set: PairSet, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Scores every pair; an image in several pairs is embedded once.
+
+  Args:
+    predict: As in `embed`.
+    pair_set: P pairs over a sequence of images.
+    batch_size: Images in one call of `predict`.
+
+  Returns:
+    Cosine similarities, [P] float64 in [-1, 1], and whether the two images
+    show the same person, [P] bool.
+
+  Raises:
+    ValueError: An embedding is not finite.
+  """
+  ends = np.stack([pair_set.first, pair_set.second])
+  used, rows = np.unique(ends, return_inverse=True)
+  first, second = rows.reshape(ends.shape)
+  embeddings = embed(predict, _Selection(pair_set.images, used), batch_size)
+  embeddings = embeddings.astype(np.float64)
+  cosines = np.sum(embeddings[first] * embeddings[second], axis=1)
+  return np.clip(cosines, -1, 1), np.asarray(pair_set.same, bool)
+
+
+def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+  """The threshold of the highest accuracy, `score >= threshold` being "same".
+
+  Every way to split the scores is tried: between any two neighbouring
+  distinct scores (the threshold is their midpoint), below all of them (the
+  threshold is the lowest score) and above all (just over the highest). Equal
+  scores always fall on one side. Among equally accurate thresholds the
+  highest wins, that is, the fewest false accepts.
+
+  Args:
+    scores: [P] float64, higher for the same person.
+    same: [P] bool.
+
+  Returns:
+    The threshold.
+  """
+  order = np.argsort(-scores)
+  scores, same = scores[order], same[order]
+  # last[k]: the position of the last of the k-th group of equal scores.
+  last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+  accepted = np.cumsum(same)[last]
+  # Right decisions when groups 0..k are accepted; at the front: when none is.
+  right = np.append(0, 2 * accepted - (last + 1)) + np.sum(~same)
+  best = int(np.argmax(right))
+  if best == 0:
+    return float(np.nextafter(scores[0], np.inf))
+  lowest_in = scores[last[best - 1]]
+  if best == len(last):
+    return float(lowest_in)
+  highest_out = scores[last[best]]
+  middle = (lowest_in + highest_out) / 2
+  # The midpoint of neighbouring floats may round down to the rejected one.
+  return float(middle if middle > highest_out else lowest_in)
+
+
+def fold_accuracies(
+  scores: np.ndarray, same: np.ndarray, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Accuracy on each fold at the threshold that is best on the others.
+
+  Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2.
+
+  Args:
+    scores: [P] float64, higher for the same person.
+    same: [P] bool.
+    fold: [P] integers, the fold of each pair.
+
+  Returns:
+    Accuracies [F] in [0, 1] and thresholds [F], by rising fold number.
+
+  Raises:
+    ValueError: There are fewer than two folds.
+  """
+  folds = np.unique(fold)
+  if len(folds) < 2:
+    raise ValueError(
+      f'Cross-validation needs at least two folds of pairs, got {len(folds)}.'
+    )
+  accuracies, thresholds = [], []
+  for number in folds:
+    held_out = fold == number
+    threshold = best_threshold(scores[~held_out], same[~held_out])
+    decisions = scores[held_out] >= threshold
+    accuracies.append(np.mean(decisions == same[held_out]))
+    thresholds.append(threshold)
+  return np.array(accuracies), np.array(thresholds)
+
+
+def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
+  """The error where false accepts and false rejects are equally frequent.
+
+  Args:
+    far: [T] false accept rates, rising from 0 to 1.
+    tar: [T] true accept rates at the same thresholds.
+
+  Returns:
+    The rate in [0, 1], interpolated linearly between the two points of the
+    curve around it.
+  """
+  gap = far - (1 - tar)
+  after = int(np.argmax(gap >= 0))
+  before = after - 1
+  weight = -gap[before] / (gap[after] - gap[before])
+  return float(far[before] + weight * (far[after] - far[before]))
+
+
+def summarize(
+  scores: np.ndarray, same: np.ndarray, fold: np.ndarray
+) -> Iterator[tuple[str, float]]:
+  """Turns scores into the figures of a verification benchmark.
+
+  Args:
+    scores: [P] float64, higher for the same person.
+    same: [P] bool.
+    fold: [P] integers, the fold of each pair.
+
+  Yields:
+    `accuracy` and `accuracy_se`, the mean over the folds and its standard
+    error (the sample deviation over the square root of the number of folds;
+    insightface prints the deviation itself), `auc`, `eer`, `tar@far=X` for
+    those of `FARS` at which at least ten false accepts are expected among the
+    negative pairs, and `threshold`, the mean over the folds, a cosine. All
+    but the last are fractions, not per cent. TAR is the highest one whose FAR
+    does not exceed X.
+
+  Raises:
+    ValueError: All pairs are of one kind, or there are fewer than two folds.
+  """
+  num_negative = int(np.sum(~same))
+  if num_negative in (0, len(same)):
+    raise ValueError(
+      f'Verification needs pairs of the same and of different people, got '
+      f'{len(same) - num_negative} and {num_negative}.'
+    )
+  accuracies, thresholds = fold_accuracies(scores, same, fold)
+  yield 'accuracy', float(np.mean(accuracies))
+  deviation = np.std(accuracies, ddof=1)
+  yield 'accuracy_se', float(deviation / np.sqrt(len(accuracies)))
+  far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
+  yield 'auc', float(metrics.auc(far, tar))
+  yield 'eer', equal_error_rate(far, tar)
+  for limit in FARS:
+    # Rounded: 1e-3 * 10000 must count as 10.
+    if round(limit * num_negative, 6) >= _MIN_FALSE_ACCEPTS:
+      yield f'tar@far={limit:g}', float(tar[far <= limit][-1])
+  yield 'threshold', float(np.mean(thresholds))
+
+
+def evaluate(
+  predict: Predict, pair_set: PairSet, *, batch_size: int
+) -> Iterator[tuple[str, float]]:
+  """Evaluates one reading of a model on one set of pairs.
+
+  Args:
+    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D].
+    pair_set: P pairs over a sequence of images.
+    batch_size: Images in one call of `predict`; the figures do not depend on
+      it.
+
+  Yields:
+    (name, value), as `summarize` does.
+
+  Raises:
+    ValueError: As `summarize` does, or an embedding is not finite.
+  """
+  pair_scores, same = scores(predict, pair_set, batch_size)
+  yield from summarize(pair_scores, same, np.asarray(pair_set.fold))

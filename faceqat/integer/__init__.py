@@ -1,0 +1,1 @@
+"""Integer programs: what they are, how they run, how they are recorded."""

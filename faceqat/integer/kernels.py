@@ -1,0 +1,248 @@
+"""What each operator computes, in jnp int8 and int32.
+
+Operands of products stay int8, with int32 results: XLA:CPU runs a convolution
+of int32 operands a hundred times slower.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from faceqat.integer import accumulators, multipliers
+from faceqat.integer import operators as ops
+from faceqat.integer.arithmetic import (
+  inv_sqrt_multiplier,
+  multiply_by_quantized_multiplier,
+  rdbpot,
+  srdhm,
+)
+from faceqat.integer.tensors import Tensor
+
+
+def compute(
+  operator: ops.Operator,
+  values: list[jax.Array],
+  inputs: list[Tensor],
+  output: Tensor,
+) -> jax.Array:
+  """Applies an operator.
+
+  Args:
+    operator: one of a checked program.
+    values: int8 [B, *shape] for each input.
+    inputs: what `values` stand for.
+    output: what the result stands for.
+
+  Returns:
+    int8 [B, *output.shape].
+  """
+  return _KERNELS[type(operator)](operator, values, inputs, output)
+
+
+def _to_int8(acc, low: int, high: int):
+  limited = lax.clamp(np.int32(low), acc, np.int32(high))
+  return limited.astype(jnp.int8)
+
+
+def _offset(value, tensor: Tensor):
+  """`q - zero_point` in int32."""
+  return value.astype(jnp.int32) - np.int32(tensor.zero_point)
+
+
+def _rescale(acc, pair, output: Tensor, reach: int, limits=None):
+  """int32 accumulator to the output's int8."""
+  q31, shift = pair
+  scaled = multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
+  low, high = limits or (output.qmin, output.qmax)
+  return _to_int8(scaled + np.int32(output.zero_point), low, high)
+
+
+def _pad(x, padding, value: int):
+  """Pads height and width of [B, H, W, C] with `value`."""
+  if not np.any(padding):
+    return x
+  config = ((0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0))
+  padded = lax.pad(x, np.int8(value), config)
+  # XLA:CPU would otherwise pad again for every element that is read.
+  return lax.optimization_barrier(padded)
+
+
+def _windows(x, window, strides) -> Iterator[tuple[int, int, jax.Array]]:
+  """(row, column, [B, H', W', C]) for each element of a moving window."""
+  batch, height, width, channels = x.shape
+  rows = (height - window[0]) // strides[0] * strides[0] + 1
+  columns = (width - window[1]) // strides[1] * strides[1] + 1
+  for row in range(window[0]):
+    for column in range(window[1]):
+      yield (
+        row,
+        column,
+        lax.slice(
+          x,
+          (0, row, column, 0),
+          (batch, row + rows, column + columns, channels),
+          (1, *strides, 1),
+        ),
+      )
+
+
+def _depthwise(x, weights: np.ndarray, strides):
+  """int32 sums of a depthwise convolution, x padded; weights [kh, kw, 1, C]."""
+  weights = weights[:, :, 0].astype(np.int32)
+  window = weights.shape[:2]
+  if x.shape[1:3] == window:
+    products = x.astype(jnp.int32) * weights
+    return jnp.sum(products, axis=(1, 2), keepdims=True, dtype=jnp.int32)
+  total = None
+  for row, column, view in _windows(x, window, strides):
+    product = view.astype(jnp.int32) * weights[row, column]
+    total = product if total is None else total + product
+  return total
+
+
+def _conv2d(operator: ops.Conv2D, values, inputs, output):
+  source = inputs[0]
+  x = _pad(values[0], operator.padding, source.zero_point)
+  weights = operator.weights
+  if operator.depthwise:
+    acc = _depthwise(x, weights, operator.strides)
+  elif weights.shape[:2] == (1, 1):
+    if operator.strides != (1, 1):
+      ((_, _, x),) = _windows(x, (1, 1), operator.strides)
+    acc = _matmul(x, weights[0, 0])
+  else:
+    acc = lax.conv_general_dilated(
+      x,
+      weights,
+      operator.strides,
+      'VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      preferred_element_type=jnp.int32,
+    )
+  return _finish_weighted(operator, acc, source, output)
+
+
+def _matmul(x, weights):
+  """int8 [..., I] times int8 [I, O], summed in int32."""
+  contraction = (((x.ndim - 1,), (0,)), ((), ()))
+  return lax.dot_general(
+    x, weights, contraction, preferred_element_type=jnp.int32
+  )
+
+
+def _dense(operator: ops.Dense, values, inputs, output):
+  acc = _matmul(values[0], operator.weights)
+  return _finish_weighted(operator, acc, inputs[0], output)
+
+
+def _finish_weighted(operator, acc, source: Tensor, output: Tensor):
+  """Raw sums of q * w to the output: bias, zero point, scale, activation."""
+  bias = accumulators.folded_bias(operator, source).astype(np.int32)
+  return _rescale(
+    acc + bias,
+    multipliers.weighted_multipliers(operator, source, output),
+    output,
+    int(accumulators.weighted_bounds(operator, source)[0].max()),
+    operator.clamp,
+  )
+
+
+def _add(operator: ops.Add, values, inputs, output):
+  *pairs, total_pair = multipliers.add_multipliers(*inputs, output)
+  total = np.int32(0)
+  reach = 0
+  for value, tensor, pair in zip(values, inputs, pairs):
+    raised = _offset(value, tensor) << multipliers.ADD_LEFT_SHIFT
+    bound = accumulators.offset_reach(tensor) << multipliers.ADD_LEFT_SHIFT
+    total += multiply_by_quantized_multiplier(raised, *pair, reach=bound)
+    reach += bound  # Factors are at most 1/2, so this is ample.
+  return _rescale(total, total_pair, output, reach)
+
+
+def _concat(operator: ops.Concat, values, inputs, output):
+  return jnp.concatenate(values, axis=-1)
+
+
+def _requantize(operator: ops.Requantize, values, inputs, output):
+  return _rescale(
+    _offset(values[0], inputs[0]),
+    multipliers.requantize_multiplier(inputs[0], output),
+    output,
+    accumulators.offset_reach(inputs[0]),
+  )
+
+
+def _prelu(operator: ops.PReLU, values, inputs, output):
+  positive, negative = multipliers.prelu_multipliers(
+    operator, inputs[0], output
+  )
+  x = _offset(values[0], inputs[0])
+  alpha = operator.alpha.astype(np.int32)
+  reach = accumulators.offset_reach(inputs[0])
+  scaled = jnp.where(
+    x >= 0,
+    multiply_by_quantized_multiplier(x, *positive, reach=reach),
+    multiply_by_quantized_multiplier(
+      x * alpha, *negative, reach=reach * int(np.abs(alpha).max())
+    ),
+  )
+  zero_point = np.int32(output.zero_point)
+  return _to_int8(scaled + zero_point, output.qmin, output.qmax)
+
+
+def _mean(operator: ops.Mean, values, inputs, output):
+  source = inputs[0]
+  count = source.shape[0] * source.shape[1]
+  total = jnp.sum(values[0].astype(jnp.int32), axis=(1, 2), dtype=jnp.int32)
+  return _rescale(
+    total - np.int32(source.zero_point * count),
+    multipliers.mean_multiplier(source, output),
+    output,
+    accumulators.offset_reach(source) * count,
+  )
+
+
+def _max_pool(operator: ops.MaxPool, values, inputs, output):
+  x = _pad(values[0], operator.padding, -128)
+  views = _windows(x, operator.window, operator.strides)
+  _, _, greatest = next(views)
+  for _, _, view in views:
+    greatest = jnp.maximum(greatest, view)
+  return greatest
+
+
+def _clamp(operator: ops.Clamp, values, inputs, output):
+  low, high = operator.limits
+  return lax.clamp(np.int8(low), values[0], np.int8(high))
+
+
+def _reshape(operator: ops.Reshape, values, inputs, output):
+  return lax.reshape(values[0], (values[0].shape[0], *output.shape))
+
+
+def _l2_normalize(operator: ops.L2Normalize, values, inputs, output):
+  x = _offset(values[0], inputs[0])
+  squares = jnp.sum(x * x, axis=-1, keepdims=True, dtype=jnp.int32)
+  q31, shift = inv_sqrt_multiplier(squares)
+  # The output's scale, 2^-7, is folded into the division.
+  shift = shift + 7
+  scaled = srdhm(x << jnp.maximum(shift, 0), q31)
+  return _to_int8(rdbpot(scaled, jnp.maximum(-shift, 0)), -128, 127)
+
+
+_KERNELS = {
+  ops.Conv2D: _conv2d,
+  ops.Dense: _dense,
+  ops.Add: _add,
+  ops.Concat: _concat,
+  ops.Requantize: _requantize,
+  ops.PReLU: _prelu,
+  ops.Mean: _mean,
+  ops.MaxPool: _max_pool,
+  ops.Clamp: _clamp,
+  ops.Reshape: _reshape,
+  ops.L2Normalize: _l2_normalize,
+}

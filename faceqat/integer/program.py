@@ -1,0 +1,198 @@
+"""The integer program: a list of operators over named int8 tensors.
+
+A program is data. It knows nothing of training; its readers (the evaluator
+and the exporters) give it meaning. It is checked as a whole when it is made,
+so a reader never meets one that does not fit together.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from faceqat.integer import program_file
+from faceqat.integer.accumulators import check_operator
+from faceqat.integer.operators import (
+  OPERATORS,
+  Add,
+  Clamp,
+  Concat,
+  Conv2D,
+  Dense,
+  L2Normalize,
+  MaxPool,
+  Mean,
+  Operator,
+  PReLU,
+  Requantize,
+  Reshape,
+)
+from faceqat.integer.tensors import QParams, Tensor
+
+__all__ = [
+  'OPERATORS',
+  'Add',
+  'Clamp',
+  'Concat',
+  'Conv2D',
+  'Dense',
+  'IntegerProgram',
+  'L2Normalize',
+  'MaxPool',
+  'Mean',
+  'Operator',
+  'PReLU',
+  'QParams',
+  'Requantize',
+  'Reshape',
+  'Tensor',
+  'check_accumulators',
+  'load',
+  'save',
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IntegerProgram:
+  """Operators in the order they run.
+
+  Attributes:
+    tensors: every activation by name; nothing else.
+    operators: each reads tensors that exist by then and makes one.
+    input: name of the image tensor, int8 (H, W, C): pixel - 128.
+    output: name of the embedding, int8 (D,).
+    metadata: free text about the program, kept in its file.
+
+  Raises:
+    ValueError: tensors and operators do not fit together.
+  """
+
+  tensors: Mapping[str, Tensor]
+  operators: tuple[Operator, ...]
+  input: str
+  output: str
+  metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    for name, tensor in self.tensors.items():
+      if name != tensor.name:
+        raise ValueError(f'Tensor {tensor.name!r} is filed under {name!r}.')
+    for name in (self.input, self.output):
+      if name not in self.tensors:
+        raise ValueError(f'The program has no tensor {name!r}.')
+    for key, value in self.metadata.items():
+      if not isinstance(key, str) or not isinstance(value, str):
+        raise ValueError(f'Metadata {key!r} is {value!r}; it must be text.')
+    image = self.tensors[self.input]
+    if len(image.shape) != 3:
+      raise ValueError(f'The image has shape {image.shape}, not (H, W, C).')
+    if image.qparams != QParams(scale=1 / 128, zero_point=0):
+      # uint8 pixels enter as pixel - 128: there is no other scale.
+      raise ValueError(
+        f'The image has {image.qparams}; it must have scale 1/128, zero '
+        'point 0 and 8 bits.'
+      )
+    known = {self.input}
+    for operator in self.operators:
+      for name in operator.inputs:
+        if name not in known:
+          operator.fail(f'reads {name!r}, which nothing before it makes')
+      if operator.output in known:
+        operator.fail('makes a tensor that exists already')
+      if operator.output not in self.tensors:
+        operator.fail('its output tensor is not described')
+      operator.check(self.inputs_of(operator), self.tensors[operator.output])
+      known.add(operator.output)
+    if known != set(self.tensors):
+      extra = sorted(set(self.tensors) - known)
+      raise ValueError(f'No operator makes the tensors {extra}.')
+
+  def inputs_of(self, operator: Operator) -> list[Tensor]:
+    """The tensors that an operator reads, in its order."""
+    return [self.tensors[name] for name in operator.inputs]
+
+
+def check_accumulators(program: IntegerProgram):
+  """Proves that no int32 in the program can overflow, for any image.
+
+  Raises:
+    ValueError: names the operator, the channel and the bound it breaks.
+  """
+  for operator in program.operators:
+    output = program.tensors[operator.output]
+    check_operator(operator, program.inputs_of(operator), output)
+
+
+def save(program: IntegerProgram, path: str | os.PathLike):
+  """Writes a program to one file; the file appears whole or not at all."""
+  arrays = {}
+  operators = []
+  for operator in program.operators:
+    fields = {'type': type(operator).__name__}
+    for field in dataclasses.fields(operator):
+      value = getattr(operator, field.name)
+      if field.name in operator.ARRAYS:
+        arrays[f'{operator.name}:{field.name}'] = value
+      else:
+        fields[field.name] = value
+    operators.append(fields)
+  description = {
+    'input': program.input,
+    'output': program.output,
+    'metadata': dict(program.metadata),
+    'tensors': [dataclasses.asdict(t) for t in program.tensors.values()],
+    'operators': operators,
+  }
+  program_file.write(path, description, arrays)
+
+
+def load(path: str | os.PathLike) -> IntegerProgram:
+  """Reads a program that `save` wrote.
+
+  Raises:
+    ValueError: the file is no program, damaged, cut short, written by a newer
+      version, or its program does not fit together or could overflow.
+  """
+  description, arrays = program_file.read(path)
+  try:
+    program = _from_description(description, arrays)
+    check_accumulators(program)
+  except ValueError as error:
+    raise ValueError(f'{os.fspath(path)}: {error}') from error
+  except (KeyError, TypeError, AttributeError, OverflowError) as error:
+    raise ValueError(
+      f'{os.fspath(path)}: its description is malformed '
+      f'({type(error).__name__}: {error}); convert the checkpoint again.'
+    ) from error
+  return program
+
+
+def _from_description(
+  description: dict, arrays: dict[str, np.ndarray]
+) -> IntegerProgram:
+  tensors = [Tensor(**fields) for fields in description['tensors']]
+  operators = []
+  for fields in description['operators']:
+    fields = dict(fields)
+    kind = fields.pop('type')
+    if kind not in OPERATORS:
+      raise ValueError(
+        f'Operator {fields.get("name")!r} is a {kind!r}; this version knows '
+        f'{sorted(OPERATORS)}.'
+      )
+    for name in OPERATORS[kind].ARRAYS:
+      fields[name] = arrays.pop(f'{fields["name"]}:{name}')
+    operators.append(OPERATORS[kind](**fields))
+  if arrays:
+    raise ValueError(f'No operator uses the arrays {sorted(arrays)}.')
+  by_name = {tensor.name: tensor for tensor in tensors}
+  if len(by_name) != len(tensors):
+    raise ValueError('Two tensors have one name.')
+  return IntegerProgram(
+    tensors=by_name,
+    operators=tuple(operators),
+    input=description['input'],
+    output=description['output'],
+    metadata=description['metadata'],
+  )

@@ -1,0 +1,126 @@
+"""The file that holds a program: safetensors with a description and a digest.
+
+The header's one metadata entry is JSON: format version, SHA-256 and the
+description. The digest covers every byte of the file, with its own 64 digits
+taken as zeros.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import safetensors.numpy
+
+FORMAT_VERSION = 1
+
+_KEY = 'faceqat_program'
+_NO_DIGEST = '0' * 64
+_MAX_HEADER_BYTES = 100_000_000  # As safetensors itself allows.
+
+
+def write(path: str | os.PathLike, description: dict, arrays: dict):
+  """Writes `description` (JSON-able) and `arrays` to `path`, atomically."""
+  entry = {
+    'version': FORMAT_VERSION,
+    'sha256': _NO_DIGEST,
+    'description': description,
+  }
+  arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+  text = json.dumps(entry, allow_nan=False)
+  content = safetensors.numpy.save(arrays, metadata={_KEY: text})
+  # The digest stands before the description, so its zeros come first.
+  digest = hashlib.sha256(content).hexdigest()
+  content = content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
+  path = pathlib.Path(path)
+  handle, temporary = tempfile.mkstemp(
+    dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp'
+  )
+  try:
+    with os.fdopen(handle, 'wb') as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    # mkstemp is private to its owner; a program is as public as any file.
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(temporary, 0o666 & ~umask)
+    os.replace(temporary, path)
+  except BaseException:
+    os.unlink(temporary)
+    raise
+
+
+def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
+  """Reads what `write` wrote: (description, arrays).
+
+  Raises:
+    ValueError: names the file; it is no program file, cut short, damaged, or
+      written by a newer version.
+  """
+  name = os.fspath(path)
+  with open(path, 'rb') as file:
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), 'little')
+    if size < 8 or length > _MAX_HEADER_BYTES:
+      raise ValueError(_foreign(name, 'it does not start as one'))
+    if 8 + length > size:
+      raise ValueError(
+        f'{name} is no program file or is cut short: its header announces '
+        f'{length} bytes, the file has {size}. Copy it again.'
+      )
+    header = file.read(length)
+    entry = _entry(name, header)
+    version = entry.get('version')
+    if not isinstance(version, int) or version < 1:
+      raise ValueError(f'{name} is damaged: its version is {version!r}.')
+    if version > FORMAT_VERSION:
+      raise ValueError(
+        f'{name} has format version {version}; this faceqat reads up to '
+        f'{FORMAT_VERSION}. Upgrade faceqat or convert the checkpoint again.'
+      )
+    content = length.to_bytes(8, 'little') + header + file.read()
+  digest = entry.get('sha256')
+  if not isinstance(digest, str) or len(digest) != 64:
+    raise ValueError(f'{name} is damaged: it has no SHA-256.')
+  blank = content.replace(digest.encode(), _NO_DIGEST.encode(), 1)
+  if hashlib.sha256(blank).hexdigest() != digest:
+    raise ValueError(
+      f'{name} is damaged or cut short: its SHA-256 does not match. Copy it '
+      'again or convert the checkpoint again.'
+    )
+  if not isinstance(entry.get('description'), dict):
+    raise ValueError(f'{name} is damaged: it has no description.')
+  try:
+    arrays = safetensors.numpy.load(content)
+  except Exception as error:
+    raise ValueError(f'{name} has unreadable arrays: {error}') from error
+  return entry['description'], arrays
+
+
+def _entry(name: str, header: bytes) -> dict:
+  """The JSON entry of a safetensors header."""
+  try:
+    fields = json.loads(header)
+  except (ValueError, RecursionError):
+    raise ValueError(_foreign(name, 'its header is not JSON')) from None
+  metadata = fields.get('__metadata__') if isinstance(fields, dict) else None
+  text = metadata.get(_KEY) if isinstance(metadata, dict) else None
+  if not isinstance(text, str):
+    raise ValueError(_foreign(name, f'its header has no {_KEY!r}'))
+  try:
+    entry = json.loads(text)
+  except (ValueError, RecursionError):
+    entry = None
+  if not isinstance(entry, dict):
+    raise ValueError(f'{name} is damaged: its description is not JSON.')
+  return entry
+
+
+def _foreign(name: str, reason: str) -> str:
+  return (
+    f'{name} is no faceqat program file: {reason}. Give the file that '
+    'the conversion wrote.'
+  )

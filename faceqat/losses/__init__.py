@@ -1,0 +1,1 @@
+"""Training losses; `margin` holds the softmax family over class weights."""

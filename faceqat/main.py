@@ -1,0 +1,38 @@
+"""Trains what a config describes, then evaluates it in three arithmetics.
+
+  python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
+
+The same command continues a run that was stopped. Any value of the config can
+be given on the command line: --config.optimizer.learning_rate=0.05
+"""
+
+import signal
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from faceqat import command
+
+
+def main():
+  # JAX is imported after the restart, not before and after it.
+  from faceqat.checkpoint import load_network
+  from faceqat.evaluate import evaluate_network
+  from faceqat.train import train
+
+  config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
+  stopped_by = train(config, workdir)
+  if stopped_by is not None:
+    sys.exit(128 + signal.Signals(stopped_by))
+  evaluate_network(load_network(workdir), workdir, config)
+
+
+if __name__ == '__main__':
+  config_flags.DEFINE_config_file(
+    'config', None, 'The experiment, a file in configs/.'
+  )
+  flags.DEFINE_string('workdir', None, 'Folder for all that the run makes.')
+  flags.mark_flags_as_required(['config', 'workdir'])
+  command.restart_with_tuned_allocator('faceqat.main')
+  command.run(main)

@@ -1,0 +1,78 @@
+"""What the mobile backbones are built of."""
+
+import functools
+
+import flax.linen as nn
+
+from faceqat.quant.layers import Add, PReLU, Value
+from faceqat.quant.spec import Mode
+
+
+def conv_unit(
+  conv: functools.partial, x: Value, mode: Mode, *, name: str, **fields
+) -> Value:
+  """Applies a convolution and its activation inside a compact method.
+
+  'relu' and 'relu6' are fused into the convolution; 'prelu' is a layer
+  `<name>_prelu` of its own, as in the runtimes, with a range of its own.
+
+  Args:
+    conv: `QuantConv` with the model's settings bound, `quant` among them.
+    x: `[B, H, W, C]`, or a symbol of that shape.
+    mode: the reading.
+    name: of the convolution.
+    **fields: of `QuantConv`; `activation` may also be 'prelu'.
+  """
+  prelu = fields.get('activation') == 'prelu'
+  if prelu:
+    fields['activation'] = None
+  x = conv(name=name, **fields)(x, mode)
+  if prelu:
+    x = PReLU(quant=conv.keywords['quant'], name=f'{name}_prelu')(x, mode)
+  return x
+
+
+class InvertedResidual(nn.Module):
+  """Expand 1x1, depthwise 3x3, project 1x1, add (Sandler et al. 2018, fig. 3).
+
+  Attributes:
+    features: output channels.
+    expanded: channels between expansion and projection; where they equal the
+      input's and `always_expand` is off, there is no expansion.
+    strides: of the depthwise convolution; the input is added where they are 1
+      and the channels agree.
+    activation: after expansion and depthwise; the projection is linear.
+    padding: of the depthwise convolution.
+    conv: `QuantConv` with the model's settings bound.
+  """
+
+  features: int
+  expanded: int
+  strides: int
+  activation: str
+  conv: functools.partial
+  padding: str | tuple = 'SAME'
+  always_expand: bool = True
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    unit = functools.partial(
+      conv_unit, self.conv, mode=mode, activation=self.activation
+    )
+    y = x
+    if self.always_expand or self.expanded != x.shape[-1]:
+      y = unit(y, name='expand', features=self.expanded, kernel_size=(1, 1))
+    y = unit(
+      y,
+      name='depthwise',
+      features=self.expanded,
+      strides=(self.strides, self.strides),
+      padding=self.padding,
+      depthwise=True,
+    )
+    y = self.conv(name='project', features=self.features, kernel_size=(1, 1))(
+      y, mode
+    )
+    if self.strides == 1 and x.shape[-1] == self.features:
+      y = Add(quant=self.conv.keywords['quant'], name='add')(x, y, mode)
+    return y

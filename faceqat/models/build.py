@@ -1,0 +1,61 @@
+"""Finds the model that the config names."""
+
+import importlib
+import pkgutil
+
+import flax.linen as nn
+import jax.numpy as jnp
+import ml_collections
+
+from faceqat import models
+from faceqat.quant.spec import make_spec
+
+DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
+
+
+def make_model(config: ml_collections.ConfigDict) -> nn.Module:
+  """Builds `models.<name>.Model` from the blocks `model` and `quant`.
+
+  Args:
+    config: with `model` (`name`, `dtype`, and the fields of that `Model`) and
+      `quant` (`default`, `overrides`).
+
+  Raises:
+    ValueError: an unknown model, dtype or field; it lists what exists.
+  """
+  fields = config.model.to_dict()
+  name = fields.pop('name')
+  dtype = fields.pop('dtype')
+  known = sorted(
+    module.name
+    for module in pkgutil.iter_modules(models.__path__)
+    if module.name not in ('blocks', 'build')
+  )
+  if name not in known:
+    raise ValueError(
+      f'model.name is {name!r}; choose one of {", ".join(known)}'
+    )
+  if dtype not in DTYPES:
+    raise ValueError(
+      f'model.dtype is {dtype!r}; choose one of {", ".join(DTYPES)}'
+    )
+  model_class = importlib.import_module(f'faceqat.models.{name}').Model
+  accepted = set(model_class.__dataclass_fields__) - {
+    'quant',
+    'dtype',
+    'parent',
+    'name',
+  }
+  unknown = sorted(set(fields) - accepted)
+  if unknown:
+    raise ValueError(
+      f'model.{unknown[0]} is no field of {name}; it has '
+      f'{", ".join(sorted(accepted))}'
+    )
+  return model_class(
+    quant=make_spec(
+      config.quant.default.to_dict(), config.quant.overrides.to_dict()
+    ),
+    dtype=DTYPES[dtype],
+    **fields,
+  )

@@ -1,0 +1,149 @@
+"""The optimiser and its learning-rate schedule, from the config."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+OPTIMIZERS = ('adamw', 'sgd')
+SCHEDULES = ('constant', 'cosine', 'step')
+
+# Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
+# slopes and biases stay free: pulling them to zero changes the function that a
+# folded, quantized layer computes, not its capacity.
+_DECAYED = ('kernel', 'weights')
+
+
+def decay_mask(params: Any) -> Any:
+  """Marks the parameters that weight decay applies to.
+
+  Args:
+    params: A tree of parameters; a leaf's name is the last key of its path.
+
+  Returns:
+    A tree of bool of the same structure, True at leaves named `kernel` or
+    `weights`.
+  """
+
+  def is_decayed(path, _):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return name.rsplit('/', 1)[-1] in _DECAYED
+
+  return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
+  if config.name not in OPTIMIZERS:
+    raise ValueError(
+      f'Unknown optimizer.name {config.name!r}; accepted: {list(OPTIMIZERS)}.'
+    )
+  if config.schedule not in SCHEDULES:
+    raise ValueError(
+      f'Unknown optimizer.schedule {config.schedule!r}; accepted: '
+      f'{list(SCHEDULES)}.'
+    )
+  if total_steps < 1:
+    raise ValueError(f'Training needs at least one step, got {total_steps}.')
+  if not 0 <= config.warmup_steps <= total_steps:
+    raise ValueError(
+      f'optimizer.warmup_steps is {config.warmup_steps}, but training has '
+      f'{total_steps} steps; set it between 0 and {total_steps}.'
+    )
+  boundaries = list(config.step_boundaries)
+  if config.schedule == 'step' and (
+    boundaries != sorted(boundaries)
+    or not all(0 < boundary < 1 for boundary in boundaries)
+  ):
+    raise ValueError(
+      f'optimizer.step_boundaries are rising fractions of the whole training '
+      f'between 0 and 1, got {boundaries}.'
+    )
+
+
+def make_schedule(
+  config: ml_collections.ConfigDict, total_steps: int
+) -> Callable[[Any], jax.Array]:
+  """Builds the learning rate as a function of the step.
+
+  The warm-up is linear and gives step s, counted from 0, the fraction
+  (s + 1) / warmup_steps: no step is spent at a rate of zero. `cosine` then
+  falls to 0 at `total_steps` (Loshchilov and Hutter 2017, equation 5, one
+  period); `step` multiplies by `step_factor` at each fraction of the total.
+
+  Args:
+    config: See `make_optimizer`.
+    total_steps: Number of optimiser steps in the whole training.
+
+  Returns:
+    A function from a step (int or int32 array) to a float32 learning rate.
+
+  Raises:
+    ValueError: As in `make_optimizer`.
+  """
+  _check(config, total_steps)
+  # Read once: a config may change after the step has been traced.
+  peak, warmup = config.learning_rate, config.warmup_steps
+  name, factor = config.schedule, config.step_factor
+  # In binary 0.29 * 100 is 28.999999999999996, and means step 29.
+  boundaries = [
+    int(fraction * total_steps + 1e-9) for fraction in config.step_boundaries
+  ]
+
+  def schedule(step):
+    step = jnp.asarray(step, jnp.float32)
+    rate = peak * jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+    if name == 'cosine':
+      progress = (step - warmup) / max(total_steps - warmup, 1)
+      rate *= 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(progress, 0, 1)))
+    elif name == 'step':
+      for boundary in boundaries:
+        rate *= jnp.where(step >= boundary, factor, 1.0)
+    return rate
+
+  return schedule
+
+
+def make_optimizer(
+  config: ml_collections.ConfigDict, total_steps: int
+) -> tuple[optax.GradientTransformation, Callable[[Any], jax.Array]]:
+  """Builds the optimiser and its schedule.
+
+  Gradients are clipped first, as a whole, so that the norm is that of the
+  loss alone. SGD then adds `weight_decay * parameter` to the gradient before
+  its momentum (the coupled form that the face literature uses); AdamW
+  subtracts it after the adaptive step (Loshchilov and Hutter 2019).
+
+  Args:
+    config: `name` (one of `OPTIMIZERS`), `learning_rate`, `momentum` (beta_1
+      of AdamW), `weight_decay`, `warmup_steps`, `schedule` (one of
+      `SCHEDULES`), `step_boundaries` (fractions of the total), `step_factor`,
+      `clip_global_norm` (0 is off).
+    total_steps: Number of optimiser steps in the whole training.
+
+  Returns:
+    The gradient transformation, and the schedule, for the logs.
+
+  Raises:
+    ValueError: An unknown name, a warm-up longer than the training, or step
+      boundaries that are not rising fractions.
+  """
+  schedule = make_schedule(config, total_steps)
+  steps = []
+  if config.clip_global_norm:
+    steps.append(optax.clip_by_global_norm(config.clip_global_norm))
+  if config.name == 'sgd':
+    steps.append(optax.add_decayed_weights(config.weight_decay, decay_mask))
+    steps.append(optax.sgd(schedule, momentum=config.momentum, nesterov=False))
+  else:
+    steps.append(
+      optax.adamw(
+        schedule,
+        b1=config.momentum,
+        weight_decay=config.weight_decay,
+        mask=decay_mask,
+      )
+    )
+  return optax.chain(*steps), schedule

@@ -1,0 +1,421 @@
+"""Quantized layers: called on an array they compute, on a symbol they record.
+
+With `mode.quantize` off they are plain float layers whose parameters have the
+names and shapes of `nn.Conv` and `nn.Dense`. With it on, each layer
+fake-quantizes its (folded) kernel and its output, as the integer program that
+the same call on a `Symbol` records will hold them.
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from faceqat.integer import record
+from faceqat.integer.program import QParams
+from faceqat.integer.record import Symbol
+from faceqat.quant import numerics, observers
+from faceqat.quant.batchnorm import FoldedBatchNorm
+from faceqat.quant.convolution import conv2d, same_padding
+from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
+
+Value = jax.Array | Symbol
+Padding = str | tuple[tuple[int, int], tuple[int, int]]
+
+# The interval to which an activation clips.
+ACTIVATIONS = {'relu': (0.0, math.inf), 'relu6': (0.0, 6.0)}
+
+
+class RangesMissingError(ValueError):
+  """A quantized reading was asked of a model whose ranges were never seen."""
+
+
+def input_image(images: Value, dtype=jnp.float32) -> Value:
+  """Reads uint8 pixels `[B, H, W, 3]` as (pixel - 128) / 128.
+
+  On the device that is the int8 value pixel - 128 at scale 1/128: the camera's
+  bytes are the quantized input, and no rounding happens.
+  """
+  if isinstance(images, Symbol):
+    return images
+  if images.dtype != jnp.uint8:
+    raise TypeError(f'images are uint8 pixels 0..255; got {images.dtype}')
+  return ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
+
+
+class OutputQuantizer(nn.Module):
+  """Observes the range of a layer's output and fake-quantizes it."""
+
+  layer: LayerQuant
+
+  def setup(self):
+    self.range = self.variable('quant_stats', 'range', observers.initial_range)
+
+  def _limits(self) -> tuple[jax.Array, jax.Array]:
+    minimum, maximum, _ = self.range.value
+    if not self.layer.symmetric:
+      return minimum, maximum
+    widest = jnp.maximum(-minimum, maximum)
+    return -widest, widest
+
+  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
+    if mode.observe and not self.is_initializing():
+      self.range.value = observers.observe(
+        self.range.value,
+        jax.lax.stop_gradient(y).astype(jnp.float32),
+        observer=self.layer.observer,
+        decay=self.layer.decay,
+      )
+    if not mode.quantize:
+      return y
+    return numerics.fake_quant(
+      y.astype(jnp.float32),
+      *self._limits(),
+      bits=self.layer.activation_bits,
+      narrow_range=self.layer.symmetric,
+    ).astype(y.dtype)
+
+  def qparams(self) -> QParams:
+    """The scale and zero point that the integer program has here."""
+    if not observers.is_set(self.range.value):
+      raise RangesMissingError(
+        f'layer {"/".join(self.path[:-1])} has no activation range: train past '
+        'quant.start_step, or calibrate with quant.calibration_steps'
+      )
+    bits, narrow = self.layer.activation_bits, self.layer.symmetric
+    scale, zero_point = numerics.nudged_params(
+      *self._limits(), bits=bits, narrow_range=narrow
+    )
+    return QParams(float(scale), int(zero_point), bits, narrow)
+
+
+class _QuantLayer(nn.Module):
+  """What all quantized layers share: their own quantization and its output."""
+
+  quant: QuantSpec = QuantSpec()
+
+  def _own(self) -> LayerQuant:
+    return self.quant.layer('/'.join(self.path))
+
+  @property
+  def _tensor(self) -> str:
+    return '/'.join(self.path)
+
+  def _finish(self, y: jax.Array, mode: Mode, quantizer) -> jax.Array:
+    """Quantizes the output, and shows it to whoever collects intermediates."""
+    y = quantizer(y, mode)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class _Linear(_QuantLayer):
+  """kernel, then bias or folded batch norm, activation, output quantizer.
+
+  Attributes:
+    features: output channels.
+    use_bias: a `bias` parameter; needs `batch_norm` off.
+    batch_norm: fold a batch norm `bn` into the kernel.
+    bn_momentum: of its moving statistics.
+    bn_epsilon: added to its variance.
+    activation: None, 'relu' or 'relu6'; fused, so its output is what is
+      quantized.
+    quant: the model's quantization; the layer looks itself up by its path.
+    dtype: of the float computation; parameters and statistics are float32.
+  """
+
+  features: int = 0
+  use_bias: bool = False
+  batch_norm: bool = True
+  bn_momentum: float = 0.9
+  bn_epsilon: float = 1e-3
+  activation: str | None = None
+  dtype: jnp.dtype = jnp.float32
+
+  def _run(
+    self,
+    x: Value,
+    mode: Mode,
+    kernel_shape: tuple[int, ...],
+    product: Callable[[jax.Array, jax.Array], jax.Array],
+    recorder: Callable[..., Symbol],
+  ) -> Value:
+    """Computes with `product(x, kernel)`, or records with `recorder(x, ...)`.
+
+    Raises:
+      ValueError: a bias and a batch norm, or an unknown activation.
+    """
+    if self.use_bias and self.batch_norm:
+      raise ValueError(
+        f'layer {self._tensor}: use_bias and batch_norm are both on; the batch '
+        'norm has a bias of its own'
+      )
+    if self.activation is not None and self.activation not in ACTIVATIONS:
+      raise ValueError(
+        f'layer {self._tensor}: activation {self.activation!r} is not one of '
+        f'{", ".join(sorted(ACTIVATIONS))}'
+      )
+    layer = self._own()
+    kernel = self.param(
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+      if self.activation or self.batch_norm
+      else nn.initializers.lecun_normal(),
+      kernel_shape,
+    )
+    bias = (
+      self.param('bias', nn.initializers.zeros, kernel_shape[-1:])
+      if self.use_bias
+      else jnp.zeros(kernel_shape[-1:])
+    )
+    norm = (
+      FoldedBatchNorm(
+        kernel_shape[-1], self.bn_momentum, self.bn_epsilon, name='bn'
+      )
+      if self.batch_norm
+      else None
+    )
+    quantizer = OutputQuantizer(layer, name='quantizer')
+    limits = ACTIVATIONS.get(self.activation)
+
+    if isinstance(x, Symbol):
+      factor, bias = norm.fold() if norm else (jnp.ones(()), bias)
+      values, scale = quantize_kernel(kernel * factor, layer)
+      return recorder(
+        x,
+        name=self._tensor,
+        weights=values,
+        weight_scale=scale,
+        weight_bits=layer.weight_bits,
+        bias=np.asarray(bias, np.float32),
+        activation_range=limits,
+        output=quantizer.qparams(),
+      )
+
+    def linear(factor):
+      folded = kernel if factor is None else kernel * factor
+      if mode.quantize:
+        folded = fake_quant_kernel(folded, layer)
+      return product(x.astype(self.dtype), folded.astype(self.dtype))
+
+    y = norm(linear, mode) if norm else linear(None).astype(jnp.float32) + bias
+    y = y.astype(self.dtype)
+    if limits is not None:
+      y = jnp.clip(y, *limits)
+    return self._finish(y, mode, quantizer)
+
+
+class QuantConv(_Linear):
+  """A convolution, NHWC; with `depthwise`, one 2-D kernel per channel.
+
+  The kernel is `[kh, kw, I, O]`, or `[kh, kw, 1, C]` with `depthwise`, as in
+  `nn.Conv`. `padding` is 'SAME', 'VALID' or ((top, bottom), (left, right)).
+  """
+
+  kernel_size: tuple[int, int] = (3, 3)
+  strides: tuple[int, int] = (1, 1)
+  padding: Padding = 'SAME'
+  depthwise: bool = False
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    channels = x.shape[-1]
+    geometry = {
+      'strides': self.strides,
+      'padding': explicit_padding(
+        self.padding, x.shape[1:3], self.kernel_size, self.strides
+      ),
+      'depthwise': self.depthwise,
+    }
+    shape = (
+      (*self.kernel_size, 1, channels)
+      if self.depthwise
+      else (*self.kernel_size, channels, self.features)
+    )
+    return self._run(
+      x,
+      mode,
+      shape,
+      lambda x, kernel: conv2d(x, kernel, **geometry),
+      lambda x, **fields: record.conv2d(x, **geometry, **fields),
+    )
+
+
+class QuantDense(_Linear):
+  """A fully connected layer on `[B, I]`; the kernel is `[I, O]`."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    return self._run(
+      x, mode, (x.shape[-1], self.features), jnp.matmul, record.dense
+    )
+
+
+class Add(_QuantLayer):
+  """The sum of two tensors of one shape, as at the end of a residual block."""
+
+  @nn.compact
+  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(a, Symbol):
+      return record.add(a, b, name=self._tensor, output=quantizer.qparams())
+    return self._finish(a + b, mode, quantizer)
+
+
+class Concat(_QuantLayer):
+  """Joins tensors along the channels, at one common scale."""
+
+  @nn.compact
+  def __call__(self, xs: list[Value], mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(xs[0], Symbol):
+      return record.concat(xs, name=self._tensor, output=quantizer.qparams())
+    return self._finish(jnp.concatenate(xs, axis=-1), mode, quantizer)
+
+
+class PReLU(_QuantLayer):
+  """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015)."""
+
+  initial_alpha: float = 0.25
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    layer = self._own()
+    quantizer = OutputQuantizer(layer, name='quantizer')
+    alpha = self.param(
+      'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
+    )
+    # The runtimes' kernels take one scale for all slopes.
+    slopes = LayerQuant(weight_bits=layer.weight_bits, per_channel=False)
+    if isinstance(x, Symbol):
+      values, scale = quantize_kernel(alpha, slopes)
+      return record.prelu(
+        x,
+        name=self._tensor,
+        alpha=values,
+        alpha_scale=float(scale[0]),
+        output=quantizer.qparams(),
+      )
+    if mode.quantize:
+      alpha = fake_quant_kernel(alpha, slopes)
+    alpha = alpha.astype(x.dtype)
+    return self._finish(jnp.where(x >= 0, x, alpha * x), mode, quantizer)
+
+
+class MeanPool(_QuantLayer):
+  """The mean over height and width: `[B, H, W, C]` to `[B, C]`."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(x, Symbol):
+      return record.mean(x, name=self._tensor, output=quantizer.qparams())
+    y = jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
+    return self._finish(y, mode, quantizer)
+
+
+class MaxPool(_QuantLayer):
+  """The largest value of each window; scale and zero point stay."""
+
+  window: tuple[int, int] = (2, 2)
+  strides: tuple[int, int] = (2, 2)
+  padding: Padding = 'SAME'
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    del mode
+    padding = explicit_padding(
+      self.padding, x.shape[1:3], self.window, self.strides
+    )
+    if isinstance(x, Symbol):
+      return record.max_pool(
+        x,
+        name=self._tensor,
+        window=self.window,
+        strides=self.strides,
+        padding=padding,
+      )
+    y = nn.max_pool(x, self.window, self.strides, padding)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class Flatten(_QuantLayer):
+  """`[B, H, W, C]` to `[B, H * W * C]`."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    del mode
+    if isinstance(x, Symbol):
+      return record.flatten(x, name=self._tensor)
+    return x.reshape(x.shape[0], -1)
+
+
+class ReLU6(_QuantLayer):
+  """Clips to [0, 6] where no layer could fuse it; scale and zero point stay."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    del mode
+    limits = ACTIVATIONS['relu6']
+    if isinstance(x, Symbol):
+      return record.clamp(x, name=self._tensor, activation_range=limits)
+    y = jnp.clip(x, *limits)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class L2Normalize(_QuantLayer):
+  """Scales `[B, D]` to unit length; on the device at scale 1/128."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if isinstance(x, Symbol):
+      return record.l2_normalize(x, name=self._tensor)
+    square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
+    y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+    if mode.quantize:
+      y = numerics.fake_quant(y, jnp.float32(-1.0), jnp.float32(127 / 128))
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+def explicit_padding(
+  padding: Padding,
+  size: tuple[int, int],
+  kernel_size: tuple[int, int],
+  strides: tuple[int, int],
+) -> tuple[tuple[int, int], tuple[int, int]]:
+  """Turns 'SAME' or 'VALID' into ((top, bottom), (left, right))."""
+  if padding == 'SAME':
+    return same_padding(size, kernel_size, strides)
+  if padding == 'VALID':
+    return ((0, 0), (0, 0))
+  return padding
+
+
+def fake_quant_kernel(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
+  """Fake-quantizes a kernel; the gradient passes straight through."""
+  limits = numerics.kernel_range(
+    jax.lax.stop_gradient(kernel), per_channel=layer.per_channel
+  )
+  return numerics.fake_quant(
+    kernel, *limits, bits=layer.weight_bits, narrow_range=True
+  )
+
+
+def quantize_kernel(
+  kernel: jax.Array, layer: LayerQuant
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a kernel's int8 values and its scale per output channel [O]."""
+  limits = numerics.kernel_range(kernel, per_channel=layer.per_channel)
+  scale, zero_point = numerics.nudged_params(
+    *limits, bits=layer.weight_bits, narrow_range=True
+  )
+  values = numerics.quantize(
+    kernel, scale, zero_point, bits=layer.weight_bits, narrow_range=True
+  )
+  scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
+  return np.asarray(values, np.int8), scale

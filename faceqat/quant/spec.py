@@ -1,0 +1,131 @@
+"""What is quantized, how finely, and in which of its readings a model runs."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+from faceqat.quant.observers import OBSERVERS
+
+BITS = range(2, 9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+  """The reading in which a model is called; static under `jax.jit`.
+
+  Attributes:
+    train: normalise with the statistics of the batch, and update the moving
+      ones.
+    quantize: fake-quantize weights and activations.
+    observe: update the activation ranges from this batch.
+    freeze_bn: while training, normalise with the moving statistics and leave
+      them as they are (Jacob et al. 2018, section 3.2; Krishnamoorthi 2018,
+      section 3.2.2).
+  """
+
+  train: bool = False
+  quantize: bool = False
+  observe: bool = False
+  freeze_bn: bool = False
+
+  @property
+  def batch_statistics(self) -> bool:
+    return self.train and not self.freeze_bn
+
+
+FLOAT = Mode()
+FAKE_QUANT = Mode(quantize=True)
+# Observes the float network, as post-training quantization does.
+CALIBRATE = Mode(observe=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerQuant:
+  """The quantization of one layer.
+
+  Attributes:
+    weight_bits: 2..8; weights are symmetric with a narrow range.
+    activation_bits: 2..8, of the layer's output.
+    per_channel: one weight scale per output channel, else one per layer.
+    symmetric: the output's zero point is 0, and its range narrow.
+    observer: 'ema' (moving average of batch ranges) or 'minmax' (widest seen).
+    decay: of the moving average, per step.
+  """
+
+  weight_bits: int = 8
+  activation_bits: int = 8
+  per_channel: bool = True
+  symmetric: bool = False
+  observer: str = 'ema'
+  decay: float = 0.99
+
+  def __post_init__(self):
+    for field in ('weight_bits', 'activation_bits'):
+      bits = getattr(self, field)
+      if bits not in BITS:
+        raise ValueError(
+          f'quant: {field} is {bits}; choose from {BITS[0]} to {BITS[-1]}'
+        )
+    if self.observer not in OBSERVERS:
+      raise ValueError(
+        f'quant: observer is {self.observer!r}; choose one of '
+        f'{", ".join(OBSERVERS)}'
+      )
+    if not 0 <= self.decay < 1:
+      raise ValueError(f'quant: decay is {self.decay}; it lies in [0, 1)')
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantSpec:
+  """The quantization of a model: a default, and overrides by layer name.
+
+  Attributes:
+    default: for every layer that no override names.
+    overrides: (pattern, LayerQuant); the pattern is a shell pattern on the
+      layer's path, such as `block_3/expand` or `block_*/depthwise`. The last
+      that fits holds.
+  """
+
+  default: LayerQuant = LayerQuant()
+  overrides: tuple[tuple[str, LayerQuant], ...] = ()
+
+  def layer(self, path: str) -> LayerQuant:
+    found = self.default
+    for pattern, layer in self.overrides:
+      if fnmatch.fnmatchcase(path, pattern):
+        found = layer
+    return found
+
+
+def make_spec(
+  default: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]]
+) -> QuantSpec:
+  """Builds the spec from the config's `quant.default` and `quant.overrides`.
+
+  Args:
+    default: fields of `LayerQuant`.
+    overrides: from shell pattern to the fields that differ from `default`.
+
+  Raises:
+    ValueError: an unknown field, or a value out of range; it names both.
+  """
+  known = {field.name for field in dataclasses.fields(LayerQuant)}
+
+  def layer(fields, where):
+    unknown = sorted(set(fields) - known)
+    if unknown:
+      raise ValueError(
+        f'{where}: unknown field {unknown[0]!r}; known are '
+        f'{", ".join(sorted(known))}'
+      )
+    return LayerQuant(**fields)
+
+  base = dict(default)
+  return QuantSpec(
+    layer(base, 'quant.default'),
+    tuple(
+      (pattern, layer({**base, **fields}, f'quant.overrides[{pattern!r}]'))
+      for pattern, fields in overrides.items()
+    ),
+  )

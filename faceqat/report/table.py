@@ -1,0 +1,112 @@
+"""The one table at the end of a run: float, fake-quantized, integer."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Results = Mapping[str, Mapping[str, float]]
+
+_MISSING = '-'
+
+
+def _format(metrics: Mapping[str, float], name: str, pattern: str) -> str:
+  value = metrics.get(name)
+  if value is None or not math.isfinite(value):
+    return _MISSING
+  return pattern.format(value)
+
+
+def _percent(metrics: Mapping[str, float], name: str) -> str:
+  return _format({name: 100 * metrics.get(name, math.nan)}, name, '{:.2f}')
+
+
+def _accuracy(metrics: Mapping[str, float]) -> str:
+  accuracy = _percent(metrics, 'accuracy')
+  error = _percent(metrics, 'accuracy_se')
+  return accuracy if error == _MISSING else f'{accuracy} ± {error}'
+
+
+def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
+  """Each column's title, and how to write a row's cell."""
+  names = list(dict.fromkeys(name for row in rows.values() for name in row))
+  first, base = next(iter(rows.items()))
+  columns: dict[str, Callable[[Mapping], str]] = {}
+  if 'accuracy' in names:
+    columns['accuracy %'] = _accuracy
+    if len(rows) > 1:
+      # In points of accuracy: what quantization costs.
+      columns[f'vs {first}'] = lambda row: _format(
+        {'cost': 100 * (row.get('accuracy', math.nan) - base['accuracy'])}
+        if 'accuracy' in base
+        else {},
+        'cost',
+        '{:+.2f}',
+      )
+  if 'auc' in names:
+    columns['AUC'] = lambda row: _format(row, 'auc', '{:.5f}')
+  if 'eer' in names:
+    columns['EER %'] = lambda row: _percent(row, 'eer')
+  for name in names:
+    if name.startswith('tar@far='):
+      far = name.removeprefix('tar@far=')
+      columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent(row, name)
+  if 'threshold' in names:
+    columns['threshold'] = lambda row: _format(row, 'threshold', '{:.4f}')
+  if 'bytes' in names:
+    columns['bytes'] = lambda row: _format(row, 'bytes', '{:,.0f}')
+  return columns
+
+
+def results_table(rows: Results) -> str:
+  """Writes the results as plain text, one reading a row.
+
+  Args:
+    rows: By reading (`float`, `fake_quant`, `integer`), in the order of the
+      table: the values that the verification evaluator yields, fractions,
+      and `bytes`, the size of the reading's file. What a reading lacks, or
+      what is not a finite number, is shown as a dash. The second column of
+      accuracies is the difference from the first row, in points.
+
+  Returns:
+    Lines of equal length, joined by line breaks.
+
+  Raises:
+    ValueError: There is no row.
+  """
+  if not rows:
+    raise ValueError('A table of results needs at least one reading, got none.')
+  columns = _columns(rows)
+  lines = [['reading', *columns]]
+  for reading, metrics in rows.items():
+    lines.append([reading, *(write(metrics) for write in columns.values())])
+  widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+  lines.insert(1, ['-' * width for width in widths])
+  return '\n'.join(
+    '  '.join(
+      # Names to the left, numbers to the right.
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(line, widths))
+    )
+    for line in lines
+  )
+
+
+def results_json(rows: Results) -> dict[str, dict[str, Any]]:
+  """The same results as plain numbers, for `json.dump`.
+
+  Args:
+    rows: As in `results_table`; values may be NumPy or JAX scalars.
+
+  Returns:
+    By reading and name: int, float, or None in place of NaN and infinity,
+    which JSON does not have.
+  """
+
+  def plain(value):
+    value = value.item() if hasattr(value, 'item') else value
+    return value if math.isfinite(value) else None
+
+  return {
+    reading: {name: plain(value) for name, value in metrics.items()}
+    for reading, metrics in rows.items()
+  }

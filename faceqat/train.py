@@ -1,0 +1,275 @@
+"""Training: data, model, state, step, restore, loop; in that order."""
+
+import functools
+import json
+import pathlib
+import signal
+import time
+
+import jax
+import ml_collections
+import numpy as np
+from clu import metric_writers
+
+from faceqat import sharding
+from faceqat.checkpoint import BEST_METRIC, Checkpointer
+from faceqat.data import pipeline, sources
+from faceqat.data.augment import Augment
+from faceqat.evaluators import verification
+from faceqat.models.build import make_model
+from faceqat.optimizer import make_optimizer
+from faceqat.progress import Progress
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.train_state import (
+  Objective,
+  TrainState,
+  calibrate_step,
+  create_state,
+  has_ranges,
+  make_predict,
+  train_step,
+  validation_step,
+)
+
+
+class StopRequest:
+  """Notes Ctrl-C and SIGTERM, so that the loop can save before it leaves."""
+
+  def __init__(self):
+    self.signal: signal.Signals | None = None
+
+  def __enter__(self) -> 'StopRequest':
+    self._previous = {
+      number: signal.signal(number, self._note)
+      for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    return self
+
+  def _note(self, number, frame):
+    del frame
+    self.signal = signal.Signals(number)
+
+  def __exit__(self, *_):
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+
+def mode_at(step: int, quant: ml_collections.ConfigDict) -> Mode:
+  """The reading in which step `step` (from 0) trains."""
+  quantize = quant.enabled and step >= quant.start_step
+  return Mode(
+    train=True,
+    quantize=quantize,
+    observe=quantize,
+    freeze_bn=0 <= quant.freeze_bn_step <= step,
+  )
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  devices: list[jax.Device] | None = None,
+) -> signal.Signals | None:
+  """Trains, or continues to train, until `config.total_steps` are done.
+
+  Args:
+    config: as in `configs/`; every field is used.
+    workdir: takes `checkpoints/`, TensorBoard's events and `metrics.jsonl`.
+    devices: to train on; all by default. Results do not depend on their
+      number but for the rounding of sums.
+
+  Returns:
+    The signal that stopped it early, with its state saved; None at the end.
+
+  Raises:
+    ValueError: the config or the data is wrong; it says what and where.
+    FloatingPointError: the loss or the gradient is no longer finite.
+  """
+  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+
+  # Data. Every process reads its own part of each batch.
+  data = sources.make_training_data(config.data)
+  iterator = pipeline.make_train_iterator(
+    data.train,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    augment=Augment(**config.data.augment),
+    skip_damaged=config.data.skip_damaged,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    num_threads=config.data.num_threads,
+  )
+
+  # Model and optimiser.
+  model = make_model(config)
+  optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
+  objective = Objective(**config.loss)
+
+  # State, replicated over the mesh.
+  mesh = sharding.make_mesh(config.batch_size, devices)
+  state = create_state(
+    model,
+    optimizer,
+    num_classes=len(data.train.class_names),
+    image_size=config.data.image_size,
+    seed=config.seed,
+  )
+  state = sharding.replicate(state, mesh)
+
+  # Step.
+  step_fn = jax.jit(
+    functools.partial(
+      train_step, model=model, optimizer=optimizer, objective=objective
+    ),
+    static_argnames='mode',
+    donate_argnames='state',
+  )
+
+  # Restore: 1. this run's own latest checkpoint, 2. from scratch.
+  checkpointer = Checkpointer(workdir)
+  start = checkpointer.latest_step or 0
+  if start:
+    state, position = checkpointer.restore(start, state)
+    iterator.set_state(position)
+    print(f'continues from step {start} of {config.total_steps}')
+
+  # Loop.
+  writer = metric_writers.SummaryWriter(workdir)
+  log = MetricLog(writer, pathlib.Path(workdir) / 'metrics.jsonl')
+  progress = Progress(start, config.total_steps, config.batch_size)
+  pending = None
+  with StopRequest() as stop:
+    for step in range(start, config.total_steps):
+      mode = mode_at(step, config.quant)
+      batch = sharding.shard_batch(next(iterator), mesh)
+      state, metrics = step_fn(state, batch, mode=mode)
+      # The device works on this step while the host looks at the last one's.
+      if pending is not None:
+        check_finite(*pending)
+      pending = (step, metrics)
+      done = step + 1
+      last = done == config.total_steps
+      if done % config.log_steps == 0 or last or stop.signal:
+        check_finite(*pending)
+        values = {f'train/{k}': float(v) for k, v in metrics.items()}
+        values['train/learning_rate'] = float(schedule(step))
+        values['train/images_per_second'] = progress.rate(done)
+        log.write(done, values)
+        progress.show(done, values, mode)
+      if stop.signal:
+        break
+      scores = None
+      if done % config.eval_steps == 0 or last:
+        with progress.paused():
+          if last and not has_ranges(state):
+            state = calibrate(state, model, data.train, config)
+          scores = validate(state, model, objective, data, config, mode)
+        log.write(done, {**scores, **range_metrics(state)})
+        progress.show_validation(scores)
+      if scores is not None or done % config.checkpoint_steps == 0:
+        # A float network may verify better than its quantized successor, but
+        # could not be lowered: it is not a candidate for the best.
+        candidate = (
+          scores if mode.quantize or not config.quant.enabled else None
+        )
+        checkpointer.save(state, iterator.get_state(), config, candidate)
+    if stop.signal:
+      checkpointer.save(state, iterator.get_state(), config)
+      print(
+        f'{stop.signal.name}: saved step {int(state.step)} in {workdir}; the '
+        'same command continues from there'
+      )
+  checkpointer.close()
+  iterator.close()
+  writer.close()
+  if iterator.num_skipped:
+    print(f'{iterator.num_skipped} damaged images were skipped')
+  return stop.signal
+
+
+def check_finite(step: int, metrics: dict[str, jax.Array]):
+  """Stops a training that has diverged.
+
+  Raises:
+    FloatingPointError: naming the step (from 0) and which metric it was.
+  """
+  for name in ('loss', 'grad_norm'):
+    value = float(metrics[name])
+    if not np.isfinite(value):
+      raise FloatingPointError(
+        f'step {step}: {name} is {value}; the last checkpoint is from before. '
+        'Lower optimizer.learning_rate or loss.scale, lengthen '
+        'optimizer.warmup_steps, or set optimizer.clip_global_norm'
+      )
+
+
+def validate(
+  state: TrainState,
+  model,
+  objective: Objective,
+  data: sources.TrainingData,
+  config: ml_collections.ConfigDict,
+  mode: Mode,
+) -> dict[str, float]:
+  """Loss and accuracy on known people, verification on kept-out ones."""
+  reading = FAKE_QUANT if mode.quantize else FLOAT
+  scores = {BEST_METRIC: 0.0}
+  sums = [
+    validation_step(
+      state, batch, model=model, objective=objective, mode=reading
+    )
+    for batch in pipeline.batches(data.known, config.eval.batch_size)
+  ]
+  if sums:
+    total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
+    scores['validation/known_loss'] = total['loss'] / total['count']
+    scores['validation/known_accuracy'] = total['accuracy'] / total['count']
+  if data.validation is not None:
+    predict = make_predict(model, state.variables, reading)
+    for name, value in verification.evaluate(
+      predict, data.validation, batch_size=config.eval.batch_size
+    ):
+      scores[f'validation/{name}'] = value
+  return scores
+
+
+def calibrate(
+  state: TrainState, model, source, config: ml_collections.ConfigDict
+) -> TrainState:
+  """Sets the activation ranges of a float network from training images."""
+  iterator = pipeline.make_train_iterator(
+    source,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    augment=None,
+    skip_damaged=config.data.skip_damaged,
+    num_threads=1,
+  )
+  for _ in range(config.quant.calibration_steps):
+    state = calibrate_step(state, next(iterator)['image'], model=model)
+  iterator.close()
+  return state
+
+
+def range_metrics(state: TrainState) -> dict[str, float]:
+  """The activation ranges, for TensorBoard."""
+  metrics = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if not name.endswith('count'):
+      metrics[f'ranges/{name.replace("/quantizer/range", "")}'] = float(leaf)
+  return metrics
+
+
+class MetricLog:
+  """Writes scalars for TensorBoard, and as lines of JSON for the figures."""
+
+  def __init__(self, writer: metric_writers.MetricWriter, path: pathlib.Path):
+    self._writer = writer
+    self._path = path
+
+  def write(self, step: int, values: dict[str, float]):
+    self._writer.write_scalars(step, values)
+    line = json.dumps({'step': step, 'time': time.time(), **values})
+    with self._path.open('a') as file:
+      file.write(line + '\n')

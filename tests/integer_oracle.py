@@ -1,0 +1,230 @@
+"""An independent model of every integer operator, in numpy int64.
+
+It follows the TFLite reference kernels step by step, with 64-bit products and
+C's division, and shares no arithmetic with `faceqat.integer`: it only reads
+the fields of a program.
+"""
+
+import fractions
+
+import numpy as np
+
+INT32_MAX = 2**31 - 1
+INT32_MIN = -(2**31)
+
+
+def quantize_multiplier(multiplier):
+  """(q31, shift) of a float64, by exact rational arithmetic."""
+  exact = fractions.Fraction(float(multiplier))
+  if exact == 0:
+    return 0, 0
+  shift = 0
+  while exact >= 1:
+    exact /= 2
+    shift += 1
+  while exact < fractions.Fraction(1, 2):
+    exact *= 2
+    shift -= 1
+  scaled = exact * 2**31
+  q31 = int(scaled)
+  if scaled - q31 >= fractions.Fraction(1, 2):
+    q31 += 1
+  if q31 == 2**31:
+    q31, shift = 2**30, shift + 1
+  if shift < -31:
+    return 0, 0
+  return q31, shift
+
+
+def srdhm(a, b):
+  """SaturatingRoundingDoublingHighMul on int64 arrays of int32 values."""
+  a, b = np.broadcast_arrays(np.int64(a), np.int64(b))
+  product = a * b
+  nudged = product + np.where(product >= 0, 2**30, 1 - 2**30)
+  # C divides toward zero.
+  quotient = np.sign(nudged) * (np.abs(nudged) // 2**31)
+  saturates = (a == INT32_MIN) & (b == INT32_MIN)
+  return np.where(saturates, INT32_MAX, quotient)
+
+
+def rdbpot(x, exponent):
+  """RoundingDivideByPOT on int64 arrays of int32 values."""
+  x, exponent = np.int64(x), np.int64(exponent)
+  mask = (np.int64(1) << exponent) - 1
+  remainder = x & mask
+  threshold = (mask >> 1) + (x < 0)
+  return (x >> exponent) + (remainder > threshold)
+
+
+def rescale(x, q31, shift):
+  """MultiplyByQuantizedMultiplier with double rounding."""
+  shift = np.int64(shift)
+  raised = np.int64(x) * (np.int64(1) << np.maximum(shift, 0))
+  assert raised.size == 0 or np.abs(raised).max() <= INT32_MAX
+  return rdbpot(srdhm(raised, q31), np.maximum(-shift, 0))
+
+
+def rescale_by(x, multipliers):
+  """The same with real multipliers, a float64 or one per channel."""
+  if np.ndim(multipliers) == 0:
+    return rescale(x, *quantize_multiplier(multipliers))
+  pairs = np.array([quantize_multiplier(m) for m in multipliers], np.int64)
+  return rescale(x, pairs[:, 0], pairs[:, 1])
+
+
+def run(program, images):
+  """uint8 images [B, H, W, 3] to a dict from tensor name to int8 array."""
+  values = {program.input: images.astype(np.int64) - 128}
+  for op in program.operators:
+    inputs = [program.tensors[name] for name in op.inputs]
+    output = program.tensors[op.output]
+    arrays = [values[name] for name in op.inputs]
+    result = globals()[f'run_{type(op).__name__}'](op, arrays, inputs, output)
+    assert result.min() >= -128
+    assert result.max() <= 127
+    values[op.output] = result
+  return {name: value.astype(np.int8) for name, value in values.items()}
+
+
+def _limited(x, output):
+  low = -(2 ** (output.bits - 1)) + (1 if output.narrow else 0)
+  return np.clip(x, low, 2 ** (output.bits - 1) - 1)
+
+
+def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
+  x = arrays[0] - inputs[0].zero_point
+  x = np.pad(x, ((0, 0), *op.padding, (0, 0)))
+  kh, kw, _, channels = op.weights.shape
+  sh, sw = op.strides
+  height = (x.shape[1] - kh) // sh + 1
+  width = (x.shape[2] - kw) // sw + 1
+  weights = op.weights.astype(np.int64)
+  acc = np.zeros((x.shape[0], height, width, channels), np.int64)
+  for i in range(height):
+    for j in range(width):
+      patch = x[:, i * sh : i * sh + kh, j * sw : j * sw + kw]
+      if op.depthwise:
+        acc[:, i, j] = (patch * weights[:, :, 0]).sum((1, 2))
+      else:
+        flat = patch.reshape(patch.shape[0], -1)
+        acc[:, i, j] = flat @ weights.reshape(-1, channels)
+  return _finish(op, acc, inputs[0], output)
+
+
+def run_Dense(op, arrays, inputs, output):  # noqa: N802
+  acc = (arrays[0] - inputs[0].zero_point) @ op.weights.astype(np.int64)
+  return _finish(op, acc, inputs[0], output)
+
+
+def _finish(op, acc, source, output):
+  acc = acc + op.bias.astype(np.int64)
+  scales = [float(scale) for scale in op.weight_scale]
+  factors = [source.scale * scale / output.scale for scale in scales]
+  scaled = rescale_by(acc, factors) + output.zero_point
+  return np.clip(scaled, *op.clamp)
+
+
+def run_Add(op, arrays, inputs, output):  # noqa: N802
+  scales = [np.float32(tensor.scale) for tensor in inputs]
+  twice = np.float32(2) * max(scales)
+  total = 0
+  for x, tensor, scale in zip(arrays, inputs, scales):
+    raised = (x - tensor.zero_point) * 2**20
+    total = total + rescale_by(raised, float(scale) / float(twice))
+  divisor = np.float32(2**20) * np.float32(output.scale)
+  scaled = rescale_by(total, float(twice) / float(divisor))
+  return _limited(scaled + output.zero_point, output)
+
+
+def run_Concat(op, arrays, inputs, output):  # noqa: N802
+  return np.concatenate(arrays, -1)
+
+
+def run_Requantize(op, arrays, inputs, output):  # noqa: N802
+  factor = inputs[0].scale / output.scale
+  scaled = rescale_by(arrays[0] - inputs[0].zero_point, factor)
+  return _limited(scaled + output.zero_point, output)
+
+
+def run_PReLU(op, arrays, inputs, output):  # noqa: N802
+  s_in, s_out = np.float32(inputs[0].scale), np.float32(output.scale)
+  factor = np.float32(s_in / s_out)
+  alpha_factor = np.float32(
+    np.float32(s_in * np.float32(op.alpha_scale)) / s_out
+  )
+  x = arrays[0] - inputs[0].zero_point
+  negative = rescale_by(x * op.alpha.astype(np.int64), float(alpha_factor))
+  scaled = np.where(x >= 0, rescale_by(x, float(factor)), negative)
+  return _limited(scaled + output.zero_point, output)
+
+
+def run_Mean(op, arrays, inputs, output):  # noqa: N802
+  source = inputs[0]
+  count = source.shape[0] * source.shape[1]
+  acc = arrays[0].sum((1, 2)) - source.zero_point * count
+  q31, shift = quantize_multiplier(source.scale / output.scale)
+  leading_zeros = 64 - len(bin(count)[2:])
+  spare = min(min(63 - leading_zeros, 32), 31 + shift)
+  scaled = rescale(acc, (q31 << spare) // count, shift - spare)
+  return _limited(scaled + output.zero_point, output)
+
+
+def run_MaxPool(op, arrays, inputs, output):  # noqa: N802
+  x = np.pad(arrays[0], ((0, 0), *op.padding, (0, 0)), constant_values=-1000)
+  (kh, kw), (sh, sw) = op.window, op.strides
+  _, height, width, _ = (None, *output.shape)
+  rows = []
+  for i in range(height):
+    row = [
+      x[:, i * sh : i * sh + kh, j * sw : j * sw + kw].max((1, 2))
+      for j in range(width)
+    ]
+    rows.append(np.stack(row, 1))
+  return np.stack(rows, 1)
+
+
+def run_Clamp(op, arrays, inputs, output):  # noqa: N802
+  return np.clip(arrays[0], *op.limits)
+
+
+def run_Reshape(op, arrays, inputs, output):  # noqa: N802
+  return arrays[0].reshape(arrays[0].shape[0], -1)
+
+
+def run_L2Normalize(op, arrays, inputs, output):  # noqa: N802
+  rows = []
+  for row in arrays[0] - inputs[0].zero_point:
+    multiplier, shift = inv_sqrt(int((row**2).sum()))
+    rows.append(np.clip(rescale(row, multiplier, shift + 7), -128, 127))
+  return np.stack(rows)
+
+
+def inv_sqrt(value):
+  """GetInvSqrtQuantizedMultiplierExp(value, reverse_shift=-1)."""
+  if value <= 1:
+    return INT32_MAX, 0
+  shift = 11
+  while value >= 1 << 29:
+    value //= 4
+    shift += 1
+  leading_zeros = 32 - value.bit_length()
+  pairs = (leading_zeros - 1) // 2 - 1
+  shift -= pairs
+  value <<= 2 * pairs
+  assert 1 << 27 <= value < 1 << 29
+  argument = value >> 1
+  half_argument = int(rdbpot(argument, 1))
+  x = 1 << 28
+  for _ in range(5):
+    cube = _shifted(srdhm(srdhm(x, x), x), 6)
+    difference = int(srdhm(3 << 27, x)) - int(srdhm(half_argument, cube))
+    x = _shifted(difference, 3)
+  x = int(srdhm(x, 1518500250))
+  if shift < 0:
+    x <<= -shift
+    shift = 0
+  return x, -shift
+
+
+def _shifted(x, exponent):
+  return max(INT32_MIN, min(INT32_MAX, int(x) << exponent))

@@ -1,0 +1,191 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.losses import margin
+
+SCALE = 64.0
+MARGIN = 0.5
+NAMES = sorted(margin.LOSSES)
+
+
+def _example(batch=16, width=8, classes=5, seed=0):
+  rng = np.random.default_rng(seed)
+  embeddings = rng.normal(size=(batch, width)).astype(np.float32)
+  weights = rng.normal(size=(width, classes)).astype(np.float32)
+  labels = rng.integers(classes, size=batch).astype(np.int32)
+  return embeddings, weights, labels
+
+
+def _target_cosine(name, cosine):
+  """The cosine at the label, one number at a time in float64."""
+  if name == 'softmax':
+    return cosine
+  if name == 'cosface':
+    return cosine - MARGIN
+  theta = np.arccos(np.clip(cosine, -1, 1))
+  if theta + MARGIN < np.pi:
+    return np.cos(theta + MARGIN)
+  return np.cos(theta) - MARGIN * np.sin(MARGIN)
+
+
+def _reference_loss(name, embeddings, weights, labels):
+  losses = []
+  for embedding, label in zip(embeddings.astype(np.float64), labels):
+    cosines = [
+      embedding @ w / np.linalg.norm(embedding) / np.linalg.norm(w)
+      for w in weights.astype(np.float64).T
+    ]
+    cosines[label] = _target_cosine(name, cosines[label])
+    logits = SCALE * np.array(cosines)
+    top = logits.max()
+    losses.append(top + np.log(np.exp(logits - top).sum()) - logits[label])
+  return np.array(losses)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_loss_equals_a_float64_formula(name):
+  embeddings, weights, labels = _example()
+  losses, _ = margin.loss(
+    name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+  )
+  expected = _reference_loss(name, embeddings, weights, labels)
+  assert losses.dtype == jnp.float32
+  # A cosine is good to a few 2^-24, and the scale multiplies that by 64.
+  np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=5e-5)
+
+
+def test_arcface_target_equals_the_angle_formula_over_all_angles():
+  theta = np.linspace(0, np.pi, 1001)
+  cosine = np.cos(theta).astype(np.float32)
+  logits = margin.arcface(
+    cosine[:, None], np.zeros(1001, np.int32), SCALE, MARGIN
+  )
+  expected = [SCALE * _target_cosine('arcface', c) for c in np.float64(cosine)]
+  # arccos loses half the digits of float32 at +-1; the formula without it does
+  # not, so what remains is the rounding of a logit of 64 to 24 bits.
+  np.testing.assert_allclose(logits[:, 0], expected, atol=3e-5)
+  assert np.all(np.diff(logits[:, 0]) < 0), 'the target falls with the angle'
+
+
+def test_margins_touch_the_label_only():
+  embeddings, weights, labels = _example()
+  cosine = margin.cosine_logits(embeddings, weights)
+  other = np.arange(5) != labels[:, None]
+  for name in ('arcface', 'cosface'):
+    logits = margin.LOSSES[name](cosine, labels, SCALE, MARGIN)
+    np.testing.assert_array_equal(logits[other], SCALE * cosine[other])
+    assert np.all(logits[~other] < SCALE * cosine[~other])
+
+
+def test_shards_of_the_classes_join_to_the_whole():
+  embeddings, weights, labels = _example(classes=6)
+  cosine = margin.cosine_logits(embeddings, weights)
+  whole = margin.arcface(cosine, labels, SCALE, MARGIN)
+  parts = [
+    margin.arcface(cosine[:, i : i + 2], labels - i, SCALE, MARGIN)
+    for i in (0, 2, 4)
+  ]
+  np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+  'cosine', [-1.0, 1.0, np.nextafter(np.float32(1), np.float32(2))]
+)
+def test_gradient_is_the_scale_at_parallel_vectors(name, cosine):
+  labels = np.zeros(1, np.int32)
+  gradient = jax.grad(
+    lambda c: margin.LOSSES[name](c, labels, SCALE, MARGIN).sum()
+  )(jnp.full([1, 1], cosine, jnp.float32))
+  np.testing.assert_array_equal(gradient, [[SCALE]])
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('factor', [1.0, -1.0, 0.0, 1e-15, 1e15])
+def test_training_gradients_are_finite(name, dtype, factor):
+  # Every embedding lies on its class (or opposite, or has no length at all).
+  _, weights, labels = _example()
+  embeddings = jnp.asarray(factor * weights.T[labels], dtype)
+
+  def mean_loss(embeddings, weights):
+    return margin.loss(
+      name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+    )[0].mean()
+
+  value, gradients = jax.value_and_grad(mean_loss, (0, 1))(embeddings, weights)
+  assert np.isfinite(value)
+  assert gradients[0].dtype == dtype
+  for gradient in gradients:
+    assert np.all(np.isfinite(np.asarray(gradient, np.float32)))
+
+
+def test_a_zero_embedding_still_learns():
+  _, weights, labels = _example()
+  gradient = jax.grad(
+    lambda e: margin.loss(
+      'arcface', e, weights, labels, scale=SCALE, margin=MARGIN
+    )[0].sum()
+  )(jnp.zeros([16, 8]))
+  assert np.all(np.linalg.norm(gradient, axis=1) > 0.1)
+
+
+def test_gradient_of_the_plain_softmax_is_the_true_one():
+  embeddings, weights, labels = _example(batch=4)
+  direction = np.random.default_rng(1).normal(size=embeddings.shape)
+
+  def moved(step):
+    return _reference_loss(
+      'softmax', embeddings + step * direction, weights, labels
+    ).sum()
+
+  gradient = jax.grad(
+    lambda e: margin.loss(
+      'softmax', e, weights, labels, scale=SCALE, margin=0.0
+    )[0].sum()
+  )(embeddings)
+  expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
+  # Float32 against a central difference in float64.
+  np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-4)
+
+
+def test_accuracy_ignores_the_margin():
+  weights = np.eye(3, dtype=np.float32)
+  # 0.1 nearer to its own class: with a margin of 0.5 the logits rank it lower.
+  embeddings = np.array([[1, 0.9, 0], [0.9, 1, 0]], np.float32)
+  labels = np.array([0, 0], np.int32)
+  for name in NAMES:
+    _, hits = margin.loss(
+      name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+    )
+    np.testing.assert_array_equal(hits, [1.0, 0.0])
+
+
+def test_a_label_past_the_classes_is_nan_and_not_a_plausible_loss():
+  embeddings, weights, labels = _example()
+  labels[3] = 5
+  losses, _ = margin.loss(
+    'arcface', embeddings, weights, labels, scale=SCALE, margin=MARGIN
+  )
+  np.testing.assert_array_equal(np.isnan(losses), np.arange(16) == 3)
+
+
+def test_unknown_loss_lists_the_accepted_names():
+  embeddings, weights, labels = _example()
+  with pytest.raises(ValueError, match=r"'arcfase'.*arcface.*cosface.*softmax"):
+    margin.loss('arcfase', embeddings, weights, labels, scale=1.0, margin=0.0)
+
+
+def test_arcface_refuses_a_margin_in_degrees():
+  with pytest.raises(ValueError, match=r'radians.*28\.6'):
+    margin.arcface(jnp.zeros([1, 1]), jnp.zeros(1, int), SCALE, 28.6)
+
+
+def test_labels_that_count_from_one_are_refused():
+  margin.check_labels(np.arange(5), 5)
+  with pytest.raises(ValueError, match=r'1 labels are outside 0\.\.4.*label 5'):
+    margin.check_labels(np.arange(1, 6), 5)
+  with pytest.raises(ValueError, match='label -1 of example 1'):
+    margin.check_labels(np.array([0, -1]), 5)

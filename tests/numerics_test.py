@@ -1,0 +1,257 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.quant import numerics
+
+tf = pytest.importorskip('tensorflow')
+
+F32 = np.float32
+ALL_BITS = range(2, 17)
+SIGNS = ('mixed', 'negative', 'positive')
+
+
+def _range(rng, sign, shape=()):
+  """A range with ends of very different sizes, as batches produce them."""
+  ends = 10 ** rng.uniform(-2, 2, size=(2, *shape))
+  if sign == 'mixed':
+    return F32(-ends[0]), F32(ends[1])
+  low, high = F32(ends[0]), F32(ends[0] + ends[1])
+  return (low, high) if sign == 'positive' else (-high, -low)
+
+
+def _values(rng, minimum, maximum, bits, narrow_range, size=512):
+  """[size, ...]: anywhere around the range, half of it next to ties."""
+  shape = (size, *np.shape(minimum))
+  x = F32(rng.uniform(-0.5, 1.5, shape) * (maximum - minimum) + minimum)
+  scale = (maximum - minimum) / F32(2**bits - 1 - narrow_range)
+  ties = F32((np.floor(x / scale) + 0.5) * scale)
+  ulps = rng.integers(-1, 2, shape)
+  ties = np.where(ulps, np.nextafter(ties, F32(ulps * 1e30)), ties)
+  return np.where(
+    np.arange(size).reshape(-1, *[1] * np.ndim(minimum)) % 2, x, ties
+  )
+
+
+def _jitted(bits, narrow_range):
+  def forward(x, minimum, maximum):
+    return numerics.fake_quant(
+      x, minimum, maximum, bits=bits, narrow_range=narrow_range
+    )
+
+  def backward(g, *primals):
+    return jax.vjp(forward, *primals)[1](g)
+
+  return jax.jit(forward), jax.jit(backward)
+
+
+def _assert_sums_close(actual, expected, g):
+  # Both add float32 terms, in their own order; the error of a sum of 512
+  # terms is far below 1e-5 of the sum of their magnitudes.
+  np.testing.assert_allclose(actual, expected, atol=1e-5 * np.abs(g).sum())
+
+
+@pytest.mark.parametrize('narrow_range', [False, True])
+@pytest.mark.parametrize('bits', ALL_BITS)
+def test_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
+  rng = np.random.default_rng(bits)
+  forward, backward = _jitted(bits, narrow_range)
+  kwargs = {'num_bits': bits, 'narrow_range': narrow_range}
+  for sign in SIGNS * 4:
+    low, high = _range(rng, sign)
+    x = _values(rng, low, high, bits, narrow_range)
+    g = F32(rng.normal(size=x.shape))
+    expected = tf.quantization.fake_quant_with_min_max_vars(
+      x, low, high, **kwargs
+    )
+    np.testing.assert_array_equal(forward(x, low, high), expected)
+    dx, dlow, dhigh = backward(g, x, low, high)
+    want = tf.quantization.fake_quant_with_min_max_vars_gradient(
+      g, x, low, high, **kwargs
+    )
+    np.testing.assert_array_equal(dx, want[0])
+    _assert_sums_close(dlow, want[1], g)
+    _assert_sums_close(dhigh, want[2], g)
+
+
+@pytest.mark.parametrize('narrow_range', [False, True])
+@pytest.mark.parametrize('bits', ALL_BITS)
+def test_per_channel_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
+  rng = np.random.default_rng(bits)
+  forward, backward = _jitted(bits, narrow_range)
+  kwargs = {'num_bits': bits, 'narrow_range': narrow_range}
+  for sign in SIGNS:
+    low, high = _range(rng, sign, (5,))
+    x = _values(rng, low, high, bits, narrow_range)
+    g = F32(rng.normal(size=x.shape))
+    name = 'fake_quant_with_min_max_vars_per_channel'
+    expected = getattr(tf.quantization, name)(x, low, high, **kwargs)
+    np.testing.assert_array_equal(forward(x, low, high), expected)
+    dx, dlow, dhigh = backward(g, x, low, high)
+    want = getattr(tf.quantization, f'{name}_gradient')(
+      g, x, low, high, **kwargs
+    )
+    np.testing.assert_array_equal(dx, want[0])
+    _assert_sums_close(dlow, want[1], g)
+    _assert_sums_close(dhigh, want[2], g)
+
+
+@pytest.mark.parametrize('bits', [2, 4, 8, 16])
+def test_ranges_and_scales_known_at_compile_time_change_no_bit(bits):
+  rng = np.random.default_rng(0)
+  low, high = _range(rng, 'mixed')
+  x = _values(rng, low, high, bits, False)
+  scale, zero_point = map(
+    np.asarray, numerics.nudged_params(low, high, bits=bits)
+  )
+  fixed = jax.jit(lambda x: numerics.fake_quant(x, low, high, bits=bits))(x)
+  np.testing.assert_array_equal(
+    fixed,
+    tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=bits),
+  )
+  np.testing.assert_array_equal(
+    jax.jit(lambda x: numerics.quantize(x, scale, zero_point, bits=bits))(x),
+    numerics.quantize(x, scale, zero_point, bits=bits),
+  )
+
+
+@pytest.mark.parametrize('narrow_range', [False, True])
+@pytest.mark.parametrize('bits', ALL_BITS)
+def test_integers_are_the_steps_of_fake_quant(bits, narrow_range):
+  rng = np.random.default_rng(bits)
+  kwargs = {'bits': bits, 'narrow_range': narrow_range}
+  for _ in range(5):
+    low, high = _range(rng, 'mixed')
+    x = _values(rng, low, high, bits, narrow_range)
+    scale, zero_point = numerics.nudged_params(low, high, **kwargs)
+    q = numerics.quantize(x, scale, zero_point, **kwargs)
+    qmin, qmax = numerics.signed_limits(bits, narrow_range)
+    assert q.dtype == jnp.int32
+    assert (q.min(), q.max()) == (qmin, qmax)
+    np.testing.assert_array_equal(
+      numerics.dequantize(q, scale, zero_point),
+      numerics.fake_quant(x, low, high, **kwargs),
+    )
+
+
+@pytest.mark.parametrize('bits', [4, 8])
+def test_per_channel_integers_are_exact_for_fake_quantized_kernels(bits):
+  kernel = jax.random.normal(jax.random.key(0), (3, 3, 16, 64))
+  low, high = numerics.kernel_range(kernel, per_channel=True)
+  kwargs = {'bits': bits, 'narrow_range': True}
+  rounded = numerics.fake_quant(kernel, low, high, **kwargs)
+  scale, zero_point = numerics.nudged_params(low, high, **kwargs)
+  q = numerics.quantize(rounded, scale, zero_point, **kwargs)
+  np.testing.assert_array_equal(zero_point, 0)
+  np.testing.assert_array_equal(
+    numerics.dequantize(q, scale, zero_point), rounded
+  )
+
+
+def test_quantize_rounds_ties_up_and_saturates():
+  x = jnp.array([-1e9, -1.5, -0.5, -0.25, 0, 0.25, 0.5, 1.5, 1e9])
+  q = numerics.quantize(x, 1.0, 0, bits=8)
+  np.testing.assert_array_equal(q, [-128, -1, 0, 0, 0, 0, 1, 2, 127])
+  q = numerics.quantize(x, 1.0, 0, bits=8, narrow_range=True)
+  assert q[0] == -127
+
+
+@pytest.mark.parametrize(
+  ('minimum', 'maximum', 'zero_point'),
+  [(2.0, 6.0, -128), (-6.0, -2.0, 127), (0.0, 0.0, -128), (-1.0, 3.0, -64)],
+)
+def test_nudged_params_contain_zero(minimum, maximum, zero_point):
+  scale, actual = numerics.nudged_params(minimum, maximum, bits=8)
+  width = max(maximum, 0) - min(minimum, 0)
+  assert actual == zero_point
+  assert scale > 0
+  np.testing.assert_allclose(
+    scale,
+    max(width, numerics.MIN_WIDTH) / 255,
+    rtol=1e-6,  # float32
+  )
+
+
+@pytest.mark.parametrize('value', [-3.0, 0.0, 3.0])
+def test_degenerate_ranges_stay_finite(value):
+  x = jnp.linspace(-4, 4, 9)
+  y, pullback = jax.vjp(
+    lambda x, a, b: numerics.fake_quant(x, a, b), x, value, value
+  )
+  assert np.isfinite(y).all()
+  # As with the TensorFlow ops, what remains of a shifted range touches 0.
+  assert np.abs(y).max() <= numerics.MIN_WIDTH
+  for gradient in pullback(jnp.ones_like(x)):
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize('per_channel', [False, True])
+@pytest.mark.parametrize('bits', [4, 6, 8])
+def test_every_weight_inside_a_symmetric_range_gets_gradient(bits, per_channel):
+  kernel = jax.random.normal(jax.random.key(bits), (3, 3, 1, 999))
+  low, high = numerics.kernel_range(kernel, per_channel=per_channel)
+  gradient = jax.grad(
+    lambda k: numerics.fake_quant(
+      k, low, high, bits=bits, narrow_range=True
+    ).sum()
+  )(kernel)
+  np.testing.assert_array_equal(gradient, 1)
+
+
+def test_kernel_range_spans_the_last_axis_and_contains_zero():
+  kernel = jnp.array([[1.0, -2.0, 0.0], [3.0, -1.0, 0.0]])[None, None]
+  # The margin is 2^-22 relative.
+  low, high = numerics.kernel_range(kernel, per_channel=True)
+  np.testing.assert_allclose(high, [3, 2, numerics.MIN_WIDTH / 2], rtol=1e-6)
+  np.testing.assert_array_equal(low, -high)
+  low, high = numerics.kernel_range(kernel, per_channel=True, symmetric=False)
+  np.testing.assert_allclose(low, [0, -2, 0], rtol=1e-6)
+  np.testing.assert_allclose(high, [3, 0, 0], rtol=1e-6)
+  low, high = numerics.kernel_range(kernel, per_channel=False)
+  assert low.shape == high.shape == ()
+  np.testing.assert_allclose((low, high), (-3, 3), rtol=1e-6)
+
+
+def test_gradients_of_a_stopped_range_are_dead_code():
+  def loss(x, low, high):
+    low, high = jax.lax.stop_gradient((low, high))
+    return jnp.vdot(numerics.fake_quant(x, low, high), x)
+
+  x = jnp.ones((64, 64))
+  text = jax.jit(jax.grad(loss)).lower(x, -1.0, 1.0).compile().as_text()
+  assert ' reduce(' not in text
+  text = (
+    jax.jit(jax.grad(lambda a: numerics.fake_quant(x, a, 1.0).sum()))
+    .lower(-1.0)
+    .compile()
+    .as_text()
+  )
+  assert ' reduce(' in text
+
+
+def test_bfloat16_keeps_its_type_and_rounds_in_float32():
+  x = jnp.linspace(-2, 2, 1001).astype(jnp.bfloat16)
+  y = numerics.fake_quant(x, -1.0, 1.0)
+  assert y.dtype == jnp.bfloat16
+  exact = numerics.fake_quant(x.astype(jnp.float32), -1.0, 1.0)
+  np.testing.assert_array_equal(y, exact.astype(jnp.bfloat16))
+  gradient = jax.grad(lambda x: numerics.fake_quant(x, -1.0, 1.0).sum())(x)
+  assert gradient.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize('bits', [1, 17, 8.5])
+def test_unsupported_bits_are_an_error(bits):
+  with pytest.raises(ValueError, match='from 2 to 16'):
+    numerics.signed_limits(bits)
+  with pytest.raises(ValueError, match='from 2 to 16'):
+    numerics.fake_quant(jnp.ones(3), -1.0, 1.0, bits=bits)
+  with pytest.raises(ValueError, match='from 2 to 16'):
+    numerics.nudged_params(-1.0, 1.0, bits=bits)
+  with pytest.raises(ValueError, match='from 2 to 16'):
+    numerics.quantize(jnp.ones(3), 1.0, 0, bits=bits)
+
+
+def test_a_range_that_does_not_fit_is_an_error():
+  with pytest.raises(ValueError, match=r'\(3,\) and \(3,\).*\(2, 4\)'):
+    numerics.fake_quant(jnp.ones((2, 4)), -jnp.ones(3), jnp.ones(3))

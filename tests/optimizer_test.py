@@ -1,0 +1,164 @@
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from faceqat import optimizer
+
+
+def _config(**changes):
+  config = ml_collections.ConfigDict(
+    {
+      'name': 'sgd',
+      'learning_rate': 0.1,
+      'momentum': 0.9,
+      'weight_decay': 0.01,
+      'warmup_steps': 0,
+      'schedule': 'constant',
+      'step_boundaries': (0.5, 0.7),
+      'step_factor': 0.1,
+      'clip_global_norm': 0.0,
+    }
+  )
+  config.update(changes)
+  return config
+
+
+def _params():
+  return {
+    'backbone': {
+      'conv': {'kernel': jnp.full([3], 2.0), 'bias': jnp.full([2], 2.0)},
+      'bn': {'scale': jnp.full([2], 2.0), 'bias': jnp.full([2], 2.0)},
+      'prelu': {'alpha': jnp.full([2], 2.0)},
+    },
+    'head': {'weights': jnp.full([2, 2], 2.0)},
+  }
+
+
+def _run(config, gradients, steps):
+  transform, _ = optimizer.make_optimizer(config, total_steps=10)
+  params = _params()
+  state = transform.init(params)
+  for _ in range(steps):
+    updates, state = transform.update(gradients, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+@pytest.mark.parametrize('name', optimizer.OPTIMIZERS)
+def test_decay_moves_kernels_and_class_weights_only(name):
+  still = jax.tree.map(jnp.zeros_like, _params())
+  params = _run(_config(name=name), still, steps=1)
+  shrunk = np.float32(2 - 0.1 * 0.01 * 2)
+  np.testing.assert_allclose(params['backbone']['conv']['kernel'], shrunk)
+  np.testing.assert_allclose(params['head']['weights'], shrunk)
+  untouched = [
+    params['backbone']['conv']['bias'],
+    *params['backbone']['bn'].values(),
+    params['backbone']['prelu']['alpha'],
+  ]
+  for leaf in untouched:
+    np.testing.assert_array_equal(leaf, 2.0)
+
+
+def test_sgd_equals_the_momentum_recurrence():
+  ones = jax.tree.map(jnp.ones_like, _params())
+  params = _run(_config(), ones, steps=3)
+  weight, bias = 2.0, 2.0
+  weight_velocity, bias_velocity = 0.0, 0.0
+  for _ in range(3):
+    weight_velocity = 0.9 * weight_velocity + 1 + 0.01 * weight
+    bias_velocity = 0.9 * bias_velocity + 1
+    weight -= 0.1 * weight_velocity
+    bias -= 0.1 * bias_velocity
+  # Float32 after three steps.
+  np.testing.assert_allclose(params['head']['weights'], weight, rtol=1e-6)
+  np.testing.assert_allclose(params['backbone']['bn']['bias'], bias, rtol=1e-6)
+
+
+def test_clipping_bounds_the_norm_of_the_whole_gradient():
+  ones = jax.tree.map(jnp.ones_like, _params())
+  moved = {}
+  for clip in (0.0, 0.5, 1e6):
+    config = _config(clip_global_norm=clip, weight_decay=0.0)
+    params = _run(config, ones, steps=1)
+    change = jax.tree.map(lambda a, b: a - b, params, _params())
+    moved[clip] = float(optax.tree.norm(change))
+  # 15 ones; the differences of numbers near 2 keep six digits.
+  np.testing.assert_allclose(moved[0.0], 0.1 * np.sqrt(15), rtol=1e-5)
+  np.testing.assert_allclose(moved[0.5], 0.1 * 0.5, rtol=1e-5)
+  assert moved[1e6] == moved[0.0]
+
+
+def _rates(total, **changes):
+  _, schedule = optimizer.make_optimizer(_config(**changes), total)
+  return np.array([schedule(step) for step in range(total + 1)])
+
+
+def test_constant_schedule_after_a_linear_warmup():
+  rates = _rates(8, warmup_steps=4)
+  expected = [0.025, 0.05, 0.075, *[0.1] * 6]
+  np.testing.assert_allclose(rates, expected, rtol=1e-6)  # float32
+
+
+def test_cosine_schedule_ends_at_zero():
+  rates = _rates(12, schedule='cosine', warmup_steps=2)
+  expected = 0.1 * (1 + np.cos(np.pi * np.arange(11) / 10)) / 2
+  np.testing.assert_allclose(rates[:2], [0.05, 0.1], rtol=1e-6)
+  # Float32; the last rate is a difference of ones.
+  np.testing.assert_allclose(rates[2:], expected, atol=1e-8)
+
+
+def test_step_schedule_drops_at_fractions_of_the_total():
+  rates = _rates(10, schedule='step')
+  expected = [*[0.1] * 5, *[0.01] * 2, *[0.001] * 4]
+  np.testing.assert_allclose(rates, expected, rtol=1e-6)  # float32
+
+
+def test_schedule_is_the_rate_the_optimizer_applies():
+  config = _config(schedule='cosine', warmup_steps=3, momentum=0.0)
+  transform, schedule = optimizer.make_optimizer(config, total_steps=10)
+  params = {'bias': jnp.zeros([])}
+  state = transform.init(params)
+  for step in range(10):
+    updates, state = transform.update({'bias': jnp.ones([])}, state, params)
+    np.testing.assert_allclose(-updates['bias'], schedule(step))
+
+
+def test_update_compiles_and_accepts_a_traced_step():
+  transform, schedule = optimizer.make_optimizer(
+    _config(schedule='step', warmup_steps=2), total_steps=10
+  )
+  params = _params()
+  state = transform.init(params)
+  updates, _ = jax.jit(transform.update)(params, state, params)
+  assert jax.tree.structure(updates) == jax.tree.structure(params)
+  assert jax.jit(schedule)(jnp.int32(9)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'name': 'sdg'}, r"'sdg'.*'adamw', 'sgd'"),
+    ({'schedule': 'exp'}, r"'exp'.*'constant', 'cosine', 'step'"),
+    ({'warmup_steps': 11}, r'warmup_steps is 11.*10 steps'),
+    (
+      {'schedule': 'step', 'step_boundaries': (0.7, 0.5)},
+      r'rising fractions.*\[0\.7, 0\.5\]',
+    ),
+    (
+      {'schedule': 'step', 'step_boundaries': (20.0,)},
+      r'rising fractions.*\[20\.0\]',
+    ),
+  ],
+)
+def test_config_errors_say_what_was_wanted(changes, message):
+  with pytest.raises(ValueError, match=message):
+    optimizer.make_optimizer(_config(**changes), total_steps=10)
+
+
+def test_training_needs_a_step():
+  with pytest.raises(ValueError, match='at least one step, got 0'):
+    optimizer.make_optimizer(_config(), total_steps=0)

@@ -1,0 +1,96 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.report import table
+
+
+def _rows():
+  base = {
+    'accuracy': 0.9947,
+    'accuracy_se': 0.0012,
+    'auc': 0.998791,
+    'eer': 0.0073,
+    'tar@far=0.1': 1.0,
+    'tar@far=0.01': 0.98567,
+    'threshold': 0.27512,
+  }
+  return {
+    'float': {**base, 'bytes': 4_210_000},
+    'fake_quant': {**base, 'accuracy': 0.9946},
+    'integer': {**base, 'accuracy': 0.9935, 'bytes': 1_100_000},
+  }
+
+
+def _cells(text):
+  return [
+    [cell.strip() for cell in line.split('  ') if cell]
+    for line in text.splitlines()
+  ]
+
+
+def test_table_has_a_row_a_reading_in_their_units():
+  header, _, *rows = _cells(table.results_table(_rows()))
+  assert header == [
+    'reading',
+    'accuracy %',
+    'vs float',
+    'AUC',
+    'EER %',
+    'TAR % @ FAR 0.1',
+    'TAR % @ FAR 0.01',
+    'threshold',
+    'bytes',
+  ]
+  rates = ['0.99879', '0.73', '100.00', '98.57', '0.2751']
+  assert rows == [
+    ['float', '99.47 ± 0.12', '+0.00', *rates, '4,210,000'],
+    ['fake_quant', '99.46 ± 0.12', '-0.01', *rates, '-'],
+    ['integer', '99.35 ± 0.12', '-0.12', *rates, '1,100,000'],
+  ]
+
+
+def test_lines_of_a_table_are_equally_long():
+  assert (
+    len({len(line) for line in table.results_table(_rows()).split('\n')}) == 1
+  )
+
+
+def test_what_a_row_lacks_or_cannot_be_written_is_a_dash():
+  rows = {
+    'float': {'bytes': 12},
+    'integer': {'accuracy': 0.5, 'auc': float('nan')},
+  }
+  header, _, *lines = _cells(table.results_table(rows))
+  assert header == ['reading', 'accuracy %', 'vs float', 'AUC', 'bytes']
+  assert lines == [
+    ['float', '-', '-', '-', '12'],
+    ['integer', '50.00', '-', '-', '-'],
+  ]
+
+
+def test_a_single_reading_has_no_difference():
+  header, _, _ = _cells(table.results_table({'integer': {'accuracy': 0.5}}))
+  assert header == ['reading', 'accuracy %']
+
+
+def test_a_table_needs_a_row():
+  with pytest.raises(ValueError, match='at least one reading'):
+    table.results_table({})
+
+
+def test_json_keeps_full_precision_and_plain_types():
+  rows = {
+    'float': {
+      'accuracy': np.float64(1 / 3),
+      'auc': jnp.float32(0.5),
+      'eer': float('nan'),
+      'bytes': np.int64(7),
+    }
+  }
+  text = json.dumps(table.results_json(rows), allow_nan=False)
+  assert json.loads(text) == {
+    'float': {'accuracy': 1 / 3, 'auc': 0.5, 'eer': None, 'bytes': 7}
+  }

@@ -1,0 +1,263 @@
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from faceqat.data.pairs import PairSet
+from faceqat.evaluators import verification
+
+
+def _pair_set(num_pairs=60, num_images=40, seed=0, size=8):
+  rng = np.random.default_rng(seed)
+  images = rng.integers(256, size=[num_images, size, size, 3], dtype=np.uint8)
+  ends = rng.integers(num_images, size=[2, num_pairs])
+  return PairSet(
+    name='noise',
+    images=images,
+    first=ends[0],
+    second=ends[1],
+    same=np.arange(num_pairs) % 2 == 0,
+    fold=np.arange(num_pairs) * 10 // num_pairs,
+  )
+
+
+def _predict(images):
+  """Sums over rows and over columns; the second changes under a mirror."""
+  flat = images.astype(np.float32) - 128
+  return np.concatenate([flat.sum((2, 3)), flat[:, :, :, 0].sum(1)], axis=1)
+
+
+def _overlapping(num_pairs, seed, decimals=None):
+  rng = np.random.default_rng(seed)
+  same = rng.permutation(np.arange(num_pairs) % 2 == 0)
+  scores = rng.normal(same * 1.2, 1)
+  if decimals is not None:
+    scores = scores.round(decimals)  # many ties
+  return scores, same
+
+
+def test_embedding_is_the_normalised_sum_with_the_mirror_image():
+  images = _pair_set().images[:3]
+  embeddings = verification.embed(_predict, images, batch_size=3)
+  for image, embedding in zip(images, embeddings):
+    total = _predict(image[None]) + _predict(image[None, :, ::-1])
+    expected = total[0] / np.linalg.norm(total[0].astype(np.float64))
+    np.testing.assert_allclose(embedding, expected, rtol=1e-6)  # float32
+  assert embeddings.dtype == np.float32
+  flipped = verification.embed(_predict, images[:, :, ::-1], batch_size=3)
+  np.testing.assert_array_equal(embeddings, flipped)
+
+
+@pytest.mark.parametrize('batch_size', [1, 7, 40, 64])
+def test_results_do_not_depend_on_the_batch_size(batch_size):
+  pairs = _pair_set()
+  shapes = set()
+
+  def predict(images):
+    shapes.add(images.shape)
+    return _predict(images)
+
+  results = dict(verification.evaluate(predict, pairs, batch_size=batch_size))
+  assert shapes == {(batch_size, 8, 8, 3)}
+  assert results == dict(verification.evaluate(_predict, pairs, batch_size=11))
+
+
+def test_a_jitted_and_an_integer_predict_score_as_a_numpy_one():
+  pairs = _pair_set()
+
+  def predict(images, dtype='float32'):
+    return images.astype(dtype).sum((2, 3))
+
+  # Sums of bytes are exact in every type used here.
+  expected, _ = verification.scores(predict, pairs, 16)
+  jitted, _ = verification.scores(jax.jit(predict), pairs, 16)
+  integer, _ = verification.scores(lambda x: predict(x, 'int32'), pairs, 16)
+  np.testing.assert_array_equal(jitted, expected)
+  np.testing.assert_array_equal(integer, expected)
+
+
+def test_only_the_images_of_pairs_are_embedded_and_once():
+  pairs = _pair_set(num_pairs=6)
+  seen = []
+
+  class Images:
+    def __len__(self):
+      return len(pairs.images)
+
+    def __getitem__(self, i):
+      seen.append(i)
+      return pairs.images[i]
+
+  counted = dataclasses.replace(pairs, images=Images())
+  scores, _ = verification.scores(_predict, counted, 4)
+  used = set(np.concatenate([pairs.first, pairs.second]).tolist())
+  assert sorted(seen) == sorted(used)
+  embeddings = verification.embed(_predict, pairs.images, 4)
+  expected = np.sum(embeddings[pairs.first] * embeddings[pairs.second], axis=1)
+  np.testing.assert_allclose(scores, expected, atol=1e-6)  # a float32 sum
+
+
+def test_threshold_of_a_gap_is_its_middle():
+  scores = np.array([0.9, 0.1, 0.7, 0.3])
+  same = np.array([True, False, True, False])
+  assert verification.best_threshold(scores, same) == 0.5
+
+
+def test_equally_good_thresholds_give_the_strictest():
+  # Above .8 and between .6 and .4: both make one mistake in three.
+  scores = np.array([0.8, 0.6, 0.4])
+  same = np.array([True, False, True])
+  assert verification.best_threshold(scores, same) == pytest.approx(0.7)
+
+
+def test_threshold_at_the_ends_accepts_all_or_none():
+  scores = np.array([0.2, 0.4])
+  assert verification.best_threshold(scores, np.array([True, True])) == 0.2
+  none = verification.best_threshold(scores, np.array([False, False]))
+  assert 0.4 < none < 0.4 + 1e-15
+
+
+def test_threshold_parts_neighbouring_floats():
+  low = 0.5
+  for _ in range(4):
+    high = np.nextafter(low, 1)
+    threshold = verification.best_threshold(
+      np.array([low, high]), np.array([False, True])
+    )
+    assert low < threshold <= high
+    low = high
+
+
+@pytest.mark.parametrize('decimals', [None, 1])
+@pytest.mark.parametrize('seed', range(5))
+def test_folds_equal_a_brute_force_search(seed, decimals):
+  scores, same = _overlapping(80, seed, decimals)
+  fold = np.arange(80) % 10
+  accuracies, thresholds = verification.fold_accuracies(scores, same, fold)
+  for number in range(10):
+    others = [i for i in range(80) if fold[i] != number]
+    values = sorted({scores[i] for i in others})
+    candidates = [values[0], np.nextafter(values[-1], np.inf)]
+    candidates += [(a + b) / 2 for a, b in itertools.pairwise(values)]
+    right, best = max(
+      (sum((scores[i] >= t) == same[i] for i in others), t) for t in candidates
+    )
+    assert thresholds[number] == best
+    decided = (scores[others] >= thresholds[number]) == same[others]
+    assert decided.sum() == right
+    mine = [i for i in range(80) if fold[i] == number]
+    hits = sum((scores[i] >= best) == same[i] for i in mine)
+    assert accuracies[number] == hits / len(mine)
+
+
+def test_the_held_out_fold_does_not_choose_its_threshold():
+  scores = np.array([0.9, 0.1, 0.9, 0.1, 0.3, 0.2])
+  same = np.array([True, False] * 3)
+  fold = np.array([0, 0, 1, 1, 2, 2])
+  accuracies, thresholds = verification.fold_accuracies(scores, same, fold)
+  np.testing.assert_array_equal(accuracies, [1.0, 1.0, 0.5])
+  np.testing.assert_allclose(thresholds, [0.25, 0.25, 0.5])
+
+
+def test_accuracy_and_its_standard_error_by_hand():
+  scores = np.array([0.9, 0.1, 0.9, 0.1, 0.3, 0.2])
+  same = np.array([True, False] * 3)
+  results = dict(
+    verification.summarize(scores, same, np.array([0, 0, 1, 1, 2, 2]))
+  )
+  assert results['accuracy'] == pytest.approx(5 / 6)
+  # Deviation of (1, 1, 1/2) over n - 1 is sqrt(1/12); over sqrt(3) it is 1/6.
+  assert results['accuracy_se'] == pytest.approx(1 / 6)
+  assert results['threshold'] == pytest.approx(1 / 3)
+  assert results['auc'] == 1
+  assert results['eer'] == 0
+
+
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('decimals', [None, 1])
+def test_rates_equal_counting(seed, decimals):
+  scores, same = _overlapping(2000, seed, decimals)
+  results = dict(verification.summarize(scores, same, np.arange(2000) % 10))
+  positive, negative = scores[same], scores[~same]
+  wins = np.mean(
+    (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+  )
+  assert results['auc'] == pytest.approx(wins, abs=1e-12)
+  for far in (0.1, 0.01):
+    tars = [
+      np.mean(positive >= t)
+      for t in np.unique(scores)
+      if np.mean(negative >= t) <= far
+    ]
+    assert results[f'tar@far={far:g}'] == max(tars, default=0)
+  # Where both errors are equally frequent, each threshold errs on one side.
+  far, tar, _ = metrics.roc_curve(same, scores)
+  eer = np.interp(0, far + tar - 1, far)
+  assert results['eer'] == pytest.approx(eer, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+  ('negatives', 'fars'),
+  [
+    (99, []),
+    (100, ['0.1']),
+    (3000, ['0.1', '0.01']),
+    (10_000, ['0.1', '0.01', '0.001']),
+    (100_000, ['0.1', '0.01', '0.001', '0.0001']),
+  ],
+)
+def test_tar_is_given_only_where_ten_false_accepts_are_expected(
+  negatives, fars
+):
+  same = np.arange(negatives + 20) < 20
+  scores = np.random.default_rng(0).normal(same * 1.0)
+  results = dict(verification.summarize(scores, same, np.arange(len(same)) % 2))
+  assert [k for k in results if k.startswith('tar')] == [
+    f'tar@far={far}' for far in fars
+  ]
+
+
+def test_constant_embeddings_are_worth_a_coin():
+  results = dict(
+    verification.evaluate(
+      lambda images: np.ones([len(images), 4], np.float32),
+      _pair_set(),
+      batch_size=16,
+    )
+  )
+  assert results['accuracy'] == 0.5
+  assert results['accuracy_se'] == 0
+  assert results['auc'] == 0.5
+  assert results['eer'] == 0.5
+
+
+def test_zero_embeddings_score_zero():
+  scores, _ = verification.scores(
+    lambda images: np.zeros([len(images), 4]), _pair_set(), 16
+  )
+  np.testing.assert_array_equal(scores, 0)
+
+
+def test_an_embedding_that_is_not_finite_is_an_error():
+  def predict(images):
+    embeddings = _predict(images)
+    embeddings[2, 1] = np.nan
+    return embeddings
+
+  with pytest.raises(ValueError, match=r'1 of 10 .* not finite.*image 2'):
+    verification.embed(predict, _pair_set().images[:10], 10)
+
+
+def test_pairs_of_one_kind_and_single_folds_are_errors():
+  scores = np.array([0.1, 0.2])
+  with pytest.raises(ValueError, match='got 2 and 0'):
+    dict(verification.summarize(scores, np.ones(2, bool), np.array([0, 1])))
+  with pytest.raises(ValueError, match='two folds of pairs, got 1'):
+    verification.fold_accuracies(
+      scores, np.array([True, False]), np.array([3, 3])
+    )
+  with pytest.raises(ValueError, match='no image to embed'):
+    verification.embed(_predict, [], 4)

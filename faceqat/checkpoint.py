@@ -15,8 +15,8 @@ from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import TrainState
 
-# The metric by which the best checkpoint is kept; the larger the better.
-BEST_METRIC = 'validation/accuracy'
+# The name under which Orbax keeps what the best checkpoint is chosen by.
+_SCORE = 'score'
 
 
 class Checkpointer:
@@ -42,14 +42,13 @@ class Checkpointer:
       options=ocp.CheckpointManagerOptions(
         create=create,
         # Without it, Orbax does not write the metrics that `BestN` reads.
-        best_fn=_best_metric,
+        best_fn=_score,
         preservation_policy=policies.AnyPreservationPolicy(
           [
             policies.LatestN(1),
             policies.BestN(
-              get_metric_fn=_best_metric,
+              get_metric_fn=_score,
               n=1,
-              keep_checkpoints_without_metrics=False,
             ),
           ]
         ),
@@ -67,7 +66,7 @@ class Checkpointer:
     state: TrainState,
     data: dict[str, Any],
     config: ml_collections.ConfigDict,
-    metrics: dict[str, float] | None = None,
+    score: float | None = None,
   ):
     """Writes a checkpoint in the background; it appears whole or not at all.
 
@@ -75,7 +74,7 @@ class Checkpointer:
       state: the training state.
       data: position of the training data, as JSON takes it.
       config: of the run.
-      metrics: with `BEST_METRIC`, of a candidate for the best.
+      score: of a candidate for the best, 0 or more; None: it is none.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
@@ -88,7 +87,7 @@ class Checkpointer:
         data=ocp.args.JsonSave(data),
         config=ocp.args.JsonSave(config.to_dict()),
       ),
-      metrics=metrics,
+      metrics={_SCORE: -1.0 if score is None else score},
     )
 
   @property
@@ -229,8 +228,8 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
   return Network(model, variables, config, step)
 
 
-def _best_metric(metrics: dict[str, float]) -> float:
-  return metrics[BEST_METRIC]
+def _score(metrics: dict[str, float]) -> float:
+  return metrics[_SCORE]
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:

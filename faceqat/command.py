@@ -38,6 +38,9 @@ def run(main: Callable[[], None]):
   raised is shown with `--verbosity=1`.
   """
 
+  # TensorFlow, which writes the TensorBoard files, greets on standard error.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
   def run_main(argv: list[str]):
     if len(argv) > 1:
       raise app.UsageError(f'unexpected argument {argv[1]!r}')

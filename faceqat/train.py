@@ -12,7 +12,7 @@ import numpy as np
 from clu import metric_writers
 
 from faceqat import sharding
-from faceqat.checkpoint import BEST_METRIC, Checkpointer
+from faceqat.checkpoint import Checkpointer
 from faceqat.data import pipeline, sources
 from faceqat.data.augment import Augment
 from faceqat.evaluators import verification
@@ -167,12 +167,12 @@ def train(
         log.write(done, {**scores, **range_metrics(state)})
         progress.show_validation(scores)
       if scores is not None or done % config.checkpoint_steps == 0:
-        # A float network may verify better than its quantized successor, but
-        # could not be lowered: it is not a candidate for the best.
-        candidate = (
-          scores if mode.quantize or not config.quant.enabled else None
+        checkpointer.save(
+          state,
+          iterator.get_state(),
+          config,
+          score=best_score(scores, config, mode),
         )
-        checkpointer.save(state, iterator.get_state(), config, candidate)
     if stop.signal:
       checkpointer.save(state, iterator.get_state(), config)
       print(
@@ -213,7 +213,7 @@ def validate(
 ) -> dict[str, float]:
   """Loss and accuracy on known people, verification on kept-out ones."""
   reading = FAKE_QUANT if mode.quantize else FLOAT
-  scores = {BEST_METRIC: 0.0}
+  scores = {}
   sums = [
     validation_step(
       state, batch, model=model, objective=objective, mode=reading
@@ -231,6 +231,21 @@ def validate(
     ):
       scores[f'validation/{name}'] = value
   return scores
+
+
+def best_score(
+  scores: dict[str, float] | None,
+  config: ml_collections.ConfigDict,
+  mode: Mode,
+) -> float | None:
+  """What the best checkpoint is chosen by; None where it is no candidate.
+
+  A float network may verify better than its quantized successor, but could
+  not be lowered.
+  """
+  if scores is None or (config.quant.enabled and not mode.quantize):
+    return None
+  return scores.get('validation/accuracy')
 
 
 def calibrate(

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,16 +36,12 @@ def _values(rng, minimum, maximum, bits, narrow_range, size=512):
   )
 
 
-def _jitted(bits, narrow_range):
-  def forward(x, minimum, maximum):
-    return numerics.fake_quant(
-      x, minimum, maximum, bits=bits, narrow_range=narrow_range
-    )
-
-  def backward(g, *primals):
-    return jax.vjp(forward, *primals)[1](g)
-
-  return jax.jit(forward), jax.jit(backward)
+@functools.partial(jax.jit, static_argnames=('bits', 'narrow_range'))
+def _value_and_gradients(g, x, minimum, maximum, **kwargs):
+  y, pullback = jax.vjp(
+    functools.partial(numerics.fake_quant, **kwargs), x, minimum, maximum
+  )
+  return y, *pullback(g)
 
 
 def _assert_sums_close(actual, expected, g):
@@ -56,7 +54,6 @@ def _assert_sums_close(actual, expected, g):
 @pytest.mark.parametrize('bits', ALL_BITS)
 def test_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
   rng = np.random.default_rng(bits)
-  forward, backward = _jitted(bits, narrow_range)
   kwargs = {'num_bits': bits, 'narrow_range': narrow_range}
   for sign in SIGNS * 4:
     low, high = _range(rng, sign)
@@ -65,8 +62,10 @@ def test_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
     expected = tf.quantization.fake_quant_with_min_max_vars(
       x, low, high, **kwargs
     )
-    np.testing.assert_array_equal(forward(x, low, high), expected)
-    dx, dlow, dhigh = backward(g, x, low, high)
+    y, dx, dlow, dhigh = _value_and_gradients(
+      g, x, low, high, bits=bits, narrow_range=narrow_range
+    )
+    np.testing.assert_array_equal(y, expected)
     want = tf.quantization.fake_quant_with_min_max_vars_gradient(
       g, x, low, high, **kwargs
     )
@@ -79,7 +78,6 @@ def test_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
 @pytest.mark.parametrize('bits', ALL_BITS)
 def test_per_channel_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
   rng = np.random.default_rng(bits)
-  forward, backward = _jitted(bits, narrow_range)
   kwargs = {'num_bits': bits, 'narrow_range': narrow_range}
   for sign in SIGNS:
     low, high = _range(rng, sign, (5,))
@@ -87,8 +85,10 @@ def test_per_channel_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
     g = F32(rng.normal(size=x.shape))
     name = 'fake_quant_with_min_max_vars_per_channel'
     expected = getattr(tf.quantization, name)(x, low, high, **kwargs)
-    np.testing.assert_array_equal(forward(x, low, high), expected)
-    dx, dlow, dhigh = backward(g, x, low, high)
+    y, dx, dlow, dhigh = _value_and_gradients(
+      g, x, low, high, bits=bits, narrow_range=narrow_range
+    )
+    np.testing.assert_array_equal(y, expected)
     want = getattr(tf.quantization, f'{name}_gradient')(
       g, x, low, high, **kwargs
     )
@@ -214,20 +214,18 @@ def test_kernel_range_spans_the_last_axis_and_contains_zero():
 
 
 def test_gradients_of_a_stopped_range_are_dead_code():
-  def loss(x, low, high):
-    low, high = jax.lax.stop_gradient((low, high))
-    return jnp.vdot(numerics.fake_quant(x, low, high), x)
+  def grad_of(argnums, stop):
+    def output(x, low, high):
+      return numerics.fake_quant(x, stop(low), stop(high))
 
-  x = jnp.ones((64, 64))
-  text = jax.jit(jax.grad(loss)).lower(x, -1.0, 1.0).compile().as_text()
-  assert ' reduce(' not in text
-  text = (
-    jax.jit(jax.grad(lambda a: numerics.fake_quant(x, a, 1.0).sum()))
-    .lower(-1.0)
-    .compile()
-    .as_text()
-  )
-  assert ' reduce(' in text
+    def backward(g, *primals):
+      return jax.vjp(output, *primals)[1](g)[argnums]
+
+    x = jnp.ones((64, 64))
+    return jax.jit(backward).lower(x, x, -1.0, 1.0).as_text()
+
+  assert 'stablehlo.reduce' not in grad_of(0, jax.lax.stop_gradient)
+  assert 'stablehlo.reduce' in grad_of(1, lambda limit: limit)
 
 
 def test_bfloat16_keeps_its_type_and_rounds_in_float32():

@@ -68,3 +68,24 @@ def test_unknown_settings_are_an_error():
     observers.observe(seen, jnp.ones(2), observer='mean', decay=0.9)
   with pytest.raises(ValueError, match=r'decay is 1\.0'):
     observers.observe(seen, jnp.ones(2), observer='ema', decay=1.0)
+
+
+@pytest.mark.skipif(
+  jax.device_count() < 2,
+  reason='needs two devices (XLA_FLAGS=--xla_force_host_platform_device_count)',
+)
+@pytest.mark.parametrize('observer', observers.OBSERVERS)
+def test_a_sharded_batch_gives_the_range_of_the_whole(observer):
+  mesh = jax.make_mesh(
+    (2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  sharding = jax.NamedSharding(mesh, jax.P('data'))
+  x = jax.random.normal(jax.random.key(0), (8, 3))
+  step = jax.jit(
+    lambda x: observers.observe(
+      observers.initial_range(), x, observer=observer, decay=0.9
+    )
+  )
+  sharded = step(jax.device_put(x, sharding))
+  assert sharded == step(x)
+  assert (sharded.minimum, sharded.maximum) == (x.min(), x.max())

@@ -21,7 +21,7 @@ _CENTRE_DEPTH = 0.45  # depth of the point that stays where it is in a turn
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-  """Clips to 0..1 in place; the method costs half of what np.clip does."""
+  """Clips to 0..1 in place; on small arrays twice as fast as np.clip."""
   return x.clip(0.0, 1.0, out=x)
 
 
@@ -165,7 +165,7 @@ def grain_bank(size: int) -> np.ndarray:
   """Normal noise for two images, [2 * 3 * size * size] float32.
 
   Every image takes its grain from a random place in it: drawing fresh noise
-  would take half as long as drawing the face.
+  would add a quarter to the time of a face.
   """
   return np.random.default_rng(0).standard_normal(
     6 * size * size, dtype=np.float32

@@ -12,66 +12,12 @@ import numpy as np
 
 from faceqat.data import face_canvas
 from faceqat.data.face_canvas import Canvas, unit
+from faceqat.data.face_parameters import Capture, Person
 
-BACKGROUND_NODES = 5  # the background is a smooth field of 5 x 5 colours
 _PROFILE_STEPS = 1024
 _PROFILE_SPAN = 2.0  # outlines are tabulated for y in [-span, span)
 _PALE = np.array([0.95, 0.93, 0.90], np.float32)
 _DARK = np.array([0.07, 0.05, 0.05], np.float32)
-
-
-class Person(NamedTuple):
-  """What stays the same in all images of a person. Lengths in head units."""
-
-  head: tuple[float, float, float]  # half width, top, chin
-  jaw: tuple[float, float]  # exponents of the outline below the eyes
-  forehead: float  # exponent of the outline above the eyes
-  ear: tuple[float, float, float]  # half height, half width, y
-  eye: tuple[float, float, float, float]  # x, half width, opening, tilt
-  lid: float  # distance of the crease above the eye, 0 for none
-  iris_radius: float
-  brow: tuple[float, float, float, float]  # height, thickness, arch, slope
-  nose: tuple[float, float, float]  # length, half width at the tip, strength
-  mouth: tuple[float, float, float, float, float]  # y, half width, lips, curve
-  hair: tuple[float, float, float]  # volume, length, hairline at the centre
-  fringe: tuple[float, float, float]  # slant, rounding, temples
-  curl: tuple[float, float]  # amplitude and frequency of the hair's outline
-  beard: float  # strength
-  goatee: float  # half width of a beard on the chin only, 0 for a full one
-  moustache: float
-  glasses: tuple[float, float, float] | None  # radius, squareness, thickness
-  moles: tuple[tuple[float, float, float], ...]  # x, y, radius
-  skin: np.ndarray  # [3] float32 in 0..1, and so are the colours below
-  hair_color: np.ndarray
-  brow_color: np.ndarray
-  iris: np.ndarray
-  lips: np.ndarray
-  frame_color: np.ndarray
-
-
-class Capture(NamedTuple):
-  """What differs between two images of the same person."""
-
-  angles: tuple[float, float, float]  # yaw, pitch, roll in radians
-  scale: float
-  shift: tuple[float, float]  # frame units
-  light: tuple[float, float]  # change of brightness over the head, x and y
-  gain: np.ndarray  # [3] float32: brightness and colour cast
-  contrast: float
-  smile: float
-  mouth_open: float
-  brow_raise: float
-  eye_open: float  # 1 is the person's own opening
-  gaze: tuple[float, float]
-  background: np.ndarray  # [3, 5, 5] float32
-  clothes: np.ndarray  # [3] float32
-  glasses_on: bool
-  sunglasses: bool
-  face_mask: np.ndarray | None  # its colour
-  hand: tuple[float, float, float, float] | None  # x, y, angle, finger width
-  blur: float  # 0 .. 0.25, weight of each neighbour
-  noise: float  # standard deviation in grey levels
-  grain: float  # 0 .. 1, place in the bank of noise
 
 
 class Outlines(NamedTuple):
@@ -121,7 +67,7 @@ def draw_face(
     [image_size, image_size, 3] uint8, RGB.
   """
   canvas = Canvas(image_size, capture.angles, capture.scale, capture.shift)
-  basis = face_canvas.smooth_basis(image_size, BACKGROUND_NODES)
+  basis = face_canvas.smooth_basis(image_size, capture.background.shape[-1])
   np.matmul(basis @ capture.background, basis.T, out=canvas.planes)
   head = canvas.head()
   hair, inside = _silhouettes(head, person, outlines)

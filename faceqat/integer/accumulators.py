@@ -105,8 +105,9 @@ def check_operator(operator: Operator, inputs: list[Tensor], output: Tensor):
 def _check(operator: Operator, bound: np.ndarray, what: str):
   if bound.size and bound.max() > INT32_MAX:
     channel = int(bound.argmax())
+    where = f'channel {channel}: ' if bound.size > 1 else ''
     operator.fail(
-      f'channel {channel}: {what} can reach {int(bound[channel])}, more than '
-      f'int32 holds ({INT32_MAX}). Its weight scale or bias is out of '
-      'proportion; look at that channel of the layer'
+      f'{where}{what} can reach {int(bound[channel])}, more than '
+      f'int32 holds ({INT32_MAX}). Its bias, weights or scales are '
+      'out of proportion; look at that layer'
     )

@@ -173,7 +173,7 @@ def inv_sqrt_multiplier(value: jax.Array) -> tuple[jax.Array, jax.Array]:
   one = value <= 1
   return (
     jnp.where(one, np.int32(2**31 - 1), q31),
-    jnp.where(one, 0, jnp.minimum(-shift, 0)),
+    jnp.where(one, np.int32(0), jnp.minimum(-shift, 0)),
   )
 
 

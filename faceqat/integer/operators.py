@@ -68,20 +68,20 @@ class Operator:
     raise ValueError(f'Operator {self.name!r} ({kind}): {message}.')
 
   def output_shape(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
-    """The shape that these inputs give. Raises ValueError if they do not fit.
-
-    An operator that does not say otherwise keeps its first input's shape.
-    """
-    return inputs[0].shape
-
-  def check(self, inputs: Sequence[Tensor], output: Tensor):
-    """Raises ValueError unless this operator can make `output` of `inputs`."""
+    """The shape that these inputs give; ValueError if they do not fit."""
     for tensor in inputs:
       if self.INPUT_RANK not in (None, len(tensor.shape)):
         wanted = '(H, W, C)' if self.INPUT_RANK == 3 else '(C,)'
         self.fail(
           f'input {tensor.name!r} has shape {tensor.shape}; it takes {wanted}'
         )
+    return self._shape(inputs)
+
+  def _shape(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
+    return inputs[0].shape
+
+  def check(self, inputs: Sequence[Tensor], output: Tensor):
+    """Raises ValueError unless this operator can make `output` of `inputs`."""
     shape = self.output_shape(inputs)
     if shape != output.shape:
       self.fail(f'gives shape {shape}, but its tensor says {output.shape}')
@@ -203,7 +203,7 @@ class Conv2D(_Weighted):
         '[kh, kw, 1, C]'
       )
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     kh, kw, in_channels, out_channels = self.weights.shape
     wanted = out_channels if self.depthwise else in_channels
     if inputs[0].shape[2] != wanted:
@@ -234,7 +234,7 @@ class Dense(_Weighted):
   def _check_fields(self):
     self._check_weights(2)
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     if inputs[0].shape != self.weights.shape[:1]:
       self.fail(
         f'input {inputs[0].name!r} has shape {inputs[0].shape}; the weights '
@@ -249,7 +249,7 @@ class Add(Operator):
 
   INPUT_COUNT = 2
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     if inputs[0].shape != inputs[1].shape:
       self.fail(
         f'inputs have shapes {inputs[0].shape} and {inputs[1].shape}; they '
@@ -265,7 +265,7 @@ class Concat(Operator):
   INPUT_COUNT = None
   SAME_QPARAMS = True
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     lead = inputs[0].shape[:-1]
     if any(tensor.shape[:-1] != lead for tensor in inputs):
       shapes = [tensor.shape for tensor in inputs]
@@ -297,7 +297,7 @@ class PReLU(Operator):
     scale = check_scale(self.alpha_scale, 'alpha_scale')
     self._set(alpha_scale=scale)
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     if inputs[0].shape[-1:] != self.alpha.shape:
       self.fail(
         f'input {inputs[0].name!r} has shape {inputs[0].shape}; alpha has '
@@ -312,7 +312,7 @@ class Mean(Operator):
 
   INPUT_RANK = 3
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     return inputs[0].shape[2:]
 
 
@@ -331,7 +331,7 @@ class MaxPool(Operator):
     self._set(window=check_integers(self.window, 'window', 1, 2**16, 2))
     _check_window(self)
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     size = _window_shape(self, inputs[0].shape, self.window)
     return (*size, inputs[0].shape[2])
 
@@ -357,7 +357,7 @@ class Reshape(Operator):
 
   SAME_QPARAMS = True
 
-  def output_shape(self, inputs):
+  def _shape(self, inputs):
     return (math.prod(inputs[0].shape),)
 
 

@@ -52,6 +52,15 @@ __all__ = [
   'save',
 ]
 
+# What a description of the wrong types raises on its way to the dataclasses.
+_MALFORMED = (
+  AttributeError,
+  KeyError,
+  OverflowError,
+  RecursionError,
+  TypeError,
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IntegerProgram:
@@ -160,7 +169,7 @@ def load(path: str | os.PathLike) -> IntegerProgram:
     check_accumulators(program)
   except ValueError as error:
     raise ValueError(f'{os.fspath(path)}: {error}') from error
-  except (KeyError, TypeError, AttributeError, OverflowError) as error:
+  except _MALFORMED as error:
     raise ValueError(
       f'{os.fspath(path)}: its description is malformed '
       f'({type(error).__name__}: {error}); convert the checkpoint again.'

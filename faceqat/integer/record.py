@@ -270,10 +270,19 @@ def dense(
   return x.recorder.append(ops.Dense(**fields), output)
 
 
+def _check_same_trace(symbols: Sequence[Symbol], function: str):
+  for symbol in symbols:
+    check_symbol(symbol, function)
+    if symbol.recorder is not symbols[0].recorder:
+      raise TypeError(
+        f'record.{function} got {symbol!r} of another trace; a symbol is of '
+        'use only while its own model is being recorded.'
+      )
+
+
 def add(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
   """Records a sum of two tensors of one shape."""
-  for symbol in (a, b):
-    check_symbol(symbol, 'add')
+  _check_same_trace((a, b), 'add')
   operator = ops.Add(name=name, inputs=(a.tensor.name, b.tensor.name))
   return a.recorder.append(operator, output)
 
@@ -284,9 +293,11 @@ def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
   An input that is quantized otherwise than `output` is requantized first, as
   '<name>/requantize_<index>'.
   """
+  if not xs:
+    raise ValueError(f'{name}: concat got no inputs.')
+  _check_same_trace(xs, 'concat')
   inputs = []
   for index, x in enumerate(xs):
-    check_symbol(x, 'concat')
     if x.tensor.qparams != output:
       operator = ops.Requantize(
         name=f'{name}/requantize_{index}', inputs=(x.tensor.name,)

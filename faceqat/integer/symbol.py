@@ -55,10 +55,15 @@ def explain(error: TypeError) -> TypeError | None:
     return None
   place = 'A library function'
   for frame, line_number in traceback.walk_tb(error.__traceback__):
-    if frame.f_globals.get('__name__', '').split('.')[0] not in _LIBRARIES:
+    module = frame.f_globals.get('__name__', '')
+    if module.startswith(__package__):
+      place = None  # Our own complaint, unless a deeper frame follows.
+    elif module.split('.')[0] not in _LIBRARIES:
       file = frame.f_code.co_filename
       line = linecache.getline(file, line_number).strip()
       place = f'`{line}` ({pathlib.PurePath(file).name}:{line_number})'
+  if place is None:
+    return None
   return UnsupportedOperationError(
     f'{place} has no integer form: it was applied to a symbol, which is being '
     f'recorded into an integer program. {_EXISTING}'

@@ -158,13 +158,7 @@ class _Linear(_QuantLayer):
         f'{", ".join(sorted(ACTIVATIONS))}'
       )
     layer = self._own()
-    kernel = self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
-      if self.activation or self.batch_norm
-      else nn.initializers.lecun_normal(),
-      kernel_shape,
-    )
+    kernel = self.param('kernel', nn.initializers.he_normal(), kernel_shape)
     bias = (
       self.param('bias', nn.initializers.zeros, kernel_shape[-1:])
       if self.use_bias

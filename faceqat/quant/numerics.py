@@ -126,12 +126,13 @@ def quantize(
   Raises:
     ValueError: if bits is not in 2..16.
   """
-  # A scale known at compile time must not become a product with its inverse.
-  scale = jax.lax.optimization_barrier(jnp.asarray(scale, jnp.float32))
-  signed = jnp.asarray(zero_point, jnp.int32)
+  # Constants would be folded into sums that round differently.
+  scale, signed = jax.lax.optimization_barrier(
+    (jnp.asarray(scale, jnp.float32), jnp.asarray(zero_point, jnp.int32))
+  )
   unsigned = (signed + 2 ** (bits - 1)).astype(jnp.float32)
   low, high = _nudged_limits(scale, unsigned, bits, narrow_range)
-  steps = _shift(x, low, high) / scale
+  steps = _divide(_shift(x, low, high), scale)
   steps = _round(steps, unsigned, bits, narrow_range)
   return steps.astype(jnp.int32) + signed
 
@@ -197,9 +198,9 @@ def _check_range_shape(x, minimum, maximum):
 def _nudge(minimum, maximum, bits, narrow_range):
   """Returns the scale, its inverse and the unsigned zero point, float32."""
   qmin, qmax = (np.float32(q) for q in _unsigned_limits(bits, narrow_range))
-  # Behind a barrier, or dividing by it becomes a product with its inverse.
-  steps = jax.lax.optimization_barrier(jnp.asarray(qmax - qmin))
   width = jnp.maximum(maximum - minimum, MIN_WIDTH)
+  # Behind a barrier, or XLA multiplies with the inverse instead.
+  steps = jax.lax.optimization_barrier(jnp.full(width.shape, qmax - qmin))
   scale = width / steps
   zero_point = jnp.clip(qmin - minimum / scale, qmin, qmax)
   # Half away from zero; floor(z + 0.5) would round 0.49999997 up.
@@ -217,6 +218,13 @@ def _nudged_limits(scale, zero_point, bits, narrow_range):
 
 def _shift(x, low, high):
   return jnp.clip(jnp.asarray(x, jnp.float32), low, high) - low
+
+
+def _divide(shifted, scale):
+  """Returns shifted / scale, where XLA would multiply with the inverse."""
+  # It does so for a divisor that is the same everywhere, which a select is
+  # not; `shifted` is never negative.
+  return shifted / jnp.where(shifted >= 0, scale, 1)
 
 
 def _round(steps, zero_point, bits, narrow_range):
@@ -238,7 +246,7 @@ def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range):
   shifted = _shift(x, low, high)
   # The two reference kernels differ here: one divides, one multiplies.
   if minimum.ndim == 0:
-    steps = shifted / scale
+    steps = _divide(shifted, scale)
   else:
     steps = jnp.maximum(shifted * inverse_scale, 0)
   y = _round(steps, zero_point, bits, narrow_range) * scale

@@ -1,0 +1,358 @@
+import copy
+import dataclasses
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from faceqat.integer import program, program_file
+from faceqat.integer.program import IntegerProgram, Tensor
+
+
+def make_program(**changes):
+  """Three convolutions' worth of everything a file must keep."""
+  rng = np.random.default_rng(0)
+
+  def weights(*shape):
+    return {
+      'weights': rng.integers(-127, 128, shape, np.int8),
+      'weight_scale': rng.uniform(0.001, 0.1, shape[-1]).astype(np.float32),
+      'bias': rng.integers(-999, 999, shape[-1]).astype(np.int32),
+    }
+
+  tensors = [
+    Tensor('image', (8, 8, 3), 1 / 128, 0),
+    Tensor('block/conv', (4, 4, 6), 0.1, -128),
+    Tensor('block/prelu', (4, 4, 6), float(np.float32(0.07)), -3, 6, True),
+    Tensor('pool', (2, 2, 6), float(np.float32(0.07)), -3, 6, True),
+    Tensor('flat', (24,), float(np.float32(0.07)), -3, 6, True),
+    Tensor('embedding', (5,), 0.02, 0),
+    Tensor('unit', (5,), 1 / 128, 0),
+  ]
+  operators = (
+    program.Conv2D(
+      name='block/conv',
+      inputs=('image',),
+      **weights(3, 3, 3, 6),
+      strides=(2, 2),
+      padding=((0, 1), (0, 1)),
+      clamp=(-128, 60),
+    ),
+    program.PReLU(
+      name='block/prelu',
+      inputs=('block/conv',),
+      alpha=rng.integers(-127, 128, 6, np.int8),
+      alpha_scale=0.01,
+    ),
+    program.MaxPool(
+      name='pool', inputs=('block/prelu',), window=(2, 2), strides=(2, 2)
+    ),
+    program.Reshape(name='flat', inputs=('pool',)),
+    program.Dense(name='embedding', inputs=('flat',), **weights(24, 5)),
+    program.L2Normalize(name='unit', inputs=('embedding',)),
+  )
+  fields = {
+    'tensors': {tensor.name: tensor for tensor in tensors},
+    'operators': operators,
+    'input': 'image',
+    'output': 'unit',
+    'metadata': {'model': 'small', 'note': 'naïve "quotes"'},
+  }
+  return IntegerProgram(**{**fields, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path):
+  path = tmp_path / 'small.faceqat'
+  program.save(make_program(), path)
+  return path
+
+
+def assert_same(a, b):
+  assert a.tensors == b.tensors
+  assert (a.input, a.output, a.metadata) == (b.input, b.output, b.metadata)
+  assert len(a.operators) == len(b.operators)
+  for one, other in zip(a.operators, b.operators):
+    assert type(one) is type(other)
+    for field in dataclasses.fields(one):
+      x, y = getattr(one, field.name), getattr(other, field.name)
+      assert type(x) is type(y)
+      if isinstance(x, np.ndarray):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+      else:
+        assert x == y
+
+
+def test_a_loaded_program_is_the_saved_one(saved):
+  assert_same(program.load(saved), make_program())
+
+
+def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
+  again = tmp_path / 'again'
+  program.save(program.load(saved), again)
+  assert again.read_bytes() == saved.read_bytes()
+
+
+def test_the_file_is_plain_safetensors(saved):
+  arrays = safetensors.numpy.load_file(saved)
+  np.testing.assert_array_equal(
+    arrays['embedding:weights'], make_program().operators[4].weights
+  )
+
+
+def refuses(path, *wanted):
+  """Loading raises one ValueError that names the file and says `wanted`."""
+  with pytest.raises(ValueError, match='|'.join(wanted) or None) as info:
+    program.load(path)
+  assert str(path) in str(info.value)
+
+
+def test_a_flipped_bit_anywhere_is_refused(saved):
+  whole = saved.read_bytes()
+  rng = np.random.default_rng(1)
+  for position in [*range(60), *rng.integers(0, len(whole), 150)]:
+    damaged = bytearray(whole)
+    damaged[position] ^= 1 << int(rng.integers(0, 8))
+    saved.write_bytes(damaged)
+    refuses(
+      saved,
+      'damaged',
+      'no program file',
+      'no faceqat program',
+      'newer',
+      'format version',
+    )
+
+
+def test_a_file_cut_short_or_lengthened_is_refused(saved):
+  whole = saved.read_bytes()
+  for length in [*range(0, 40), *range(40, len(whole), 97), len(whole) - 1]:
+    saved.write_bytes(whole[:length])
+    refuses(saved, 'cut short', 'no faceqat program')
+  saved.write_bytes(whole + b'\0')
+  refuses(saved, 'damaged')
+
+
+def test_a_newer_file_says_so_even_if_its_digest_differs(saved):
+  content = saved.read_bytes()
+  changed = content.replace(rb'\"version\": 1', rb'\"version\": 2', 1)
+  assert changed != content
+  saved.write_bytes(changed)
+  refuses(saved, r'format version 2.*up to 1.*Upgrade')
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'short',
+    b'\x89PNG\r\n\x1a\n' + bytes(100),
+    b'{"__metadata__": {}}' * 20,
+    bytes(4096),
+    b'\xff' * 64,
+    (20).to_bytes(8, 'little') + b'[' * 20 + bytes(9),
+    (100_000).to_bytes(8, 'little') + b'[' * 100_000,
+    safetensors.numpy.save({'x': np.zeros(3)}),
+    safetensors.numpy.save({'x': np.zeros(3)}, {'faceqat_program': '['}),
+    safetensors.numpy.save({'x': np.zeros(3)}, {'faceqat_program': '{}'}),
+    safetensors.numpy.save(
+      {'x': np.zeros(3)}, {'faceqat_program': '[' * 100_000}
+    ),
+  ],
+)
+def test_a_foreign_file_is_refused(tmp_path, content):
+  path = tmp_path / 'foreign'
+  path.write_bytes(content)
+  refuses(path, 'no faceqat program file', 'no program file', 'damaged')
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+  with pytest.raises(FileNotFoundError, match='absent'):
+    program.load(tmp_path / 'absent')
+
+
+def edit(path, change):
+  """Rewrites a file with a changed description and a correct digest."""
+  description, arrays = program_file.read(path)
+  arrays = {name: array.copy() for name, array in arrays.items()}
+  change(description, arrays)
+  program_file.write(path, description, arrays)
+
+
+def _set(*keys, value):
+  def change(description, arrays):
+    target = description
+    for key in keys[:-1]:
+      target = target[key]
+    target[keys[-1]] = value
+
+  return change
+
+
+def _delete(*keys):
+  def change(description, arrays):
+    target = description
+    for key in keys[:-1]:
+      target = target[key]
+    del target[keys[-1]]
+
+  return change
+
+
+def _array(name, make):
+  def change(description, arrays):
+    arrays[name] = make(arrays.pop(name))
+
+  return change
+
+
+HOSTILE = {
+  'no operators': _set('operators', value=None),
+  'operators are text': _set('operators', value='Conv2D'),
+  'an operator is a number': _set('operators', 0, value=3),
+  'unknown operator': _set('operators', 0, 'type', value='Exec'),
+  'operator type is a list': _set('operators', 0, 'type', value=['Conv2D']),
+  'extra field': _set('operators', 0, '__class__', value='x'),
+  'field missing': _delete('operators', 1, 'alpha_scale'),
+  'name is a number': _set('operators', 0, 'name', value=7),
+  'inputs are text': _set('operators', 0, 'inputs', value='image'),
+  'two inputs': _set('operators', 0, 'inputs', value=['image', 'image']),
+  'reads itself': _set('operators', 0, 'inputs', value=['block/conv']),
+  'reads the future': _set('operators', 1, 'inputs', value=['pool']),
+  'reads what is not there': _set('operators', 1, 'inputs', value=['x']),
+  'zero stride': _set('operators', 0, 'strides', value=[0, 1]),
+  'real stride': _set('operators', 0, 'strides', value=[1.5, 1]),
+  'bool stride': _set('operators', 0, 'strides', value=[True, 1]),
+  'huge padding': _set('operators', 0, 'padding', value=[[0, 1], [0, 2**40]]),
+  'flat padding': _set('operators', 0, 'padding', value=[0, 1]),
+  'clamp upside down': _set('operators', 0, 'clamp', value=[5, 4]),
+  'clamp outside': _set('operators', 0, 'clamp', value=[-200, 4]),
+  'depthwise is text': _set('operators', 0, 'depthwise', value='no'),
+  '9-bit weights': _set('operators', 0, 'weight_bits', value=9),
+  'weights beyond their bits': _set('operators', 0, 'weight_bits', value=4),
+  'alpha scale 0': _set('operators', 1, 'alpha_scale', value=0),
+  'alpha scale text': _set('operators', 1, 'alpha_scale', value='0.1'),
+  'scale 0': _set('tensors', 1, 'scale', value=0),
+  'scale negative': _set('tensors', 1, 'scale', value=-0.1),
+  'scale overflows': _set('tensors', 1, 'scale', value=1e300),
+  'scale denormal': _set('tensors', 1, 'scale', value=1e-40),
+  'zero point': _set('tensors', 1, 'zero_point', value=128),
+  'zero point of 6 bits': _set('tensors', 2, 'zero_point', value=-32),
+  'bits': _set('tensors', 1, 'bits', value=16),
+  'shape': _set('tensors', 1, 'shape', value=[4, 4, 7]),
+  'empty shape': _set('tensors', 1, 'shape', value=[]),
+  'gigantic shape': _set('tensors', 1, 'shape', value=[2**24, 2**24, 6]),
+  'tensor twice': _set('tensors', 1, 'name', value='image'),
+  'unmade tensor': _set('tensors', 3, 'name', value='other'),
+  'tensor missing': _delete('tensors', 3),
+  'other image scale': _set('tensors', 0, 'scale', value=0.5),
+  'pool changes scale': _set('tensors', 3, 'scale', value=0.5),
+  'l2 output scale': _set('tensors', 6, 'scale', value=0.5),
+  'no output': _set('output', value='nothing'),
+  'output is a list': _set('output', value=['unit']),
+  'metadata': _set('metadata', value={'a': 1}),
+  'no metadata': _set('metadata', value=None),
+  'array missing': lambda description, arrays: (
+    arrays.pop('flat:x', None) or arrays.pop('embedding:bias')
+  ),
+  'array unused': lambda description, arrays: arrays.update(x=np.zeros(3)),
+  'float weights': _array('embedding:weights', np.float32),
+  'flat weights': _array('embedding:weights', np.ravel),
+  'int64 bias': _array('embedding:bias', np.int64),
+  'bias of another length': _array('embedding:bias', lambda x: x[:-1]),
+  'NaN weight scale': _array('embedding:weight_scale', lambda x: x * np.nan),
+  'negative weight scale': _array('embedding:weight_scale', np.negative),
+  'empty weights': _array('embedding:weights', lambda x: x[:0]),
+  'weight of -128': _array(
+    'embedding:weights', lambda x: np.full_like(x, -128)
+  ),
+  'bias that overflows': _array(
+    'embedding:bias', lambda x: np.full_like(x, 2**31 - 1)
+  ),
+}
+
+
+def test_a_rewritten_file_loads_if_nothing_was_changed(saved):
+  edit(saved, lambda description, arrays: None)
+  assert_same(program.load(saved), make_program())
+
+
+@pytest.mark.parametrize('change', HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_description_is_refused(saved, change):
+  edit(saved, change)
+  refuses(saved)
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused(saved):
+  deep = []
+  for _ in range(700):
+    deep = [deep]
+  edit(saved, _set('operators', 0, 'strides', value=deep))
+  refuses(saved)
+
+
+def test_an_overflow_is_found_on_loading(saved):
+  edit(saved, HOSTILE['bias that overflows'])
+  refuses(saved, r"'embedding' \(Dense\): channel \d: .* int32")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch):
+  before = saved.read_bytes()
+
+  def fail(*unused):
+    raise OSError('disk full')
+
+  for name in ('replace', 'fsync'):
+    with monkeypatch.context() as patch:
+      patch.setattr(os, name, fail)
+      with pytest.raises(OSError, match='disk full'):
+        program.save(make_program(metadata={}), saved)
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+    assert saved.read_bytes() == before
+
+
+def test_the_file_has_the_rights_of_any_new_file(saved, tmp_path):
+  plain = tmp_path / 'plain'
+  plain.write_bytes(b'')
+  assert saved.stat().st_mode == plain.stat().st_mode
+
+
+def test_the_digest_is_that_of_the_file_without_it(saved):
+  import hashlib
+
+  content = saved.read_bytes()
+  entry = json.loads(
+    json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])[
+      '__metadata__'
+    ]['faceqat_program']
+  )
+  blank = content.replace(entry['sha256'].encode(), b'0' * 64)
+  assert hashlib.sha256(blank).hexdigest() == entry['sha256']
+
+
+def test_errors_name_the_operator_and_both_shapes():
+  good = make_program()
+  tensors = dict(good.tensors)
+  tensors['flat'] = dataclasses.replace(tensors['flat'], shape=(23,))
+  with pytest.raises(
+    ValueError, match=re.escape("'flat' (Reshape): gives shape (24,)")
+  ):
+    make_program(tensors=tensors)
+
+
+def test_operators_cannot_be_changed():
+  operator = copy.copy(make_program().operators[0])
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    operator.clamp = (0, 1)
+
+
+def test_programs_are_written_where_a_string_says(tmp_path):
+  path = str(tmp_path / 'text')
+  program.save(make_program(), path)
+  assert pathlib.Path(path).exists()
+  assert_same(program.load(path), make_program())

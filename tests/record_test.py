@@ -1,0 +1,293 @@
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.integer import program, record
+from faceqat.integer.program import QParams
+
+OUTPUT = QParams(0.05, -10)
+
+
+def weighted(*shape, seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    'weights': rng.integers(-127, 128, shape, np.int8),
+    'weight_scale': rng.uniform(0.001, 0.002, shape[-1]).astype(np.float32),
+    'bias': rng.normal(0, 1, shape[-1]).astype(np.float32),
+  }
+
+
+def trace(fn):
+  return record.trace(fn, image_shape=(8, 8, 3))
+
+
+def stem(x, name='stem', **changes):
+  fields = {**weighted(1, 1, 3, 4), 'output': OUTPUT, **changes}
+  return record.conv2d(x, name=name, **fields)
+
+
+def test_a_symbol_has_the_shape_of_its_tensor_with_an_open_batch():
+  def model(x):
+    assert x.shape == (None, 8, 8, 3)
+    assert x.ndim == 4
+    assert x.tensor.scale == 1 / 128
+    x = stem(x, strides=(2, 2))
+    assert x.shape == (None, 4, 4, 4)
+    assert x.tensor.qparams == OUTPUT
+    x = record.flatten(x, name='flat')
+    assert x.shape == (None, 64)
+    return x
+
+  network = trace(model)
+  assert [op.name for op in network.operators] == ['stem', 'flat']
+  assert (network.input, network.output) == ('image', 'flat')
+
+
+def test_metadata_and_arrays_are_kept():
+  network = record.trace(
+    stem, image_shape=(8, 8, 3), metadata={'model': 'tiny'}
+  )
+  assert network.metadata == {'model': 'tiny'}
+  (conv,) = network.operators
+  fields = weighted(1, 1, 3, 4)
+  np.testing.assert_array_equal(conv.weights, fields['weights'])
+  # int32 steps of input scale x weight scale, halves away from zero.
+  real = fields['bias'].astype(np.float64) * 128 / fields['weight_scale']
+  np.testing.assert_array_equal(conv.bias, np.round(real))
+  assert conv.bias.dtype == np.int32
+
+
+def test_halves_of_a_bias_step_go_away_from_zero():
+  bias = record.quantize_bias(
+    np.array([0.5, -0.5, 1.5, -2.5, 0.49]), np.ones(5, np.float32), 1.0, 'x'
+  )
+  np.testing.assert_array_equal(bias, [1, -1, 2, -3, 0])
+
+
+@pytest.mark.parametrize('bias', [1e9, -1e9, np.nan, np.inf])
+def test_a_bias_that_does_not_fit_names_the_layer_and_the_channel(bias):
+  fields = weighted(1, 1, 3, 4)
+  fields['bias'][2] = bias
+  with pytest.raises(ValueError, match='stem, channel 2: the bias'):
+    trace(lambda x: stem(x, **fields))
+
+
+def test_the_bound_is_proved_when_recording():
+  fields = weighted(1, 1, 3, 4)
+  steps = (2**31 - 200) / 128
+  fields['bias'] = fields['weight_scale'].astype(np.float64) * steps
+  with pytest.raises(ValueError, match=r"'stem' \(Conv2D\): channel \d.*int32"):
+    trace(lambda x: stem(x, **fields))
+
+
+@pytest.mark.parametrize(
+  'scale', [0.05, 0.0235294122248888, 6 / 255, 1.0, 4e-5]
+)
+@pytest.mark.parametrize('zero_point', [-128, -5, 0, 127])
+@pytest.mark.parametrize('bits', [8, 4])
+def test_activation_limits_follow_the_float32_rule(scale, zero_point, bits):
+  zero_point = max(zero_point, -(2 ** (bits - 1)))
+  zero_point = min(zero_point, 2 ** (bits - 1) - 1)
+  output = QParams(scale, zero_point, bits)
+
+  def steps(real):
+    quotient = np.float32(real) / np.float32(scale)
+    return int(np.trunc(quotient + np.copysign(np.float32(0.5), quotient)))
+
+  low, high = output.qmin, output.qmax
+  assert record.activation_limits(None, output) == (low, high)
+  relu = (max(low, zero_point), high)
+  assert record.activation_limits((0.0, math.inf), output) == relu
+  relu6 = (max(low, zero_point), min(high, zero_point + steps(6.0)))
+  assert record.activation_limits((0.0, 6.0), output) == relu6
+  both = (
+    max(low, zero_point + steps(-1.0)),
+    min(high, zero_point + steps(1.0)),
+  )
+  assert record.activation_limits((-1.0, 1.0), output) == both
+
+
+def test_activation_limits_round_halves_away_from_zero():
+  output = QParams(1.0, 0)
+  assert record.activation_limits((-2.5, 2.5), output) == (-3, 3)
+
+
+def test_relu6_ends_where_the_range_does():
+  (conv,) = trace(
+    lambda x: stem(x, activation_range=(0.0, 6.0), output=QParams(0.1, -100))
+  ).operators
+  assert conv.clamp == (-100, -40)
+
+
+def test_an_activation_range_that_is_none_is_refused():
+  with pytest.raises(ValueError, match=r'activation_range is \(6.0, 0.0\)'):
+    trace(lambda x: stem(x, activation_range=(6.0, 0.0)))
+
+
+def test_concat_requantizes_only_what_differs():
+  def model(x):
+    a = stem(x, 'a')
+    b = stem(x, 'b', output=QParams(0.07, 3))
+    return record.concat([a, b, a], name='joined', output=OUTPUT)
+
+  network = trace(model)
+  assert [op.name for op in network.operators] == [
+    'a',
+    'b',
+    'joined/requantize_1',
+    'joined',
+  ]
+  assert network.operators[-1].inputs == ('a', 'joined/requantize_1', 'a')
+
+
+def test_operators_that_the_output_does_not_need_are_left_out():
+  def model(x):
+    unused = stem(x, 'unused')
+    record.flatten(unused, name='unused_too')
+    return stem(x, 'used')
+
+  network = trace(model)
+  assert [op.name for op in network.operators] == ['used']
+  assert set(network.tensors) == {'image', 'used'}
+
+
+def test_a_name_can_be_used_once():
+  with pytest.raises(ValueError, match=r"'stem'.*tensor of that name already"):
+    trace(lambda x: record.add(stem(x), stem(x), name='sum', output=OUTPUT))
+
+
+def test_shapes_that_do_not_fit_are_refused_by_name():
+  wrong = weighted(1, 1, 5, 4)
+  with pytest.raises(ValueError, match=r"'stem'.*'image' has shape"):
+    trace(lambda x: stem(x, **wrong))
+  with pytest.raises(ValueError, match=r"'sum' \(Add\): inputs have shapes"):
+    trace(lambda x: record.add(x, stem(x), name='sum', output=OUTPUT))
+  with pytest.raises(ValueError, match=r"'fc'.*it takes \(C,\)"):
+    trace(
+      lambda x: record.dense(x, name='fc', **weighted(192, 4), output=OUTPUT)
+    )
+
+
+def test_weights_must_be_integers_already():
+  fields = weighted(1, 1, 3, 4)
+  fields['weights'] = fields['weights'].astype(np.float32)
+  with pytest.raises(ValueError, match='stem: weights are float32'):
+    trace(lambda x: stem(x, **fields))
+
+
+def test_weights_from_jax_and_one_scale_for_all_are_taken():
+  fields = weighted(1, 1, 3, 4)
+  fields['weights'] = jnp.asarray(fields['weights'])
+  fields['weight_scale'] = jnp.float32(0.01)
+  fields['bias'] = None
+  (conv,) = trace(lambda x: stem(x, **fields)).operators
+  assert type(conv.weights) is np.ndarray
+  np.testing.assert_array_equal(conv.weight_scale, np.full(4, 0.01, np.float32))
+  np.testing.assert_array_equal(conv.bias, np.zeros(4))
+
+
+class _Model(nn.Module):
+  """Uses a jax function in the middle of a flax module."""
+
+  @nn.compact
+  def __call__(self, x):
+    return jnp.tanh(x)
+
+
+REFUSED = {
+  # What is done to a symbol, and how the error calls it.
+  'x + y': (lambda x: x + x, r'Operator \+'),
+  'x + 1': (lambda x: x + 1, r'Operator \+'),
+  '1 - x': (lambda x: 1 - x, r'Operator -'),
+  'array * x': (lambda x: np.ones(3) * x, 'numpy.multiply'),
+  'jax array * x': (lambda x: jnp.ones(3) * x, r'Operator \*'),
+  '-x': (lambda x: -x, r'Operator -'),
+  'x @ y': (lambda x: x @ x, 'Operator @'),
+  'x[0]': (lambda x: x[0], 'Indexing'),
+  'x == y': (lambda x: x == x, 'Comparison'),
+  'x > 0': (lambda x: x > 0, 'Comparison'),
+  'if x': (lambda x: 1 if x else 2, 'Truth value'),
+  'float(x)': (float, r'float\(\)'),
+  'int(x)': (int, r'int\(\)'),
+  'len(x)': (len, 'Iteration'),
+  'a, b = x': (lambda x: [*x], 'Iteration'),
+  'abs(x)': (abs, r'abs\(\)'),
+  'x.reshape': (lambda x: x.reshape(-1), r'Attribute \.reshape'),
+  'x.mean': (lambda x: x.mean(), r'Attribute \.mean'),
+  'x.astype': (lambda x: x.astype(int), r'Attribute \.astype'),
+  'np.asarray': (np.asarray, 'Conversion to a numpy array'),
+  'np.sum': (np.sum, r'numpy\.sum'),
+  'np.exp': (np.exp, r'numpy\.exp'),
+  'jnp.sin': (lambda x: jnp.sin(x), r'jnp\.sin\(x\)'),
+  'jnp.add': (lambda x: jnp.add(x, 1), r'jnp\.add\(x, 1\)'),
+  'jnp.sum': (lambda x: jnp.sum(x), r'jnp\.sum\(x\)'),
+  'jnp.pad': (lambda x: jnp.pad(x, 1), r'jnp\.pad\(x, 1\)'),
+  'jnp.concatenate': (lambda x: jnp.concatenate([x, x]), r'concatenate\('),
+  'jnp.asarray': (lambda x: jnp.asarray(x), 'Conversion'),
+  'jax.nn.relu': (lambda x: jax.nn.relu(x), r'jax\.nn\.relu\(x\)'),
+  'jax.lax.add': (lambda x: jax.lax.add(x, x), r'jax\.lax\.add\(x, x\)'),
+  'jax.jit': (lambda x: jax.jit(lambda v: v)(x), r'jax\.jit\('),
+  'nn.avg_pool': (lambda x: nn.avg_pool(x, (2, 2)), r'nn\.avg_pool\('),
+  'in a module': (lambda x: _Model().apply({}, x), r'jnp\.tanh\(x\)'),
+}
+
+
+@pytest.mark.parametrize(('function', 'named'), REFUSED.values(), ids=REFUSED)
+def test_any_other_operation_is_a_type_error_that_names_it(function, named):
+  with pytest.raises(TypeError, match=named) as info:
+    trace(function)
+  assert 'conv2d, dense, flatten' in str(info.value)
+
+
+def test_the_list_of_what_exists_is_complete():
+  # Every function of record that takes a symbol, and nothing else.
+  from faceqat.integer.symbol import RECORDABLE
+
+  functions = set(record.__all__) - {'Symbol', 'trace'}
+  assert set(RECORDABLE) == functions
+
+
+def test_a_type_error_of_the_model_itself_is_left_alone():
+  def model(x):
+    raise TypeError('my own mistake')
+
+  with pytest.raises(TypeError, match=r'^my own mistake$'):
+    trace(model)
+
+
+def test_arrays_are_refused_where_symbols_belong():
+  array = np.zeros((1, 8, 8, 3), np.float32)
+  with pytest.raises(TypeError, match=r'record\.flatten got ndarray'):
+    record.flatten(array, name='flat')
+  with pytest.raises(TypeError, match=r'record\.add got ndarray'):
+    trace(lambda x: record.add(x, array, name='sum', output=OUTPUT))
+
+
+def test_a_symbol_of_another_trace_is_refused():
+  kept = []
+  trace(lambda x: kept.append(x) or stem(x))
+  with pytest.raises(TypeError, match='another trace'):
+    trace(lambda x: record.add(x, kept[0], name='sum', output=OUTPUT))
+  with pytest.raises(TypeError, match='returned Symbol'):
+    trace(lambda x: kept[0])
+
+
+def test_a_model_must_return_a_symbol():
+  with pytest.raises(TypeError, match='returned NoneType'):
+    trace(lambda x: None)
+
+
+def test_pooling_and_clamping_keep_their_input_scale():
+  def model(x):
+    x = stem(x)
+    x = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
+    return record.clamp(x, name='relu', activation_range=(0.0, math.inf))
+
+  network = trace(model)
+  assert network.tensors['relu'].qparams == OUTPUT
+  assert network.operators[-1].limits == (-10, 127)
+  assert isinstance(network.operators[-2], program.MaxPool)

@@ -59,9 +59,9 @@ def int8() -> ConfigDict:
     {
       'enabled': True,
       # Steps of float training before the quantizers are switched on.
-      'start_step': 100,
+      'start_step': 300,
       # From this step on the batch norms keep their statistics; -1: never.
-      'freeze_bn_step': -1,
+      'freeze_bn_step': 540,
       # Training batches shown to the observers after a float training.
       'calibration_steps': 8,
       'default': {
@@ -81,13 +81,13 @@ def int8() -> ConfigDict:
 
 
 def optimizer() -> ConfigDict:
-  """SGD with momentum, as in the ArcFace paper, and a cosine schedule."""
+  """AdamW: in a few hundred steps it gets much further than SGD does."""
   return ConfigDict(
     {
-      'name': 'sgd',
-      'learning_rate': 0.1,
+      'name': 'adamw',
+      'learning_rate': 0.004,
       'momentum': 0.9,
-      'weight_decay': 5e-4,
+      'weight_decay': 0.05,
       'warmup_steps': 20,
       'schedule': 'cosine',
       'step_boundaries': (0.5, 0.75, 0.9),
@@ -95,6 +95,11 @@ def optimizer() -> ConfigDict:
       'clip_global_norm': 5.0,
     }
   )
+
+
+def arcface() -> ConfigDict:
+  """A low scale and margin: those of the paper start slowly on few people."""
+  return ConfigDict({'name': 'arcface', 'scale': 16.0, 'margin': 0.2})
 
 
 def make_smoke(config: ConfigDict):

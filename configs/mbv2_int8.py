@@ -26,15 +26,15 @@ def get_config(arg: str = '') -> ConfigDict:
         'dtype': 'float32',
       },
       'quant': common.int8(),
-      'loss': {'name': 'arcface', 'scale': 30.0, 'margin': 0.3},
+      'loss': common.arcface(),
       'optimizer': common.optimizer(),
       'data': common.data(),
       'eval': common.evaluation(),
       'batch_size': 64,
-      'total_steps': 300,
+      'total_steps': 600,
       'log_steps': 10,
-      'eval_steps': 100,
-      'checkpoint_steps': 100,
+      'eval_steps': 150,
+      'checkpoint_steps': 150,
     }
   )
   if arg == 'smoke':

@@ -30,7 +30,7 @@ from faceqat.data.pairs import PairSet
 from faceqat.evaluators import agreement, verification
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.layers import RangesMissingError
+from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.report import figures, table
 from faceqat.train_state import make_predict

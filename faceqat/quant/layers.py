@@ -15,11 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer import record
-from faceqat.integer.program import QParams
 from faceqat.integer.record import Symbol
-from faceqat.quant import numerics, observers
+from faceqat.quant import numerics
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d, same_padding
+from faceqat.quant.quantizers import (
+  OutputQuantizer,
+  fake_quant_kernel,
+  quantize_kernel,
+)
 from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
 
 Value = jax.Array | Symbol
@@ -27,10 +31,6 @@ Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 # The interval to which an activation clips.
 ACTIVATIONS = {'relu': (0.0, math.inf), 'relu6': (0.0, 6.0)}
-
-
-class RangesMissingError(ValueError):
-  """A quantized reading was asked of a model whose ranges were never seen."""
 
 
 def input_image(images: Value, dtype=jnp.float32) -> Value:
@@ -44,52 +44,6 @@ def input_image(images: Value, dtype=jnp.float32) -> Value:
   if images.dtype != jnp.uint8:
     raise TypeError(f'images are uint8 pixels 0..255; got {images.dtype}')
   return ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
-
-
-class OutputQuantizer(nn.Module):
-  """Observes the range of a layer's output and fake-quantizes it."""
-
-  layer: LayerQuant
-
-  def setup(self):
-    self.range = self.variable('quant_stats', 'range', observers.initial_range)
-
-  def _limits(self) -> tuple[jax.Array, jax.Array]:
-    minimum, maximum, _ = self.range.value
-    if not self.layer.symmetric:
-      return minimum, maximum
-    widest = jnp.maximum(-minimum, maximum)
-    return -widest, widest
-
-  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
-    if mode.observe and not self.is_initializing():
-      self.range.value = observers.observe(
-        self.range.value,
-        jax.lax.stop_gradient(y).astype(jnp.float32),
-        observer=self.layer.observer,
-        decay=self.layer.decay,
-      )
-    if not mode.quantize:
-      return y
-    return numerics.fake_quant(
-      y.astype(jnp.float32),
-      *self._limits(),
-      bits=self.layer.activation_bits,
-      narrow_range=self.layer.symmetric,
-    ).astype(y.dtype)
-
-  def qparams(self) -> QParams:
-    """The scale and zero point that the integer program has here."""
-    if not observers.is_set(self.range.value):
-      raise RangesMissingError(
-        f'layer {"/".join(self.path[:-1])} has no activation range: train past '
-        'quant.start_step, or calibrate with quant.calibration_steps'
-      )
-    bits, narrow = self.layer.activation_bits, self.layer.symmetric
-    scale, zero_point = numerics.nudged_params(
-      *self._limits(), bits=bits, narrow_range=narrow
-    )
-    return QParams(float(scale), int(zero_point), bits, narrow)
 
 
 class _QuantLayer(nn.Module):
@@ -388,28 +342,3 @@ def explicit_padding(
   if padding == 'VALID':
     return ((0, 0), (0, 0))
   return padding
-
-
-def fake_quant_kernel(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
-  """Fake-quantizes a kernel; the gradient passes straight through."""
-  limits = numerics.kernel_range(
-    jax.lax.stop_gradient(kernel), per_channel=layer.per_channel
-  )
-  return numerics.fake_quant(
-    kernel, *limits, bits=layer.weight_bits, narrow_range=True
-  )
-
-
-def quantize_kernel(
-  kernel: jax.Array, layer: LayerQuant
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns a kernel's int8 values and its scale per output channel [O]."""
-  limits = numerics.kernel_range(kernel, per_channel=layer.per_channel)
-  scale, zero_point = numerics.nudged_params(
-    *limits, bits=layer.weight_bits, narrow_range=True
-  )
-  values = numerics.quantize(
-    kernel, scale, zero_point, bits=layer.weight_bits, narrow_range=True
-  )
-  scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
-  return np.asarray(values, np.int8), scale

@@ -33,7 +33,18 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.report import figures, table
+from faceqat.report.history import read_curves
 from faceqat.train_state import make_predict
+
+# What the picture of a training shows; TensorBoard has the rest.
+_CURVES = (
+  'train/loss',
+  'validation/loss',
+  'train/accuracy',
+  'validation/accuracy',
+  'validation/verification_accuracy',
+  'train/learning_rate',
+)
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -94,6 +105,7 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
     )
     (outdir / 'agreement.txt').write_text(compared.table() + '\n')
     print(compared.summary())
+  _draw_curves(outdir, network.config)
   return _report(predicts, sizes, pair_set, config, outdir)
 
 
@@ -145,6 +157,17 @@ def _report(
   print(table.results_table(results))
   print(f'curves and hardest pairs as pictures: {outdir}')
   return results
+
+
+def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):
+  """Draws the training curves, where the folder is that of a training run."""
+  curves = read_curves(workdir)
+  shown = [name for name in _CURVES if name in curves]
+  if shown:
+    start = config.quant.start_step if config.quant.enabled else None
+    figures.curves_figure(
+      {name: curves[name] for name in shown}, workdir / 'curves.png', start
+    )
 
 
 def _first_images(pair_set: PairSet, config) -> np.ndarray:

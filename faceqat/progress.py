@@ -10,31 +10,37 @@ from faceqat.quant.spec import Mode
 class Progress:
   """Measures throughput and prints one line each time it is asked.
 
-  Time spent under `paused` (validation) does not count as training.
+  Compilation and validation do not count as training.
   """
 
   def __init__(self, start: int, total: int, batch_size: int):
     self._total = total
     self._batch_size = batch_size
-    self._step = start
-    self._time = time.monotonic()
     self._rate = 0.0
+    self.restart(start)
+
+  def restart(self, step: int):
+    """Measures from here on, with `step` steps done."""
+    self._step = step
+    self._time = time.monotonic()
 
   def rate(self, step: int) -> float:
-    """Images per second since the last call; the first counts compilation."""
-    now = time.monotonic()
+    """Images per second since the last call; the last rate if none since."""
     images = (step - self._step) * self._batch_size
-    self._rate = images / max(now - self._time, 1e-9)
-    self._step, self._time = step, now
+    if images:
+      self._rate = images / max(time.monotonic() - self._time, 1e-9)
+    self.restart(step)
     return self._rate
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
+    """Leaves out the time spent inside."""
     began = time.monotonic()
     yield
     self._time += time.monotonic() - began
 
   def show(self, step: int, values: dict[str, float], mode: Mode):
+    """Prints the line of a step."""
     left = (self._total - step) * self._batch_size / max(self._rate, 1e-9)
     print(
       f'step {step}/{self._total}  '
@@ -47,13 +53,11 @@ class Progress:
     )
 
   def show_validation(self, scores: dict[str, float]):
-    shown = '  '.join(
-      f'{name.removeprefix("validation/")} {scores[name]:.4f}'
-      for name in (
-        'validation/known_loss',
-        'validation/known_accuracy',
-        'validation/accuracy',
-      )
-      if name in scores
-    )
-    print(f'  validation: {shown}', flush=True)
+    """Prints what validation found."""
+    shown = {
+      'validation/loss': 'loss',
+      'validation/accuracy': 'accuracy on known people',
+      'validation/verification_accuracy': 'verification of new people',
+    }
+    parts = [f'{shown[n]} {scores[n]:.4f}' for n in shown if n in scores]
+    print(f'  validation: {", ".join(parts) or "no data kept out"}', flush=True)

@@ -1,15 +1,12 @@
 """Training: data, model, state, step, restore, loop; in that order."""
 
 import functools
-import json
 import pathlib
 import signal
-import time
 
 import jax
 import ml_collections
 import numpy as np
-from clu import metric_writers
 
 from faceqat import sharding
 from faceqat.checkpoint import Checkpointer
@@ -20,6 +17,7 @@ from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.report.history import MetricLog
 from faceqat.train_state import (
   Objective,
   TrainState,
@@ -134,15 +132,18 @@ def train(
     print(f'continues from step {start} of {config.total_steps}')
 
   # Loop.
-  writer = metric_writers.SummaryWriter(workdir)
-  log = MetricLog(writer, pathlib.Path(workdir) / 'metrics.jsonl')
+  log = MetricLog(pathlib.Path(workdir))
   progress = Progress(start, config.total_steps, config.batch_size)
-  pending = None
+  pending = compiled = None
   with StopRequest() as stop:
     for step in range(start, config.total_steps):
       mode = mode_at(step, config.quant)
       batch = sharding.shard_batch(next(iterator), mesh)
       state, metrics = step_fn(state, batch, mode=mode)
+      if mode != compiled:
+        jax.block_until_ready(metrics)
+        progress.restart(step + 1)
+        compiled = mode
       # The device works on this step while the host looks at the last one's.
       if pending is not None:
         check_finite(*pending)
@@ -181,7 +182,7 @@ def train(
       )
   checkpointer.close()
   iterator.close()
-  writer.close()
+  log.close()
   if iterator.num_skipped:
     print(f'{iterator.num_skipped} damaged images were skipped')
   return stop.signal
@@ -222,14 +223,14 @@ def validate(
   ]
   if sums:
     total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
-    scores['validation/known_loss'] = total['loss'] / total['count']
-    scores['validation/known_accuracy'] = total['accuracy'] / total['count']
+    scores['validation/loss'] = total['loss'] / total['count']
+    scores['validation/accuracy'] = total['accuracy'] / total['count']
   if data.validation is not None:
     predict = make_predict(model, state.variables, reading)
     for name, value in verification.evaluate(
       predict, data.validation, batch_size=config.eval.batch_size
     ):
-      scores[f'validation/{name}'] = value
+      scores[f'validation/verification_{name}'] = value
   return scores
 
 
@@ -245,7 +246,7 @@ def best_score(
   """
   if scores is None or (config.quant.enabled and not mode.quantize):
     return None
-  return scores.get('validation/accuracy')
+  return scores.get('validation/verification_accuracy')
 
 
 def calibrate(
@@ -274,17 +275,3 @@ def range_metrics(state: TrainState) -> dict[str, float]:
     if not name.endswith('count'):
       metrics[f'ranges/{name.replace("/quantizer/range", "")}'] = float(leaf)
   return metrics
-
-
-class MetricLog:
-  """Writes scalars for TensorBoard, and as lines of JSON for the figures."""
-
-  def __init__(self, writer: metric_writers.MetricWriter, path: pathlib.Path):
-    self._writer = writer
-    self._path = path
-
-  def write(self, step: int, values: dict[str, float]):
-    self._writer.write_scalars(step, values)
-    line = json.dumps({'step': step, 'time': time.time(), **values})
-    with self._path.open('a') as file:
-      file.write(line + '\n')

@@ -19,6 +19,9 @@ from PIL import Image
 
 from faceqat.data import face_drawing, face_parameters
 
+# Images are kept once drawn, up to this many bytes of them in a source.
+_CACHE_BYTES = 2**30
+
 
 @functools.lru_cache(maxsize=4096)
 def _person_and_outlines(seed, person):
@@ -31,7 +34,8 @@ class SyntheticFaces:
 
   `source[i]` depends on the seed, the person and the number of the image of
   that person only: not on the order of access, the process, the number of
-  people or of images. No image is stored; it is thread-safe and pickles.
+  people or of images. An image is kept once it is drawn, while all of them
+  would fit a GiB. It is thread-safe, and pickles without its images.
 
   Attributes:
     labels: [N] int32, 0 .. num_people - 1.
@@ -83,6 +87,11 @@ class SyntheticFaces:
       f'person_{first_person + k:06d}' for k in range(num_people)
     ]
 
+    self._cache: dict[int, np.ndarray] = {}
+
+  def __getstate__(self) -> dict:
+    return {**self.__dict__, '_cache': {}}
+
   def __len__(self) -> int:
     return len(self.labels)
 
@@ -96,15 +105,20 @@ class SyntheticFaces:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """{'image': [H, W, 3] uint8 RGB, 'label': int32}."""
     label, image = self._locate(index)
+    key = label * self.images_per_person + image
+    pixels = self._cache.get(key)
+    if pixels is None:
+      pixels = self._draw(label, image)
+      pixels.flags.writeable = False
+      if len(self) * pixels.nbytes <= _CACHE_BYTES:
+        self._cache[key] = pixels
+    return {'image': pixels, 'label': np.int32(label)}
+
+  def _draw(self, label: int, image: int) -> np.ndarray:
     person = self.first_person + label
     looks, outlines = _person_and_outlines(self.seed, person)
     capture = face_parameters.sample_capture(self.seed, person, image)
-    return {
-      'image': face_drawing.draw_face(
-        looks, outlines, capture, self.image_size
-      ),
-      'label': np.int32(label),
-    }
+    return face_drawing.draw_face(looks, outlines, capture, self.image_size)
 
   def name(self, index: int) -> str:
     """Name of an image, for messages."""

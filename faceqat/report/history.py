@@ -1,0 +1,59 @@
+"""The metrics of a run as lines of JSON: written in training, read to plot."""
+
+import json
+import pathlib
+import time
+
+import numpy as np
+from clu import metric_writers
+
+
+class MetricLog:
+  """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures."""
+
+  def __init__(self, workdir: pathlib.Path):
+    self._writer = metric_writers.SummaryWriter(str(workdir))
+    self._path = _path(workdir)
+
+  def write(self, step: int, values: dict[str, float]):
+    """Adds the values of a step, by name."""
+    self._writer.write_scalars(step, values)
+    line = json.dumps({'step': step, 'time': time.time(), **values})
+    with self._path.open('a') as file:
+      file.write(line + '\n')
+
+  def close(self):
+    self._writer.close()
+
+
+def read_curves(
+  workdir: pathlib.Path,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Reads what `MetricLog` wrote.
+
+  A run that was stopped after its last checkpoint goes through some steps
+  twice; the later line of a step holds.
+
+  Returns:
+    By name: steps [T] and values [T]; empty where nothing was written.
+  """
+  path = _path(workdir)
+  if not path.exists():
+    return {}
+  curves: dict[str, dict[int, float]] = {}
+  for line in path.read_text().splitlines():
+    values = json.loads(line)
+    step = values.pop('step')
+    for name, value in values.items():
+      curves.setdefault(name, {})[step] = value
+  return {
+    name: (
+      np.array(sorted(points)),
+      np.array([points[s] for s in sorted(points)]),
+    )
+    for name, points in curves.items()
+  }
+
+
+def _path(workdir: pathlib.Path) -> pathlib.Path:
+  return pathlib.Path(workdir) / 'metrics.jsonl'

@@ -1,22 +1,18 @@
 """Training time of each convolution form over that of `lax.conv`, one run.
 
 Layers are those of MobileNetV2 on 112x112 faces; a time is one forward and
-backward pass. The allocator matters as much as the form (glibc's defaults
-return every large buffer to the system), so run it as training runs:
+backward pass, the two forms in turns.
 
-  GLIBC_TUNABLES=glibc.malloc.hugetlb=1:\
-glibc.malloc.mmap_threshold=4294967296:\
-glibc.malloc.trim_threshold=17179869184:glibc.malloc.arena_max=1 \
-  python benchmarks/convolution.py --batch_size=64
+  python -m benchmarks.convolution
 """
 
-import argparse
-import os
 import statistics
-import time
 
 import jax
+from absl import flags
 
+from benchmarks import timing
+from faceqat import command
 from faceqat.quant import convolution
 
 # (H = W, channels in, channels out or None for depthwise, kernel, stride)
@@ -57,8 +53,8 @@ def make_pass(backend, strides, padding, depthwise):
   return run
 
 
-def measure(layer, batch_size, repeats):
-  """Returns the median seconds of (our form, lax.conv), interleaved."""
+def measure(layer, batch_size, rounds):
+  """Returns the seconds of each round, by form."""
   size, inputs, outputs, taps, stride = layer
   depthwise = outputs is None
   if taps == size:
@@ -75,40 +71,37 @@ def measure(layer, batch_size, repeats):
   g = jax.random.normal(
     keys[2], (batch_size, output, output, outputs or inputs)
   )
+
+  def form(backend):
+    run = make_pass(backend, (stride, stride), padding, depthwise)
+    return lambda: jax.block_until_ready(run(x, kernel, g))
+
   # 'gpu' names the plain lax form; it is compiled for this machine all the
   # same.
-  runs = [
-    make_pass(backend, (stride, stride), padding, depthwise)
-    for backend in ('cpu', 'gpu')
-  ]
-  seconds = ([], [])
-  for _ in range(repeats + 1):
-    for times, run in zip(seconds, runs):
-      start = time.perf_counter()
-      jax.block_until_ready(run(x, kernel, g))
-      times.append(time.perf_counter() - start)
-  return [statistics.median(times[1:]) for times in seconds]
+  return timing.interleave({'ours': form('cpu'), 'lax': form('gpu')}, rounds)
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--batch_size', type=int, default=64)
-  parser.add_argument('--repeats', type=int, default=5)
-  args = parser.parse_args()
-  tunables = os.environ.get('GLIBC_TUNABLES', 'not set')
-  print(f'{jax.default_backend()}, batch {args.batch_size}')
-  print(f'GLIBC_TUNABLES {tunables}')
+  args = flags.FLAGS
+  timing.limit_threads(args.threads)
+  print(
+    f'{jax.default_backend()}, batch {args.batch_size}, {args.threads} threads'
+  )
+  print(timing.allocator())
   print(f'{"layer":28} {"ours ms":>9} {"lax ms":>9} {"ratio":>6}')
   for layer in LAYERS:
     size, inputs, outputs, taps, stride = layer
     kind = 'depthwise' if outputs is None else f'to {outputs}'
     name = f'{size}x{size}x{inputs} {taps}x{taps}/{stride} {kind}'
-    ours, plain = measure(layer, args.batch_size, args.repeats)
-    print(
-      f'{name:28} {1e3 * ours:9.1f} {1e3 * plain:9.1f} {ours / plain:6.2f}',
-      flush=True,
-    )
+    times = measure(layer, args.batch_size, args.rounds)
+    ours, plain = (1e3 * statistics.median(times[f]) for f in ('ours', 'lax'))
+    ratio = timing.median_ratio(times['ours'], times['lax'])
+    print(f'{name:28} {ours:9.1f} {plain:9.1f} {ratio:6.2f}', flush=True)
 
 
 if __name__ == '__main__':
-  main()
+  flags.DEFINE_integer('batch_size', 64, 'Images.', lower_bound=1)
+  flags.DEFINE_integer('rounds', 5, 'Timed passes of each.', lower_bound=1)
+  flags.DEFINE_integer('threads', 2, 'Processors to use.', lower_bound=1)
+  command.restart_with_tuned_allocator('benchmarks.convolution')
+  command.run(main)

@@ -5,7 +5,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from absl import app, logging
+from absl import app, flags, logging
 
 # The C allocator settings under which XLA trains twice as fast on a CPU. Every
 # step allocates and frees the same large buffers. With glibc's defaults each
@@ -34,20 +34,45 @@ def restart_with_tuned_allocator(module: str):
 def run(main: Callable[[], None]):
   """Runs a command after parsing its flags.
 
-  A wrong input ends it with one sentence and exit status 1; where it was
-  raised is shown with `--verbosity=1`.
+  A wrong flag or input ends it with one sentence and exit status 1; where it
+  was raised is shown with `--verbosity=1`.
   """
 
   # TensorFlow, which writes the TensorBoard files, greets on standard error.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
   def run_main(argv: list[str]):
-    if len(argv) > 1:
-      raise app.UsageError(f'unexpected argument {argv[1]!r}')
+    # By default `app` shows information, of which Orbax writes pages.
+    if not flags.FLAGS['verbosity'].present:
+      logging.set_verbosity(logging.WARNING)
     try:
+      if len(argv) > 1:
+        raise ValueError(f'unexpected argument {argv[1]!r}; flags are --name=x')
       main()
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {error}')
 
-  app.run(run_main)
+  app.run(run_main, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses the flags; returns the arguments that are none."""
+  try:
+    arguments = flags.FLAGS(argv)
+    config = getattr(flags.FLAGS, 'config', None)
+    if config is not None:
+      # One whose file could not be read says so only when it is used.
+      config.items()
+    return arguments
+  except (KeyError, AttributeError, TypeError) as error:
+    # A KeyError, plain or wrapped: the name, then the one perhaps meant.
+    while error.args and isinstance(error.args[0], Exception):
+      error = error.args[0]
+    lines = str(error.args[0]).splitlines()
+    sys.exit(f'error: a flag names no field of the config: {". ".join(lines)}')
+  except (flags.Error, OSError) as error:
+    # What a config file raises arrives in a traceback, on its last line.
+    lines = str(error).strip().splitlines()
+    sys.exit(f'error: {lines[-1].strip().removeprefix("ValueError: ")}')

@@ -35,6 +35,9 @@ def lower(network: Network) -> program.IntegerProgram:
 
 def main():
   args = flags.FLAGS
+  folder = pathlib.Path(args.out).absolute().parent
+  if not folder.is_dir():
+    raise ValueError(f'--out={args.out}: there is no folder {folder}; make it')
   integer_program = lower(load_network(args.workdir, args.step))
   program.save(integer_program, args.out)
   print(

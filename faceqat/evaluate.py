@@ -73,7 +73,7 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
 
   Args:
     network: from a checkpoint.
-    outdir: an existing folder.
+    outdir: a folder; made if it does not exist.
     config: whose `eval` block names the pairs; the network's own by default.
 
   Returns:
@@ -83,7 +83,7 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
   pair_set = sources.make_evaluation_pairs(
     config.eval, image_size=network.config.data.image_size
   )
-  outdir = pathlib.Path(outdir)
+  outdir = _make_folder(outdir)
   model, variables = network.model, network.variables
   float_bytes = _write_float(variables, outdir / 'float.safetensors')
   predicts = {'float': make_predict(model, variables, FLOAT)}
@@ -125,7 +125,7 @@ def evaluate_program(
     {'integer': pathlib.Path(path).stat().st_size},
     pair_set,
     config,
-    pathlib.Path(outdir),
+    _make_folder(outdir),
   )
 
 
@@ -159,6 +159,13 @@ def _report(
   return results
 
 
+def _make_folder(path: str | os.PathLike) -> pathlib.Path:
+  """Made once all inputs are read: a wrong one leaves nothing behind."""
+  folder = pathlib.Path(path)
+  folder.mkdir(parents=True, exist_ok=True)
+  return folder
+
+
 def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):
   """Draws the training curves, where the folder is that of a training run."""
   curves = read_curves(workdir)
@@ -183,7 +190,7 @@ def _write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
     if not jax.tree_util.keystr(keys).startswith("['quant_stats']")
   }
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  safetensors.numpy.save_file(arrays, temporary)
+  temporary.write_bytes(safetensors.numpy.save(arrays))
   os.replace(temporary, path)
   return path.stat().st_size
 
@@ -202,20 +209,16 @@ def main():
       f'--model={model} does not exist; give the folder of a training run or '
       'a program file'
     )
-  outdir = pathlib.Path(args.out) if args.out else None
   if model.is_dir():
     network = load_network(str(model), args.step)
-    outdir = outdir or model
-    outdir.mkdir(parents=True, exist_ok=True)
-    evaluate_network(network, outdir, args.config)
+    evaluate_network(network, args.out or model, args.config)
     return
   if args.config is None:
     raise ValueError(
       'a program file does not say on which pairs to evaluate it; give '
       '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
     )
-  outdir = outdir or model.with_suffix('.evaluation')
-  outdir.mkdir(parents=True, exist_ok=True)
+  outdir = args.out or model.with_suffix('.evaluation')
   evaluate_program(str(model), args.config, outdir)
 
 

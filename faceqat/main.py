@@ -18,10 +18,13 @@ from faceqat import command
 def main():
   # JAX is imported after the restart, not before and after it.
   from faceqat.checkpoint import load_network
+  from faceqat.data.sources import make_evaluation_pairs
   from faceqat.evaluate import evaluate_network
   from faceqat.train import train
 
   config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
+  # What is wrong with the pairs shows before the training, not after it.
+  make_evaluation_pairs(config.eval, image_size=config.data.image_size)
   stopped_by = train(config, workdir)
   if stopped_by is not None:
     sys.exit(128 + signal.Signals(stopped_by))

@@ -41,14 +41,16 @@ class Progress:
 
   def show(self, step: int, values: dict[str, float], mode: Mode):
     """Prints the line of a step."""
-    left = (self._total - step) * self._batch_size / max(self._rate, 1e-9)
+    # None is measured yet in a step that was compiled.
+    pace = ''
+    if self._rate:
+      left = (self._total - step) * self._batch_size / self._rate
+      pace = f'{self._rate:.0f} images/s  {_minutes(left)} left  '
     print(
       f'step {step}/{self._total}  '
       f'loss {values["train/loss"]:.3f}  '
       f'accuracy {values["train/accuracy"]:.3f}  '
-      f'{self._rate:.0f} images/s  '
-      f'{int(left // 60)}:{int(left % 60):02d} left  '
-      f'[{"fake_quant" if mode.quantize else "float"}]',
+      f'{pace}[{"fake_quant" if mode.quantize else "float"}]',
       flush=True,
     )
 
@@ -61,3 +63,7 @@ class Progress:
     }
     parts = [f'{shown[n]} {scores[n]:.4f}' for n in shown if n in scores]
     print(f'  validation: {", ".join(parts) or "no data kept out"}', flush=True)
+
+
+def _minutes(seconds: float) -> str:
+  return f'{int(seconds // 60)}:{int(seconds % 60):02d}'

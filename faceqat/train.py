@@ -1,5 +1,6 @@
 """Training: data, model, state, step, restore, loop; in that order."""
 
+import contextlib
 import functools
 import pathlib
 import signal
@@ -24,6 +25,7 @@ from faceqat.train_state import (
   calibrate_step,
   create_state,
   has_ranges,
+  make_objective,
   make_predict,
   train_step,
   validation_step,
@@ -83,7 +85,7 @@ def train(
     ValueError: the config or the data is wrong; it says what and where.
     FloatingPointError: the loss or the gradient is no longer finite.
   """
-  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+  check_steps(config)
 
   # Data. Every process reads its own part of each batch.
   data = sources.make_training_data(config.data)
@@ -101,7 +103,7 @@ def train(
   # Model and optimiser.
   model = make_model(config)
   optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
-  objective = Objective(**config.loss)
+  objective = make_objective(config.loss)
 
   # State, replicated over the mesh.
   mesh = sharding.make_mesh(config.batch_size, devices)
@@ -124,18 +126,22 @@ def train(
   )
 
   # Restore: 1. this run's own latest checkpoint, 2. from scratch.
-  checkpointer = Checkpointer(workdir)
-  start = checkpointer.latest_step or 0
-  if start:
-    state, position = checkpointer.restore(start, state)
-    iterator.set_state(position)
-    print(f'continues from step {start} of {config.total_steps}')
+  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+  with (
+    StopRequest() as stop,
+    contextlib.closing(iterator),
+    contextlib.closing(Checkpointer(workdir)) as checkpointer,
+    contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
+  ):
+    start = checkpointer.latest_step or 0
+    if start:
+      state, position = checkpointer.restore(start, state)
+      iterator.set_state(position)
+      print(f'continues from step {start} of {config.total_steps}')
 
-  # Loop.
-  log = MetricLog(pathlib.Path(workdir))
-  progress = Progress(start, config.total_steps, config.batch_size)
-  pending = compiled = None
-  with StopRequest() as stop:
+    # Loop.
+    progress = Progress(start, config.total_steps, config.batch_size)
+    pending = compiled = None
     for step in range(start, config.total_steps):
       mode = mode_at(step, config.quant)
       batch = sharding.shard_batch(next(iterator), mesh)
@@ -150,42 +156,60 @@ def train(
       pending = (step, metrics)
       done = step + 1
       last = done == config.total_steps
-      if done % config.log_steps == 0 or last or stop.signal:
+      # Read once: a signal that comes later belongs to the next step.
+      stops = stop.signal is not None
+      logs = done % config.log_steps == 0 or last or stops
+      evaluates = done % config.eval_steps == 0 or last
+      saves = evaluates or done % config.checkpoint_steps == 0 or stops
+      if logs or saves:
         check_finite(*pending)
+      if logs:
         values = {f'train/{k}': float(v) for k, v in metrics.items()}
         values['train/learning_rate'] = float(schedule(step))
         values['train/images_per_second'] = progress.rate(done)
         log.write(done, values)
         progress.show(done, values, mode)
-      if stop.signal:
-        break
       scores = None
-      if done % config.eval_steps == 0 or last:
+      if evaluates:
         with progress.paused():
           if last and not has_ranges(state):
             state = calibrate(state, model, data.train, config)
           scores = validate(state, model, objective, data, config, mode)
         log.write(done, {**scores, **range_metrics(state)})
         progress.show_validation(scores)
-      if scores is not None or done % config.checkpoint_steps == 0:
+      if saves:
         checkpointer.save(
           state,
           iterator.get_state(),
           config,
           score=best_score(scores, config, mode),
         )
-    if stop.signal:
-      checkpointer.save(state, iterator.get_state(), config)
-      print(
-        f'{stop.signal.name}: saved step {int(state.step)} in {workdir}; the '
-        'same command continues from there'
-      )
-  checkpointer.close()
-  iterator.close()
-  log.close()
+      if stops:
+        break
+  if stop.signal:
+    print(
+      f'{stop.signal.name}: saved step {int(state.step)} in {workdir}; the '
+      'same command continues from there'
+    )
   if iterator.num_skipped:
     print(f'{iterator.num_skipped} damaged images were skipped')
   return stop.signal
+
+
+def check_steps(config: ml_collections.ConfigDict):
+  """Refuses intervals and batches that no loop can be made of.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  for name, value in (
+    ('log_steps', config.log_steps),
+    ('eval_steps', config.eval_steps),
+    ('checkpoint_steps', config.checkpoint_steps),
+    ('eval.batch_size', config.eval.batch_size),
+  ):
+    if value < 1:
+      raise ValueError(f'{name} is {value}; it is 1 or more')
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):

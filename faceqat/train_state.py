@@ -13,6 +13,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 
@@ -26,6 +27,28 @@ class Objective(NamedTuple):
   name: str
   scale: float
   margin: float
+
+
+def make_objective(config: ml_collections.ConfigDict) -> Objective:
+  """Reads the block `loss`.
+
+  Raises:
+    ValueError: an unknown name or a margin out of range.
+  """
+  objective = Objective(**config)
+  # The loss checks its own settings: tried on one example, ahead of the model.
+  jax.eval_shape(
+    functools.partial(
+      margin.loss,
+      objective.name,
+      scale=objective.scale,
+      margin=objective.margin,
+    ),
+    jnp.zeros((1, 1)),
+    jnp.zeros((1, 1)),
+    jnp.zeros(1, jnp.int32),
+  )
+  return objective
 
 
 class TrainState(flax.struct.PyTreeNode):

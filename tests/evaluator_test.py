@@ -2,10 +2,10 @@
 
 import integer_oracle as oracle
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxpr_walk import all_equations, forbidden_types
 
 from faceqat.integer import program, record
 from faceqat.integer.evaluator import make_evaluator
@@ -122,40 +122,6 @@ def test_whole_network_equals_the_oracle_at_every_tensor(
   assert len(np.unique(wanted['embedding'], axis=0)) > 2
   embedding = make_evaluator(network)(images)
   np.testing.assert_array_equal(embedding, wanted[network.output])
-
-
-def all_jaxprs(value):
-  """Every jaxpr inside a parameter of an equation, however nested."""
-  if isinstance(value, jex.ClosedJaxpr):
-    yield value.jaxpr
-  elif isinstance(value, jex.Jaxpr):
-    yield value
-  elif isinstance(value, (tuple, list)):
-    for item in value:
-      yield from all_jaxprs(item)
-  elif isinstance(value, dict):
-    yield from all_jaxprs(list(value.values()))
-
-
-def all_equations(jaxpr):
-  """The equations of a jaxpr and of all jaxprs within it."""
-  for equation in jaxpr.eqns:
-    yield equation
-    for inner in all_jaxprs(list(equation.params.values())):
-      yield from all_equations(inner)
-
-
-def forbidden_types(function, *arguments):
-  """Names of primitives that touch a float or a 64-bit type."""
-  closed = jax.make_jaxpr(function)(*arguments)
-  found = set()
-  for equation in all_equations(closed.jaxpr):
-    for variable in (*equation.invars, *equation.outvars):
-      dtype = variable.aval.dtype
-      integer = jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_
-      if not integer or dtype.itemsize > 4:
-        found.add(f'{equation.primitive.name}:{dtype}')
-  return found
 
 
 @pytest.mark.parametrize('x64', [False, True])

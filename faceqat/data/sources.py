@@ -1,5 +1,6 @@
 """From the config's `data` and `eval` blocks to images, people and pairs."""
 
+import contextlib
 import pathlib
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import ml_collections
 
 from faceqat.data import pairs
 from faceqat.data.folder import FolderSource
+from faceqat.data.images import DamagedImageError
 from faceqat.data.pipeline import split_holdout, split_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.synthetic import SyntheticFaces
@@ -40,9 +42,11 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
       file `.rec`, or empty for drawn faces.
 
   Raises:
-    ValueError: the set is missing, unreadable or too small for its splits.
+    ValueError: the set is missing, unreadable, of another image size or too
+      small for its splits.
   """
   source = _open(config)
+  _check_first_image(source)
   validation = None
   if config.validation_people:
     source, held_out = split_people(
@@ -70,6 +74,12 @@ def _open(config: ml_collections.ConfigDict):
   return FolderSource(config.path, config.image_size)
 
 
+def _check_first_image(source):
+  """Finds a data set of another image size before anything is computed."""
+  with contextlib.suppress(DamagedImageError):
+    source[0]
+
+
 def make_evaluation_pairs(
   config: ml_collections.ConfigDict, *, image_size: int
 ) -> pairs.PairSet:
@@ -81,8 +91,17 @@ def make_evaluation_pairs(
     image_size: height and width.
 
   Raises:
-    ValueError: the set is missing or unreadable.
+    ValueError: the set is missing, unreadable or of another image size.
   """
+  pair_set = _open_pairs(config, image_size)
+  # An image of another size is found here, not after a training.
+  pair_set.images[0]
+  return pair_set
+
+
+def _open_pairs(
+  config: ml_collections.ConfigDict, image_size: int
+) -> pairs.PairSet:
   if not config.path:
     faces = SyntheticFaces(
       config.num_people,

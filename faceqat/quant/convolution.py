@@ -145,7 +145,12 @@ def _pointwise_bwd(residuals, g):
   # Without the barrier XLA computes g anew inside each of the two products.
   x, kernel, g = lax.optimization_barrier((*residuals, g))
   dx = _contract(g, kernel[0, 0], ((3,), (1,)))
-  dkernel = _contract(x, g, ((0, 1, 2), (0, 1, 2)))
+  # XLA transposes the first operand in memory: it should be the narrower one.
+  pixels = ((0, 1, 2), (0, 1, 2))
+  if x.shape[3] <= g.shape[3]:
+    dkernel = _contract(x, g, pixels)
+  else:
+    dkernel = lax.optimization_barrier(_contract(g, x, pixels)).T
   return dx.astype(x.dtype), dkernel[None, None].astype(kernel.dtype)
 
 
@@ -169,6 +174,7 @@ def _shifted_depthwise(x, kernel, strides, padding):
 def _shifted_depthwise_fwd(x, kernel, strides, padding):
   size = _output_size(x, kernel, strides, padding)
   padded = _pad(x, padding)
+  kernel = _materialized(kernel)
   terms = (
     _slice(padded, tap, size, strides).astype(jnp.float32)
     * _weight(kernel, tap)
@@ -245,16 +251,38 @@ def _kernel_gradient(x, g, kernel, strides, padding):
     _slice(padded, tap, g.shape[1:3], strides).astype(jnp.float32) * g32
     for tap in _taps(kernel)
   ]
-  # Two axes in the fused pass, the third after it: XLA's CPU backend keeps
-  # the channels vectorised that way.
+  # A few rows in the fused pass, which XLA's CPU backend unrolls so that it can
+  # vectorise over the channels; what remains after it.
+  rows = _row_block(g.shape[1])
+  blocks = (g.shape[0], g.shape[1] // rows, rows, *g.shape[2:])
   partial = lax.reduce(
-    products,
+    [product.reshape(blocks) for product in products],
     [jnp.float32(0)] * len(products),
     lambda sums, terms: [a + b for a, b in zip(sums, terms)],
-    (1, 2),
+    (2,),
   )
-  dkernel = jnp.stack([jnp.sum(p, axis=0) for p in partial])
+  dkernel = jnp.stack([jnp.sum(p, axis=(0, 1, 2)) for p in partial])
   return dkernel.reshape(kernel.shape)
+
+
+def _row_block(rows):
+  """Rows to sum in one go: 4 to 8 that divide `rows`, or all of them."""
+  return next((n for n in range(8, 3, -1) if rows % n == 0), rows)
+
+
+def _materialized(kernel):
+  """The same kernel [kh, kw, 1, C], held in memory.
+
+  XLA's CPU backend would fuse what the kernel is computed from, such as its
+  quantization, into the sum over the taps, and compute it for every pixel.
+  Barriers are gone by then, but a matrix product is never fused; this one is
+  exact.
+  """
+  taps = math.prod(kernel.shape[:2])
+  identity = jnp.eye(taps, dtype=kernel.dtype)
+  flat = kernel.reshape(taps, kernel.shape[3])
+  product = _contract(identity, flat, ((1,), (0,)))
+  return product.astype(kernel.dtype).reshape(kernel.shape)
 
 
 def _taps(kernel):

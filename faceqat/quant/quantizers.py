@@ -1,5 +1,7 @@
 """The quantizers that layers are built with: of an output, and of a kernel."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -79,14 +81,22 @@ def quantize_kernel(
   kernel: jax.Array, layer: LayerQuant
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns a kernel's int8 values and its scale per output channel [O]."""
+  values, scale = _integers(kernel, layer)
+  scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
+  return np.asarray(values, np.int8), scale
+
+
+# Compiled whole: lowering meets some thirty shapes of kernels, and compiling
+# each operation for each of them took most of its time.
+@functools.partial(jax.jit, static_argnames='layer')
+def _integers(kernel, layer):
   scale, zero_point = numerics.nudged_params(
     *_kernel_limits(kernel, layer), bits=layer.weight_bits, narrow_range=True
   )
   values = numerics.quantize(
     kernel, scale, zero_point, bits=layer.weight_bits, narrow_range=True
   )
-  scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
-  return np.asarray(values, np.int8), scale
+  return values, scale
 
 
 def _kernel_limits(

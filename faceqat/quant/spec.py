@@ -63,17 +63,18 @@ class LayerQuant:
   def __post_init__(self):
     for field in ('weight_bits', 'activation_bits'):
       bits = getattr(self, field)
-      if bits not in BITS:
+      # 4.0 is in a range, but no number of bits.
+      if not isinstance(bits, int) or bits not in BITS:
         raise ValueError(
-          f'quant: {field} is {bits}; choose from {BITS[0]} to {BITS[-1]}'
+          f'{field} is {bits!r}; choose a whole number from {BITS[0]} to '
+          f'{BITS[-1]}'
         )
     if self.observer not in OBSERVERS:
       raise ValueError(
-        f'quant: observer is {self.observer!r}; choose one of '
-        f'{", ".join(OBSERVERS)}'
+        f'observer is {self.observer!r}; choose one of {", ".join(OBSERVERS)}'
       )
     if not 0 <= self.decay < 1:
-      raise ValueError(f'quant: decay is {self.decay}; it lies in [0, 1)')
+      raise ValueError(f'decay is {self.decay}; it lies in [0, 1)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,8 @@ def make_spec(
     overrides: from shell pattern to the fields that differ from `default`.
 
   Raises:
-    ValueError: an unknown field, or a value out of range; it names both.
+    ValueError: an unknown field, or a value out of range; it names the field,
+      and the block or the pattern where it stands.
   """
   known = {field.name for field in dataclasses.fields(LayerQuant)}
 
@@ -119,7 +121,10 @@ def make_spec(
         f'{where}: unknown field {unknown[0]!r}; known are '
         f'{", ".join(sorted(known))}'
       )
-    return LayerQuant(**fields)
+    try:
+      return LayerQuant(**fields)
+    except ValueError as error:
+      raise ValueError(f'{where}: {error}') from error
 
   base = dict(default)
   return QuantSpec(

@@ -5,13 +5,15 @@ import pathlib
 import time
 
 import numpy as np
-from clu import metric_writers
 
 
 class MetricLog:
   """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures."""
 
   def __init__(self, workdir: pathlib.Path):
+    # It brings TensorFlow, which takes seconds to import; readers need none.
+    from clu import metric_writers
+
     self._writer = metric_writers.SummaryWriter(str(workdir))
     self._path = _path(workdir)
 

@@ -1,0 +1,86 @@
+"""Our side of `training_step`: `train_step`, jitted as `train.py` does it."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+
+from benchmarks import training_task as task
+from configs import common
+from faceqat.models.build import make_model
+from faceqat.optimizer import make_optimizer
+from faceqat.quant.spec import Mode
+from faceqat.train_state import Objective, create_state, train_step
+
+
+def make_steps(
+  name: str, batch_size: int
+) -> tuple[dict[str, Callable[[], float]], int]:
+  """Returns steps that return the loss when they are done.
+
+  Args:
+    name: of the model.
+    batch_size: B.
+
+  Returns:
+    The steps by name, and the number of parameters that each trains.
+  """
+  images, labels = task.make_batch(batch_size)
+  batch = jax.device_put({'image': images, 'label': labels})
+  config = _config(name)
+  model = make_model(config)
+  optimizer, _ = make_optimizer(config.optimizer, total_steps=1)
+  step = jax.jit(
+    functools.partial(
+      train_step,
+      model=model,
+      optimizer=optimizer,
+      objective=Objective('arcface', task.SCALE, task.MARGIN),
+    ),
+    static_argnames='mode',
+    donate_argnames='state',
+  )
+
+  def make_step(mode):
+    state = create_state(
+      model,
+      optimizer,
+      num_classes=task.NUM_CLASSES,
+      image_size=task.IMAGE_SIZE,
+      seed=0,
+    )
+
+    def run():
+      nonlocal state
+      state, metrics = jax.block_until_ready(step(state, batch, mode=mode))
+      return float(metrics['loss'])
+
+    return run, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+  float_step, size = make_step(Mode(train=True))
+  qat_step, _ = make_step(Mode(train=True, quantize=True, observe=True))
+  return {'float': float_step, 'QAT': qat_step}, size
+
+
+def _config(name):
+  return ConfigDict(
+    {
+      'model': {
+        'name': name,
+        'embedding_size': task.EMBEDDING_SIZE,
+        'dtype': 'float32',
+      },
+      'quant': common.int8(),
+      'optimizer': {
+        **common.optimizer(),
+        'name': 'sgd',
+        'learning_rate': task.LEARNING_RATE,
+        'momentum': task.MOMENTUM,
+        'weight_decay': task.WEIGHT_DECAY,
+        'warmup_steps': 0,
+        'schedule': 'constant',
+        'clip_global_norm': 0.0,
+      },
+    }
+  )

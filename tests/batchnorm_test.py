@@ -1,0 +1,273 @@
+"""Folded batch norm against `nn.BatchNorm` and against its own definition."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.quant.batchnorm import FoldedBatchNorm
+from faceqat.quant.quantizers import fake_quant_kernel
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, Mode
+
+BATCH, INPUTS, CHANNELS = 64, 9, 6
+MOMENTUM, EPSILON = 0.8, 1e-3
+TRAIN = Mode(train=True)
+QAT = Mode(train=True, quantize=True)
+FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
+NORM = FoldedBatchNorm(CHANNELS, MOMENTUM, EPSILON)
+
+
+@pytest.fixture
+def x():
+  rng = np.random.default_rng(0)
+  return rng.normal(0.3, 1, (BATCH, INPUTS)).astype(np.float32)
+
+
+@pytest.fixture
+def kernel():
+  rng = np.random.default_rng(1)
+  return rng.normal(0, 0.4, (INPUTS, CHANNELS)).astype(np.float32)
+
+
+@pytest.fixture
+def variables():
+  rng = np.random.default_rng(2)
+  scale = np.array([1, -0.7, 0.2, 1.8, -1.1, 0.6], np.float32)
+  bias = rng.normal(0, 1, CHANNELS).astype(np.float32)
+  mean = rng.normal(0, 0.5, CHANNELS).astype(np.float32)
+  var = rng.uniform(0.5, 3, CHANNELS).astype(np.float32)
+  return {
+    'params': {'scale': scale, 'bias': bias},
+    'batch_stats': {'mean': mean, 'var': var},
+  }
+
+
+def normalise(variables, kernel, x, mode):
+  """The output of a dense layer with folded batch norm, and the statistics."""
+
+  def product(factor):
+    folded = kernel if factor is None else kernel * factor
+    if mode.quantize:
+      folded = fake_quant_kernel(folded, LayerQuant())
+    return x @ folded
+
+  y, updated = NORM.apply(variables, product, mode, mutable=['batch_stats'])
+  return y, updated['batch_stats']
+
+
+run = jax.jit(normalise, static_argnames='mode')
+
+
+def flax_norm(variables, y, train):
+  norm = nn.BatchNorm(
+    use_running_average=not train, momentum=MOMENTUM, epsilon=EPSILON
+  )
+  return norm.apply(variables, y, mutable=['batch_stats'])
+
+
+def unscaled_kernel(variables, kernel):
+  """The fake-quantized folded kernel, without its factor, in float64."""
+  var = variables['batch_stats']['var']
+  factor = variables['params']['scale'] / np.sqrt(var + np.float32(EPSILON))
+  quantized = fake_quant_kernel(jnp.asarray(kernel * factor), LayerQuant())
+  return np.float64(quantized) / np.float64(factor)
+
+
+def cosine(a, b):
+  a, b = np.ravel(a), np.ravel(b)
+  return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+def test_variables_have_the_names_and_shapes_of_flax():
+  own = NORM.init(jax.random.key(0), lambda f: jnp.ones((2, CHANNELS)), FLOAT)
+  flax = nn.BatchNorm(use_running_average=False).init(
+    jax.random.key(0), jnp.ones((2, CHANNELS))
+  )
+  assert jax.tree.structure(own) == jax.tree.structure(flax)
+  for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(flax)):
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize('mode', [TRAIN, FLOAT])
+def test_without_quantization_it_is_flax_batch_norm(variables, kernel, x, mode):
+  y, stats = run(variables, kernel, x, mode=mode)
+  wanted, updated = flax_norm(variables, x @ kernel, mode.train)
+  # Sums of 64 float32 in another order, and in inference another product.
+  np.testing.assert_allclose(y, wanted, rtol=0, atol=2e-5)
+  for name, value in updated['batch_stats'].items():
+    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-6)
+  moved = not np.array_equal(stats['mean'], variables['batch_stats']['mean'])
+  assert moved == mode.train
+
+
+def test_quantized_training_normalises_the_unscaled_quantized_product(
+  variables, kernel, x
+):
+  y, stats = run(variables, kernel, x, mode=QAT)
+  product = np.float64(x) @ unscaled_kernel(variables, kernel)
+  mean, var = product.mean(0), product.var(0)
+  params, moving = variables['params'], variables['batch_stats']
+  wanted = (product - mean) / np.sqrt(var + EPSILON)
+  wanted = wanted * params['scale'] + params['bias']
+  # Float32 against float64.
+  np.testing.assert_allclose(y, wanted, rtol=0, atol=2e-5)
+  for name, batch in (('mean', mean), ('var', var)):
+    np.testing.assert_allclose(
+      stats[name],
+      MOMENTUM * moving[name] + (1 - MOMENTUM) * batch,
+      rtol=2e-5,
+      atol=1e-6,
+    )
+  # The quantization is there: an 8-bit kernel is a little off.
+  plain, _ = run(variables, kernel, x, mode=TRAIN)
+  assert 1e-3 < np.abs(y - plain).max() < 0.1
+
+
+@pytest.mark.parametrize('mode', [FAKE_QUANT, FROZEN])
+def test_moving_statistics_are_folded_into_the_quantized_kernel(
+  variables, kernel, x, mode
+):
+  y, stats = run(variables, kernel, x, mode=mode)
+  params, moving = variables['params'], variables['batch_stats']
+  factor = params['scale'] / np.sqrt(moving['var'] + EPSILON)
+  folded = fake_quant_kernel(jnp.asarray(kernel * factor), LayerQuant())
+  bias = params['bias'] - moving['mean'] * factor
+  # A weight within float rounding of a tie would be off by 0.01; none is.
+  np.testing.assert_allclose(
+    y, np.float64(x) @ np.float64(folded) + bias, rtol=0, atol=2e-5
+  )
+  for name in moving:
+    np.testing.assert_array_equal(stats[name], moving[name])
+
+
+def test_training_meets_inference_once_the_statistics_are_the_batch_s(
+  variables, kernel, x
+):
+  product = np.float64(x) @ unscaled_kernel(variables, kernel)
+  variables['batch_stats'] = {
+    'mean': product.mean(0).astype(np.float32),
+    'var': product.var(0).astype(np.float32),
+  }
+  trained, stats = run(variables, kernel, x, mode=QAT)
+  served, _ = run(variables, kernel, x, mode=FAKE_QUANT)
+  # Per channel, the quantized kernel does not depend on the factor, so the
+  # statistics above are a fixed point; float32 sums of 64 remain.
+  np.testing.assert_allclose(trained, served, rtol=0, atol=2e-5)
+  for name, value in variables['batch_stats'].items():
+    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('mode', [FLOAT, FAKE_QUANT, TRAIN, QAT])
+def test_the_layer_before_is_computed_once(variables, kernel, x, mode):
+  factors = []
+
+  def product(factor):
+    factors.append(factor)
+    return x @ kernel
+
+  NORM.apply(variables, product, mode, mutable=['batch_stats'])
+  assert len(factors) == 1
+
+
+TARGET = np.random.default_rng(5).normal(0, 1, (BATCH, CHANNELS))
+
+
+@functools.partial(jax.jit, static_argnames='mode')
+def gradients(variables, kernel, x, mode):
+  """Of a fixed random projection of the output; x, kernel, scale and bias."""
+
+  def project(x, kernel, params):
+    y, _ = normalise({**variables, 'params': params}, kernel, x, mode)
+    return jnp.sum(jnp.tanh(y) * TARGET)
+
+  dx, dkernel, dparams = jax.grad(project, (0, 1, 2))(
+    x, kernel, variables['params']
+  )
+  return {'x': dx, 'kernel': dkernel, **dparams}
+
+
+@pytest.mark.parametrize('freeze_bn', [False, True])
+def test_quantized_gradients_are_close_to_the_float_ones(
+  variables, kernel, x, freeze_bn
+):
+  quantized = Mode(train=True, quantize=True, freeze_bn=freeze_bn)
+  plain = Mode(train=True, freeze_bn=freeze_bn)
+  got = gradients(variables, kernel, x, quantized)
+  wanted = gradients(variables, kernel, x, plain)
+  for name, value in wanted.items():
+    # 8-bit weights are within 0.4 % of the largest.
+    assert cosine(got[name], value) > 0.999, name
+    ratio = np.linalg.norm(got[name]) / np.linalg.norm(value)
+    assert ratio == pytest.approx(1, abs=0.02), name
+
+
+def test_unquantized_gradients_are_those_of_flax(variables, kernel, x):
+  got = gradients(variables, kernel, x, TRAIN)
+
+  def project(x, kernel, params):
+    y, _ = flax_norm({**variables, 'params': params}, x @ kernel, True)
+    return jnp.sum(jnp.tanh(y) * TARGET)
+
+  dx, dkernel, dparams = jax.jit(jax.grad(project, (0, 1, 2)))(
+    x, kernel, variables['params']
+  )
+  for name, value in {'x': dx, 'kernel': dkernel, **dparams}.items():
+    # Sums of some hundred float32 terms of size 1 in another order.
+    np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1e-12, -1e-20, 1e-30])
+@pytest.mark.parametrize('mode', [TRAIN, QAT, FROZEN])
+def test_a_dead_scale_harms_no_gradient(variables, kernel, x, scale, mode):
+  alive = gradients(variables, kernel, x, mode)
+  variables['params']['scale'][2] = scale
+  got = gradients(variables, kernel, x, mode)
+  for name, value in got.items():
+    assert np.isfinite(value).all(), name
+  others = np.arange(CHANNELS) != 2
+  for name in ('kernel', 'scale', 'bias'):
+    # Other channels do not notice; compiled sums may differ in the last bits.
+    np.testing.assert_allclose(
+      got[name][..., others], alive[name][..., others], rtol=1e-5, atol=1e-6
+    )
+  y, stats = run(variables, kernel, x, mode=mode)
+  for value in stats.values():
+    assert np.isfinite(value).all()
+  served, _ = run(variables, kernel, x, mode=Mode(quantize=mode.quantize))
+  for output in (y, served):
+    np.testing.assert_allclose(
+      output[:, 2], variables['params']['bias'][2], rtol=1e-5
+    )
+
+
+def test_a_constant_channel_gives_its_bias_and_finite_gradients(
+  variables, kernel, x
+):
+  kernel[:, 3] = 0
+  y, stats = run(variables, kernel, x, mode=QAT)
+  np.testing.assert_array_equal(y[:, 3], variables['params']['bias'][3])
+  old = variables['batch_stats']['var'][3]
+  assert stats['var'][3] == pytest.approx(MOMENTUM * old)
+  for value in gradients(variables, kernel, x, QAT).values():
+    assert np.isfinite(value).all()
+
+
+def test_initialisation_leaves_the_statistics_alone(x, kernel):
+  created = NORM.init(jax.random.key(0), lambda factor: x @ kernel, TRAIN)
+  np.testing.assert_array_equal(created['batch_stats']['mean'], 0)
+  np.testing.assert_array_equal(created['batch_stats']['var'], 1)
+
+
+def test_a_bfloat16_product_is_normalised_in_float32(variables, kernel, x):
+  y, stats = NORM.apply(
+    variables,
+    lambda factor: (x @ kernel).astype(jnp.bfloat16),
+    TRAIN,
+    mutable=['batch_stats'],
+  )
+  assert y.dtype == jnp.float32
+  assert stats['batch_stats']['var'].dtype == jnp.float32

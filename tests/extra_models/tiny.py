@@ -1,0 +1,53 @@
+"""A network that compiles in a second, for tests of what trains networks."""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from faceqat.models.blocks import InvertedResidual, conv_unit
+from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
+from faceqat.quant.spec import QuantSpec
+
+
+class Model(nn.Module):
+  """A convolution, one residual block, the mean, an embedding."""
+
+  embedding_size: int = 16
+  features: int = 8
+  quant: QuantSpec = QuantSpec()
+  bn_momentum: float = 0.9
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, images, mode):
+    settings = {
+      'quant': self.quant,
+      'bn_momentum': self.bn_momentum,
+      'dtype': self.dtype,
+    }
+    conv = functools.partial(QuantConv, **settings)
+    x = conv_unit(
+      conv,
+      input_image(images, self.dtype),
+      mode,
+      name='stem',
+      features=self.features,
+      strides=(2, 2),
+      activation='relu6',
+    )
+    x = InvertedResidual(
+      features=self.features,
+      expanded=2 * self.features,
+      strides=1,
+      activation='relu6',
+      conv=conv,
+      name='block',
+    )(x, mode)
+    x = MeanPool(quant=self.quant, name='pool')(x, mode)
+    return QuantDense(
+      features=self.embedding_size,
+      quant=self.quant,
+      bn_momentum=self.bn_momentum,
+      name='embedding',
+    )(x, mode)

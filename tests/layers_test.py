@@ -1,0 +1,396 @@
+"""Layers on arrays: plain float ones, and what quantization makes of them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import layer_network as table
+import numpy as np
+import pytest
+from jaxpr_walk import all_equations
+
+from faceqat.quant import layers, numerics
+from faceqat.quant.quantizers import fake_quant_kernel
+from faceqat.quant.spec import (
+  FAKE_QUANT,
+  FLOAT,
+  LayerQuant,
+  Mode,
+  QuantSpec,
+)
+
+MODES = {
+  'float': FLOAT,
+  'fake_quant': FAKE_QUANT,
+  'train': Mode(train=True),
+  'qat': Mode(train=True, quantize=True),
+  'frozen': Mode(train=True, quantize=True, freeze_bn=True),
+}
+NORMED = [
+  name
+  for name in table.WEIGHTED
+  if table.LAYERS[name][1].get('batch_norm', True)
+]
+WITH_BITS = sorted(set(table.WEIGHTED) | {'prelu', 'add', 'concat', 'mean'})
+EPSILON = 1e-3
+
+
+def variables_of(name):
+  """The layer's own part of the network's variables."""
+  return {
+    collection: tree[name]
+    for collection, tree in table.lowered()[1].items()
+    if name in tree
+  }
+
+
+def inputs_of(name):
+  return table.arguments(name, table.real_inputs(name))
+
+
+def flax_layer(name, train=False):
+  """The same layer of Flax, as a function of variables and input."""
+  _, fields, _ = table.LAYERS[name]
+  relu6 = fields.get('activation') == 'relu6'
+  clip = nn.relu6 if relu6 else nn.relu if 'activation' in fields else None
+
+  def run(variables, x):
+    params = variables['params']
+    if table.LAYERS[name][0] is layers.QuantDense:
+      linear = nn.Dense(fields['features'], use_bias='bias' in params)
+    else:
+      channels = x.shape[-1]
+      linear = nn.Conv(
+        fields.get('features', channels),
+        fields.get('kernel_size', (3, 3)),
+        fields.get('strides', (1, 1)),
+        fields.get('padding', 'SAME'),
+        feature_group_count=channels if fields.get('depthwise') else 1,
+        use_bias='bias' in params,
+      )
+    own = {key: params[key] for key in ('kernel', 'bias') if key in params}
+    y, stats = linear.apply({'params': own}, x), {}
+    if 'bn' in params:
+      norm = nn.BatchNorm(
+        use_running_average=not train, momentum=0.0, epsilon=EPSILON
+      )
+      y, updated = norm.apply(
+        {
+          'params': params['bn'],
+          'batch_stats': variables['batch_stats']['bn'],
+        },
+        y,
+        mutable=['batch_stats'],
+      )
+      stats = {'bn': updated['batch_stats']}
+    return (clip(y) if clip else y), stats
+
+  return run
+
+
+def folded_reference(name, variables, x):
+  """Flax's convolution with the quantized folded kernel, then the output's."""
+  params = variables['params']
+  kernel, bias = params['kernel'], params.get('bias', 0.0)
+  if 'bn' in params:
+    stats = variables['batch_stats']['bn']
+    factor = params['bn']['scale'] / jnp.sqrt(stats['var'] + EPSILON)
+    kernel, bias = (
+      kernel * factor,
+      params['bn']['bias'] - stats['mean'] * factor,
+    )
+  kernel = fake_quant_kernel(kernel, LayerQuant())
+  bias = jnp.broadcast_to(bias, kernel.shape[-1:])
+  y, _ = flax_layer(name)({'params': {'kernel': kernel, 'bias': bias}}, x)
+  minimum, maximum, _ = variables['quant_stats']['quantizer']['range']
+  return numerics.fake_quant(y, minimum, maximum)
+
+
+@pytest.fixture(scope='module')
+def outputs():
+  """(output, moving statistics) of every layer in every mode, and of Flax."""
+
+  def compute(variables, inputs):
+    results = {}
+    for name in table.LAYERS:
+      layer = table.make_layer(name)
+      modes = MODES if name in NORMED else ('float', 'fake_quant')
+      readings = {}
+      for mode in modes:
+        y, updated = layer.apply(
+          variables[name], *inputs[name], MODES[mode], mutable=['batch_stats']
+        )
+        readings[mode] = y, updated.get('batch_stats', {})
+      if name in table.WEIGHTED:
+        readings['flax'] = flax_layer(name)(variables[name], *inputs[name])
+        folded = folded_reference(name, variables[name], *inputs[name])
+        readings['folded'] = folded, {}
+      if name in NORMED:
+        train = flax_layer(name, train=True)
+        readings['flax_train'] = train(variables[name], *inputs[name])
+      results[name] = readings
+    return results
+
+  return table.fast_jit(compute)(
+    {name: variables_of(name) for name in table.LAYERS},
+    {name: inputs_of(name) for name in table.LAYERS},
+  )
+
+
+def assert_steps(name, got, wanted, share):
+  """At most one step apart, and that in at most this share of the outputs."""
+  scale = table.lowered()[3].tensors[name].scale
+  difference = np.abs(np.asarray(got) - np.asarray(wanted)) / scale
+  assert difference.max() < 1.01
+  assert np.mean(difference > 0.01) <= share
+
+
+@pytest.mark.parametrize('name', table.WEIGHTED)
+def test_parameters_have_the_names_and_shapes_of_flax(name):
+  own = jax.tree.map(jnp.shape, dict(variables_of(name)['params']))
+  norm = own.pop('bn', None)
+  _, fields, _ = table.LAYERS[name]
+  (x,) = inputs_of(name)
+  if table.LAYERS[name][0] is layers.QuantDense:
+    linear = nn.Dense(fields['features'], use_bias='bias' in own)
+  else:
+    channels = x.shape[-1]
+    linear = nn.Conv(
+      fields.get('features', channels),
+      fields.get('kernel_size', (3, 3)),
+      feature_group_count=channels if fields.get('depthwise') else 1,
+      use_bias='bias' in own,
+    )
+  created = jax.eval_shape(linear.init, jax.random.key(0), x)
+  assert own == jax.tree.map(lambda leaf: leaf.shape, created['params'])
+  if norm is not None:
+    assert norm == {name: own['kernel'][-1:] for name in ('scale', 'bias')}
+
+
+@pytest.mark.parametrize('name', table.WEIGHTED)
+def test_float_inference_is_that_of_flax(outputs, name):
+  got, stats = outputs[name]['float']
+  wanted, kept = outputs[name]['flax']
+  # A folded kernel, and float32 sums of up to 72 products in another order.
+  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5)
+  jax.tree.map(np.testing.assert_array_equal, stats, kept)
+
+
+@pytest.mark.parametrize('name', NORMED)
+def test_float_training_and_its_moving_statistics_are_those_of_flax(
+  outputs, name
+):
+  got, stats = outputs[name]['train']
+  wanted, updated = outputs[name]['flax_train']
+  # Float32 sums of up to 5760 values in another order.
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=5e-5)
+  assert jax.tree.structure(stats) == jax.tree.structure(updated)
+  for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(updated)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_without_weights_compute_what_they_are_named_after(outputs):
+  def output(name):
+    return np.asarray(outputs[name]['float'][0])
+
+  def source(name):
+    return [np.asarray(x) for x in table.real_inputs(name)]
+
+  (x,) = source('prelu')
+  alpha = variables_of('prelu')['params']['alpha']
+  np.testing.assert_array_equal(
+    output('prelu'), np.maximum(x, 0) + alpha * np.minimum(x, 0)
+  )
+  np.testing.assert_array_equal(output('add'), sum(source('add')))
+  np.testing.assert_array_equal(
+    output('concat'), np.concatenate(source('concat'), -1)
+  )
+  (x,) = source('relu6')
+  assert x.max() > 6
+  np.testing.assert_array_equal(output('relu6'), np.clip(x, 0, 6))
+  (x,) = source('mean')
+  # Float32 sums of 90.
+  np.testing.assert_allclose(output('mean'), x.mean((1, 2)), atol=1e-5)
+  (x,) = source('flatten')
+  np.testing.assert_array_equal(output('flatten'), x.reshape(len(x), -1))
+  (x,) = source('max_pool')
+  padded = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=-np.inf)
+  wanted = padded.reshape(len(x), 5, 2, 5, 2, 8).max((2, 4))
+  np.testing.assert_array_equal(output('max_pool'), wanted)
+  (x,) = source('normalized')
+  wanted = x / np.linalg.norm(x, axis=1, keepdims=True)
+  np.testing.assert_allclose(output('normalized'), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', table.WEIGHTED)
+def test_inference_is_a_convolution_with_the_quantized_folded_kernel(
+  outputs, name
+):
+  # One step where a sum lies within float32 rounding of a tie.
+  assert_steps(
+    name, outputs[name]['fake_quant'][0], outputs[name]['folded'][0], 0.002
+  )
+
+
+@pytest.mark.parametrize('name', NORMED)
+def test_training_meets_inference_where_the_statistics_are_the_batch_s(
+  outputs, name
+):
+  """The moving statistics here are the float layer's, close to these."""
+  trained, stats = outputs[name]['qat']
+  layer = table.make_layer(name)
+  variables = {**variables_of(name), 'batch_stats': stats}
+  served = jax.jit(lambda v, x: layer.apply(v, x, FAKE_QUANT))(
+    variables, *inputs_of(name)
+  )
+  # Ties again, and the statistics' own rounding.
+  assert_steps(name, served, trained, 0.005)
+
+
+@pytest.mark.parametrize('name', NORMED)
+def test_frozen_training_uses_and_keeps_the_moving_statistics(outputs, name):
+  frozen, stats = outputs[name]['frozen']
+  assert_steps(name, frozen, outputs[name]['fake_quant'][0], 0.0)
+  jax.tree.map(
+    np.testing.assert_array_equal, stats, variables_of(name)['batch_stats']
+  )
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('name', ['same', 'depthwise_strided', 'dense'])
+def test_a_training_step_convolves_once(name, mode):
+  layer = table.make_layer(name)
+  shapes = [x[:2] for x in inputs_of(name)]
+  closed = jax.make_jaxpr(
+    lambda v, *x: layer.apply(v, *x, MODES[mode], mutable=['batch_stats'])
+  )(variables_of(name), *shapes)
+  primitives = [e.primitive.name for e in all_equations(closed.jaxpr)]
+  products = ('conv_general_dilated', 'dot_general')
+  count = sum(primitives.count(product) for product in products)
+  # The depthwise form is one padding and nine products.
+  assert count == (0 if 'depthwise' in name else 1)
+  assert primitives.count('pad') == (1 if 'depthwise' in name else 0)
+
+
+@pytest.mark.parametrize('name', WITH_BITS)
+def test_every_quantizer_is_in_the_output(outputs, name, coarse):
+  y = np.asarray(outputs[name]['fake_quant'][0])
+  plain = np.asarray(outputs[name]['float'][0])
+  # Half of what is joined was at the common scale before.
+  assert np.mean(y != plain) > (0.3 if name == 'concat' else 0.5)
+  for field, changed in coarse[name].items():
+    noise = np.mean(np.square(changed - plain))
+    # Two bits for eight: steps tens of times wider.
+    assert noise > 20 * np.mean(np.square(y - plain)), field
+  if 'activation_bits' in coarse[name]:
+    assert len(np.unique(coarse[name]['activation_bits'])) <= 4
+
+
+@pytest.fixture(scope='module')
+def coarse():
+  """Fake-quantized outputs with two bits for the weights or the output."""
+
+  def compute(variables, inputs):
+    results = {}
+    for name in WITH_BITS:
+      weighted = name in table.WEIGHTED or name == 'prelu'
+      fields = ['activation_bits'] + ['weight_bits'] * weighted
+      results[name] = {
+        field: table.make_layer(
+          name, quant=QuantSpec(LayerQuant(**{field: 2}))
+        ).apply(variables[name], *inputs[name], FAKE_QUANT)
+        for field in fields
+      }
+    return results
+
+  return table.fast_jit(compute)(
+    {name: variables_of(name) for name in WITH_BITS},
+    {name: inputs_of(name) for name in WITH_BITS},
+  )
+
+
+def gradients(name, mode):
+  """Of a fixed random projection: by the layer's parameters and input."""
+  layer = table.make_layer(name)
+  variables, inputs = variables_of(name), inputs_of(name)
+  rng = np.random.default_rng(7)
+
+  def project(params, x):
+    y, _ = layer.apply(
+      {**variables, 'params': params}, x, mode, mutable=['batch_stats']
+    )
+    return jnp.sum(jnp.tanh(y) * rng.normal(0, 1, y.shape))
+
+  by_params, by_x = jax.jit(jax.grad(project, (0, 1)))(
+    variables['params'], *inputs
+  )
+  leaves = jax.tree_util.tree_leaves_with_path({**by_params, 'x': by_x})
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.ravel(leaf)
+    for path, leaf in leaves
+  }
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['same_strided', 'depthwise_strided', 'pointwise', 'dense', 'prelu'],
+)
+def test_gradients_at_8_bits_are_close_to_the_float_ones(name):
+  plain = gradients(name, Mode(train=True))
+  quantized = gradients(name, Mode(train=True, quantize=True))
+  assert plain.keys() == quantized.keys()
+  for leaf, value in plain.items():
+    norms = np.linalg.norm(value) * np.linalg.norm(quantized[leaf])
+    cosine = value @ quantized[leaf] / norms
+    # Steps of half a percent, and outputs clipped at the observed range.
+    assert cosine > 0.99, leaf
+
+
+def test_pixels_are_read_exactly():
+  pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+  real = layers.input_image(jnp.asarray(pixels))
+  np.testing.assert_array_equal(real, (pixels.astype(np.float64) - 128) / 128)
+  # They have 8 significant bits, as has bfloat16.
+  half = layers.input_image(jnp.asarray(pixels), jnp.bfloat16)
+  assert half.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(half.astype(jnp.float32), real)
+
+
+def test_float_images_are_refused():
+  with pytest.raises(TypeError, match=r'uint8 pixels 0\.\.255; got float32'):
+    layers.input_image(jnp.zeros((1, 4, 4, 3)))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'use_bias': True}, 'layer .*: use_bias and batch_norm are both on'),
+    ({'activation': 'gelu'}, "activation 'gelu' is not one of relu, relu6"),
+  ],
+)
+@pytest.mark.parametrize('kind', [layers.QuantConv, layers.QuantDense])
+def test_fields_that_do_not_fit_are_refused(kind, fields, message):
+  layer = kind(features=4, **fields)
+  x = jnp.ones((1, 4) if kind is layers.QuantDense else (1, 4, 4, 3))
+  with pytest.raises(ValueError, match=message):
+    layer.init(jax.random.key(0), x, FLOAT)
+
+
+@pytest.mark.parametrize('name', ['same', 'depthwise', 'dense_bias', 'prelu'])
+def test_bfloat16_computes_with_float32_parameters(name):
+  weighted = name in table.WEIGHTED
+  more = {'dtype': jnp.bfloat16} if weighted else {}
+  layer = table.make_layer(name, **more)
+  inputs = [x[:4].astype(jnp.bfloat16) for x in inputs_of(name)]
+  created = jax.eval_shape(
+    lambda *x: layer.init(jax.random.key(0), *x, FLOAT), *inputs
+  )
+  dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(created)}
+  assert dtypes == {'float32', 'int32'}
+  y = layer.apply(variables_of(name), *inputs, FAKE_QUANT)
+  wanted = table.make_layer(name).apply(
+    variables_of(name), *(x.astype(jnp.float32) for x in inputs), FAKE_QUANT
+  )
+  assert y.dtype == jnp.bfloat16
+  # bfloat16 rounds at 2^-9 relative: inputs, weights, products, output.
+  error = np.abs(np.float32(y) - np.float32(wanted)).max()
+  assert error < 0.04 * np.abs(wanted).max()

@@ -1,0 +1,105 @@
+"""MobileFaceNet: its size, and that its three readings belong together."""
+
+import backbone_checks as checks
+import flax
+import jax
+import layer_network
+import pytest
+
+from faceqat.integer.program import OPERATORS
+from faceqat.models import mobilefacenet
+
+# Images of 32 leave 2x2 to the global depthwise convolution.
+MODEL = mobilefacenet.Model(embedding_size=128, bn_momentum=0.0)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+  return checks.prepare(MODEL, image_size=32)
+
+
+def test_size_is_that_of_the_paper():
+  parameters, multiply_adds = checks.count(MODEL, 112, embedding=True)
+  # 0.99 M (Chen et al. 2018); 0.993 M for the same network in Open Model Zoo,
+  # face-recognition-mobilefacenet-arcface. Both count the network as it is
+  # served, each batch norm folded into a bias.
+  scales = {
+    name: parameters.pop(name)
+    for name in list(parameters)
+    if name.endswith('scale')
+  }
+  served = sum(parameters.values())
+  assert round(served / 1e6, 3) == 0.993
+  assert served + sum(scales.values()) == 1_003_136
+  # 221 M in the abstract of Zhang 2019 (SeesawFaceNets, arXiv 1908.09124).
+  assert round(multiply_adds / 1e6) == 221
+
+
+@pytest.mark.parametrize(('image_size', 'left'), [(112, 7), (48, 3), (32, 2)])
+def test_the_global_depthwise_convolution_covers_what_is_left(image_size, left):
+  params = jax.eval_shape(
+    lambda: layer_network.random_variables(MODEL, (image_size, image_size, 3))
+  )['params']
+  assert params['global_depthwise']['kernel'].shape == (left, left, 1, 512)
+  assert params['embedding']['kernel'].shape == (512, 128)
+
+
+def test_every_convolution_but_the_linear_ones_has_a_prelu():
+  params = jax.eval_shape(
+    lambda: layer_network.random_variables(MODEL, (32, 32, 3))
+  )['params']
+  paths = flax.traverse_util.flatten_dict(params)
+  names = {path[:-1] for path in paths if path[-1] == 'kernel'}
+  linear = {
+    name
+    for name in names
+    if (*name[:-1], f'{name[-1]}_prelu', 'alpha') not in paths
+  }
+  projections = {(f'block_{index}', 'project') for index in range(15)}
+  assert linear == projections | {('global_depthwise',), ('embedding',)}
+
+
+def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
+  added = [
+    operator.inputs
+    for operator in backbone.program.operators
+    if isinstance(operator, OPERATORS['Add'])
+  ]
+  # The first of a stage has stride 2 or other channels, but for the third.
+  blocks = [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 14]
+  assert [second for _, second in added] == [
+    f'block_{index}/project' for index in blocks
+  ]
+
+
+def test_integers_equal_the_oracle_at_every_tensor(backbone):
+  checks.check_integers_equal_the_oracle(backbone)
+
+
+def test_integer_program_has_no_float(backbone):
+  checks.check_program_has_no_float(backbone)
+
+
+def test_embeddings_of_the_readings_are_close(backbone):
+  checks.check_embeddings_are_close(backbone)
+
+
+def test_every_output_quantizer_matters(backbone):
+  checks.check_every_output_quantizer_matters(backbone)
+
+
+def test_every_kernel_is_quantized(backbone):
+  checks.check_every_kernel_is_quantized(backbone)
+
+
+def test_gradients_at_8_bits_point_where_the_float_ones_do(
+  backbone, monkeypatch
+):
+  # Every kind of block; all fifteen would take most of this file's time.
+  stages = ((2, 64, 2, 2), (4, 128, 1, 2), (2, 128, 1, 1))
+  monkeypatch.setattr(mobilefacenet, 'STAGES', stages)
+  checks.check_gradients_agree(MODEL, backbone.images)
+
+
+def test_bfloat16_runs(backbone):
+  checks.check_bfloat16_runs(backbone)

@@ -1,0 +1,242 @@
+"""Ranges of outputs and the integers of kernels, as layers hold them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.quant import numerics
+from faceqat.quant.quantizers import (
+  OutputQuantizer,
+  RangesMissingError,
+  fake_quant_kernel,
+  quantize_kernel,
+)
+from faceqat.quant.spec import (
+  CALIBRATE,
+  FAKE_QUANT,
+  FLOAT,
+  LayerQuant,
+  Mode,
+)
+
+OBSERVE_AND_QUANTIZE = Mode(train=True, quantize=True, observe=True)
+
+
+class Conv(nn.Module):
+  """A layer in name only: a quantizer under its path."""
+
+  layer: LayerQuant
+
+  @nn.compact
+  def __call__(self, y, mode):
+    quantizer = OutputQuantizer(self.layer, name='quantizer')
+    return quantizer.qparams() if mode is None else quantizer(y, mode)
+
+
+class Network(nn.Module):
+  layer: LayerQuant = LayerQuant()
+
+  @nn.compact
+  def __call__(self, y, mode):
+    return Conv(self.layer, name='block_3')(y, mode)
+
+
+def new_state(network):
+  return network.init(jax.random.key(0), jnp.ones((2, 3)), CALIBRATE)
+
+
+def observed(network, state, y, mode):
+  y, updated = network.apply(state, y, mode, mutable=['quant_stats'])
+  return y, {**state, **updated}
+
+
+def the_range(state):
+  minimum, maximum, count = state['quant_stats']['block_3']['quantizer'][
+    'range'
+  ]
+  return float(minimum), float(maximum), int(count)
+
+
+def values(low, high, seed=0):
+  """Outputs whose extremes are exactly low and high."""
+  y = np.random.default_rng(seed).uniform(low, high, (16, 12))
+  y[0, :2] = low, high
+  return jnp.asarray(y, jnp.float32)
+
+
+def test_initialisation_observes_nothing():
+  assert the_range(new_state(Network())) == (0, 0, 0)
+
+
+def test_the_first_batch_sets_the_range_and_later_ones_average():
+  network = Network(LayerQuant(decay=0.75))
+  _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
+  assert the_range(state) == (-1, 3, 1)
+  _, state = observed(network, state, values(-2, 1), CALIBRATE)
+  assert the_range(state) == (-1.25, 2.5, 2)
+
+
+def test_minmax_keeps_the_widest():
+  network = Network(LayerQuant(observer='minmax'))
+  _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
+  _, state = observed(network, state, values(-2, 1), CALIBRATE)
+  assert the_range(state) == (-2, 3, 2)
+
+
+@pytest.mark.parametrize(
+  'mode', [FLOAT, FAKE_QUANT, Mode(train=True), Mode(train=True, quantize=True)]
+)
+def test_without_observe_the_range_stays(mode):
+  network = Network()
+  _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
+  _, later = observed(network, state, values(-9, 9), mode)
+  assert the_range(later) == the_range(state)
+  # Nor does it need to be writable.
+  network.apply(state, values(-9, 9), mode)
+
+
+@pytest.mark.parametrize('mode', [FLOAT, CALIBRATE, Mode(train=True)])
+def test_without_quantize_the_output_stays(mode):
+  network = Network()
+  _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
+  y, _ = observed(network, state, values(-5, 5), mode)
+  np.testing.assert_array_equal(y, values(-5, 5))
+
+
+def test_a_batch_is_quantized_with_the_range_that_it_has_just_set():
+  network = Network()
+  y, _ = observed(
+    network, new_state(network), values(-1, 3), OBSERVE_AND_QUANTIZE
+  )
+  # Half a step of 4 / 255; at the ends, half a step of nudging more.
+  assert np.abs(y - values(-1, 3)).max() < 1.01 * 4 / 255
+
+
+@pytest.mark.parametrize('symmetric', [False, True])
+@pytest.mark.parametrize('bits', [8, 5, 2])
+def test_outputs_are_steps_of_the_scale_that_the_program_gets(bits, symmetric):
+  layer = LayerQuant(activation_bits=bits, symmetric=symmetric)
+  network = Network(layer)
+  _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
+  y = values(-4, 4, seed=1)
+  fake = network.apply(state, y, FAKE_QUANT)
+  output = network.apply(state, y, None)
+  assert (output.bits, output.narrow) == (bits, symmetric)
+  steps = np.asarray(fake, np.float64) / output.scale + output.zero_point
+  # One float32 rounding of scale * steps.
+  np.testing.assert_allclose(steps, np.rint(steps), rtol=0, atol=1e-4)
+  steps = np.rint(steps)
+  assert steps.min() == output.qmin
+  assert steps.max() == output.qmax
+  integers = numerics.quantize(
+    y, output.scale, output.zero_point, bits=bits, narrow_range=symmetric
+  )
+  np.testing.assert_array_equal(steps, integers)
+
+
+def test_symmetric_ranges_have_zero_point_zero_and_the_wider_side():
+  network = Network(LayerQuant(symmetric=True))
+  _, state = observed(network, new_state(network), values(-3, 1), CALIBRATE)
+  output = network.apply(state, None, None)
+  assert output.zero_point == 0
+  assert output.scale == pytest.approx(3 / 127)
+  assert (output.qmin, output.qmax) == (-127, 127)
+
+
+def test_an_unseen_range_is_an_error_that_names_the_layer():
+  network = Network()
+  state = new_state(network)
+  with pytest.raises(RangesMissingError, match=r'layer block_3 has no .*range'):
+    network.apply(state, None, None)
+  assert issubclass(RangesMissingError, ValueError)
+
+
+def test_gradient_passes_inside_the_range_only_and_leaves_the_range_alone():
+  network = Network()
+  _, state = observed(network, new_state(network), values(-1, 1), CALIBRATE)
+  y = jnp.array([[-5.0, -0.5, 0.2, 0.9, 7.0]])
+
+  def total(y, mode):
+    output, updated = network.apply(state, y, mode, mutable=['quant_stats'])
+    leaves = jax.tree.leaves(updated['quant_stats'])
+    return jnp.sum(output) + sum(leaf.astype(jnp.float32) for leaf in leaves)
+
+  gradient = jax.grad(total)(y, Mode(train=True, quantize=True))
+  np.testing.assert_array_equal(gradient, [[0, 1, 1, 1, 0]])
+  # With the ranges in the sum: the observer itself carries no gradient.
+  gradient = jax.grad(total)(y, CALIBRATE)
+  np.testing.assert_array_equal(gradient, np.ones((1, 5)))
+
+
+def test_bfloat16_outputs_stay_bfloat16_and_ranges_float32():
+  network = Network()
+  y = values(-1, 3).astype(jnp.bfloat16)
+  y, state = observed(network, new_state(network), y, OBSERVE_AND_QUANTIZE)
+  assert y.dtype == jnp.bfloat16
+  assert the_range(state) == (-1, 3, 1)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {
+    'float32',
+    'int32',
+  }
+
+
+def kernel(shape=(3, 3, 4, 6), seed=0):
+  rng = np.random.default_rng(seed)
+  spread = rng.uniform(0.01, 2, shape[-1])
+  return jnp.asarray(rng.normal(0, spread, shape), jnp.float32)
+
+
+@pytest.mark.parametrize('bits', [8, 4, 2])
+@pytest.mark.parametrize(
+  ('shape', 'per_channel'),
+  [
+    ((3, 3, 4, 6), True),
+    ((3, 3, 4, 6), False),
+    ((3, 3, 1, 6), True),
+    ((20, 6), True),
+    # The slopes of a PReLU.
+    ((6,), False),
+  ],
+)
+def test_integers_times_scale_are_the_fake_quantized_kernel(
+  shape, bits, per_channel
+):
+  layer = LayerQuant(weight_bits=bits, per_channel=per_channel)
+  weights = kernel(shape)
+  fake = np.asarray(fake_quant_kernel(weights, layer))
+  integers, scale = quantize_kernel(weights, layer)
+  assert integers.dtype == np.int8
+  assert (scale.dtype, scale.shape) == (np.float32, (6,))
+  np.testing.assert_array_equal(integers * scale, fake)
+  assert np.abs(integers).max() == 2 ** (bits - 1) - 1
+  widest = np.abs(weights).reshape(-1, 6).max(0)
+  if not per_channel:
+    widest = np.full(6, widest.max())
+  np.testing.assert_allclose(scale, widest / (2 ** (bits - 1) - 1), rtol=1e-6)
+  # Rounded to the nearest step, and nothing clipped.
+  assert np.all(np.abs(fake - weights) <= scale * (0.5 + 1e-4))
+
+
+def test_gradient_reaches_every_weight_the_largest_too():
+  gradient = jax.grad(lambda k: jnp.sum(fake_quant_kernel(k, LayerQuant())))(
+    kernel()
+  )
+  np.testing.assert_array_equal(gradient, np.ones((3, 3, 4, 6)))
+
+
+def test_a_dead_channel_keeps_a_scale_that_a_bias_fits():
+  weights = kernel().at[..., 2].set(0).at[..., 4].multiply(1e-9)
+  integers, scale = quantize_kernel(weights, LayerQuant())
+  for channel in (2, 4):
+    np.testing.assert_array_equal(integers[..., channel], 0)
+    assert scale[channel] == pytest.approx(scale.max() / 4096, rel=1e-5)
+  # What a bias of ten times the layer's largest weight is, in such steps.
+  assert 10 * np.abs(weights).max() / (scale[2] / 128) < 2**31
+
+
+def test_a_kernel_of_zeros_has_a_positive_scale():
+  integers, scale = quantize_kernel(jnp.zeros((3, 4)), LayerQuant())
+  np.testing.assert_array_equal(integers, 0)
+  assert np.all(scale > 0)

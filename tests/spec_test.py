@@ -1,0 +1,106 @@
+"""What a config may ask of the quantizers, and to which layers it applies."""
+
+import dataclasses
+
+import pytest
+
+from faceqat.quant.spec import LayerQuant, Mode, QuantSpec, make_spec
+
+
+@pytest.mark.parametrize('field', ['weight_bits', 'activation_bits'])
+@pytest.mark.parametrize('bits', [1, 9, 0, -8, 16, 4.0, '8', True, None])
+def test_bits_that_no_kernel_has_are_refused(field, bits):
+  with pytest.raises(ValueError, match=rf'{field} is .*whole.* from 2 to 8'):
+    LayerQuant(**{field: bits})
+
+
+@pytest.mark.parametrize('bits', range(2, 9))
+def test_two_to_eight_bits_are_accepted(bits):
+  layer = LayerQuant(weight_bits=bits, activation_bits=bits)
+  assert (layer.weight_bits, layer.activation_bits) == (bits, bits)
+
+
+def test_unknown_observer_is_refused_and_the_known_are_listed():
+  with pytest.raises(ValueError, match=r"observer is 'median'.*ema, minmax"):
+    LayerQuant(observer='median')
+
+
+@pytest.mark.parametrize('decay', [-0.1, 1.0, float('nan')])
+def test_decay_outside_its_interval_is_refused(decay):
+  with pytest.raises(ValueError, match=r'decay is .* \[0, 1\)'):
+    LayerQuant(decay=decay)
+
+
+def test_the_last_pattern_that_fits_a_layer_holds():
+  three, four, five = (LayerQuant(weight_bits=bits) for bits in (3, 4, 5))
+  spec = QuantSpec(
+    overrides=(
+      ('block_*', three),
+      ('block_*/depthwise', four),
+      ('block_1/*', five),
+    )
+  )
+  assert spec.layer('stem') == LayerQuant()
+  assert spec.layer('block_0/expand') == three
+  assert spec.layer('block_0/depthwise') == four
+  assert spec.layer('block_1/depthwise') == five
+  assert spec.layer('block_12/depthwise') == four
+  # The whole path must fit, and case counts.
+  assert spec.layer('my_block_1/depthwise') == LayerQuant()
+  assert spec.layer('Block_1/depthwise') == LayerQuant()
+
+
+def test_an_override_keeps_the_fields_it_does_not_name():
+  spec = make_spec(
+    {'weight_bits': 4, 'observer': 'minmax'},
+    {'embedding': {'symmetric': True}, 'stem': {'weight_bits': 8}},
+  )
+  default = LayerQuant(weight_bits=4, observer='minmax')
+  assert spec.default == default
+  assert spec.layer('embedding') == dataclasses.replace(default, symmetric=True)
+  assert spec.layer('stem') == dataclasses.replace(default, weight_bits=8)
+
+
+@pytest.mark.parametrize(
+  ('default', 'overrides', 'message'),
+  [
+    ({'bits': 8}, {}, r"quant\.default: unknown field 'bits'.*weight_bits"),
+    (
+      {},
+      {'stem': {'weight_bit': 8}},
+      r"quant\.overrides\['stem'\]: unknown field 'weight_bit'",
+    ),
+    ({'weight_bits': 9}, {}, r'quant\.default: weight_bits is 9'),
+    (
+      {},
+      {'block_*': {'activation_bits': 1}},
+      r"quant\.overrides\['block_\*'\]: activation_bits is 1",
+    ),
+    (
+      {},
+      {'stem': {'observer': 'mean'}},
+      r"quant\.overrides\['stem'\]: observer is 'mean'",
+    ),
+  ],
+)
+def test_a_wrong_entry_names_itself_and_where_it_stands(
+  default, overrides, message
+):
+  with pytest.raises(ValueError, match=message):
+    make_spec(default, overrides)
+
+
+def test_spec_and_mode_are_static_arguments():
+  """jit and flax compare and hash them; equal ones must not compile twice."""
+  first = make_spec({'weight_bits': 4}, {'stem': {'weight_bits': 8}})
+  second = make_spec({'weight_bits': 4}, {'stem': {'weight_bits': 8}})
+  assert first == second
+  assert hash(first) == hash(second)
+  assert hash(Mode(train=True)) == hash(Mode(train=True))
+  assert Mode(train=True) != Mode(train=True, freeze_bn=True)
+
+
+def test_statistics_of_the_batch_are_used_in_unfrozen_training_only():
+  assert Mode(train=True).batch_statistics
+  assert not Mode(train=True, freeze_bn=True).batch_statistics
+  assert not Mode(quantize=True).batch_statistics

@@ -1,0 +1,112 @@
+"""A run that trains in seconds, and how tests look into it."""
+
+import contextlib
+import functools
+import json
+import zlib
+
+import jax
+import numpy as np
+
+from configs import mbv2_int8
+from faceqat import sharding
+from faceqat.checkpoint import Checkpointer
+from faceqat.data.pipeline import TrainIterator
+from faceqat.models.build import make_model
+from faceqat.optimizer import make_optimizer
+from faceqat.train_state import create_state, make_objective, train_step
+
+# Training people of the smoke form: 32 less 20 kept out.
+NUM_CLASSES = 12
+
+
+def make_config(**changes):
+  """The smoke form of the main config, with the network of extra_models/.
+
+  Four float steps, four quantized ones, two with frozen batch norms.
+  """
+  config = mbv2_int8.get_config('smoke')
+  config.model = {
+    'name': 'tiny',
+    'embedding_size': 16,
+    'features': 8,
+    'bn_momentum': 0.9,
+    'dtype': 'float32',
+  }
+  config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)
+  config.quant.update(start_step=4, freeze_bn_step=8)
+  config.update(changes)
+  return config
+
+
+def make_start(config):
+  """The model, the initial state and the training step of a config."""
+  model = make_model(config)
+  optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
+  state = create_state(
+    model,
+    optimizer,
+    num_classes=NUM_CLASSES,
+    image_size=config.data.image_size,
+    seed=config.seed,
+  )
+  # On one device, and compiled as `train` does: it is compiled only once.
+  mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
+  step = jax.jit(
+    functools.partial(
+      train_step,
+      model=model,
+      optimizer=optimizer,
+      objective=make_objective(config.loss),
+    ),
+    static_argnames='mode',
+    donate_argnames='state',
+  )
+  return model, sharding.replicate(state, mesh), step
+
+
+def read_state(config, workdir, step):
+  """A checkpoint of a run: the training state and the data's position."""
+  _, state, _ = make_start(config)
+  with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
+    return checkpointer.restore(step, state)
+
+
+def read_log(workdir):
+  """The lines of a run's metrics.jsonl without their times."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [
+    {name: value for name, value in json.loads(line).items() if name != 'time'}
+    for line in lines
+  ]
+
+
+def leaves(tree):
+  """Every array of a tree by its path."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+@contextlib.contextmanager
+def taken_batches(at_batch=lambda number: None):
+  """Notes a digest of every batch that training takes.
+
+  `at_batch` is called with the number of the batch, from 0, as it is taken.
+  """
+  digests, original = [], TrainIterator.__next__
+
+  def take(iterator):
+    at_batch(len(digests))
+    batch = original(iterator)
+    digests.append(
+      (zlib.crc32(batch['image'].tobytes()), batch['label'].tolist())
+    )
+    return batch
+
+  TrainIterator.__next__ = take
+  try:
+    yield digests
+  finally:
+    TrainIterator.__next__ = original

@@ -14,7 +14,7 @@ from configs import common
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is '' or 'smoke'."""
   if arg not in ('', 'smoke'):
-    raise ValueError(f'configs/mbv2_int8.py:{arg}: known forms are :smoke')
+    raise ValueError(f'the config has no form :{arg}; there is :smoke')
   config = ConfigDict(
     {
       'seed': 0,

@@ -192,7 +192,7 @@ def train(
       'same command continues from there'
     )
   if iterator.num_skipped:
-    print(f'{iterator.num_skipped} damaged images were skipped')
+    print(f'damaged images were skipped {iterator.num_skipped} times')
   return stop.signal
 
 

@@ -172,8 +172,6 @@ def check_embeddings_are_close(backbone):
   fake = backbone.run_fake(backbone.variables)
   plain = backbone.run_float(backbone.variables)
   integer = integer_embedding(backbone)
-  print(cosines(fake, integer).min(), cosines(fake, integer).mean())
-  print(cosines(plain, integer).min(), cosines(plain, integer).mean())
   # Rounded otherwise at some ties, and fifty roundings of what follows.
   assert cosines(fake, integer).min() > 0.98
   assert cosines(fake, integer).mean() > 0.99
@@ -208,7 +206,6 @@ def check_gradients_agree(model, images):
     np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
     for tree in (plain, quantized)
   ]
-  print(cosines(*flat))
   # A range that clips or a kernel without gradient gives far less.
   assert cosines(*flat) > 0.95
   for path, leaf in jax.tree_util.tree_leaves_with_path(quantized):
@@ -222,6 +219,5 @@ def check_bfloat16_runs(backbone):
   assert embedding.dtype == jnp.float32
   assert np.isfinite(embedding).all()
   plain = backbone.run_float(backbone.variables)
-  print(cosines(embedding, plain).min())
   # Eight significant bits, fifty layers.
   assert cosines(embedding, plain).min() > 0.95

@@ -140,6 +140,24 @@ def test_the_cpu_forms_train_without_a_convolution_operator(
   assert 'conv_general_dilated' in jaxpr('tpu')
 
 
+@pytest.mark.skipif(
+  jax.default_backend() != 'cpu', reason='looks at what XLA makes for a CPU'
+)
+def test_what_a_depthwise_kernel_is_computed_from_is_not_computed_per_pixel():
+  x, kernel = _inputs((8, 8), (3, 3), True)
+
+  def loss(x, kernel):
+    rounded = jnp.floor(kernel * 8) / 8
+    return (
+      conv2d(x, rounded, padding=((1, 1), (1, 1)), depthwise=True) ** 2
+    ).sum()
+
+  compiled = jax.jit(jax.grad(loss)).lower(x, kernel).compile().as_text()
+  rounding = [body for body in compiled.split('\n}') if ' floor(' in body]
+  assert rounding
+  assert not any('f32[3,8,8,5]' in body for body in rounding)
+
+
 @pytest.mark.parametrize('size', [(7, 8), (112, 112), (1, 2), (9, 6)])
 @pytest.mark.parametrize('window', [(1, 1), (3, 3), (2, 5)])
 @pytest.mark.parametrize('strides', [(1, 1), (2, 2), (1, 3)])

@@ -72,6 +72,16 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
   ]
 
 
+def test_both_sides_are_padded_alike_at_every_stride(backbone):
+  strides = set()
+  for operator in backbone.program.operators:
+    if isinstance(operator, OPERATORS['Conv2D']):
+      three = operator.weights.shape[:2] == (3, 3)
+      assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
+      strides.add((three, operator.strides))
+  assert strides == {(True, (1, 1)), (True, (2, 2)), (False, (1, 1))}
+
+
 def test_integers_equal_the_oracle_at_every_tensor(backbone):
   checks.check_integers_equal_the_oracle(backbone)
 

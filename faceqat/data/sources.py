@@ -63,6 +63,11 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
 
 def _open(config: ml_collections.ConfigDict):
   if not config.path:
+    if config.num_people > _FIRST_EVALUATION_PERSON:
+      raise ValueError(
+        f'data.num_people is {config.num_people}; {_FIRST_EVALUATION_PERSON} '
+        'is the most, as the evaluation draws the people after them'
+      )
     return SyntheticFaces(
       config.num_people,
       config.images_per_person,

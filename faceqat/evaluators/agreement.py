@@ -11,6 +11,10 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
+# The most that 8 bits carry: a full-range sine has 6.02 * 8 + 1.76 dB. What
+# comes in with less noise, such as the image, counts as having this ratio.
+_MOST_DECIBELS = 50.0
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerAgreement:
@@ -22,6 +26,7 @@ class LayerAgreement:
     float_to_fake: signal-to-quantization-noise ratio in dB, the float output
       against the fake-quantized one.
     float_to_integer: the same against the integer one.
+    lost: by how many dB that is less than at the worst of the layer's inputs.
     fake_to_integer_steps: largest difference between the last two, in steps.
     fake_to_integer_differing: share of the outputs in which they differ.
   """
@@ -30,6 +35,7 @@ class LayerAgreement:
   scale: float
   float_to_fake: float
   float_to_integer: float
+  lost: float
   fake_to_integer_steps: int
   fake_to_integer_differing: float
 
@@ -39,7 +45,7 @@ class Agreement:
   """The layers in the order they run, and the embedding's cosines.
 
   Attributes:
-    layers: one for each tensor of the program but the image.
+    layers: one for each that quantizes anew or chooses among values.
     cosines: [B] float64, float embedding against integer embedding.
   """
 
@@ -48,20 +54,21 @@ class Agreement:
 
   @property
   def worst(self) -> LayerAgreement:
-    """The layer whose integers are furthest from its float values."""
-    return min(self.layers, key=lambda layer: layer.float_to_integer)
+    """The layer that loses most: noise it only hands on is not its own."""
+    return max(self.layers, key=lambda layer: layer.lost)
 
   def table(self) -> str:
     """One line a layer, the worst one marked, then the embedding."""
     width = max(len(layer.name) for layer in self.layers)
     lines = [
-      f'{"layer":{width}}  float-fake dB  float-int dB  fake-int steps  '
-      'differing'
+      f'{"layer":{width}}  float-fake dB  float-int dB  lost dB  '
+      'fake-int steps  differing'
     ]
     for layer in self.layers:
       lines.append(
         f'{layer.name:{width}}  {layer.float_to_fake:13.1f}  '
-        f'{layer.float_to_integer:12.1f}  {layer.fake_to_integer_steps:14d}  '
+        f'{layer.float_to_integer:12.1f}  {layer.lost:7.1f}  '
+        f'{layer.fake_to_integer_steps:14d}  '
         f'{layer.fake_to_integer_differing:9.2%}'
         f'{"  <- worst" if layer is self.worst else ""}'
       )
@@ -73,7 +80,7 @@ class Agreement:
       f'float against integer on {len(self.cosines)} images: embedding cosine '
       f'mean {np.mean(self.cosines):.4f}, 1st percentile '
       f'{np.percentile(self.cosines, 1):.4f}; worst layer {self.worst.name} '
-      f'({self.worst.float_to_integer:.1f} dB)'
+      f'(loses {self.worst.lost:.1f} dB)'
     )
 
 
@@ -98,22 +105,27 @@ def compare(
   fakes = activations(model, variables, images, FAKE_QUANT)
   integers = jax.jit(make_evaluator(program, taps=True))(images)
   layers = []
+  ratios = {program.input: _MOST_DECIBELS}
   for operator in program.operators:
     tensor = program.tensors[operator.output]
+    source = min(ratios[name] for name in operator.inputs)
+    ratios[operator.output] = source
+    # A flattened or requantized tensor is no layer's own output.
     if operator.output not in floats:
       continue
     steps = np.asarray(integers[operator.output], np.int64)
     fake, reference = fakes[operator.output], floats[operator.output]
     fake_steps = np.rint(fake / tensor.scale) + tensor.zero_point
     difference = np.abs(fake_steps - steps)
+    ratio = sqnr(reference, (steps - tensor.zero_point) * tensor.scale)
+    ratios[operator.output] = min(ratio, _MOST_DECIBELS)
     layers.append(
       LayerAgreement(
         name=operator.output,
         scale=tensor.scale,
         float_to_fake=sqnr(reference, fake),
-        float_to_integer=sqnr(
-          reference, (steps - tensor.zero_point) * tensor.scale
-        ),
+        float_to_integer=ratio,
+        lost=source - ratio,
         fake_to_integer_steps=int(difference.max()),
         fake_to_integer_differing=float(np.mean(difference > 0)),
       )

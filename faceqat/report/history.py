@@ -11,21 +11,25 @@ class MetricLog:
   """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures."""
 
   def __init__(self, workdir: pathlib.Path):
-    # It brings TensorFlow, which takes seconds to import; readers need none.
-    from clu import metric_writers
-
-    self._writer = metric_writers.SummaryWriter(str(workdir))
-    self._path = _path(workdir)
+    self._workdir = workdir
+    self._writer = None
 
   def write(self, step: int, values: dict[str, float]):
     """Adds the values of a step, by name."""
+    if self._writer is None:
+      # It brings TensorFlow, which takes seconds to import; readers need none.
+      from clu import metric_writers
+
+      self._writer = metric_writers.SummaryWriter(str(self._workdir))
     self._writer.write_scalars(step, values)
     line = json.dumps({'step': step, 'time': time.time(), **values})
-    with self._path.open('a') as file:
+    with _path(self._workdir).open('a') as file:
       file.write(line + '\n')
 
   def close(self):
-    self._writer.close()
+    """Writes out what TensorBoard's file still lacks."""
+    if self._writer is not None:
+      self._writer.close()
 
 
 def read_curves(

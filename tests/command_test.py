@@ -1,0 +1,186 @@
+"""How commands start and fail; as subprocesses, as a user runs them."""
+
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import types
+
+import pytest
+
+from faceqat import command, main, train
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMOKE = 'configs/mbv2_int8.py:smoke'
+
+
+def run(module, *flags):
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  # As a user has it: one device.
+  environment.pop('XLA_FLAGS', None)
+  return subprocess.run(
+    [sys.executable, '-m', f'faceqat.{module}', *map(str, flags)],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def check_refused(result, *parts):
+  """One sentence on standard error, exit status 1, nothing else said."""
+  assert result.returncode == 1, result.stderr
+  assert result.stdout == ''
+  lines = result.stderr.splitlines()
+  assert len(lines) == 1, result.stderr
+  assert lines[0].startswith('error: ')
+  for part in parts:
+    assert str(part) in lines[0]
+
+
+@pytest.mark.parametrize(
+  ('flag', 'parts'),
+  [
+    ('--config.modell.name=x', ['no field', "'modell'", '"model"']),
+    ('--config.model.nam=x', ['no field', "'nam'", '"name"']),
+    ('--config.lr=1', ['no field', "'lr'"]),
+    ('--config.batch_size=many', ['--config.batch_size=many', 'int']),
+    ('--workdri=x', ["'workdri'", 'workdir']),
+    ('extra', ["unexpected argument 'extra'"]),
+  ],
+)
+def test_a_wrong_flag_is_one_sentence(flag, parts, tmp_path):
+  result = run(
+    'main', f'--config={SMOKE}', f'--workdir={tmp_path / "run"}', flag
+  )
+  check_refused(result, *parts)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('flags', 'parts'),
+  [
+    ([f'--config={SMOKE}'], ['--workdir', 'must have a value']),
+    (['--workdir=x'], ['--config', 'must have a value']),
+    (['--workdir=x', '--config=configs/mbv3.py'], ['configs/mbv3.py']),
+    (['--workdir=x', f'--config={SMOKE}r'], ['no form :smoker; there is']),
+  ],
+)
+def test_a_missing_or_unknown_config_is_one_sentence(flags, parts):
+  check_refused(run('main', *flags), *parts)
+
+
+def test_help_says_how_to_run_it():
+  result = run('main', '--help')
+  assert 'python -m faceqat.main --config=configs/mbv2_int8.py' in result.stdout
+  assert '--workdir' in result.stdout
+  assert result.stderr == ''
+
+
+# The next four start JAX: wrong inputs in process are in the tests of what
+# reads them.
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+  result = run(
+    'main',
+    f'--config={SMOKE}',
+    f'--workdir={tmp_path / "run"}',
+    '--config.data.path=/nowhere/faces',
+  )
+  check_refused(result, 'no image folder /nowhere/faces: give the folder')
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_pack_is_one_sentence(tmp_path):
+  path = tmp_path / 'train.rec'
+  path.write_bytes(b'\x0a\x23\xd7\xce' + (1000).to_bytes(4, 'little') + b'x')
+  result = run(
+    'main',
+    f'--config={SMOKE}',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.data.path={path}',
+  )
+  check_refused(result, path, 'truncated', 'copy it again')
+  assert list(tmp_path.iterdir()) == [path]
+
+
+class Hostile:
+  def __reduce__(self):
+    return os.system, ('echo this was run; touch was_run',)
+
+
+def test_a_hostile_bin_file_is_one_sentence_before_training(tmp_path):
+  path = tmp_path / 'lfw.bin'
+  path.write_bytes(pickle.dumps(([Hostile()], [True])))
+  result = run(
+    'main',
+    f'--config={SMOKE}',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.eval.path={path}',
+  )
+  check_refused(result, path, 'was not run', 'from a source you trust')
+  assert list(tmp_path.iterdir()) == [path]
+  assert not (ROOT / 'was_run').exists()
+
+
+def test_a_damaged_program_is_one_sentence(tmp_path):
+  path = tmp_path / 'program.safetensors'
+  path.write_bytes(b'\x00' * 100)
+  result = run('evaluate', f'--model={path}', f'--config={SMOKE}')
+  check_refused(result, path, 'no faceqat program file', 'conversion wrote')
+  assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+  ('outcome', 'status'),
+  [(signal.SIGTERM, 128 + 15), (signal.SIGINT, 128 + 2)],
+)
+def test_a_stopped_training_exits_as_its_signal_says(
+  outcome, status, monkeypatch, tmp_path
+):
+  from configs import mbv2_int8
+
+  flags = types.SimpleNamespace(
+    config=mbv2_int8.get_config('smoke'), workdir=str(tmp_path)
+  )
+  monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
+  monkeypatch.setattr(train, 'train', lambda *_: outcome)
+  with pytest.raises(SystemExit) as raised:
+    main.main()
+  assert raised.value.code == status
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+  """The restarts asked for, none of which happens."""
+  calls = []
+  monkeypatch.setattr(os, 'execv', lambda *call: calls.append(call))
+  monkeypatch.setattr(sys, 'argv', ['main.py', '--workdir=x'])
+  monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
+  monkeypatch.setattr(command.platform, 'libc_ver', lambda: ('glibc', '2.36'))
+  return calls
+
+
+def test_training_restarts_once_under_its_allocator_settings(restarts):
+  command.restart_with_tuned_allocator('faceqat.main')
+  assert restarts == [
+    (
+      sys.executable,
+      [sys.executable, '-m', 'faceqat.main', '--workdir=x'],
+    )
+  ]
+  assert os.environ.pop('GLIBC_TUNABLES') == command.TUNABLES
+
+
+@pytest.mark.parametrize('reason', ['after the restart', 'other libc'])
+def test_training_is_not_restarted_without_need(reason, restarts, monkeypatch):
+  if reason == 'other libc':
+    monkeypatch.setattr(command.platform, 'libc_ver', lambda: ('', ''))
+  else:
+    monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2')
+  command.restart_with_tuned_allocator('faceqat.main')
+  assert not restarts

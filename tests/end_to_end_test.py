@@ -1,0 +1,136 @@
+"""The commands of the README on the main config, as a user runs them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = '--config=configs/mbv2_int8.py:smoke'
+# Compiling seventeen blocks takes most of the time that this takes.
+XLA_FLAGS = (
+  '--xla_backend_optimization_level=0 '
+  '--xla_llvm_disable_expensive_passes=true '
+  '--xla_cpu_use_fusion_emitters=false'
+)
+
+
+def start(compiled, module, *flags):
+  environment = {
+    **os.environ,
+    'PYTHONPATH': str(ROOT),
+    'XLA_FLAGS': XLA_FLAGS,
+    'JAX_COMPILATION_CACHE_DIR': str(compiled),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+  return subprocess.Popen(
+    [sys.executable, '-m', f'faceqat.{module}', *map(str, flags)],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def run(compiled, module, *flags):
+  """Runs a command that succeeds; returns what it prints."""
+  process = start(compiled, module, *flags)
+  printed, complaints = process.communicate(timeout=900)
+  # Nothing but what faceqat itself has to say.
+  assert (process.returncode, complaints) == (0, '')
+  return printed
+
+
+@pytest.fixture(scope='module')
+def trained(compiled, tmp_path_factory):
+  """A run that was stopped and continued: its folder, what it printed."""
+  workdir = tmp_path_factory.mktemp('runs') / 'mbv2_int8'
+  flags = [CONFIG, f'--workdir={workdir}', '--config.model.width=0.25']
+  process = start(compiled, 'main', *flags)
+  before = ''
+  for line in process.stdout:
+    before += line
+    if line.startswith('step 2/4'):
+      process.send_signal(signal.SIGTERM)
+  assert (process.wait(), process.stderr.read()) == (128 + 15, '')
+  return workdir, before, run(compiled, 'main', *flags)
+
+
+def row(printed, reading):
+  """The cells of a reading in the printed table."""
+  lines = [line.split() for line in printed.splitlines() if '±' in line]
+  found = [line[1:] for line in lines if line[0] == reading]
+  assert len(found) == 1, printed
+  return found[0]
+
+
+def test_a_stopped_command_continues_where_it_was(trained):
+  workdir, before, after = trained
+  assert '[float]' in before
+  # The signal came while the third step was compiled or computed.
+  assert 'step 3/4' in before
+  assert f'SIGTERM: saved step 3 in {workdir}' in before.splitlines()[-1]
+  assert 'continues from step 3 of 4' in after.splitlines()[0]
+  assert 'step 4/4' in after
+  assert '[fake_quant]' in after
+
+
+def test_one_command_trains_and_ends_with_the_table(trained):
+  workdir, _, printed = trained
+  results = json.loads((workdir / 'results.json').read_text())
+  assert list(results) == ['float', 'fake_quant', 'integer']
+  for reading, values in results.items():
+    assert row(printed, reading)[0] == f'{100 * values["accuracy"]:.2f}'
+  # Eight bits in place of 32, with the names and scales of 65 layers.
+  assert 3 < results['float']['bytes'] / results['integer']['bytes'] < 4
+  for name in (
+    'program.safetensors',
+    'float.safetensors',
+    'roc.png',
+    'pairs.png',
+    'curves.png',
+    'agreement.txt',
+    'metrics.jsonl',
+  ):
+    assert (workdir / name).stat().st_size > 0, name
+  assert list(workdir.glob('events.out.tfevents.*'))
+  assert sorted(p.name for p in (workdir / 'checkpoints').iterdir()) == ['4']
+
+
+def test_the_program_alone_has_the_accuracy_of_the_table(
+  trained, compiled, tmp_path
+):
+  workdir, _, printed = trained
+  again = run(
+    compiled, 'evaluate', f'--model={workdir}', f'--out={tmp_path / "a"}'
+  )
+  alone = run(
+    compiled,
+    'evaluate',
+    f'--model={workdir / "program.safetensors"}',
+    CONFIG,
+    f'--out={tmp_path / "b"}',
+  )
+  for reading in ('float', 'fake_quant', 'integer'):
+    assert row(again, reading) == row(printed, reading)
+  first, second = (
+    json.loads((folder / 'results.json').read_text())['integer']
+    for folder in (workdir, tmp_path / 'b')
+  )
+  assert first == second
+  assert row(alone, 'integer')[0] == row(printed, 'integer')[0]
+
+
+def test_the_converted_file_is_the_program_of_the_table(
+  trained, compiled, tmp_path
+):
+  workdir, _, _ = trained
+  out = tmp_path / 'mbv2.safetensors'
+  printed = run(compiled, 'convert', f'--workdir={workdir}', f'--out={out}')
+  assert printed.startswith(f'{out}: 65 operators, ')
+  assert out.read_bytes() == (workdir / 'program.safetensors').read_bytes()

@@ -1,0 +1,186 @@
+import json
+import shutil
+import types
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from tiny_run import leaves, make_config
+
+from faceqat import evaluate
+from faceqat.checkpoint import load_network
+from faceqat.integer import program as integer_program
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+@pytest.fixture(scope='module')
+def evaluated(quick_compilation, quantized_run, tmp_path_factory):
+  """A network, what its evaluation gave, and the folder of its files."""
+  workdir, _ = quantized_run
+  outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
+  network = load_network(str(workdir))
+  return network, evaluate.evaluate_network(network, str(outdir)), outdir
+
+
+def run_main(monkeypatch, **flags):
+  flags = {'step': 'latest', 'out': None, 'config': None, **flags}
+  monkeypatch.setattr(
+    evaluate, 'flags', types.SimpleNamespace(FLAGS=types.SimpleNamespace(**flags))
+  )
+  evaluate.main()
+
+
+def test_three_arithmetics_stand_in_one_table(evaluated, capsys):
+  network, results, outdir = evaluated
+  assert list(results) == ['float', 'fake_quant', 'integer']
+  for values in results.values():
+    assert 0 <= values['accuracy'] <= 1
+    assert 0 <= values['auc'] <= 1
+  assert json.loads((outdir / 'results.json').read_text()) == results
+  # Four bytes a weight against one, and what describes the layers.
+  assert results['float']['bytes'] == results['fake_quant']['bytes']
+  assert (
+    results['integer']['bytes']
+    == (outdir / 'program.safetensors').stat().st_size
+  )
+  assert not [path for path in outdir.iterdir() if path.name.startswith('.')]
+  for name in ('roc.png', 'pairs.png'):
+    assert (outdir / name).read_bytes().startswith(b'\x89PNG')
+  table = (outdir / 'agreement.txt').read_text()
+  assert 'block/add' in table
+  assert '<- worst' in table
+
+
+def test_the_float_file_has_the_float_network(evaluated):
+  network, _, outdir = evaluated
+  stored = safetensors.numpy.load_file(outdir / 'float.safetensors')
+  variables = {
+    name: leaf
+    for name, leaf in leaves(network.variables).items()
+    if not name.startswith('quant_stats')
+  }
+  assert stored.keys() == variables.keys()
+  for name, leaf in variables.items():
+    np.testing.assert_array_equal(stored[name], leaf)
+
+
+def test_the_saved_program_evaluates_as_it_did_in_the_table(
+  evaluated, tmp_path
+):
+  _, results, outdir = evaluated
+  path = outdir / 'program.safetensors'
+  # Another batch size: integers do not depend on it.
+  config = make_config()
+  config.eval.batch_size = 7
+  alone = evaluate.evaluate_program(str(path), config, str(tmp_path / 'new'))
+  assert alone == {'integer': results['integer']}
+  written = json.loads((tmp_path / 'new' / 'results.json').read_text())
+  assert written == alone
+
+
+def test_the_pairs_can_be_those_of_another_config(evaluated, tmp_path):
+  network, results, _ = evaluated
+  config = make_config()
+  config.eval.update(num_people=30, num_pairs=60)
+  other = evaluate.evaluate_network(network, str(tmp_path), config)
+  assert other['float'] != results['float']
+  assert other['float']['bytes'] == results['float']['bytes']
+
+
+def test_integer_embeddings_are_centred_on_the_zero_point(evaluated):
+  _, _, outdir = evaluated
+  program = integer_program.load(outdir / 'program.safetensors')
+  images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+  embeddings = evaluate.make_integer_predict(program)(images)
+  assert embeddings.shape == (2, 16)
+  zero_point = program.tensors[program.output].zero_point
+  assert np.array_equal(embeddings, np.rint(embeddings))
+  assert np.all(np.abs(embeddings + zero_point) <= 128)
+
+
+def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
+  results = evaluate.evaluate_network(load_network(float_run), tmp_path)
+  assert list(results) == ['float']
+  printed = capsys.readouterr().out
+  assert 'only float can be evaluated: layer stem has no activation' in printed
+  assert not (tmp_path / 'program.safetensors').exists()
+
+
+def test_the_command_evaluates_the_step_that_is_asked_for(
+  quantized_run, tmp_path, monkeypatch, capsys
+):
+  workdir, _ = quantized_run
+  run_main(monkeypatch, model=str(workdir), step='best', out=str(tmp_path))
+  best = load_network(str(workdir), 'best').step
+  program = integer_program.load(tmp_path / 'program.safetensors')
+  assert program.metadata['step'] == str(best)
+  assert 'accuracy %' in capsys.readouterr().out
+
+
+def test_curves_are_drawn_in_the_folder_of_a_run(
+  quantized_run, tmp_path, capsys
+):
+  workdir, _ = quantized_run
+  shutil.copy(workdir / 'metrics.jsonl', tmp_path)
+  evaluate.evaluate_network(load_network(str(workdir)), tmp_path)
+  assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+  ('model', 'message'),
+  [
+    ('nowhere', 'nowhere does not exist; give the folder of a training run'),
+    ('empty', 'empty holds no checkpoints; give the --workdir of a training'),
+    ('program', 'a program file does not say on which pairs'),
+    ('step', "no checkpoint '7'; there are"),
+  ],
+)
+def test_a_wrong_model_is_refused(
+  model, message, evaluated, quantized_run, tmp_path, monkeypatch
+):
+  (tmp_path / 'empty').mkdir()
+  flags = {
+    'nowhere': {'model': str(tmp_path / 'nowhere')},
+    'empty': {'model': str(tmp_path / 'empty')},
+    'program': {'model': str(evaluated[2] / 'program.safetensors')},
+    'step': {'model': str(quantized_run[0]), 'step': '7'},
+  }[model]
+  with pytest.raises(ValueError, match=message):
+    run_main(monkeypatch, **flags)
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flipped', 'foreign', 'checkpoint'])
+def test_a_damaged_program_is_refused_and_leaves_nothing(
+  damage, evaluated, tmp_path, monkeypatch
+):
+  path = tmp_path / 'program.safetensors'
+  data = bytearray((evaluated[2] / 'program.safetensors').read_bytes())
+  if damage == 'cut':
+    data = data[: len(data) // 2]
+  elif damage == 'flipped':
+    data[-100] ^= 1
+  elif damage == 'foreign':
+    data = b'a photo'
+  else:
+    data = (evaluated[2] / 'float.safetensors').read_bytes()
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=f'{path} (is|has)'):
+    run_main(monkeypatch, model=str(path), config=make_config())
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_wrong_pairs_leave_nothing(evaluated, tmp_path, monkeypatch):
+  config = make_config()
+  config.eval.path = 'nowhere.bin'
+  outdir = tmp_path / 'out'
+  with pytest.raises(ValueError, match='no verification file nowhere'):
+    run_main(
+      monkeypatch,
+      model=str(evaluated[2] / 'program.safetensors'),
+      config=config,
+      out=str(outdir),
+    )
+  with pytest.raises(ValueError, match='no verification file nowhere'):
+    evaluate.evaluate_network(evaluated[0], outdir, config)
+  assert not outdir.exists()

@@ -1,0 +1,267 @@
+import io
+import pickle
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from faceqat.data import sources
+from faceqat.data.synthetic import SyntheticFaces
+
+SIZE = 16
+PEOPLE, IMAGES = 30, 6
+
+
+def encode(person, image, size=SIZE):
+  """An image whose pixels say which one it is."""
+  pixels = np.full((size, size, 3), (person, image, 0), np.uint8)
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, 'png')
+  return file.getvalue()
+
+
+def who(image):
+  return int(image[0, 0, 0]), int(image[0, 0, 1])
+
+
+def write_folder(root, people=PEOPLE, size=SIZE):
+  for person in range(people):
+    folder = root / f'p{person:02d}'
+    folder.mkdir(parents=True)
+    for image in range(IMAGES):
+      name = f'p{person:02d}_{image + 1:04d}.png'
+      (folder / name).write_bytes(encode(person, image, size))
+  return root
+
+
+def write_pack(path):
+  content = b''
+  for person in range(PEOPLE):
+    for image in range(IMAGES):
+      record = struct.pack('<IfQQ', 0, person, 0, 0) + encode(person, image)
+      padding = bytes(-len(record) % 4)
+      content += struct.pack('<II', 0xCED7230A, len(record)) + record + padding
+  path.write_bytes(content)
+  return path
+
+
+def write_bin(path, same=(True, False) * 10, size=SIZE):
+  images = [encode(i, i % IMAGES, size) for i in range(2 * len(same))]
+  path.write_bytes(pickle.dumps((images, list(same)), protocol=2))
+  return path
+
+
+def write_list(root, people):
+  """pairs.txt: two folds of two same and two different pairs."""
+  names = [f'p{person:02d}' for person in people]
+  lines = ['2 2']
+  for a, b in (names[:2], names[2:4]):
+    lines += [f'{a} 1 2', f'{b} 1 2', f'{a} 1 {b} 1', f'{a} 2 {b} 2']
+  path = root / 'pairs.txt'
+  path.write_text('\n'.join(lines))
+  return path
+
+
+def data_config(**changes):
+  config = common.data()
+  config.update(
+    image_size=SIZE,
+    num_people=PEOPLE,
+    images_per_person=IMAGES,
+    validation_people=20,
+    validation_pairs=40,
+    holdout_images_per_person=1,
+  )
+  config.update(changes)
+  return config
+
+
+def eval_config(**changes):
+  config = common.evaluation()
+  config.update(num_people=20, images_per_person=4, num_pairs=40)
+  config.update(changes)
+  return config
+
+
+def pixels(images):
+  return {image.tobytes() for image in images}
+
+
+def images_of(source):
+  return [source[index]['image'] for index in range(len(source))]
+
+
+def pair_images(pair_set):
+  return [pair_set.images[index] for index in range(len(pair_set.images))]
+
+
+@pytest.mark.parametrize(
+  ('write', 'name'), [(write_folder, 'faces'), (write_pack, 'faces.rec')]
+)
+def test_held_out_people_and_images_are_never_trained_on(
+  write, name, tmp_path
+):
+  path = write(tmp_path / name)
+  data = sources.make_training_data(data_config(path=str(path)))
+  train, known, validation = (
+    [who(image) for image in images]
+    for images in (
+      images_of(data.train),
+      images_of(data.known),
+      pair_images(data.validation),
+    )
+  )
+  people = [{person for person, _ in images} for images in (train, validation)]
+  assert len(people[0]) == 10
+  assert people[0].isdisjoint(people[1])
+  # One image of each trained person validates the classifier.
+  assert sorted(person for person, _ in known) == sorted(people[0])
+  assert set(known).isdisjoint(train)
+  assert len(train) == 10 * (IMAGES - 1)
+  # Labels count the trained people from 0, in both parts alike.
+  label_of = {
+    who(data.train[i]['image'])[0]: int(data.train[i]['label'])
+    for i in range(len(data.train))
+  }
+  assert sorted(label_of.values()) == list(range(10))
+  for i in range(len(data.known)):
+    person, _ = who(data.known[i]['image'])
+    assert data.known[i]['label'] == label_of[person]
+  assert len(data.train.class_names) == 10
+
+
+def test_without_a_path_faces_are_drawn():
+  data = sources.make_training_data(data_config())
+  train = pixels(images_of(data.train))
+  assert len(train) == 10 * (IMAGES - 1)
+  drawn = SyntheticFaces(PEOPLE, IMAGES, image_size=SIZE, seed=0)
+  assert train < pixels(images_of(drawn))
+  for others in (images_of(data.known), pair_images(data.validation)):
+    assert others
+    assert train.isdisjoint(pixels(others))
+
+
+def test_nothing_is_kept_out_unless_it_is_asked_for():
+  config = data_config(validation_people=0, holdout_images_per_person=0)
+  data = sources.make_training_data(config)
+  assert len(data.train) == PEOPLE * IMAGES
+  assert len(data.known) == 0
+  assert data.validation is None
+
+
+def test_drawn_people_of_the_evaluation_are_in_no_training_set():
+  pair_set = sources.make_evaluation_pairs(eval_config(), image_size=SIZE)
+  images = pixels(pair_images(pair_set))
+  # The seed is the same in both blocks: the people's numbers differ.
+  far_away = SyntheticFaces(
+    20, 4, image_size=SIZE, seed=0, first_person=1_000_000
+  )
+  assert images <= pixels(images_of(far_away))
+  trained = SyntheticFaces(PEOPLE, IMAGES, image_size=SIZE, seed=0)
+  assert images.isdisjoint(pixels(images_of(trained)))
+  assert len(pair_set) == 40
+  assert pair_set.same.sum() == 20
+
+
+def test_a_training_set_that_reached_the_evaluation_is_refused():
+  with pytest.raises(ValueError, match='data.num_people is 1000001; .* most'):
+    sources.make_training_data(data_config(num_people=1_000_001))
+
+
+def test_a_bin_file_gives_its_pairs(tmp_path):
+  path = write_bin(tmp_path / 'lfw.bin')
+  pair_set = sources.make_evaluation_pairs(
+    eval_config(path=str(path)), image_size=SIZE
+  )
+  assert pair_set.name == 'lfw'
+  assert pair_set.same.tolist() == [True, False] * 10
+  assert who(pair_set.images[pair_set.second[1]]) == (3, 3)
+
+
+def test_a_folder_gives_the_pairs_of_its_list(tmp_path):
+  root = write_folder(tmp_path / 'lfw', people=4)
+  config = eval_config(
+    path=str(root), pairs=str(write_list(tmp_path, range(4)))
+  )
+  pair_set = sources.make_evaluation_pairs(config, image_size=SIZE)
+  assert pair_set.same.tolist() == [True, True, False, False] * 2
+  assert pair_set.fold.tolist() == [0] * 4 + [1] * 4
+  ends = [
+    (who(pair_set.images[a]), who(pair_set.images[b]))
+    for a, b in zip(pair_set.first, pair_set.second)
+  ]
+  assert ends[0] == ((0, 0), (0, 1))
+  assert ends[7] == ((2, 1), (3, 1))
+
+
+def test_images_of_another_size_are_found_at_once(tmp_path):
+  root = write_folder(tmp_path / 'faces', size=24)
+  message = 'has 24x24 pixels, wanted 16x16: align the faces'
+  with pytest.raises(ValueError, match=message):
+    sources.make_training_data(data_config(path=str(root)))
+  path = write_bin(tmp_path / 'a.bin', size=24)
+  with pytest.raises(ValueError, match=f'{path}: image 0 {message}'):
+    sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
+
+
+def test_a_damaged_first_image_is_left_to_the_training(tmp_path):
+  root = write_folder(tmp_path / 'faces')
+  (root / 'p00' / 'p00_0001.png').write_bytes(b'')
+  config = data_config(path=str(root), validation_people=0)
+  data = sources.make_training_data(config)
+  assert len(data.train.class_names) == PEOPLE
+
+
+class Hostile:
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return open, (self.path, 'w')
+
+
+def test_a_hostile_bin_file_is_refused_and_not_run(tmp_path):
+  trace = tmp_path / 'trace'
+  path = tmp_path / 'bad.bin'
+  path.write_bytes(pickle.dumps(([Hostile(str(trace))], [True])))
+  with pytest.raises(ValueError, match=f'{path} is not a plain verification'):
+    sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
+  assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'path': 'none.bin'}, 'There is no verification file none.bin'),
+    ({'path': 'none'}, r'folder none, but eval\.pairs is empty; name its'),
+    ({'path': 'none', 'pairs': 'pairs.txt'}, 'no list of pairs pairs.txt'),
+    ({'num_pairs': 41}, 'num_pairs is 41, wanted a positive multiple of 20'),
+  ],
+)
+def test_missing_or_wrong_pairs_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    sources.make_evaluation_pairs(eval_config(**changes), image_size=SIZE)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'path': 'none'}, 'There is no image folder none'),
+    ({'path': 'none.rec'}, 'There is no RecordIO pack none.rec'),
+    ({'validation_people': 29}, 'Cannot hold out 29 of 30 people'),
+    ({'validation_people': 10}, '10 people: 10 person-disjoint folds need'),
+    ({'holdout_images_per_person': 3}, 'Nobody has the 9 images'),
+  ],
+)
+def test_missing_or_small_training_sets_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    sources.make_training_data(data_config(**changes))
+
+
+def test_a_truncated_pack_is_named(tmp_path):
+  path = write_pack(tmp_path / 'train.rec')
+  path.write_bytes(path.read_bytes()[:-8])
+  with pytest.raises(ValueError, match=f'{path}: record 179 .* truncated'):
+    sources.make_training_data(data_config(path=str(path)))

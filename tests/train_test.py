@@ -1,0 +1,281 @@
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_run import leaves, make_config, read_log, read_state, taken_batches
+
+from faceqat import train as train_module
+from faceqat.checkpoint import Checkpointer, load_network
+from faceqat.train import best_score, check_finite, mode_at, train
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+ONE = jax.devices()[:1]
+
+
+def test_eight_devices_train_as_one_does(tmp_path):
+  # Plain gradient descent: Adam divides a gradient by its own size, so that
+  # one which is zero but for rounding moves its parameter by a whole step.
+  config = make_config(total_steps=5)
+  config.optimizer.update(name='sgd', learning_rate=0.01)
+  config.quant.update(start_step=2, freeze_bn_step=-1)
+  logs, states = [], []
+  for devices in (ONE, jax.devices()):
+    workdir = tmp_path / str(len(devices))
+    train(config, str(workdir), devices)
+    logs.append(read_log(workdir))
+    states.append(leaves(read_state(config, workdir, 5)[0]))
+  assert len(jax.devices()) == 8
+  # The order of the float32 sums differs: 1e-6 as seen, and a hundred times
+  # that for an activation that it rounds to the next step. Statistics of an
+  # eighth of the batch would be off by more than a tenth.
+  tolerance = {'rtol': 1e-4, 'atol': 1e-5}
+  for one, eight in zip(*logs, strict=True):
+    assert one.keys() == eight.keys()
+    for name in one.keys() - {'train/images_per_second'}:
+      # A verification accuracy jumps when two scores change places.
+      if 'verification' not in name:
+        np.testing.assert_allclose(
+          eight[name], one[name], **tolerance, err_msg=name
+        )
+  one, eight = states
+  for part in ('params', 'batch_stats', 'quant_stats'):
+    names = [name for name in one if name.startswith(part)]
+    assert names
+    for name in names:
+      np.testing.assert_allclose(
+        eight[name], one[name], **tolerance, err_msg=name
+      )
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_and_resumed_run_equals_one_that_was_not(
+  number, quantized_run, tmp_path, capsys
+):
+  config = make_config()
+  whole_dir, whole_batches = quantized_run
+
+  def stop(batch):
+    if batch == 4:
+      os.kill(os.getpid(), number)
+
+  before = signal.getsignal(number)
+  with taken_batches(stop) as first_batches:
+    assert train(config, str(tmp_path), ONE) == number
+  # Step 5 is no step at which a checkpoint is due.
+  assert f'{number.name}: saved step 5' in capsys.readouterr().out
+  assert signal.getsignal(number) == before
+  with taken_batches() as later_batches:
+    assert train(config, str(tmp_path), ONE) is None
+  assert 'continues from step 5 of 10' in capsys.readouterr().out
+
+  assert len(first_batches) == len(later_batches) == 5
+  assert first_batches + later_batches == whole_batches
+  whole, whole_position = read_state(config, whole_dir, 10)
+  parts, parts_position = read_state(config, tmp_path, 10)
+  assert parts_position == whole_position
+  whole, parts = leaves(whole), leaves(parts)
+  assert whole.keys() == parts.keys()
+  assert any('opt_state' in name for name in whole)
+  for name, array in whole.items():
+    assert array.dtype == parts[name].dtype
+    assert array.tobytes() == parts[name].tobytes(), name
+
+
+def test_a_finished_run_is_left_as_it_is(quantized_run):
+  workdir, _ = quantized_run
+  log, files = read_log(workdir), sorted(workdir.rglob('*'))
+  with taken_batches() as batches:
+    assert train(make_config(), str(workdir), ONE) is None
+  assert not batches
+  assert read_log(workdir) == log
+  assert sorted(workdir.rglob('*')) == files
+
+
+def test_a_signal_in_the_last_step_does_not_cost_its_validation(tmp_path):
+  def stop(batch):
+    if batch == 1:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  config = make_config(total_steps=2)
+  config.quant.enabled = False
+  with taken_batches(stop):
+    assert train(config, str(tmp_path), ONE) == signal.SIGTERM
+  assert 'validation/loss' in read_log(tmp_path)[-1]
+  # Calibrated, as at the end of every float run.
+  counts = [
+    int(value)
+    for name, value in leaves(load_network(tmp_path).variables).items()
+    if name.endswith('count')
+  ]
+  assert counts
+  assert set(counts) == {config.quant.calibration_steps}
+
+
+def test_quantizers_wait_for_their_step(quantized_run):
+  workdir, _ = quantized_run
+  ranges = {
+    line['step']: [
+      value for name, value in line.items() if name.startswith('ranges/')
+    ]
+    for line in read_log(workdir)
+    if 'validation/loss' in line
+  }
+  assert sorted(ranges) == [3, 6, 9, 10]
+  assert not np.any(ranges[3])
+  for step in (6, 9, 10):
+    minima, maxima = ranges[step][0::2], ranges[step][1::2]
+    assert np.all(np.array(maxima) > np.array(minima)), step
+
+
+def test_the_mode_of_a_step_follows_the_config():
+  quant = make_config().quant
+  modes = [mode_at(step, quant) for step in range(10)]
+  assert all(mode.train for mode in modes)
+  assert [mode.quantize for mode in modes] == [False] * 4 + [True] * 6
+  assert [mode.observe for mode in modes] == [False] * 4 + [True] * 6
+  assert [mode.freeze_bn for mode in modes] == [False] * 8 + [True] * 2
+  quant.update(enabled=False, freeze_bn_step=-1)
+  assert {mode_at(step, quant) for step in range(10)} == {modes[0]}
+
+
+def test_only_what_can_be_lowered_becomes_the_best():
+  config = make_config()
+  scores = {'validation/verification_accuracy': 0.75}
+  float_mode, quantized = (mode_at(step, config.quant) for step in (0, 9))
+  assert best_score(scores, config, quantized) == 0.75
+  assert best_score(scores, config, float_mode) is None
+  assert best_score(None, config, quantized) is None
+  # Nobody kept out: nothing to choose by.
+  assert best_score({}, config, quantized) is None
+  config.quant.enabled = False
+  assert best_score(scores, config, float_mode) == 0.75
+
+
+def test_divergence_stops_with_its_step_and_keeps_what_was_finite(tmp_path):
+  config = make_config(total_steps=6, checkpoint_steps=1, log_steps=100)
+  config.optimizer.update(
+    name='sgd', learning_rate=1e30, clip_global_norm=0.0, warmup_steps=0
+  )
+  with pytest.raises(FloatingPointError) as raised:
+    train(config, str(tmp_path), ONE)
+  # The first step makes the parameters absurd, the second one notices.
+  assert str(raised.value).startswith('step 1: loss is nan;')
+  assert 'optimizer.learning_rate' in str(raised.value)
+  checkpointer = Checkpointer(tmp_path, create=False)
+  assert checkpointer.latest_step == 1
+  checkpointer.close()
+  for name, array in leaves(load_network(tmp_path).variables).items():
+    assert np.all(np.isfinite(array)), name
+
+
+@pytest.mark.parametrize('name', ['loss', 'grad_norm'])
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_the_message_names_what_is_not_finite(name, value):
+  metrics = {'loss': 1.0, 'grad_norm': 1.0, 'accuracy': 1.0}
+  check_finite(7, metrics)
+  with pytest.raises(FloatingPointError, match=f'step 7: {name} is {value}'):
+    check_finite(7, {**metrics, name: value})
+
+
+def _write_faces(root, sizes):
+  for person, size in enumerate(sizes):
+    (root / f'p{person}').mkdir(parents=True)
+    for image in range(2):
+      pixels = np.full((size, size, 3), 40 * person + image, np.uint8)
+      Image.fromarray(pixels).save(root / f'p{person}' / f'{image}.png')
+
+
+WRONG = {
+  'model': ('model.name', 'mobilnet', "model.name is 'mobilnet'; choose one"),
+  'dtype': ('model.dtype', 'float16', "model.dtype is 'float16'; choose"),
+  'loss': ('loss.name', 'arcfase', "Unknown loss 'arcfase'; accepted:"),
+  'margin': ('loss.margin', 28.6, 'margin is an angle in radians .* 28.6'),
+  'optimizer': ('optimizer.name', 'adam', "optimizer.name 'adam'; accepted"),
+  'bits': ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
+  'observer': ('quant.default.observer', 'mean', "observer is 'mean'; choose"),
+  'steps': ('total_steps', 0, 'at least one step, got 0'),
+  'log': ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
+  'eval batch': ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
+  'batch': ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),
+  'large batch': ('batch_size', 64, 'has 36 images, fewer than one batch of 64'),
+  'folder': ('data.path', 'nowhere', 'no image folder nowhere'),
+  'pack': ('data.path', 'none.rec', 'no RecordIO pack none.rec'),
+  'kept out': ('data.validation_people', 31, 'hold out 31 of 32 people'),
+}
+
+
+@pytest.mark.parametrize('wrong', WRONG)
+def test_a_wrong_config_is_refused_before_anything_is_written(wrong, tmp_path):
+  field, value, message = WRONG[wrong]
+  config = make_config()
+  config.update_from_flattened_dict({field: value})
+  workdir = tmp_path / 'run'
+  with pytest.raises(ValueError, match=message):
+    train(config, str(workdir))
+  assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'message'),
+  [
+    ([32], 'has one person only'),
+    ([48, 48], '0.png has 48x48 pixels, wanted 32x32'),
+  ],
+)
+def test_wrong_data_is_refused_before_anything_is_written(
+  sizes, message, tmp_path
+):
+  _write_faces(tmp_path / 'faces', sizes)
+  config = make_config()
+  config.data.update(path=str(tmp_path / 'faces'), validation_people=0)
+  workdir = tmp_path / 'run'
+  with pytest.raises(ValueError, match=message):
+    train(config, str(workdir), ONE)
+  assert not workdir.exists()
+
+
+def test_a_damaged_image_is_named_or_skipped(tmp_path, capsys):
+  _write_faces(tmp_path / 'faces', [32] * 4)
+  damaged = tmp_path / 'faces' / 'p1' / '1.png'
+  damaged.write_bytes(damaged.read_bytes()[:60])
+  config = make_config(total_steps=1)
+  config.data.update(
+    path=str(tmp_path / 'faces'),
+    validation_people=0,
+    holdout_images_per_person=0,
+  )
+  with pytest.raises(ValueError, match=f'{damaged} cannot be decoded'):
+    train(config, str(tmp_path / 'run'), ONE)
+  config.data.skip_damaged = True
+  train(config, str(tmp_path / 'run'), ONE)
+  assert 'damaged images were skipped' in capsys.readouterr().out
+  # Nothing was kept out to validate on.
+  assert 'validation/loss' not in read_log(tmp_path / 'run')[-1]
+
+
+def test_a_run_goes_on_only_with_its_own_data_and_model(quantized_run):
+  workdir, _ = quantized_run
+  files = sorted(workdir.rglob('*'))
+  config = make_config(total_steps=11, seed=1)
+  with pytest.raises(ValueError, match='seed = 0, this run has 1'):
+    train(config, str(workdir), ONE)
+  config = make_config(total_steps=11)
+  config.model.features = 16
+  with pytest.raises(ValueError, match='is a checkpoint of another model'):
+    train(config, str(workdir), ONE)
+  assert sorted(workdir.rglob('*')) == files
+
+
+def test_every_line_a_user_sees_has_the_numbers(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(train_module, 'validate', lambda *_: {})
+  train(make_config(total_steps=2), str(tmp_path), ONE)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith('step 1/2  loss ')
+  # Nothing is known of the pace of a step that was compiled.
+  assert 'images/s' not in lines[0]
+  assert 'images/s  0:00 left  [float]' in lines[1]
+  assert lines[2] == '  validation: no data kept out'

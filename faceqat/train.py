@@ -159,7 +159,7 @@ def train(
       # Read once: a signal that comes later belongs to the next step.
       stops = stop.signal is not None
       logs = done % config.log_steps == 0 or last or stops
-      evaluates = done % config.eval_steps == 0 or last
+      evaluates = (done % config.eval_steps == 0 and not stops) or last
       saves = evaluates or done % config.checkpoint_steps == 0 or stops
       if logs or saves:
         check_finite(*pending)

@@ -20,6 +20,8 @@ from faceqat.quant.layers import (
 )
 from faceqat.quant.spec import FAKE_QUANT, QuantSpec, make_spec
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 IMAGE = (12, 12, 3)
 NAMES = [
   'stem',

@@ -42,17 +42,15 @@ def prepare(model, image_size: int) -> types.SimpleNamespace:
   variables = layer_network.calibrate(model, variables, images)
   program = layer_network.lower(model, variables, shape)
   evaluate = make_evaluator(program, taps=True)
-  values = layer_network.fast_jit(evaluate)(images)
+  values = jax.jit(evaluate)(images)
   return types.SimpleNamespace(
     model=model,
     images=images,
     variables=variables,
     program=program,
     integers={name: np.asarray(value) for name, value in values.items()},
-    run_fake=layer_network.fast_jit(
-      lambda v: model.apply(v, images, FAKE_QUANT)
-    ),
-    run_float=layer_network.fast_jit(lambda v: model.apply(v, images, FLOAT)),
+    run_fake=jax.jit(lambda v: model.apply(v, images, FAKE_QUANT)),
+    run_float=jax.jit(lambda v: model.apply(v, images, FLOAT)),
   )
 
 
@@ -198,7 +196,7 @@ def check_gradients_agree(model, images):
       )
       return jnp.sum(jnp.square(y - target))
 
-    return layer_network.fast_jit(jax.grad(loss))(variables['params'])
+    return jax.jit(jax.grad(loss))(variables['params'])
 
   plain = gradient(Mode(train=True))
   quantized = gradient(Mode(train=True, quantize=True, observe=True))
@@ -214,7 +212,7 @@ def check_gradients_agree(model, images):
 
 def check_bfloat16_runs(backbone):
   model = backbone.model.clone(dtype=jnp.bfloat16)
-  run = layer_network.fast_jit(lambda v, x: model.apply(v, x, FLOAT))
+  run = jax.jit(lambda v, x: model.apply(v, x, FLOAT))
   embedding = run(backbone.variables, backbone.images)
   assert embedding.dtype == jnp.float32
   assert np.isfinite(embedding).all()

@@ -45,9 +45,7 @@ def save(workdir, scores):
 
 
 def kept(workdir):
-  return sorted(
-    int(path.name) for path in (workdir / 'checkpoints').iterdir()
-  )
+  return sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir())
 
 
 @pytest.mark.parametrize(
@@ -139,9 +137,7 @@ def test_an_array_too_many_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('which', ['3', 'newest', '-1', ''])
-def test_an_unknown_checkpoint_is_refused_with_those_there_are(
-  which, tmp_path
-):
+def test_an_unknown_checkpoint_is_refused_with_those_there_are(which, tmp_path):
   save(tmp_path, [0.9, 0.5])
   with (
     opened(tmp_path) as checkpointer,

@@ -21,9 +21,7 @@ def run_main(monkeypatch, **flags):
   convert.main()
 
 
-def test_the_file_has_the_network(
-  quantized_run, tmp_path, monkeypatch, capsys
-):
+def test_the_file_has_the_network(quantized_run, tmp_path, monkeypatch, capsys):
   workdir, _ = quantized_run
   out = tmp_path / 'tiny.safetensors'
   run_main(monkeypatch, workdir=str(workdir), out=str(out))

@@ -19,7 +19,7 @@ XLA_FLAGS = (
 )
 
 
-def start(compiled, module, *flags):
+def start(compiled, module, *flags, stderr=subprocess.PIPE):
   environment = {
     **os.environ,
     'PYTHONPATH': str(ROOT),
@@ -32,7 +32,7 @@ def start(compiled, module, *flags):
     cwd=ROOT,
     env=environment,
     stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
+    stderr=stderr,
     text=True,
   )
 
@@ -51,13 +51,13 @@ def trained(compiled, tmp_path_factory):
   """A run that was stopped and continued: its folder, what it printed."""
   workdir = tmp_path_factory.mktemp('runs') / 'mbv2_int8'
   flags = [CONFIG, f'--workdir={workdir}', '--config.model.width=0.25']
-  process = start(compiled, 'main', *flags)
-  before = ''
-  for line in process.stdout:
-    before += line
-    if line.startswith('step 2/4'):
-      process.send_signal(signal.SIGTERM)
-  assert (process.wait(), process.stderr.read()) == (128 + 15, '')
+  before = []
+  with start(compiled, 'main', *flags, stderr=subprocess.STDOUT) as process:
+    for line in process.stdout:
+      before.append(line)
+      if line.startswith('step 2/4'):
+        process.send_signal(signal.SIGTERM)
+  assert process.returncode == 128 + signal.SIGTERM, before
   return workdir, before, run(compiled, 'main', *flags)
 
 
@@ -71,10 +71,12 @@ def row(printed, reading):
 
 def test_a_stopped_command_continues_where_it_was(trained):
   workdir, before, after = trained
-  assert '[float]' in before
   # The signal came while the third step was compiled or computed.
-  assert 'step 3/4' in before
-  assert f'SIGTERM: saved step 3 in {workdir}' in before.splitlines()[-1]
+  assert [line.split()[0] for line in before] == (
+    ['step', 'step', 'validation:', 'step', 'SIGTERM:']
+  )
+  assert before[0].endswith('[float]\n')
+  assert f'SIGTERM: saved step 3 in {workdir}' in before[-1]
   assert 'continues from step 3 of 4' in after.splitlines()[0]
   assert 'step 4/4' in after
   assert '[fake_quant]' in after

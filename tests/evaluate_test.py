@@ -26,13 +26,15 @@ def evaluated(quick_compilation, quantized_run, tmp_path_factory):
 def run_main(monkeypatch, **flags):
   flags = {'step': 'latest', 'out': None, 'config': None, **flags}
   monkeypatch.setattr(
-    evaluate, 'flags', types.SimpleNamespace(FLAGS=types.SimpleNamespace(**flags))
+    evaluate,
+    'flags',
+    types.SimpleNamespace(FLAGS=types.SimpleNamespace(**flags)),
   )
   evaluate.main()
 
 
-def test_three_arithmetics_stand_in_one_table(evaluated, capsys):
-  network, results, outdir = evaluated
+def test_three_arithmetics_stand_in_one_table(evaluated):
+  _, results, outdir = evaluated
   assert list(results) == ['float', 'fake_quant', 'integer']
   for values in results.values():
     assert 0 <= values['accuracy'] <= 1

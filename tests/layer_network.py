@@ -199,22 +199,12 @@ def random_variables(model: nn.Module, image_shape, scale=1.0, bias=0.3):
   return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
-# Compiling is most of a test's time, and what is compiled runs once or twice.
-fast_jit = functools.partial(
-  jax.jit,
-  compiler_options={
-    'xla_backend_optimization_level': 0,
-    'xla_llvm_disable_expensive_passes': True,
-  },
-)
-
-
 def calibrate(model: nn.Module, variables, images):
   """Sets the moving statistics and the ranges to those of one batch.
 
   The model is one with `bn_momentum` 0, or its statistics move only partly.
   """
-  run = fast_jit(
+  run = jax.jit(
     lambda v, x: model.apply(
       v,
       x,
@@ -245,7 +235,7 @@ def lowered():
 def integers():
   """What the evaluator computes at every tensor of `lowered()`."""
   _, _, images, program = lowered()
-  values = fast_jit(make_evaluator(program, taps=True))(images)
+  values = jax.jit(make_evaluator(program, taps=True))(images)
   return {name: np.asarray(value) for name, value in values.items()}
 
 

@@ -12,6 +12,8 @@ from faceqat.quant.layers import QuantConv, explicit_padding
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FAKE_QUANT, make_spec
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 # No arithmetic happens in these: a choice of integers, or none.
 EXACT = {
   'relu6',
@@ -43,7 +45,7 @@ def fakes():
     }
 
   inputs = {name: table.real_inputs(name) for name in table.LAYERS}
-  return table.fast_jit(compute)(table.lowered()[1], inputs)
+  return jax.jit(compute)(table.lowered()[1], inputs)
 
 
 def test_every_layer_is_one_operator_under_its_own_name():
@@ -109,7 +111,7 @@ def test_integers_are_within_a_step_of_fake_quantization(fakes, name):
 
 def test_the_embedding_stays_close_through_the_whole_network(expected):
   network, variables, images, program = table.lowered()
-  fake = table.fast_jit(lambda v, x: network.apply(v, x, FAKE_QUANT))(
+  fake = jax.jit(lambda v, x: network.apply(v, x, FAKE_QUANT))(
     variables, images
   )
   output = program.tensors[program.output]
@@ -126,6 +128,7 @@ OVERRIDES = {
   'depthwise_global': {'weight_bits': 2, 'per_channel': False},
   'prelu': {'activation_bits': 5, 'weight_bits': 3},
   'dense_bias': {'symmetric': True},
+  'valid': {'symmetric': True},
 }
 
 
@@ -144,12 +147,14 @@ def test_overrides_reach_the_program_where_their_pattern_fits():
       assert (len(set(op.weight_scale)) == 1) == shared
     if op.name == 'prelu':
       assert (output.bits, np.abs(op.alpha).max()) == (5, 3)
-    elif op.name == 'dense_bias':
+    elif op.name in ('dense_bias', 'valid'):
       assert (output.zero_point, output.narrow) == (0, True)
       assert before.zero_point != 0
+      # A ReLU has to cut here, where the range alone would not.
+      assert op.clamp == (0 if op.name == 'valid' else -127, 127)
     elif op.name not in EXACT:
       assert output.qparams == before.qparams
-  values = table.fast_jit(table.make_evaluator(program, taps=True))(images)
+  values = jax.jit(table.make_evaluator(program, taps=True))(images)
   for name, value in oracle.run(program, images).items():
     np.testing.assert_array_equal(values[name], value, err_msg=name)
 
@@ -157,7 +162,7 @@ def test_overrides_reach_the_program_where_their_pattern_fits():
 def test_an_override_changes_the_layer_and_what_reads_it_alone():
   network, variables, images, _ = table.lowered()
   changed = table.Network(make_spec({}, {'depthwise_s*': {'weight_bits': 2}}))
-  run = table.fast_jit(
+  run = jax.jit(
     lambda v, x: [
       n.apply(v, x, FAKE_QUANT, mutable=['intermediates'])[1]['intermediates']
       for n in (network, changed)

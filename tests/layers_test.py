@@ -18,6 +18,8 @@ from faceqat.quant.spec import (
   QuantSpec,
 )
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 MODES = {
   'float': FLOAT,
   'fake_quant': FAKE_QUANT,
@@ -130,7 +132,7 @@ def outputs():
       results[name] = readings
     return results
 
-  return table.fast_jit(compute)(
+  return jax.jit(compute)(
     {name: variables_of(name) for name in table.LAYERS},
     {name: inputs_of(name) for name in table.LAYERS},
   )
@@ -302,7 +304,7 @@ def coarse():
       }
     return results
 
-  return table.fast_jit(compute)(
+  return jax.jit(compute)(
     {name: variables_of(name) for name in WITH_BITS},
     {name: inputs_of(name) for name in WITH_BITS},
   )
@@ -386,10 +388,11 @@ def test_bfloat16_computes_with_float32_parameters(name):
   )
   dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(created)}
   assert dtypes == {'float32', 'int32'}
-  y = layer.apply(variables_of(name), *inputs, FAKE_QUANT)
-  wanted = table.make_layer(name).apply(
-    variables_of(name), *(x.astype(jnp.float32) for x in inputs), FAKE_QUANT
-  )
+  run = jax.jit(lambda v, *x: layer.apply(v, *x, FAKE_QUANT))
+  y = run(variables_of(name), *inputs)
+  full = table.make_layer(name)
+  run = jax.jit(lambda v, *x: full.apply(v, *x, FAKE_QUANT))
+  wanted = run(variables_of(name), *(x.astype(jnp.float32) for x in inputs))
   assert y.dtype == jnp.bfloat16
   # bfloat16 rounds at 2^-9 relative: inputs, weights, products, output.
   error = np.abs(np.float32(y) - np.float32(wanted)).max()

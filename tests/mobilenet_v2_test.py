@@ -7,6 +7,8 @@ import pytest
 
 from faceqat.models import mobilenet_v2
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 # Images of 48 leave 2x2 to the last blocks; one pixel would be mostly noise.
 MODEL = mobilenet_v2.Model(embedding_size=32, width=0.25, bn_momentum=0.0)
 
@@ -70,7 +72,7 @@ def test_gradients_at_8_bits_point_where_the_float_ones_do(
   backbone, monkeypatch
 ):
   # Every kind of block; all seventeen would take most of this file's time.
-  stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2), (6, 64, 2, 2))
+  stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))
   monkeypatch.setattr(mobilenet_v2, 'STAGES', stages)
   checks.check_gradients_agree(MODEL, backbone.images)
 

@@ -100,9 +100,7 @@ def pair_images(pair_set):
 @pytest.mark.parametrize(
   ('write', 'name'), [(write_folder, 'faces'), (write_pack, 'faces.rec')]
 )
-def test_held_out_people_and_images_are_never_trained_on(
-  write, name, tmp_path
-):
+def test_held_out_people_and_images_are_never_trained_on(write, name, tmp_path):
   path = write(tmp_path / name)
   data = sources.make_training_data(data_config(path=str(path)))
   train, known, validation = (
@@ -166,7 +164,7 @@ def test_drawn_people_of_the_evaluation_are_in_no_training_set():
 
 
 def test_a_training_set_that_reached_the_evaluation_is_refused():
-  with pytest.raises(ValueError, match='data.num_people is 1000001; .* most'):
+  with pytest.raises(ValueError, match=r'num_people is 1000001; .* most'):
     sources.make_training_data(data_config(num_people=1_000_001))
 
 

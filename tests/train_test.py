@@ -201,7 +201,11 @@ WRONG = {
   'log': ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
   'eval batch': ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
   'batch': ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),
-  'large batch': ('batch_size', 64, 'has 36 images, fewer than one batch of 64'),
+  'large batch': (
+    'batch_size',
+    64,
+    'has 36 images, fewer than one batch of 64',
+  ),
   'folder': ('data.path', 'nowhere', 'no image folder nowhere'),
   'pack': ('data.path', 'none.rec', 'no RecordIO pack none.rec'),
   'kept out': ('data.validation_people', 31, 'hold out 31 of 32 people'),

@@ -19,6 +19,7 @@ from faceqat.integer.record import Symbol
 from faceqat.quant import numerics
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d, same_padding
+from faceqat.quant.prelu import prelu
 from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
@@ -249,7 +250,7 @@ class PReLU(_QuantLayer):
     if mode.quantize:
       alpha = fake_quant_kernel(alpha, slopes)
     alpha = alpha.astype(x.dtype)
-    return self._finish(jnp.where(x >= 0, x, alpha * x), mode, quantizer)
+    return self._finish(prelu(x, alpha), mode, quantizer)
 
 
 class MeanPool(_QuantLayer):

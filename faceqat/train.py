@@ -114,6 +114,7 @@ def train(
     image_size=config.data.image_size,
     seed=config.seed,
   )
+  model.quant.check_patterns(layer_paths(state))
   state = sharding.replicate(state, mesh)
 
   # Step.
@@ -293,9 +294,27 @@ def calibrate(
 
 def range_metrics(state: TrainState) -> dict[str, float]:
   """The activation ranges, for TensorBoard."""
-  metrics = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    if not name.endswith('count'):
-      metrics[f'ranges/{name.replace("/quantizer/range", "")}'] = float(leaf)
-  return metrics
+  return {
+    f'ranges/{name}': float(leaf)
+    for name, leaf in _observed(state).items()
+    if not name.endswith('/count')
+  }
+
+
+def layer_paths(state: TrainState) -> list[str]:
+  """The layers that have a quantizer."""
+  return [
+    name.removesuffix('/count')
+    for name in _observed(state)
+    if name.endswith('/count')
+  ]
+
+
+def _observed(state: TrainState) -> dict[str, jax.Array]:
+  """`<layer>/minimum`, `<layer>/maximum` and `<layer>/count`."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/').replace(
+      '/quantizer/range', ''
+    ): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats)
+  }

@@ -223,6 +223,16 @@ def test_a_wrong_config_is_refused_before_anything_is_written(wrong, tmp_path):
   assert not workdir.exists()
 
 
+def test_an_override_for_no_layer_is_refused(tmp_path):
+  config = make_config()
+  config.quant.overrides = {'stern': {'weight_bits': 4}}
+  with pytest.raises(
+    ValueError, match=r"quant.overrides\['stern'\] fits no layer; .*embedding"
+  ):
+    train(config, str(tmp_path / 'run'), ONE)
+  assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.parametrize(
   ('sizes', 'message'),
   [

@@ -2,7 +2,7 @@
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from faceqat.quant.observers import OBSERVERS
@@ -97,6 +97,23 @@ class QuantSpec:
       if fnmatch.fnmatchcase(path, pattern):
         found = layer
     return found
+
+  def check_patterns(self, paths: Iterable[str]):
+    """Refuses an override that is for no layer, such as a misspelt one.
+
+    Args:
+      paths: of all layers with a quantizer.
+
+    Raises:
+      ValueError: naming the pattern, and the layers there are.
+    """
+    paths = list(paths)
+    for pattern, _ in self.overrides:
+      if not fnmatch.filter(paths, pattern):
+        raise ValueError(
+          f'quant.overrides[{pattern!r}] fits no layer; the model has '
+          f'{", ".join(paths)}'
+        )
 
 
 def make_spec(

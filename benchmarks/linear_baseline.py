@@ -1,0 +1,59 @@
+"""How far linear methods get on the drawn faces of the main experiment.
+
+  python -m benchmarks.linear_baseline
+
+Raw pixels, and a linear discriminant on principal components, trained on the
+people of `configs/mbv2_int8.py` and evaluated on its pairs of other people,
+exactly as its network is. A network that is not clearly ahead learnt nothing.
+"""
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from configs import mbv2_int8
+from faceqat.data import sources
+from faceqat.evaluators import verification
+
+# Pixels are averaged in blocks of this size: 112x112 becomes 28x28.
+BLOCK = 4
+
+
+def features(images: np.ndarray) -> np.ndarray:
+  """[B, H, W, 3] uint8 to [B, H * W * 3 / BLOCK^2] float32."""
+  batch, height, width, _ = images.shape
+  blocks = images.reshape(
+    batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3
+  )
+  return blocks.mean(axis=(2, 4)).reshape(batch, -1).astype(np.float32)
+
+
+def main():
+  config = mbv2_int8.get_config()
+  train = sources.make_training_data(config.data).train
+  pairs = sources.make_evaluation_pairs(
+    config.eval, image_size=config.data.image_size
+  )
+  pixels = np.concatenate(
+    [features(train[i]['image'][None]) for i in range(len(train))]
+  )
+  mean = pixels.mean(axis=0)
+  predicts = {'pixels': lambda images: features(images) - mean}
+  for components in (100, 300):
+    pca = PCA(components, whiten=True, random_state=0).fit(pixels)
+    lda = LinearDiscriminantAnalysis().fit(pca.transform(pixels), train.labels)
+    predicts[f'LDA on {components} components'] = (
+      lambda images, pca=pca, lda=lda: lda.transform(
+        pca.transform(features(images))
+      )
+    )
+  for name, predict in predicts.items():
+    results = dict(verification.evaluate(predict, pairs, batch_size=64))
+    print(
+      f'{name:24} accuracy {100 * results["accuracy"]:.2f} % '
+      f'± {100 * results["accuracy_se"]:.2f}, AUC {results["auc"]:.4f}'
+    )
+
+
+if __name__ == '__main__':
+  main()

@@ -4,6 +4,8 @@
 
 Its activation ranges are observed after training, on training images, so that
 the table shows what quantization costs a network that was not trained for it.
+On LFW after an hour on real faces (2 CPU cores): 82.2 % in float, 82.4 % in
+integers; docs/results.md has that command.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,10 @@
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
 
-trains on faces that faceqat draws. `configs/mbv2_int8.py:smoke` is the same in
-a few steps, for tests. On real faces: docs/results.md.
+On faces that faceqat draws: 6 minutes on 2 CPU cores, 89.7 % of 600 pairs of
+new people in integers, 90.3 % in float. On LFW after an hour on real faces:
+82.0 % in integers; docs/results.md has that command. The form `:smoke` runs all
+of its parts in a few steps, for tests.
 """
 
 from ml_collections import ConfigDict

@@ -46,7 +46,7 @@ def _compiling_quickly(folder):
 
 @pytest.fixture(scope='session')
 def compiled(tmp_path_factory):
-  """The folder of what was compiled in this session."""
+  """The folder of what these tests have compiled."""
   return tmp_path_factory.mktemp('compiled')
 
 

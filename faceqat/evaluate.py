@@ -57,7 +57,7 @@ def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
   the integers.
   """
   zero_point = program.tensors[program.output].zero_point
-  run = jax.jit(make_evaluator(program))
+  run = make_evaluator(program)
 
   def predict(images: np.ndarray) -> np.ndarray:
     return np.asarray(run(images), np.float32) - zero_point
@@ -103,7 +103,7 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
     compared = agreement.compare(
       model, variables, program, _first_images(pair_set, config)
     )
-    (outdir / 'agreement.txt').write_text(compared.table() + '\n')
+    _write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
     print(compared.summary())
   _draw_curves(outdir, network.config)
   return _report(predicts, sizes, pair_set, config, outdir)
@@ -148,9 +148,8 @@ def _report(
       **dict(verification.summarize(scores, same, pair_set.fold)),
       'bytes': sizes[reading],
     }
-  _write_text(
-    outdir / 'results.json', json.dumps(table.results_json(results), indent=2)
-  )
+  text = json.dumps(table.results_json(results), indent=2)
+  _write(outdir / 'results.json', f'{text}\n'.encode())
   figures.roc_figure(curves, outdir / 'roc.png')
   # The last reading is the one that ships.
   figures.pairs_figure(pair_set, curves[reading][0], outdir / 'pairs.png')
@@ -189,15 +188,14 @@ def _write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
     for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)
     if not jax.tree_util.keystr(keys).startswith("['quant_stats']")
   }
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_bytes(safetensors.numpy.save(arrays))
-  os.replace(temporary, path)
+  _write(path, safetensors.numpy.save(arrays))
   return path.stat().st_size
 
 
-def _write_text(path: pathlib.Path, text: str):
+def _write(path: pathlib.Path, content: bytes):
+  """The file appears whole or not at all."""
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_text(text + '\n')
+  temporary.write_bytes(content)
   os.replace(temporary, path)
 
 

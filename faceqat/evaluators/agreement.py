@@ -103,7 +103,7 @@ def compare(
   """
   floats = activations(model, variables, images, FLOAT)
   fakes = activations(model, variables, images, FAKE_QUANT)
-  integers = jax.jit(make_evaluator(program, taps=True))(images)
+  integers = make_evaluator(program, taps=True)(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}
   for operator in program.operators:

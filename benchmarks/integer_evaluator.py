@@ -1,10 +1,14 @@
-"""Milliseconds per image of the integer evaluator beside the float forward.
+"""Milliseconds per image of the integer evaluator and of its competitors.
 
   python -m benchmarks.integer_evaluator --model=mobilenet_v2
 
+The competitors: its own reference form (XLA's convolutions and the general
+rescaling, with the same bits), the network's float forward pass, LiteRT with
+XNNPACK on the exported int8 file, and ONNX Runtime on the QDQ file.
+
 The network has random weights, and batch norms and ranges that have seen one
-batch; it is lowered for 112x112 images. Its readings run in turns, on images
-that stay in memory.
+batch; it is lowered for 112x112 images. All run in turns, on images that stay
+in memory.
 """
 
 import functools
@@ -15,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax import lax
 from ml_collections import ConfigDict
 
 from benchmarks import timing
@@ -22,10 +27,16 @@ from benchmarks import training_task as task
 from configs import common
 from faceqat import command
 from faceqat.checkpoint import Network
-from faceqat.convert import lower
+from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
+from faceqat.integer import kernels, multipliers
+from faceqat.integer.accumulators import folded_bias
+from faceqat.integer.arithmetic import multiply_by_quantized_multiplier
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.operators import Conv2D
+from faceqat.integer.program import IntegerProgram
+from faceqat.lower import lower
 from faceqat.models.build import make_model
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.quant.spec import FLOAT, Mode
 from faceqat.train_state import make_predict
 
 
@@ -58,13 +69,69 @@ def make_network(name: str) -> Network:
   return Network(model, variables | observed, config, step=0)
 
 
-def make_readings(network: Network) -> dict[str, Callable]:
+def make_reference_form(program: IntegerProgram) -> Callable:
+  """The evaluator without its fast forms: plain convolutions, all limbs."""
+
+  def conv2d(operator, value, source, output):
+    padded = kernels.pad(value, operator.padding, source.zero_point)
+    total = lax.conv_general_dilated(
+      padded,
+      operator.weights,
+      operator.strides,
+      'VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=source.shape[2] if operator.depthwise else 1,
+      preferred_element_type=jnp.int32,
+    )
+    scaled = multiply_by_quantized_multiplier(
+      total + folded_bias(operator, source).astype(np.int32),
+      *multipliers.weighted_multipliers(operator, source, output),
+    )
+    return kernels.to_int8(scaled + output.zero_point, *operator.clamp)
+
+  @jax.jit
+  def evaluate(images):
+    pixels = lax.bitcast_convert_type(images ^ np.uint8(128), jnp.int8)
+    values = {program.input: pixels}
+    for operator in program.operators:
+      inputs = program.inputs_of(operator)
+      output = program.tensors[operator.output]
+      arrays = [values[name] for name in operator.inputs]
+      values[operator.output] = (
+        conv2d(operator, arrays[0], inputs[0], output)
+        if isinstance(operator, Conv2D)
+        else kernels.compute(operator, arrays, inputs, output)
+      )
+    return values[program.output]
+
+  return evaluate
+
+
+def make_readings(network: Network, threads: int) -> dict[str, Callable]:
   """Returns functions from images [B, H, W, 3] uint8 to embeddings, by name."""
-  model, variables = network.model, network.variables
+  program = lower(network)
+  tflite_run = litert.make_runner(
+    tflite.to_bytes(lower(network, contract='xnnpack')),
+    'xnnpack',
+    threads=threads,
+  )
+  onnx_run = onnx_runtime.make_runner(
+    onnx_qdq.to_model(program).SerializeToString(), threads=threads
+  )
+
+  def only_output(run):
+    def embed(images):
+      (embeddings,) = run(np.asarray(images)).values()
+      return embeddings
+
+    return embed
+
   return {
-    'integer': make_evaluator(lower(network)),
-    'float': make_predict(model, variables, FLOAT),
-    'fake_quant': make_predict(model, variables, FAKE_QUANT),
+    'integer': make_evaluator(program),
+    'reference form': make_reference_form(program),
+    'float': make_predict(network.model, network.variables, FLOAT),
+    'LiteRT XNNPACK': only_output(tflite_run),
+    'ONNX Runtime QDQ': only_output(onnx_run),
   }
 
 
@@ -72,13 +139,16 @@ def check(readings: dict[str, Callable], images: jax.Array):
   """Fails unless the integer reading gives integers that mean something.
 
   Raises:
-    ValueError: an output is not int8, or as good as constant.
+    ValueError: an output is not int8, as good as constant, or not that of the
+      reference form.
   """
   embeddings = readings['integer'](images)
   if embeddings.dtype != jnp.int8:
     raise ValueError(f'the integer reading gives {embeddings.dtype}, not int8')
   if np.ptp(np.asarray(embeddings, np.int32)) < 100:
     raise ValueError('the integer reading is as good as constant')
+  if not jnp.array_equal(embeddings, readings['reference form'](images)):
+    raise ValueError('the reference form gives other integers')
 
 
 def measure(readings, batch_size: int, rounds: int) -> dict[str, list[float]]:
@@ -98,19 +168,16 @@ def measure(readings, batch_size: int, rounds: int) -> dict[str, list[float]]:
 def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
-  readings = make_readings(make_network(args.model))
-  print(f'{args.model}, {args.threads} threads, ms per image')
+  readings = make_readings(make_network(args.model), args.threads)
+  print(f'{args.model}, {args.threads} threads')
   print(timing.allocator())
-  names = ''.join(f'{name:>12}' for name in readings)
-  print(f'{"batch":>5}{names}{"integer / float":>17}', flush=True)
   for batch_size in map(int, args.batch_sizes):
     times = measure(readings, batch_size, args.rounds)
-    medians = ''.join(
-      f'{1e3 * statistics.median(seconds) / batch_size:12.2f}'
-      for seconds in times.values()
-    )
-    ratio = timing.median_ratio(times['integer'], times['float'])
-    print(f'{batch_size:5}{medians}{ratio:17.2f}', flush=True)
+    print(f'batch {batch_size:<13} ms per image   integer / it', flush=True)
+    for name, seconds in times.items():
+      milliseconds = 1e3 * statistics.median(seconds) / batch_size
+      ratio = timing.median_ratio(times['integer'], seconds)
+      print(f'  {name:18}{milliseconds:13.2f}{ratio:15.2f}', flush=True)
 
 
 if __name__ == '__main__':

@@ -1,54 +1,97 @@
-"""Lowers a trained network to an integer program, and writes that to a file.
+"""Lowers a trained network to integers, and exports what its runtimes run.
 
-python -m faceqat.convert --workdir=runs/mbv2_int8 --out=mbv2.safetensors
+  python -m faceqat.convert --checkpoint=runs/mbv2_int8 --out=export
+
+Each file is then run in its own runtime on images of the run's evaluation set
+(or of --images=FOLDER), and its embeddings are compared with the evaluator's.
+The table says in how many integers they differ. Under a contract that is 0, or
+the exit status is 1 and a file names the first layer that differs.
 """
 
+import os
 import pathlib
+import sys
 
+import numpy as np
 from absl import flags
 
 from faceqat import command
 from faceqat.checkpoint import Network, load_network
-from faceqat.integer import program, record
-from faceqat.quant.spec import FAKE_QUANT
+from faceqat.data import sources
+from faceqat.data.folder import FolderSource
+from faceqat.export import roundtrip
+from faceqat.export.formats import FORMATS, choose_formats
+from faceqat.integer.program import CONTRACTS
+from faceqat.lower import lower
+
+_WEIGHT_BITS = {'int8': None, 'int4': 4}
 
 
-def lower(network: Network) -> program.IntegerProgram:
-  """Records the integer program of a network.
+def load_images(network: Network, folder: str | None, count: int):
+  """The first images of a folder, or of the run's evaluation set.
 
-  Raises:
-    ValueError: a range is missing, or an accumulator could overflow.
-    TypeError: the model uses an operation that has no integer form.
+  Returns:
+    `[B, H, W, 3] uint8`; B is `count` or what there is.
   """
   size = network.config.data.image_size
-  return record.trace(
-    lambda image: network.model.apply(network.variables, image, FAKE_QUANT),
-    image_shape=(size, size, 3),
-    metadata={
-      'model': network.config.model.name,
-      'step': str(network.step),
-      'channel_order': 'RGB',
-      'input': 'uint8 pixels; pixel - 128 is the int8 value at scale 1/128',
-    },
-  )
+  if folder is None:
+    images = sources.make_evaluation_pairs(
+      network.config.eval, image_size=size
+    ).images
+    return np.stack([images[i] for i in range(min(count, len(images)))])
+  source = FolderSource(folder, image_size=size)
+  return np.stack([source[i]['image'] for i in range(min(count, len(source)))])
 
 
 def main():
   args = flags.FLAGS
-  folder = pathlib.Path(args.out).absolute().parent
-  if not folder.is_dir():
-    raise ValueError(f'--out={args.out}: there is no folder {folder}; make it')
-  integer_program = lower(load_network(args.workdir, args.step))
-  program.save(integer_program, args.out)
-  print(
-    f'{args.out}: {len(integer_program.operators)} operators, '
-    f'{pathlib.Path(args.out).stat().st_size} bytes'
+  formats = choose_formats(args.formats, args.contract)
+  network = load_network(args.checkpoint, args.step)
+  program = lower(
+    network,
+    contract=args.contract,
+    weight_bits=_WEIGHT_BITS[args.weights],
+    normalize=args.normalize,
   )
+  images = load_images(network, args.images, args.num_images)
+  results = roundtrip.export(program, pathlib.Path(args.out), formats, images)
+  print(roundtrip.results_table(results))
+  broken = [name for name, result in results.items() if result.broken]
+  if broken:
+    folder = os.path.join(args.out, '')
+    sys.exit(
+      f'error: the contract {args.contract} is broken by '
+      f'{", ".join(broken)}: {folder}difference_{broken[0]}.txt names the '
+      'first layer that differs'
+    )
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('workdir', None, 'Folder of a training run.')
+  flags.DEFINE_string('checkpoint', None, 'Folder of a training run.')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('out', None, 'The program file to write.')
-  flags.mark_flags_as_required(['workdir', 'out'])
+  flags.DEFINE_string('out', None, 'Folder for the files.')
+  flags.DEFINE_list(
+    'formats',
+    None,
+    f'Of {", ".join(FORMATS)}; by default all that go with the contract.',
+  )
+  flags.DEFINE_enum(
+    'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
+  )
+  flags.DEFINE_enum(
+    'weights',
+    'int8',
+    list(_WEIGHT_BITS),
+    'int4 rounds dense layers and convolutions, but for depthwise ones, anew.',
+  )
+  flags.DEFINE_bool('normalize', False, 'End with the L2-normalised embedding.')
+  flags.DEFINE_string(
+    'images',
+    None,
+    "Folder person/image to compare on; by default the run's evaluation set.",
+  )
+  flags.DEFINE_integer(
+    'num_images', 32, 'How many to compare on.', lower_bound=1
+  )
+  flags.mark_flags_as_required(['checkpoint', 'out'])
   command.run(main)

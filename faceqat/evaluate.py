@@ -4,9 +4,10 @@
   python -m faceqat.evaluate --model=mbv2.safetensors \
     --config=configs/mbv2_int8.py
 
-The first prints one table for float, fake-quantized and integer arithmetic;
-a program has only the last. The pairs are those of the config's `eval` block:
-the run's own config, unless another one is given.
+The first prints one table for float, fake-quantized and integer arithmetic,
+and for integer embeddings that are matched in integers too; a program has only
+the last two. The pairs are those of the config's `eval` block: the run's own
+config, unless another one is given.
 """
 
 import json
@@ -22,16 +23,18 @@ import safetensors.numpy
 from absl import flags
 from ml_collections import config_flags
 
-from faceqat import command
+from faceqat import atomic, command
 from faceqat.checkpoint import Network, load_network
-from faceqat.convert import lower
 from faceqat.data import sources
 from faceqat.data.pairs import PairSet
 from faceqat.evaluators import agreement, verification
+from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import CONTRACTS
+from faceqat.lower import lower
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import FAKE_QUANT, FLOAT
+from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures, table
 from faceqat.report.history import read_curves
 from faceqat.train_state import make_predict
@@ -50,23 +53,28 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
-  """From uint8 images to int8 embeddings less their zero point.
+  """From uint8 images to int8 embeddings less their zero point, in int16.
 
-  The evaluators compare by cosine, so the embedding's scale plays no part and
-  what follows the program needs no float either; here float32 only carries
-  the integers.
+  These are templates of `matching`, and so is the sum of two. The embedding's
+  scale plays no part in a cosine.
   """
   zero_point = program.tensors[program.output].zero_point
   run = make_evaluator(program)
-
-  def predict(images: np.ndarray) -> np.ndarray:
-    return np.asarray(run(images), np.float32) - zero_point
-
-  return predict
+  return jax.jit(
+    lambda images: matching.template(run(images), zero_point=zero_point)
+  )
 
 
-def evaluate_network(network: Network, outdir: str, config=None) -> dict:
+def evaluate_network(
+  network: Network,
+  outdir: str,
+  config: ml_collections.ConfigDict | None = None,
+  contract: str = CONTRACTS[0],
+) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
+
+  The last row, `integer_match`, has the integer program's embeddings matched in
+  integers: no float from the image to the decision.
 
   Writes `float.safetensors`, `program.safetensors`, `results.json`, `roc.png`,
   `pairs.png` and `agreement.txt` to `outdir`, and prints the table.
@@ -75,6 +83,8 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
     network: from a checkpoint.
     outdir: a folder; made if it does not exist.
     config: whose `eval` block names the pairs; the network's own by default.
+    contract: whose rounding the integer program and its fake-quantized twin
+      follow.
 
   Returns:
     By reading: metric name to value.
@@ -89,13 +99,13 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
   predicts = {'float': make_predict(model, variables, FLOAT)}
   sizes = {'float': float_bytes}
   try:
-    program = lower(network)
+    program = lower(network, contract=contract)
   except RangesMissingError as error:
     print(f'only float can be evaluated: {error}')
   else:
     program_path = outdir / 'program.safetensors'
     integer_program.save(program, program_path)
-    predicts['fake_quant'] = make_predict(model, variables, FAKE_QUANT)
+    predicts['fake_quant'] = make_predict(model, variables, TWINS[contract])
     predicts['integer'] = make_integer_predict(program)
     # Fake quantization is float arithmetic on the float weights.
     sizes['fake_quant'] = float_bytes
@@ -103,7 +113,7 @@ def evaluate_network(network: Network, outdir: str, config=None) -> dict:
     compared = agreement.compare(
       model, variables, program, _first_images(pair_set, config)
     )
-    _write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
+    atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
     print(compared.summary())
   _draw_curves(outdir, network.config)
   return _report(predicts, sizes, pair_set, config, outdir)
@@ -138,23 +148,52 @@ def _report(
 ) -> dict[str, dict[str, float]]:
   """Runs the same evaluator once a reading; prints, writes and draws."""
   results, curves = {}, {}
+  same = np.asarray(pair_set.same, bool)
   for reading, predict in predicts.items():
     print(f'evaluating {reading} on {len(pair_set)} pairs', flush=True)
-    scores, same = verification.scores(
+    embeddings = verification.embed_pairs(
       predict, pair_set, config.eval.batch_size
     )
-    curves[reading] = scores, same
+    cosines = verification.cosine(*embeddings)
     results[reading] = {
-      **dict(verification.summarize(scores, same, pair_set.fold)),
+      **dict(verification.summarize(cosines, same, pair_set.fold)),
       'bytes': sizes[reading],
     }
+    curves[reading] = cosines, same
+    if np.issubdtype(embeddings[0].dtype, np.integer):
+      results[f'{reading}_match'] = {
+        **_summarize_match(embeddings, pair_set),
+        'bytes': sizes[reading],
+      }
   text = json.dumps(table.results_json(results), indent=2)
-  _write(outdir / 'results.json', f'{text}\n'.encode())
+  atomic.write(outdir / 'results.json', f'{text}\n'.encode())
+  # Without the integer matching: its curve is that of the integer reading, as
+  # their scores are less than 2^-29 apart.
   figures.roc_figure(curves, outdir / 'roc.png')
   # The last reading is the one that ships.
   figures.pairs_figure(pair_set, curves[reading][0], outdir / 'pairs.png')
   print(table.results_table(results))
   print(f'curves and hardest pairs as pictures: {outdir}')
+  return results
+
+
+def _summarize_match(
+  embeddings: tuple[np.ndarray, np.ndarray], pair_set: PairSet
+) -> dict[str, float]:
+  """What verification gives where the pairs are compared in integers.
+
+  The threshold is there twice: as a cosine, and as what a device compares a
+  score with.
+  """
+  scores = np.asarray(matching.cosine(*embeddings))
+  results = dict(
+    verification.summarize(
+      scores, np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
+    )
+  )
+  threshold = results['threshold']
+  results['threshold'] = threshold / matching.ONE
+  results['threshold_q29'] = round(threshold)
   return results
 
 
@@ -188,15 +227,8 @@ def _write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
     for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)
     if not jax.tree_util.keystr(keys).startswith("['quant_stats']")
   }
-  _write(path, safetensors.numpy.save(arrays))
+  atomic.write(path, safetensors.numpy.save(arrays))
   return path.stat().st_size
-
-
-def _write(path: pathlib.Path, content: bytes):
-  """The file appears whole or not at all."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  temporary.write_bytes(content)
-  os.replace(temporary, path)
 
 
 def main():
@@ -209,7 +241,7 @@ def main():
     )
   if model.is_dir():
     network = load_network(str(model), args.step)
-    evaluate_network(network, args.out or model, args.config)
+    evaluate_network(network, args.out or model, args.config, args.contract)
     return
   if args.config is None:
     raise ValueError(
@@ -224,6 +256,12 @@ if __name__ == '__main__':
   flags.DEFINE_string('model', None, 'Training run folder, or program file.')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_string('out', None, 'Folder for results and figures.')
+  flags.DEFINE_enum(
+    'contract',
+    CONTRACTS[0],
+    CONTRACTS,
+    'Whose rounding a run is lowered to; a program file has its own.',
+  )
   config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
   command.run(main)

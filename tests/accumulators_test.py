@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from faceqat.integer import program
+from faceqat.integer.accumulators import check_operator
 from faceqat.integer.program import IntegerProgram, Tensor
 
 
-def one_dense(weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0)):
+def one_dense(weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0), output=0):
   """image -> flat -> requantized -> dense, to place a bound exactly."""
   weights = np.asarray(weights, np.int8)
   count = weights.shape[0]
@@ -18,7 +19,7 @@ def one_dense(weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0)):
         Tensor('image', (1, 1, count), 1 / 128, 0),
         Tensor('flat', (count,), 1 / 128, 0),
         Tensor('x', (count,), scales[0], zero_point),
-        Tensor('y', (weights.shape[1],), scales[2], 0),
+        Tensor('y', (weights.shape[1],), scales[2], output),
       )
     },
     operators=(
@@ -66,11 +67,24 @@ def test_raw_sums_with_the_folded_bias_are_checked_too():
 def test_a_left_shift_that_could_overflow_is_refused():
   # Factor 2^17: 127 * 128 << 18 is over 2^31.
   shifted = one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-17))
-  with pytest.raises(ValueError, match='before rescaling'):
+  with pytest.raises(ValueError, match='that is rescaled'):
     program.check_accumulators(shifted)
   program.check_accumulators(
     one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-15))
   )
+
+
+def test_the_output_zero_point_needs_room_beside_the_rescaled_sum():
+  # The factor is just below 1, so that rescaling takes nothing off.
+  scales = 1.0, float(np.nextafter(np.float32(1), np.float32(0))), 1.0
+  room = 2**31 - 1 - 128 - 128
+  for bias, output in ((-room, -128), (-room - 128, 0)):
+    fits = one_dense([[1]], [bias], scales=scales, output=output)
+    program.check_accumulators(fits)
+    with pytest.raises(ValueError, match=r'rescaled|accumulator can'):
+      program.check_accumulators(
+        one_dense([[1]], [bias - 1], scales=scales, output=output)
+      )
 
 
 def test_an_add_whose_output_scale_is_absurd_is_refused():
@@ -86,3 +100,42 @@ def test_an_add_whose_output_scale_is_absurd_is_refused():
   )
   with pytest.raises(ValueError, match=r"'sum' \(Add\): the output scale"):
     program.check_accumulators(absurd)
+
+
+def test_a_product_whose_rescaling_could_overflow_is_refused():
+  operator = program.Mul(name='y', inputs=('a', 'b'))
+  inputs = [Tensor('a', (4,), 1.0, -128), Tensor('b', (4,), 1.0, -128)]
+  # 255 * 255 is just below 2^16, and a factor of 2^14 shifts by 15.
+  check_operator(operator, inputs, Tensor('y', (4,), 2.0**-14, 0))
+  with pytest.raises(ValueError, match=r"'y' \(Mul\): the accumulator that"):
+    check_operator(operator, inputs, Tensor('y', (4,), 2.0**-15, 0))
+  # A quotient that float32 cannot hold has no multiplier.
+  absurd = Tensor('y', (4,), 1e-37, 0)
+  huge = [Tensor(name, (4,), 1e30, 0) for name in 'ab']
+  with pytest.raises(ValueError, match=r"'y' \(Mul\): A rescaling factor"):
+    check_operator(operator, huge, absurd)
+
+
+def test_the_sum_of_a_pooling_window_is_bounded():
+  def check(side):
+    pool = program.AveragePool(
+      name='y', inputs=('x',), window=(2**16, side), strides=(1, 1)
+    )
+    source = Tensor('x', (2**16, side, 1), 0.1, 0)
+    check_operator(pool, [source], Tensor('y', (1, 1, 1), 0.1, 0))
+
+  # 2^16 * 254 values of -128, with half their number to round.
+  check(254)
+  with pytest.raises(ValueError, match=r"'y' \(AveragePool\): the sum can"):
+    check(256)
+  # What lies outside the image is not in the sum.
+  pool = program.AveragePool(
+    name='y',
+    inputs=('x',),
+    window=(2**16, 2**16),
+    strides=(1, 1),
+    padding=((2**16 - 1, 0), (2**16 - 1, 0)),
+  )
+  check_operator(
+    pool, [Tensor('x', (2, 2, 1), 0.1, 0)], Tensor('y', (2, 2, 1), 0.1, 0)
+  )

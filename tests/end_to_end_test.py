@@ -10,6 +10,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+READINGS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
 # Compiling seventeen blocks takes most of the time that this takes.
 XLA_FLAGS = (
@@ -85,7 +86,7 @@ def test_a_stopped_command_continues_where_it_was(trained):
 def test_one_command_trains_and_ends_with_the_table(trained):
   workdir, _, printed = trained
   results = json.loads((workdir / 'results.json').read_text())
-  assert list(results) == ['float', 'fake_quant', 'integer']
+  assert list(results) == READINGS
   for reading, values in results.items():
     assert row(printed, reading)[0] == f'{100 * values["accuracy"]:.2f}'
   # Eight bits in place of 32, with the names and scales of 65 layers.
@@ -118,14 +119,16 @@ def test_the_program_alone_has_the_accuracy_of_the_table(
     CONFIG,
     f'--out={tmp_path / "b"}',
   )
-  for reading in ('float', 'fake_quant', 'integer'):
+  for reading in READINGS:
     assert row(again, reading) == row(printed, reading)
   first, second = (
-    json.loads((folder / 'results.json').read_text())['integer']
+    json.loads((folder / 'results.json').read_text())
     for folder in (workdir, tmp_path / 'b')
   )
-  assert first == second
-  assert row(alone, 'integer')[0] == row(printed, 'integer')[0]
+  assert list(second) == READINGS[2:]
+  for reading in second:
+    assert first[reading] == second[reading]
+    assert row(alone, reading)[0] == row(printed, reading)[0]
 
 
 def test_the_converted_file_is_the_program_of_the_table(

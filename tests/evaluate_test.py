@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import types
@@ -5,11 +6,14 @@ import types
 import numpy as np
 import pytest
 import safetensors.numpy
+from jaxpr_walk import forbidden_types
 from tiny_run import leaves, make_config
 
 from faceqat import evaluate
 from faceqat.checkpoint import load_network
+from faceqat.integer import matching
 from faceqat.integer import program as integer_program
+from faceqat.integer.evaluator import make_evaluator
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -33,9 +37,9 @@ def run_main(monkeypatch, **flags):
   evaluate.main()
 
 
-def test_three_arithmetics_stand_in_one_table(evaluated):
+def test_three_arithmetics_and_two_matchings_stand_in_one_table(evaluated):
   _, results, outdir = evaluated
-  assert list(results) == ['float', 'fake_quant', 'integer']
+  assert list(results) == ['float', 'fake_quant', 'integer', 'integer_match']
   for values in results.values():
     assert 0 <= values['accuracy'] <= 1
     assert 0 <= values['auc'] <= 1
@@ -76,7 +80,7 @@ def test_the_saved_program_evaluates_as_it_did_in_the_table(
   config = make_config()
   config.eval.batch_size = 7
   alone = evaluate.evaluate_program(str(path), config, str(tmp_path / 'new'))
-  assert alone == {'integer': results['integer']}
+  assert alone == {name: results[name] for name in ('integer', 'integer_match')}
   written = json.loads((tmp_path / 'new' / 'results.json').read_text())
   assert written == alone
 
@@ -90,15 +94,45 @@ def test_the_pairs_can_be_those_of_another_config(evaluated, tmp_path):
   assert other['float']['bytes'] == results['float']['bytes']
 
 
-def test_integer_embeddings_are_centred_on_the_zero_point(evaluated):
+@pytest.mark.parametrize('zero_point', [None, -5])
+def test_integer_embeddings_are_centred_on_the_zero_point(
+  zero_point, evaluated
+):
   _, _, outdir = evaluated
   program = integer_program.load(outdir / 'program.safetensors')
+  output = program.tensors[program.output]
+  if zero_point is not None:
+    moved = dataclasses.replace(output, zero_point=zero_point)
+    program = dataclasses.replace(
+      program, tensors={**program.tensors, program.output: moved}
+    )
+    output = moved
   images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  embeddings = evaluate.make_integer_predict(program)(images)
-  assert embeddings.shape == (2, 16)
-  zero_point = program.tensors[program.output].zero_point
-  assert np.array_equal(embeddings, np.rint(embeddings))
-  assert np.all(np.abs(embeddings + zero_point) <= 128)
+  predict = evaluate.make_integer_predict(program)
+  embeddings = np.asarray(predict(images))
+  raw = np.asarray(make_evaluator(program)(images))
+  assert raw.shape == (2, 16)
+  np.testing.assert_array_equal(embeddings, raw.astype(int) - output.zero_point)
+  # Up to the score: no float, no 64 bits.
+  assert forbidden_types(predict, images) == set()
+  assert forbidden_types(matching.cosine, embeddings, embeddings) == set()
+
+
+def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):
+  _, results, _ = evaluated
+  integer, match = dict(results['integer']), dict(results['integer_match'])
+  threshold = match.pop('threshold_q29')
+  assert isinstance(threshold, int)
+  # The mean over the folds, as the nearest integer.
+  assert threshold / matching.ONE == pytest.approx(
+    match['threshold'], abs=1 / matching.ONE
+  )
+  assert match.keys() == integer.keys()
+  # Scores differ by less than one step, which could only part a near tie, and
+  # 60 pairs are too few for more than one.
+  for name, value in integer.items():
+    assert match[name] == pytest.approx(value, abs=1 / 60), name
+  assert match['threshold'] == pytest.approx(integer['threshold'], abs=1e-6)
 
 
 def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):

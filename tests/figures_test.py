@@ -173,7 +173,7 @@ def test_a_failed_write_leaves_the_old_picture_and_nothing_else(
   path.write_bytes(b'old')
 
   def savefig(figure, file, **kwargs):
-    file.write_bytes(b'half')
+    file.write(b'half')
     raise OSError('disk full')
 
   monkeypatch.setattr(Figure, 'savefig', savefig)

@@ -6,6 +6,7 @@ the fields of a program.
 """
 
 import fractions
+import math
 
 import numpy as np
 
@@ -136,6 +137,30 @@ def run_Add(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
+def run_Mul(op, arrays, inputs, output):  # noqa: N802
+  a, b = (x - tensor.zero_point for x, tensor in zip(arrays, inputs))
+  if a.ndim != b.ndim:
+    b = b.reshape(len(b), 1, 1, -1)
+  scales = [np.float32(tensor.scale) for tensor in (*inputs, output)]
+  factor = np.float32(np.float32(scales[0] * scales[1]) / scales[2])
+  scaled = rescale_by(a * b, float(factor))
+  return _limited(scaled + output.zero_point, output)
+
+
+def run_Logistic(op, arrays, inputs, output):  # noqa: N802
+  source = inputs[0]
+  table = {}
+  for q in range(-128, 128):
+    # The kernel tabulates in float32; its expf is all but exact.
+    x = np.float32(source.scale) * np.float32(q - source.zero_point)
+    power = np.float32(math.exp(min(-float(x), 80.0)))
+    share = np.float32(1) / np.float32(np.float32(1) + power)
+    # Half away from zero, before the zero point.
+    steps = math.floor(float(share) * 256 + 0.5)
+    table[q] = min(steps - 128, 127)
+  return np.vectorize(table.get)(arrays[0])
+
+
 def run_Concat(op, arrays, inputs, output):  # noqa: N802
   return np.concatenate(arrays, -1)
 
@@ -181,6 +206,25 @@ def run_MaxPool(op, arrays, inputs, output):  # noqa: N802
     ]
     rows.append(np.stack(row, 1))
   return np.stack(rows, 1)
+
+
+def run_AveragePool(op, arrays, inputs, output):  # noqa: N802
+  (kh, kw), (sh, sw) = op.window, op.strides
+  (top, _), (left, _) = op.padding
+  result = np.zeros((len(arrays[0]), *output.shape), np.int64)
+  for i in range(output.shape[0]):
+    for j in range(output.shape[1]):
+      y, x = i * sh - top, j * sw - left
+      inside = arrays[0][:, max(y, 0) : y + kh, max(x, 0) : x + kw]
+      count = inside.shape[1] * inside.shape[2]
+      total = inside.sum((1, 2))
+      # The kernel's own two cases, with C's division.
+      above, below = (
+        (total + count // 2) // count,
+        (count // 2 - total) // count,
+      )
+      result[:, i, j] = np.where(total > 0, above, -below)
+  return result
 
 
 def run_Clamp(op, arrays, inputs, output):  # noqa: N802

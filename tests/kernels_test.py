@@ -1,37 +1,13 @@
 """Each operator against the oracle, bit for bit."""
 
-import itertools
-
-import integer_oracle as oracle
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from kernel_checks import ZERO_POINTS, check_against_oracle, int8
 
-from faceqat.integer import kernels, multipliers, program
+from faceqat.integer import kernels, program
 from faceqat.integer.accumulators import check_operator
 from faceqat.integer.program import QParams, Tensor
-
-ZERO_POINTS = [-128, -7, 0, 127]
-
-
-def int8(rng, *shape, low=-128, high=127):
-  return rng.integers(low, high, shape, np.int8, endpoint=True)
-
-
-def check_against_oracle(op, arrays, inputs, output):
-  """The evaluator's operator gives the oracle's bits; returns them."""
-  check_operator(op, inputs, output)
-  op.check(inputs, output)
-  got = jax.jit(lambda *xs: kernels.compute(op, list(xs), inputs, output))(
-    *arrays
-  )
-  run = getattr(oracle, f'run_{type(op).__name__}')
-  wanted = run(op, [x.astype(np.int64) for x in arrays], inputs, output)
-  assert got.dtype == jnp.int8
-  assert got.shape == (arrays[0].shape[0], *output.shape)
-  np.testing.assert_array_equal(got, wanted)
-  return np.asarray(got)
 
 
 def conv(rng, kernel, inputs, channels, *, depthwise=False, **fields):
@@ -150,82 +126,6 @@ def test_dense_equals_the_oracle(zero_point):
   assert got.max() <= 90
 
 
-@pytest.mark.parametrize(
-  'scales',
-  [(0.03, 0.07, 0.05), (0.5, 0.25, 0.5), (1.0, 1e-5, 0.9), (0.2, 0.2, 1e-4)],
-)
-@pytest.mark.parametrize(
-  'zero_points', [(-128, 127, 0), (127, -128, -128), (3, 3, 127)]
-)
-def test_add_equals_the_oracle_on_all_pairs(scales, zero_points):
-  grid = np.arange(-128, 128, dtype=np.int8)
-  first, second = (
-    side.reshape(1, 256, 1, 256) for side in np.meshgrid(grid, grid)
-  )
-  op = program.Add(name='out', inputs=('a', 'b'))
-  tensors = [
-    Tensor(name, (256, 1, 256), scale, zero_point)
-    for name, scale, zero_point in zip('abo', scales, zero_points)
-  ]
-  output = Tensor('out', *list(vars(tensors.pop()).values())[1:])
-  check_against_oracle(op, [first, second], tensors, output)
-
-
-@pytest.mark.parametrize(
-  ('scale', 'out_scale'),
-  [(0.03, 0.05), (0.5, 1.0), (0.05, 0.0004), (1e-7, 1.0), (0.25, 0.25)],
-)
-def test_requantize_equals_the_oracle_on_all_values(scale, out_scale):
-  x = np.arange(-128, 128, dtype=np.int8).reshape(2, 128)
-  op = program.Requantize(name='out', inputs=('in',))
-  for zero_point, out_zero_point in itertools.product(ZERO_POINTS, repeat=2):
-    source = Tensor('in', (128,), scale, zero_point)
-    output = Tensor('out', (128,), out_scale, out_zero_point)
-    check_against_oracle(op, [x], [source], output)
-
-
-@pytest.mark.parametrize(
-  ('scales', 'alpha_scale'),
-  [
-    ((0.03, 0.05), 0.004),
-    ((0.5, 0.25), 2.0**-7),
-    ((0.07, 0.001), 0.1),
-    ((1e-6, 1.0), 1e-4),
-  ],
-)
-def test_prelu_equals_the_oracle_on_all_pairs(scales, alpha_scale):
-  alpha = np.arange(-127, 128, dtype=np.int8)
-  x = np.repeat(np.arange(-128, 128, dtype=np.int8)[:, None], 255, 1)
-  op = program.PReLU(
-    name='out', inputs=('in',), alpha=alpha, alpha_scale=alpha_scale
-  )
-  for zero_point in ZERO_POINTS:
-    source = Tensor('in', (255,), scales[0], zero_point)
-    output = Tensor('out', (255,), scales[1], -1 - zero_point)
-    check_against_oracle(op, [x], [source], output)
-
-
-def test_prelu_multipliers_come_from_float32_quotients():
-  rng = np.random.default_rng(11)
-  differ = 0
-  for s_in, s_out, s_alpha in 10 ** rng.uniform(-3, -1, (200, 3)):
-    source, output = Tensor('in', (2,), s_in, 0), Tensor('out', (2,), s_out, 0)
-    op = program.PReLU(
-      name='out',
-      inputs=('in',),
-      alpha=np.ones(2, np.int8),
-      alpha_scale=s_alpha,
-    )
-    s_in, s_out, s_alpha = map(np.float32, (s_in, s_out, s_alpha))
-    wanted = [float(s_in / s_out), float((s_in * s_alpha) / s_out)]
-    got = multipliers.prelu_multipliers(op, source, output)
-    assert list(got) == [oracle.quantize_multiplier(m) for m in wanted]
-    exact = float(s_in) / float(s_out)
-    differ += oracle.quantize_multiplier(exact) != got[0]
-  # Else float64 quotients would pass as well.
-  assert differ > 100
-
-
 @pytest.mark.parametrize('size', [(1, 1), (2, 2), (7, 7), (3, 5), (31, 33)])
 @pytest.mark.parametrize('out_scale', [0.04, 0.25, 0.0007, 60.0])
 def test_mean_equals_the_oracle(size, out_scale):
@@ -271,6 +171,27 @@ def test_max_pool_equals_the_oracle(padding, strides):
   check_against_oracle(op, [int8(rng, 2, 7, 8, 3)], [source], output)
 
 
+@pytest.mark.parametrize(
+  'padding', [((0, 0), (0, 0)), ((1, 1), (0, 1)), ((2, 1), (1, 0))]
+)
+@pytest.mark.parametrize('strides', [(1, 1), (2, 2), (1, 3)])
+def test_average_pool_equals_the_oracle(padding, strides):
+  rng = np.random.default_rng(4)
+  op = program.AveragePool(
+    name='out', inputs=('in',), window=(3, 2), strides=strides, padding=padding
+  )
+  for zero_point in (-128, 0, 127):
+    # The zero point has no part in it: halves go away from raw 0.
+    source = Tensor('in', (7, 8, 3), 0.1, zero_point)
+    output = Tensor('out', op.output_shape([source]), 0.1, zero_point)
+    x = int8(rng, 8, 7, 8, 3)
+    # Sums of few values near 0: every sixth average is a tie.
+    x[2:6] = rng.integers(-2, 3, x[2:6].shape)
+    x[6], x[7] = -128, 127
+    got = check_against_oracle(op, [x], [source], output)
+    assert (got[6].max(), got[7].min()) == (-128, 127)
+
+
 def test_concat_reshape_and_clamp_equal_the_oracle():
   rng = np.random.default_rng(5)
   qparams = {'scale': 0.1, 'zero_point': 9}
@@ -312,3 +233,21 @@ def test_narrow_activations_stay_within_their_bits(bits, narrow):
   output = Tensor('out', (8,), 0.01, 0, bits, narrow)
   got = check_against_oracle(mean, [x], [source], output)
   assert (got.min(), got.max()) == limits
+
+
+@pytest.mark.parametrize('unsigned', [False, True])
+def test_products_of_either_form_are_exact_at_the_extremes(
+  unsigned, monkeypatch
+):
+  """uint8 times int8 is chosen by the processor; here both forms run."""
+  monkeypatch.setattr(kernels, '_multiplies_unsigned', lambda: unsigned)
+  rng = np.random.default_rng(0)
+  x, weights = int8(rng, 24, 1027), int8(rng, 1027, 40, low=-127)
+  x[0], x[1] = -128, 127
+  weights[:, 0], weights[:, 1] = -127, 127
+  # Where 16-bit sums of neighbours would saturate.
+  x[2, ::2], weights[::2, 2] = 127, -127
+  products = jax.jit(lambda x: kernels._matmul(x, weights))
+  np.testing.assert_array_equal(
+    products(x), x.astype(np.int64) @ weights.astype(np.int64)
+  )

@@ -94,6 +94,7 @@ LAYERS = {
   'prelu': (layers.PReLU, {}, ('pointwise',)),
   'add': (layers.Add, {}, ('pointwise', 'depthwise')),
   'concat': (layers.Concat, {}, ('prelu', 'add')),
+  'multiply': (layers.Multiply, {}, ('pointwise', 'depthwise')),
   'relu6': (layers.ReLU6, {}, ('add',)),
   'max_pool': (layers.MaxPool, {}, ('prelu',)),
   'max_pool_valid': (
@@ -106,6 +107,35 @@ LAYERS = {
     {'window': (3, 3), 'padding': EXPLICIT},
     ('add',),
   ),
+  'average_pool': (
+    layers.AveragePool,
+    {'window': (3, 3), 'strides': (1, 2)},
+    ('prelu',),
+  ),
+  'average_pool_valid': (
+    layers.AveragePool,
+    {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
+    ('multiply',),
+  ),
+  'average_pool_explicit': (
+    layers.AveragePool,
+    {'window': (3, 3), 'padding': EXPLICIT},
+    ('add',),
+  ),
+  # A squeeze-and-excitation block.
+  'mean_squeeze': (layers.MeanPool, {}, ('explicit',)),
+  'dense_squeeze': (
+    layers.QuantDense,
+    {'features': 4, 'activation': 'relu'},
+    ('mean_squeeze',),
+  ),
+  'dense_excite': (
+    layers.QuantDense,
+    {'features': 8, 'batch_norm': False, 'use_bias': True},
+    ('dense_squeeze',),
+  ),
+  'sigmoid': (layers.Sigmoid, {}, ('dense_excite',)),
+  'multiply_gate': (layers.Multiply, {}, ('explicit', 'sigmoid')),
   'mean': (layers.MeanPool, {}, ('concat',)),
   'flatten': (layers.Flatten, {}, ('depthwise_global',)),
   'dense': (

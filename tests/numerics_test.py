@@ -253,3 +253,26 @@ def test_unsupported_bits_are_an_error(bits):
 def test_a_range_that_does_not_fit_is_an_error():
   with pytest.raises(ValueError, match=r'\(3,\) and \(3,\).*\(2, 4\)'):
     numerics.fake_quant(jnp.ones((2, 4)), -jnp.ones(3), jnp.ones(3))
+
+
+def test_the_roundings_part_at_halves_alone():
+  scale = 0.25
+  # Of a range with this scale and the signed zero point 0.
+  limits = F32(-128 * scale), F32(127 * scale)
+  halves = F32(np.arange(-6, 6) + 0.5)
+  expected = {
+    'half_up': np.floor(halves + 0.5),
+    'half_away': np.copysign(np.abs(halves) + 0.5, halves),
+    'half_even': np.round(halves),
+  }
+  assert expected.keys() == numerics.ROUNDINGS.keys()
+  others = np.random.default_rng(0).uniform(-120, 120, 1000)
+  others = F32(others[np.abs(others % 1 - 0.5) > 1e-3])
+  for rounding, steps in expected.items():
+    run = jax.jit(functools.partial(numerics.fake_quant, rounding=rounding))
+    np.testing.assert_array_equal(run(halves * scale, *limits) / scale, steps)
+    np.testing.assert_array_equal(
+      run(others * scale, *limits) / scale, np.round(others)
+    )
+  assert not np.array_equal(expected['half_up'], expected['half_away'])
+  assert not np.array_equal(expected['half_even'], expected['half_away'])

@@ -75,6 +75,7 @@ def saved(tmp_path):
 def assert_same(a, b):
   assert a.tensors == b.tensors
   assert (a.input, a.output, a.metadata) == (b.input, b.output, b.metadata)
+  assert a.contract == b.contract
   assert len(a.operators) == len(b.operators)
   for one, other in zip(a.operators, b.operators):
     assert type(one) is type(other)
@@ -90,6 +91,23 @@ def assert_same(a, b):
 
 def test_a_loaded_program_is_the_saved_one(saved):
   assert_same(program.load(saved), make_program())
+
+
+def test_the_contract_is_kept_and_its_absence_is_the_reference_kernels(saved):
+  assert program.load(saved).contract == 'tflite_ref'
+  program.save(make_program(contract='xnnpack'), saved)
+  assert program.load(saved).contract == 'xnnpack'
+  # As in files of format version 1.
+  edit(saved, _delete('contract'))
+  assert program.load(saved).contract == 'tflite_ref'
+
+
+def test_an_unknown_contract_is_refused_with_those_that_exist(saved):
+  wanted = r"contract is 'onnx'; .*'tflite_ref', 'xnnpack'"
+  with pytest.raises(ValueError, match=wanted):
+    make_program(contract='onnx')
+  edit(saved, _set('contract', value='onnx'))
+  refuses(saved, wanted)
 
 
 def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
@@ -140,10 +158,10 @@ def test_a_file_cut_short_or_lengthened_is_refused(saved):
 
 def test_a_newer_file_says_so_even_if_its_digest_differs(saved):
   content = saved.read_bytes()
-  changed = content.replace(rb'\"version\": 1', rb'\"version\": 2', 1)
+  changed = content.replace(rb'\"version\": 2', rb'\"version\": 3', 1)
   assert changed != content
   saved.write_bytes(changed)
-  refuses(saved, r'format version 2.*up to 1.*Upgrade')
+  refuses(saved, r'format version 3.*up to 2.*Upgrade')
 
 
 @pytest.mark.parametrize(
@@ -181,7 +199,7 @@ def edit(path, change):
   description, arrays = program_file.read(path)
   arrays = {name: array.copy() for name, array in arrays.items()}
   change(description, arrays)
-  program_file.write(path, description, arrays)
+  path.write_bytes(program_file.to_bytes(description, arrays))
 
 
 def _set(*keys, value):
@@ -257,6 +275,7 @@ HOSTILE = {
   'output is a list': _set('output', value=['unit']),
   'metadata': _set('metadata', value={'a': 1}),
   'no metadata': _set('metadata', value=None),
+  'contract is a list': _set('contract', value=['xnnpack']),
   'array missing': lambda description, arrays: (
     arrays.pop('flat:x', None) or arrays.pop('embedding:bias')
   ),

@@ -17,6 +17,7 @@ from faceqat.quant.spec import (
   CALIBRATE,
   FAKE_QUANT,
   FLOAT,
+  TWINS,
   LayerQuant,
   Mode,
 )
@@ -112,6 +113,25 @@ def test_a_batch_is_quantized_with_the_range_that_it_has_just_set():
   )
   # Half a step of 4 / 255; at the ends, half a step of nudging more.
   assert np.abs(y - values(-1, 3)).max() < 1.01 * 4 / 255
+
+
+def test_halves_go_where_the_contract_sends_them():
+  network = Network(LayerQuant(symmetric=True))
+  # A range whose step is 1/4.
+  seen = jnp.array([[127 / 4]])
+  _, state = observed(network, new_state(network), seen, CALIBRATE)
+  y = jnp.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]) / 4
+  expected = {
+    'tflite_ref': [-3, -2, -1, 1, 2, 3],
+    'xnnpack': [-2, -2, 0, 0, 2, 2],
+  }
+  assert expected.keys() == TWINS.keys()
+  for contract, steps in expected.items():
+    fake = network.apply(state, y, TWINS[contract])
+    np.testing.assert_array_equal(4 * fake, steps)
+  # Training rounds as TensorFlow does.
+  trained = network.apply(state, y, Mode(quantize=True))
+  np.testing.assert_array_equal(4 * trained, [-2, -1, 0, 1, 2, 3])
 
 
 @pytest.mark.parametrize('symmetric', [False, True])

@@ -281,13 +281,48 @@ def test_a_model_must_return_a_symbol():
     trace(lambda x: None)
 
 
+def test_a_product_takes_one_shape_or_a_gate_per_channel():
+  def model(x):
+    a = stem(x, 'a')
+    gate = record.logistic(record.mean(a, name='gate', output=OUTPUT), name='s')
+    gated = record.mul(a, gate, name='gated', output=QParams(0.07, 3))
+    return record.mul(gated, a, name='product', output=OUTPUT)
+
+  network = trace(model)
+  assert network.tensors['s'].qparams == QParams(1 / 256, -128)
+  assert network.tensors['gated'] == program.Tensor('gated', (8, 8, 4), 0.07, 3)
+  assert network.operators[-2].inputs == ('a', 's')
+  for fn in (
+    lambda x: record.mul(stem(x), x, name='product', output=OUTPUT),
+    lambda x: record.mul(
+      record.mean(x, name='gate', output=OUTPUT),
+      x,
+      name='product',
+      output=OUTPUT,
+    ),
+  ):
+    with pytest.raises(ValueError, match=r"'product' \(Mul\): inputs have"):
+      trace(fn)
+
+
+def test_a_logistic_function_has_one_output_scale():
+  source = program.Tensor('x', (4,), 0.1, 0)
+  operator = program.Logistic(name='s', inputs=('x',))
+  operator.check([source], program.Tensor('s', (4,), 1 / 256, -128))
+  with pytest.raises(ValueError, match=r"'s' \(Logistic\): its output has"):
+    operator.check([source], program.Tensor('s', (4,), 1 / 256, 0))
+
+
 def test_pooling_and_clamping_keep_their_input_scale():
   def model(x):
     x = stem(x)
     x = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
+    x = record.average_pool(x, name='average', window=(3, 3), strides=(1, 1))
     return record.clamp(x, name='relu', activation_range=(0.0, math.inf))
 
   network = trace(model)
   assert network.tensors['relu'].qparams == OUTPUT
   assert network.operators[-1].limits == (-10, 127)
-  assert isinstance(network.operators[-2], program.MaxPool)
+  kinds = [type(operator) for operator in network.operators[1:3]]
+  assert kinds == [program.MaxPool, program.AveragePool]
+  assert network.tensors['average'].shape == (2, 2, 4)

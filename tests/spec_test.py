@@ -104,3 +104,15 @@ def test_statistics_of_the_batch_are_used_in_unfrozen_training_only():
   assert Mode(train=True).batch_statistics
   assert not Mode(train=True, freeze_bn=True).batch_statistics
   assert not Mode(quantize=True).batch_statistics
+
+
+def test_other_weight_bits_leave_all_else_as_it_was():
+  spec = make_spec({}, {'block_*': {'activation_bits': 6}, 'b[1]': {}})
+  changed = spec.with_weight_bits(4, ['block_3/expand', 'b[1]'])
+  assert changed.layer('block_3/expand') == LayerQuant(
+    weight_bits=4, activation_bits=6
+  )
+  # A path is no pattern.
+  assert changed.layer('b[1]').weight_bits == 4
+  assert changed.layer('b1') == spec.layer('b1')
+  assert changed.layer('block_4/expand') == spec.layer('block_4/expand')

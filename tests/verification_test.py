@@ -39,16 +39,47 @@ def _overlapping(num_pairs, seed, decimals=None):
   return scores, same
 
 
-def test_embedding_is_the_normalised_sum_with_the_mirror_image():
+def test_embedding_is_the_sum_with_the_mirror_image():
   images = _pair_set().images[:3]
   embeddings = verification.embed(_predict, images, batch_size=3)
   for image, embedding in zip(images, embeddings):
     total = _predict(image[None]) + _predict(image[None, :, ::-1])
-    expected = total[0] / np.linalg.norm(total[0].astype(np.float64))
-    np.testing.assert_allclose(embedding, expected, rtol=1e-6)  # float32
+    np.testing.assert_array_equal(embedding, total[0])
   assert embeddings.dtype == np.float32
   flipped = verification.embed(_predict, images[:, :, ::-1], batch_size=3)
   np.testing.assert_array_equal(embeddings, flipped)
+
+
+@pytest.mark.parametrize('dtype', ['int8', 'int16', 'uint8', 'int32'])
+def test_integer_embeddings_are_summed_as_integers(dtype):
+  highest = min(np.iinfo(dtype).max, 2**30 - 1)
+
+  def predict(images):
+    return np.full([len(images), 2], highest, dtype)
+
+  embeddings = verification.embed(predict, _pair_set().images[:3], 2)
+  assert embeddings.dtype == np.int32
+  np.testing.assert_array_equal(embeddings, 2 * highest)
+
+
+def test_cosine_is_that_of_unit_vectors():
+  rng = np.random.default_rng(0)
+  first, second = rng.normal(size=(2, 50, 8))
+  first[0], second[0] = 0, 1
+  second[1], second[2] = 3 * first[1], -first[2]
+  wanted = [
+    sum(x * y for x, y in zip(a, b))
+    / max(np.hypot.reduce(a), 1e-300)
+    / np.hypot.reduce(b)
+    for a, b in zip(first, second)
+  ]
+  cosines = verification.cosine(first, second)
+  # Both are float64, and sums of eight products.
+  np.testing.assert_allclose(cosines, wanted, atol=1e-14)
+  assert np.all(np.abs(cosines) <= 1)
+  # Integers as large as they come do not overflow on the way.
+  large = np.full([1, 4], 2**30, np.int32)
+  np.testing.assert_allclose(verification.cosine(large, large), 1)
 
 
 @pytest.mark.parametrize('batch_size', [1, 7, 40, 64])
@@ -72,9 +103,9 @@ def test_a_jitted_and_an_integer_predict_score_as_a_numpy_one():
     return images.astype(dtype).sum((2, 3))
 
   # Sums of bytes are exact in every type used here.
-  expected, _ = verification.scores(predict, pairs, 16)
-  jitted, _ = verification.scores(jax.jit(predict), pairs, 16)
-  integer, _ = verification.scores(lambda x: predict(x, 'int32'), pairs, 16)
+  expected = verification.embed_pairs(predict, pairs, 16)
+  jitted = verification.embed_pairs(jax.jit(predict), pairs, 16)
+  integer = verification.embed_pairs(lambda x: predict(x, 'int32'), pairs, 16)
   np.testing.assert_array_equal(jitted, expected)
   np.testing.assert_array_equal(integer, expected)
 
@@ -92,12 +123,12 @@ def test_only_the_images_of_pairs_are_embedded_and_once():
       return pairs.images[i]
 
   counted = dataclasses.replace(pairs, images=Images())
-  scores, _ = verification.scores(_predict, counted, 4)
+  first, second = verification.embed_pairs(_predict, counted, 4)
   used = set(np.concatenate([pairs.first, pairs.second]).tolist())
   assert sorted(seen) == sorted(used)
   embeddings = verification.embed(_predict, pairs.images, 4)
-  expected = np.sum(embeddings[pairs.first] * embeddings[pairs.second], axis=1)
-  np.testing.assert_allclose(scores, expected, atol=1e-6)  # a float32 sum
+  np.testing.assert_array_equal(first, embeddings[pairs.first])
+  np.testing.assert_array_equal(second, embeddings[pairs.second])
 
 
 def test_threshold_of_a_gap_is_its_middle():
@@ -129,6 +160,51 @@ def test_threshold_parts_neighbouring_floats():
     )
     assert low < threshold <= high
     low = high
+
+
+@pytest.mark.parametrize('dtype', ['int16', 'int32', 'int64'])
+def test_threshold_of_integers_is_the_integer_that_decides_alike(dtype):
+  highest = np.iinfo(dtype).max
+  for low, high, wanted in (
+    (3, 4, 4),
+    (3, 5, 4),
+    (3, 6, 5),
+    (-4, -3, -3),
+    (-1, 0, 0),
+    (highest - 2, highest, highest - 1),
+    (-highest, highest, 0),
+  ):
+    scores = np.array([low, high], dtype)
+    threshold = verification.best_threshold(scores, np.array([False, True]))
+    assert isinstance(threshold, int)
+    assert threshold == wanted
+    assert low < threshold <= high
+  scores = np.array([highest - 1, highest], dtype)
+  all_same, none_same = np.ones(2, bool), np.zeros(2, bool)
+  assert verification.best_threshold(scores, all_same) == highest - 1
+  assert verification.best_threshold(scores, none_same) == highest + 1
+
+
+def test_scores_in_integers_give_the_same_figures():
+  pairs = _pair_set(num_pairs=400)
+  step = 2.0**-20
+
+  def score(first, second):
+    return np.rint(verification.cosine(first, second) / step).astype(np.int32)
+
+  integer = dict(
+    verification.evaluate(_predict, pairs, batch_size=16, score=score)
+  )
+  rounded = dict(
+    verification.evaluate(
+      _predict, pairs, batch_size=16, score=lambda *a: score(*a) * step
+    )
+  )
+  # A midpoint of integers is rounded up; no score lies between.
+  assert integer.pop('threshold') * step == pytest.approx(
+    rounded.pop('threshold'), abs=step
+  )
+  assert integer == rounded
 
 
 @pytest.mark.parametrize('decimals', [None, 1])
@@ -235,10 +311,10 @@ def test_constant_embeddings_are_worth_a_coin():
 
 
 def test_zero_embeddings_score_zero():
-  scores, _ = verification.scores(
+  embeddings = verification.embed_pairs(
     lambda images: np.zeros([len(images), 4]), _pair_set(), 16
   )
-  np.testing.assert_array_equal(scores, 0)
+  np.testing.assert_array_equal(verification.cosine(*embeddings), 0)
 
 
 def test_an_embedding_that_is_not_finite_is_an_error():

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.quant.spec import FLOAT, TWINS, Mode
 
 # The most that 8 bits carry: a full-range sine has 6.02 * 8 + 1.76 dB. What
 # comes in with less noise, such as the image, counts as having this ratio.
@@ -102,7 +102,7 @@ def compare(
       lowered from this model.
   """
   floats = activations(model, variables, images, FLOAT)
-  fakes = activations(model, variables, images, FAKE_QUANT)
+  fakes = activations(model, variables, images, TWINS[program.contract])
   integers = make_evaluator(program, taps=True)(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}

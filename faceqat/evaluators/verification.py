@@ -2,10 +2,10 @@
 
 The protocol is LFW View 2: person-disjoint folds, the threshold chosen on all
 folds but one and applied to that one. An image's embedding is the sum of its
-own and its mirror image's, L2-normalised (insightface; facenet concatenates
-the two, which gives other numbers). A score is the cosine of two embeddings,
-higher for the same person; the squared distance of the unit vectors, which
-other projects report, is 2 - 2 * score, and orders the pairs alike.
+own and its mirror image's (insightface; facenet concatenates the two, which
+gives other numbers). A score is the cosine of two embeddings, higher for the
+same person; the squared distance of the unit vectors, which other projects
+report, is 2 - 2 * score, and orders the pairs alike.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,8 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 _MIN_FALSE_ACCEPTS = 10
 
 Predict = Callable[[np.ndarray], np.ndarray]
+# From two embeddings of every pair, [P, D] each, to scores [P].
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def embed(
@@ -37,7 +39,8 @@ def embed(
     batch_size: Images in one call of `predict`.
 
   Returns:
-    [N, D] float32, L2-normalised; an embedding of zeros stays zero.
+    [N, D], not normalised: int32 where `predict` gives integers, whose sums
+    are exact, else float32.
 
   Raises:
     ValueError: There is no image, or an embedding is not finite.
@@ -46,7 +49,10 @@ def embed(
     raise ValueError('There is no image to embed.')
 
   def fetch(plain, mirrored):
-    return np.asarray(plain, np.float32) + np.asarray(mirrored, np.float32)
+    plain, mirrored = np.asarray(plain), np.asarray(mirrored)
+    integers = np.issubdtype(plain.dtype, np.integer)
+    wide = np.int32 if integers else np.float32
+    return plain.astype(wide) + mirrored.astype(wide)
 
   sums, pending = [], None
   for start in range(0, len(images), batch_size):
@@ -70,8 +76,7 @@ def embed(
       f'{np.sum(~finite)} of {len(images)} embeddings are not finite, the '
       f'first that of image {np.argmin(finite)}; the parameters have diverged.'
     )
-  norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-  return embeddings / np.where(norms > 0, norms, 1)
+  return embeddings
 
 
 class _Selection(Sequence):
@@ -87,10 +92,10 @@ class _Selection(Sequence):
     return self._images[int(self._positions[i])]
 
 
-def scores(
+def embed_pairs(
   predict: Predict, pair_set: PairSet, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Scores every pair; an image in several pairs is embedded once.
+  """Embeds both images of every pair; one in several pairs only once.
 
   Args:
     predict: As in `embed`.
@@ -98,8 +103,8 @@ def scores(
     batch_size: Images in one call of `predict`.
 
   Returns:
-    Cosine similarities, [P] float64 in [-1, 1], and whether the two images
-    show the same person, [P] bool.
+    The embeddings of the first images and of the second ones, [P, D] each, as
+    `embed` gives them.
 
   Raises:
     ValueError: An embedding is not finite.
@@ -108,12 +113,22 @@ def scores(
   used, rows = np.unique(ends, return_inverse=True)
   first, second = rows.reshape(ends.shape)
   embeddings = embed(predict, _Selection(pair_set.images, used), batch_size)
-  embeddings = embeddings.astype(np.float64)
-  cosines = np.sum(embeddings[first] * embeddings[second], axis=1)
-  return np.clip(cosines, -1, 1), np.asarray(pair_set.same, bool)
+  return embeddings[first], embeddings[second]
 
 
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Cosine similarities of [P, D] and [P, D], of any type, computed in float64.
+
+  Returns:
+    [P] float64 in [-1, 1]; 0 where an embedding is all zeros.
+  """
+  first, second = np.asarray(first, float), np.asarray(second, float)
+  norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+  products = np.sum(first * second, axis=1)
+  return np.clip(products / np.where(norms > 0, norms, 1), -1, 1)
+
+
+def best_threshold(scores: np.ndarray, same: np.ndarray) -> float | int:
   """The threshold of the highest accuracy, `score >= threshold` being "same".
 
   Every way to split the scores is tried: between any two neighbouring
@@ -123,11 +138,11 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
   highest wins, that is, the fewest false accepts.
 
   Args:
-    scores: [P] float64, higher for the same person.
+    scores: [P] float64 or integers, higher for the same person.
     same: [P] bool.
 
   Returns:
-    The threshold.
+    The threshold; an integer where the scores are, midpoints rounded up.
   """
   order = np.argsort(-scores)
   scores, same = scores[order], same[order]
@@ -137,15 +152,19 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
   # Right decisions when groups 0..k are accepted; at the front: when none is.
   right = np.append(0, 2 * accepted - (last + 1)) + np.sum(~same)
   best = int(np.argmax(right))
+  integers = np.issubdtype(scores.dtype, np.integer)
   if best == 0:
-    return float(np.nextafter(scores[0], np.inf))
-  lowest_in = scores[last[best - 1]]
+    highest = scores[0].item()
+    return highest + 1 if integers else float(np.nextafter(highest, np.inf))
+  lowest_in = scores[last[best - 1]].item()
   if best == len(last):
-    return float(lowest_in)
-  highest_out = scores[last[best]]
+    return lowest_in
+  highest_out = scores[last[best]].item()
+  if integers:
+    return (lowest_in + highest_out + 1) // 2
   middle = (lowest_in + highest_out) / 2
   # The midpoint of neighbouring floats may round down to the rejected one.
-  return float(middle if middle > highest_out else lowest_in)
+  return middle if middle > highest_out else lowest_in
 
 
 def fold_accuracies(
@@ -156,7 +175,7 @@ def fold_accuracies(
   Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2.
 
   Args:
-    scores: [P] float64, higher for the same person.
+    scores: [P] float64 or integers, higher for the same person.
     same: [P] bool.
     fold: [P] integers, the fold of each pair.
 
@@ -205,7 +224,7 @@ def summarize(
   """Turns scores into the figures of a verification benchmark.
 
   Args:
-    scores: [P] float64, higher for the same person.
+    scores: [P] float64 or integers, higher for the same person.
     same: [P] bool.
     fold: [P] integers, the fold of each pair.
 
@@ -214,9 +233,9 @@ def summarize(
     error (the sample deviation over the square root of the number of folds;
     insightface prints the deviation itself), `auc`, `eer`, `tar@far=X` for
     those of `FARS` at which at least ten false accepts are expected among the
-    negative pairs, and `threshold`, the mean over the folds, a cosine. All
-    but the last are fractions, not per cent. TAR is the highest one whose FAR
-    does not exceed X.
+    negative pairs, and `threshold`, the mean over the folds, in the unit of
+    the scores. All but the last are fractions, not per cent. TAR is the
+    highest one whose FAR does not exceed X.
 
   Raises:
     ValueError: All pairs are of one kind, or there are fewer than two folds.
@@ -242,7 +261,11 @@ def summarize(
 
 
 def evaluate(
-  predict: Predict, pair_set: PairSet, *, batch_size: int
+  predict: Predict,
+  pair_set: PairSet,
+  *,
+  batch_size: int,
+  score: Score = cosine,
 ) -> Iterator[tuple[str, float]]:
   """Evaluates one reading of a model on one set of pairs.
 
@@ -251,6 +274,8 @@ def evaluate(
     pair_set: P pairs over a sequence of images.
     batch_size: Images in one call of `predict`; the figures do not depend on
       it.
+    score: From the embeddings of the pairs, [P, D] each, to [P] float64 or
+      integers, higher for the same person.
 
   Yields:
     (name, value), as `summarize` does.
@@ -258,5 +283,6 @@ def evaluate(
   Raises:
     ValueError: As `summarize` does, or an embedding is not finite.
   """
-  pair_scores, same = scores(predict, pair_set, batch_size)
-  yield from summarize(pair_scores, same, np.asarray(pair_set.fold))
+  scores = score(*embed_pairs(predict, pair_set, batch_size))
+  same, fold = np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
+  yield from summarize(np.asarray(scores), same, fold)

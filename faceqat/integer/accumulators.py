@@ -9,10 +9,12 @@ import numpy as np
 from faceqat.integer import multipliers
 from faceqat.integer.operators import (
   Add,
+  AveragePool,
   Conv2D,
   Dense,
   L2Normalize,
   Mean,
+  Mul,
   Operator,
   PReLU,
   Requantize,
@@ -51,6 +53,13 @@ def offset_reach(tensor: Tensor) -> int:
   return max(tensor.zero_point - tensor.qmin, tensor.qmax - tensor.zero_point)
 
 
+def pool_reach(operator: AveragePool, source: Tensor) -> int:
+  """Largest magnitude of a window's raw sum, with half its size to round."""
+  height, width = map(min, operator.window, source.shape)
+  count = height * width
+  return count * max(-source.qmin, source.qmax) + count // 2
+
+
 def rescale_reach(
   operator: Operator, inputs: list[Tensor], output: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +67,7 @@ def rescale_reach(
 
   Returns:
     (magnitudes, shifts), int64 [C] or [1]: the largest magnitudes, and the
-    left shifts that are applied to them. Empty where nothing is rescaled.
+    shifts of their multipliers. Empty where nothing is rescaled.
   """
   source = inputs[0]
   if isinstance(operator, (Conv2D, Dense)):
@@ -70,6 +79,9 @@ def rescale_reach(
   elif isinstance(operator, Mean):
     _, shift = multipliers.mean_multiplier(source, output)
     reach = [offset_reach(source) * source.shape[0] * source.shape[1]]
+  elif isinstance(operator, Mul):
+    _, shift = multipliers.mul_multiplier(*inputs, output)
+    reach = [offset_reach(source) * offset_reach(inputs[1])]
   elif isinstance(operator, PReLU):
     pairs = multipliers.prelu_multipliers(operator, source, output)
     shift = [pair[1] for pair in pairs]
@@ -77,8 +89,7 @@ def rescale_reach(
     reach = np.array([1, alpha]) * offset_reach(source)
   else:
     return np.zeros(0, np.int64), np.zeros(0, np.int64)
-  shift = np.maximum(np.atleast_1d(shift), 0).astype(np.int64)
-  return np.asarray(reach, np.int64), shift
+  return np.asarray(reach, np.int64), np.atleast_1d(shift).astype(np.int64)
 
 
 def check_operator(operator: Operator, inputs: list[Tensor], output: Tensor):
@@ -99,7 +110,12 @@ def check_operator(operator: Operator, inputs: list[Tensor], output: Tensor):
     _check(operator, np.array([squares]), 'the sum of squares')
   elif isinstance(operator, Mean):
     _check(operator, reach, 'the sum over height and width')
-  _check(operator, reach * 2**shift, 'the accumulator before rescaling')
+  elif isinstance(operator, AveragePool):
+    _check(operator, np.array([pool_reach(operator, inputs[0])]), 'the sum')
+  # Rescaling by q31 < 2^31 enlarges no number; then the zero point is added.
+  raised = reach * 2 ** np.maximum(shift, 0)
+  added = np.where(shift >= 0, abs(output.zero_point), 0)
+  _check(operator, raised + added, 'the accumulator that is rescaled')
 
 
 def _check(operator: Operator, bound: np.ndarray, what: str):

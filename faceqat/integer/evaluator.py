@@ -1,7 +1,9 @@
 """The integer evaluator: a program as a jit-compiled function.
 
-From camera bytes to the embedding it computes in int8 and int32 only, and
-gives the bits of the TFLite reference kernels (the contract `tflite_ref`).
+Under the contract `tflite_ref` it computes in int8 and int32 only, from camera
+bytes to the embedding, and gives the bits of the TFLite reference kernels.
+Under `xnnpack` it gives the bits of LiteRT's default, which rescales in
+float32.
 """
 
 from collections.abc import Callable
@@ -11,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from faceqat.integer import kernels
+from faceqat.integer import kernels, xnnpack
 from faceqat.integer.program import IntegerProgram, check_accumulators
+
+_COMPUTE = {'tflite_ref': kernels.compute, 'xnnpack': xnnpack.compute}
 
 
 def make_evaluator(
@@ -30,10 +34,14 @@ def make_evaluator(
     [B, *shape], the image included.
 
   Raises:
-    ValueError: an int32 of the program could overflow. The function raises it
-      for images of another shape or type.
+    ValueError: an int32 of the program could overflow, or its contract does
+      not cover an operator. The function raises it for images of another
+      shape or type.
   """
   check_accumulators(program)
+  compute = _COMPUTE[program.contract]
+  if program.contract == 'xnnpack':
+    xnnpack.check_program(program)
   image = program.tensors[program.input]
 
   @jax.jit
@@ -48,7 +56,7 @@ def make_evaluator(
     pixels = lax.bitcast_convert_type(images ^ np.uint8(128), jnp.int8)
     values = {program.input: pixels}
     for operator in program.operators:
-      values[operator.output] = kernels.compute(
+      values[operator.output] = compute(
         operator,
         [values[name] for name in operator.inputs],
         program.inputs_of(operator),

@@ -4,6 +4,8 @@ Operands of products stay int8, with int32 results: XLA:CPU runs a convolution
 of int32 operands a hundred times slower.
 """
 
+import functools
+import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -46,12 +48,12 @@ def compute(
   return _KERNELS[type(operator)](operator, values, inputs, output)
 
 
-def _to_int8(acc, low: int, high: int):
+def to_int8(acc, low: int, high: int):
   limited = lax.clamp(np.int32(low), acc, np.int32(high))
   return limited.astype(jnp.int8)
 
 
-def _offset(value, tensor: Tensor):
+def offset(value, tensor: Tensor):
   """`q - zero_point` in int32."""
   return value.astype(jnp.int32) - np.int32(tensor.zero_point)
 
@@ -61,10 +63,10 @@ def _rescale(acc, pair, output: Tensor, reach: int, limits=None):
   q31, shift = pair
   scaled = multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
   low, high = limits or (output.qmin, output.qmax)
-  return _to_int8(scaled + np.int32(output.zero_point), low, high)
+  return to_int8(scaled + np.int32(output.zero_point), low, high)
 
 
-def _pad(x, padding, value: int):
+def pad(x, padding, value: int):
   """Pads height and width of [B, H, W, C] with `value`."""
   if not np.any(padding):
     return x
@@ -115,48 +117,78 @@ def _depthwise(x, weights: np.ndarray, strides):
   return total
 
 
-def _conv2d(operator: ops.Conv2D, values, inputs, output):
-  source = inputs[0]
-  x = _pad(values[0], operator.padding, source.zero_point)
+def accumulate(operator: ops.Conv2D | ops.Dense, value, source: Tensor):
+  """int32 `bias + sum((q - zero_point) * w)`, as every contract has it."""
+  if isinstance(operator, ops.Dense):
+    total = _matmul(value, operator.weights)
+  else:
+    total = _convolve(operator, value, source)
+  return total + accumulators.folded_bias(operator, source).astype(np.int32)
+
+
+def _convolve(operator: ops.Conv2D, value, source: Tensor):
+  """int32 sums of q * w."""
+  x = pad(value, operator.padding, source.zero_point)
   weights = operator.weights
   if operator.depthwise:
-    acc = _depthwise(x, weights, operator.strides)
-  elif weights.shape[:2] == (1, 1):
+    return _depthwise(x, weights, operator.strides)
+  if weights.shape[:2] == (1, 1):
     if operator.strides != (1, 1):
       ((_, _, x),) = _windows(x, (1, 1), operator.strides)
-    acc = _matmul(x, weights[0, 0])
-  elif weights.shape[2] <= _FEW_CHANNELS:
-    acc = _patches_matmul(x, weights, operator.strides)
-  else:
-    acc = lax.conv_general_dilated(
-      x,
-      weights,
-      operator.strides,
-      'VALID',
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      preferred_element_type=jnp.int32,
-    )
-  return _finish_weighted(operator, acc, source, output)
-
-
-def _matmul(x, weights):
-  """int8 [..., I] times int8 [I, O], summed in int32."""
-  contraction = (((x.ndim - 1,), (0,)), ((), ()))
-  return lax.dot_general(
-    x, weights, contraction, preferred_element_type=jnp.int32
+    return _matmul(x, weights[0, 0])
+  if weights.shape[2] <= _FEW_CHANNELS:
+    return _patches_matmul(x, weights, operator.strides)
+  return lax.conv_general_dilated(
+    x,
+    weights,
+    operator.strides,
+    'VALID',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    preferred_element_type=jnp.int32,
   )
 
 
-def _dense(operator: ops.Dense, values, inputs, output):
-  acc = _matmul(values[0], operator.weights)
-  return _finish_weighted(operator, acc, inputs[0], output)
+def _matmul(x, weights: np.ndarray):
+  """int8 [..., I] times int8 [I, O], summed in int32."""
+  contraction = (((x.ndim - 1,), (0,)), ((), ()))
+  if not _multiplies_unsigned():
+    return lax.dot_general(
+      x, weights, contraction, preferred_element_type=jnp.int32
+    )
+  # q + 128 is the byte of q with its highest bit flipped. Sums of int32 that
+  # wrap around on the way are right again once the correction is taken off.
+  unsigned = lax.bitcast_convert_type(x, jnp.uint8) ^ np.uint8(128)
+  total = lax.dot_general(
+    unsigned,
+    weights,
+    contraction,
+    # Any other keeps JAX from handing on operands of two types as they are.
+    precision=lax.DotAlgorithmPreset.DEFAULT,
+    preferred_element_type=jnp.int32,
+  )
+  return total - 128 * weights.sum(axis=0, dtype=np.int32)
 
 
-def _finish_weighted(operator, acc, source: Tensor, output: Tensor):
-  """Raw sums of q * w to the output: bias, zero point, scale, activation."""
-  bias = accumulators.folded_bias(operator, source).astype(np.int32)
+@functools.cache
+def _multiplies_unsigned() -> bool:
+  """Whether uint8 times int8 is the fastest product there is.
+
+  Processors with AVX512-VNNI have an instruction for it, but none for int8
+  times int8. XLA:CPU uses it: a network then took 0.8 of its time. Without
+  that instruction, XLA has no fast form for operands of two types.
+  """
+  if jax.default_backend() != 'cpu':
+    return False
+  try:
+    return 'avx512_vnni' in pathlib.Path('/proc/cpuinfo').read_text()
+  except OSError:  # No Linux, no such file.
+    return False
+
+
+def _weighted(operator, values, inputs, output):
+  source = inputs[0]
   return _rescale(
-    acc + bias,
+    accumulate(operator, values[0], source),
     multipliers.weighted_multipliers(operator, source, output),
     output,
     int(accumulators.weighted_bounds(operator, source)[0].max()),
@@ -169,11 +201,25 @@ def _add(operator: ops.Add, values, inputs, output):
   total = np.int32(0)
   reach = 0
   for value, tensor, pair in zip(values, inputs, pairs):
-    raised = _offset(value, tensor) << multipliers.ADD_LEFT_SHIFT
+    raised = offset(value, tensor) << multipliers.ADD_LEFT_SHIFT
     bound = accumulators.offset_reach(tensor) << multipliers.ADD_LEFT_SHIFT
     total += multiply_by_quantized_multiplier(raised, *pair, reach=bound)
     reach += bound  # Factors are at most 1/2, so this is ample.
   return _rescale(total, total_pair, output, reach)
+
+
+def _mul(operator: ops.Mul, values, inputs, output):
+  reach = int(np.prod([accumulators.offset_reach(t) for t in inputs]))
+  pair = multipliers.mul_multiplier(*inputs, output)
+  return _rescale(multiply(values, inputs), pair, output, reach)
+
+
+def multiply(values, inputs):
+  """int32 products of what two tensors stand for, (C,) beside (H, W, C)."""
+  first, second = map(offset, values, inputs)
+  if second.ndim < first.ndim:
+    second = lax.expand_dims(second, (1, 2))
+  return first * second
 
 
 def _concat(operator: ops.Concat, values, inputs, output):
@@ -182,7 +228,7 @@ def _concat(operator: ops.Concat, values, inputs, output):
 
 def _requantize(operator: ops.Requantize, values, inputs, output):
   return _rescale(
-    _offset(values[0], inputs[0]),
+    offset(values[0], inputs[0]),
     multipliers.requantize_multiplier(inputs[0], output),
     output,
     accumulators.offset_reach(inputs[0]),
@@ -193,7 +239,7 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
   positive, negative = multipliers.prelu_multipliers(
     operator, inputs[0], output
   )
-  x = _offset(values[0], inputs[0])
+  x = offset(values[0], inputs[0])
   alpha = operator.alpha.astype(np.int32)
   reach = accumulators.offset_reach(inputs[0])
   scaled = jnp.where(
@@ -204,7 +250,26 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
     ),
   )
   zero_point = np.int32(output.zero_point)
-  return _to_int8(scaled + zero_point, output.qmin, output.qmax)
+  return to_int8(scaled + zero_point, output.qmin, output.qmax)
+
+
+def _logistic(operator: ops.Logistic, values, inputs, output):
+  return look_up(multipliers.logistic_table(inputs[0]), values[0])
+
+
+def look_up(table: np.ndarray, value):
+  """`table[q + 128]` for each int8 q."""
+  index = value.astype(jnp.int32) + np.int32(128)
+  # Not table[index], which counts in int64 where that is enabled.
+  return lax.gather(
+    table,
+    lax.expand_dims(index, [index.ndim]),
+    lax.GatherDimensionNumbers(
+      offset_dims=(), collapsed_slice_dims=(0,), start_index_map=(0,)
+    ),
+    slice_sizes=(1,),
+    mode='promise_in_bounds',
+  )
 
 
 def _mean(operator: ops.Mean, values, inputs, output):
@@ -220,12 +285,36 @@ def _mean(operator: ops.Mean, values, inputs, output):
 
 
 def _max_pool(operator: ops.MaxPool, values, inputs, output):
-  x = _pad(values[0], operator.padding, -128)
+  x = pad(values[0], operator.padding, -128)
   views = _windows(x, operator.window, operator.strides)
   _, _, greatest = next(views)
   for _, _, view in views:
     greatest = jnp.maximum(greatest, view)
   return greatest
+
+
+def _average_pool(operator: ops.AveragePool, values, inputs, output):
+  # Zeros add nothing to a sum of raw values; padding is not counted either.
+  x = pad(values[0], operator.padding, 0)
+  views = _windows(x, operator.window, operator.strides)
+  total = sum(view.astype(jnp.int32) for _, _, view in views)
+  counts = _window_counts(operator, inputs[0], output)
+  half = counts // 2
+  # Halves away from zero, the zero point left in: lax.div truncates.
+  nudged = total + jnp.where(total > 0, half, -half)
+  count = jnp.broadcast_to(counts, total.shape)
+  return lax.div(nudged, count).astype(jnp.int8)
+
+
+def _window_counts(operator, source: Tensor, output: Tensor) -> np.ndarray:
+  """How many elements of the image each window meets, int32 [H', W', 1]."""
+  lengths = []
+  for axis in range(2):
+    first = np.arange(output.shape[axis]) * operator.strides[axis]
+    first -= operator.padding[axis][0]
+    last = np.minimum(first + operator.window[axis], source.shape[axis])
+    lengths.append(last - np.maximum(first, 0))
+  return np.outer(*lengths)[..., None].astype(np.int32)
 
 
 def _clamp(operator: ops.Clamp, values, inputs, output):
@@ -238,24 +327,27 @@ def _reshape(operator: ops.Reshape, values, inputs, output):
 
 
 def _l2_normalize(operator: ops.L2Normalize, values, inputs, output):
-  x = _offset(values[0], inputs[0])
+  x = offset(values[0], inputs[0])
   squares = jnp.sum(x * x, axis=-1, keepdims=True, dtype=jnp.int32)
   q31, shift = inv_sqrt_multiplier(squares)
   # The output's scale, 2^-7, is folded into the division.
   shift = shift + 7
   scaled = srdhm(x << jnp.maximum(shift, 0), q31)
-  return _to_int8(rdbpot(scaled, jnp.maximum(-shift, 0)), -128, 127)
+  return to_int8(rdbpot(scaled, jnp.maximum(-shift, 0)), -128, 127)
 
 
 _KERNELS = {
-  ops.Conv2D: _conv2d,
-  ops.Dense: _dense,
+  ops.Conv2D: _weighted,
+  ops.Dense: _weighted,
   ops.Add: _add,
+  ops.Mul: _mul,
   ops.Concat: _concat,
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
+  ops.Logistic: _logistic,
   ops.Mean: _mean,
   ops.MaxPool: _max_pool,
+  ops.AveragePool: _average_pool,
   ops.Clamp: _clamp,
   ops.Reshape: _reshape,
   ops.L2Normalize: _l2_normalize,

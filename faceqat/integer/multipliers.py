@@ -104,6 +104,38 @@ def prelu_multipliers(
   )
 
 
+def mul_multiplier(
+  first: Tensor, second: Tensor, output: Tensor
+) -> tuple[int, int]:
+  """(q31, shift) of a product of two tensors."""
+  # float32, as the kernel's Prepare computes them.
+  scales = [np.float32(t.scale) for t in (first, second, output)]
+  with np.errstate(over='ignore', under='ignore'):
+    factor = scales[0] * scales[1] / scales[2]
+  return quantize_multiplier(float(factor))
+
+
+def logistic_table(source: Tensor) -> np.ndarray:
+  """What a logistic function gives for every int8 value.
+
+  Args:
+    source: its input's scale and zero point.
+
+  Returns:
+    int8 [256], in steps of 1/256 from -128; the index is q + 128.
+
+  Source: `LUTPopulate` of TFLite's kernels, which tabulates in float32.
+  """
+  values = np.arange(-128, 128)
+  reals = np.float32(source.scale) * np.float32(values - source.zero_point)
+  with np.errstate(over='ignore', under='ignore'):
+    # By way of float64, as C's expf is rounded better than numpy's.
+    powers = np.exp(-reals.astype(np.float64)).astype(np.float32)
+    shares = np.float32(1) / (np.float32(1) + powers)
+  steps = np.floor(shares * np.float32(256) + np.float32(0.5))
+  return np.clip(steps - 128, -128, 127).astype(np.int8)
+
+
 def mean_multiplier(source: Tensor, output: Tensor) -> tuple[int, int]:
   """(q31, shift) of a mean over height and width; 1/n is folded in.
 

@@ -6,106 +6,25 @@ knows its output's shape. What it computes is said in `evaluator`.
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
+from faceqat.integer.operator import (
+  Operator,
+  Padding,
+  check_window,
+  window_shape,
+)
 from faceqat.integer.tensors import (
   QParams,
-  Tensor,
   check_integer,
   check_integers,
   check_scale,
 )
 
-Padding = tuple[tuple[int, int], tuple[int, int]]
-
-# Inference runtimes fix the parameters of this operator's output.
+# Inference runtimes fix the parameters of these operators' outputs.
 L2_OUTPUT = QParams(scale=1 / 128, zero_point=0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Operator:
-  """One step of a program; `name` is also its output tensor's name."""
-
-  name: str
-  inputs: tuple[str, ...]
-
-  ARRAYS: ClassVar[tuple[str, ...]] = ()
-  INPUT_COUNT: ClassVar[int | None] = 1  # None: one or more.
-  INPUT_RANK: ClassVar[int | None] = None  # None: (C,) or (H, W, C).
-  SAME_QPARAMS: ClassVar[bool] = False
-
-  def __post_init__(self):
-    inputs = self.inputs
-    if not isinstance(self.name, str) or not self.name:
-      raise ValueError(f'An operator is named {self.name!r}; give it a name.')
-    if not isinstance(inputs, (tuple, list)) or not inputs:
-      self.fail(f'inputs are {inputs!r}; they must be tensor names')
-    if not all(isinstance(name, str) for name in inputs):
-      self.fail(f'inputs are {inputs!r}; they must be tensor names')
-    if self.INPUT_COUNT not in (None, len(inputs)):
-      self.fail(f'has {len(inputs)} inputs; it takes {self.INPUT_COUNT}')
-    object.__setattr__(self, 'inputs', tuple(inputs))
-    try:
-      self._check_fields()
-    except ValueError as error:
-      if str(error).startswith('Operator '):
-        raise
-      self.fail(str(error).removesuffix('.'))
-
-  def _check_fields(self):
-    """Validates and normalises an operator's own fields."""
-
-  @property
-  def output(self) -> str:
-    return self.name
-
-  def fail(self, message: str):
-    """Raises a ValueError that names this operator."""
-    kind = type(self).__name__
-    raise ValueError(f'Operator {self.name!r} ({kind}): {message}.')
-
-  def output_shape(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
-    """The shape that these inputs give; ValueError if they do not fit."""
-    for tensor in inputs:
-      if self.INPUT_RANK not in (None, len(tensor.shape)):
-        wanted = '(H, W, C)' if self.INPUT_RANK == 3 else '(C,)'
-        self.fail(
-          f'input {tensor.name!r} has shape {tensor.shape}; it takes {wanted}'
-        )
-    return self._shape(inputs)
-
-  def _shape(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
-    return inputs[0].shape
-
-  def check(self, inputs: Sequence[Tensor], output: Tensor):
-    """Raises ValueError unless this operator can make `output` of `inputs`."""
-    shape = self.output_shape(inputs)
-    if shape != output.shape:
-      self.fail(f'gives shape {shape}, but its tensor says {output.shape}')
-    if self.SAME_QPARAMS:
-      for tensor in inputs:
-        if tensor.qparams != output.qparams:
-          self.fail(
-            f'input {tensor.name!r} has {tensor.qparams}, its output has '
-            f'{output.qparams}; they must be equal'
-          )
-
-  def _set(self, **values):
-    for name, value in values.items():
-      object.__setattr__(self, name, value)
-
-  def _check_array(self, name: str, dtype, ndim: int):
-    value = getattr(self, name)
-    if not isinstance(value, np.ndarray):
-      self.fail(f'{name} is {type(value).__name__}; it must be a numpy array')
-    if value.dtype != dtype or value.ndim != ndim or value.size == 0:
-      self.fail(
-        f'{name} is {value.dtype}{list(value.shape)}; it must be '
-        f'{np.dtype(dtype)} with {ndim} dimensions'
-      )
+LOGISTIC_OUTPUT = QParams(scale=1 / 256, zero_point=-128)
 
 
 class _Weighted(Operator):
@@ -142,30 +61,6 @@ class _Weighted(Operator):
       )
 
 
-def _check_window(operator: Operator):
-  """Normalises strides and padding of a convolution or pooling."""
-  strides = check_integers(operator.strides, 'strides', 1, 2**16, 2)
-  padding = operator.padding
-  if not isinstance(padding, (tuple, list)) or len(padding) != 2:
-    operator.fail(f'padding is {padding!r}; it must be ((t, b), (l, r))')
-  padding = tuple(check_integers(p, 'padding', 0, 2**16, 2) for p in padding)
-  operator._set(strides=strides, padding=padding)
-
-
-def _window_shape(operator: Operator, shape, window) -> tuple[int, int]:
-  """(H, W) after a window has moved over a padded input."""
-  sizes = []
-  for size, width, stride, (before, after) in zip(
-    shape[:2], window, operator.strides, operator.padding
-  ):
-    if before >= width or after >= width:
-      operator.fail(f'padding {operator.padding} reaches past window {window}')
-    sizes.append((size + before + after - width) // stride + 1)
-  if min(sizes) < 1:
-    operator.fail(f'window {window} is larger than its padded input {shape}')
-  return tuple(sizes)
-
-
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Conv2D(_Weighted):
   """NHWC convolution, per-channel weight scales, padded with the zero point.
@@ -194,7 +89,7 @@ class Conv2D(_Weighted):
 
   def _check_fields(self):
     self._check_weights(4)
-    _check_window(self)
+    check_window(self)
     if not isinstance(self.depthwise, bool):
       self.fail(f'depthwise is {self.depthwise!r}; it must be a bool')
     if self.depthwise and self.weights.shape[2] != 1:
@@ -211,7 +106,7 @@ class Conv2D(_Weighted):
         f'input {inputs[0].name!r} has shape {inputs[0].shape}; the weights '
         f'{self.weights.shape} take {wanted} channels'
       )
-    size = _window_shape(self, inputs[0].shape, (kh, kw))
+    size = window_shape(self, inputs[0].shape, (kh, kw))
     return (*size, out_channels)
 
 
@@ -256,6 +151,26 @@ class Add(Operator):
         'must be equal'
       )
     return inputs[0].shape
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Mul(Operator):
+  """Product of two tensors, each with its own scale.
+
+  The second has the first's shape, or is (C,) beside (H, W, C): a gate per
+  channel, as in squeeze-and-excitation.
+  """
+
+  INPUT_COUNT = 2
+
+  def _shape(self, inputs):
+    first, second = (tensor.shape for tensor in inputs)
+    if second not in (first, first[-1:]):
+      self.fail(
+        f'inputs have shapes {first} and {second}; the second must be {first} '
+        f'or {first[-1:]}'
+      )
+    return first
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -317,8 +232,8 @@ class Mean(Operator):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class MaxPool(Operator):
-  """Greatest value in each window; padding never wins."""
+class _Pool(Operator):
+  """What moves a window and keeps scale and zero point."""
 
   window: tuple[int, int]
   strides: tuple[int, int]
@@ -329,11 +244,21 @@ class MaxPool(Operator):
 
   def _check_fields(self):
     self._set(window=check_integers(self.window, 'window', 1, 2**16, 2))
-    _check_window(self)
+    check_window(self)
 
   def _shape(self, inputs):
-    size = _window_shape(self, inputs[0].shape, self.window)
+    size = window_shape(self, inputs[0].shape, self.window)
     return (*size, inputs[0].shape[2])
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class MaxPool(_Pool):
+  """Greatest value in each window; padding never wins."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class AveragePool(_Pool):
+  """Average over each window; padding does not count."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -349,6 +274,18 @@ class Clamp(Operator):
     if limits[0] > limits[1]:
       self.fail(f'limits are {limits}; the first must not be the greater')
     self._set(limits=limits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Logistic(Operator):
+  """1 / (1 + exp(-x)); the output's scale is 1/256 at -128."""
+
+  def check(self, inputs, output):
+    super().check(inputs, output)
+    if output.qparams != LOGISTIC_OUTPUT:
+      self.fail(
+        f'its output has {output.qparams}; it must have {LOGISTIC_OUTPUT}'
+      )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -379,11 +316,14 @@ OPERATORS = {
     Conv2D,
     Dense,
     Add,
+    Mul,
     Concat,
     Requantize,
     PReLU,
+    Logistic,
     Mean,
     MaxPool,
+    AveragePool,
     Clamp,
     Reshape,
     L2Normalize,

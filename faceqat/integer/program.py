@@ -11,18 +11,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faceqat.integer import program_file
+from faceqat import atomic
+from faceqat.integer import packing, program_file
 from faceqat.integer.accumulators import check_operator
 from faceqat.integer.operators import (
   OPERATORS,
   Add,
+  AveragePool,
   Clamp,
   Concat,
   Conv2D,
   Dense,
   L2Normalize,
+  Logistic,
   MaxPool,
   Mean,
+  Mul,
   Operator,
   PReLU,
   Requantize,
@@ -31,16 +35,20 @@ from faceqat.integer.operators import (
 from faceqat.integer.tensors import QParams, Tensor
 
 __all__ = [
+  'CONTRACTS',
   'OPERATORS',
   'Add',
+  'AveragePool',
   'Clamp',
   'Concat',
   'Conv2D',
   'Dense',
   'IntegerProgram',
   'L2Normalize',
+  'Logistic',
   'MaxPool',
   'Mean',
+  'Mul',
   'Operator',
   'PReLU',
   'QParams',
@@ -50,7 +58,12 @@ __all__ = [
   'check_accumulators',
   'load',
   'save',
+  'to_bytes',
 ]
+
+# Whose rounding a program's integers follow: that of LiteRT's reference
+# kernels, or what LiteRT computes by default, with the XNNPACK delegate.
+CONTRACTS = ('tflite_ref', 'xnnpack')
 
 # What a description of the wrong types raises on its way to the dataclasses.
 _MALFORMED = (
@@ -72,9 +85,11 @@ class IntegerProgram:
     input: name of the image tensor, int8 (H, W, C): pixel - 128.
     output: name of the embedding, int8 (D,).
     metadata: free text about the program, kept in its file.
+    contract: the rounding rules that its readers follow, one of `CONTRACTS`.
 
   Raises:
-    ValueError: tensors and operators do not fit together.
+    ValueError: tensors and operators do not fit together, or the contract is
+      unknown.
   """
 
   tensors: Mapping[str, Tensor]
@@ -82,8 +97,13 @@ class IntegerProgram:
   input: str
   output: str
   metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  contract: str = 'tflite_ref'
 
   def __post_init__(self):
+    if self.contract not in CONTRACTS:
+      raise ValueError(
+        f'The contract is {self.contract!r}; this version knows {CONTRACTS}.'
+      )
     for name, tensor in self.tensors.items():
       if name != tensor.name:
         raise ValueError(f'Tensor {tensor.name!r} is filed under {name!r}.')
@@ -135,6 +155,11 @@ def check_accumulators(program: IntegerProgram):
 
 def save(program: IntegerProgram, path: str | os.PathLike):
   """Writes a program to one file; the file appears whole or not at all."""
+  atomic.write(path, to_bytes(program))
+
+
+def to_bytes(program: IntegerProgram) -> bytes:
+  """The content of a program's file."""
   arrays = {}
   operators = []
   for operator in program.operators:
@@ -145,15 +170,20 @@ def save(program: IntegerProgram, path: str | os.PathLike):
         arrays[f'{operator.name}:{field.name}'] = value
       else:
         fields[field.name] = value
+    if fields.get('weight_bits', 8) <= packing.PACKED_BITS:
+      key = f'{operator.name}:weights'
+      fields['packed_shape'] = arrays[key].shape
+      arrays[key] = packing.pack(arrays[key])
     operators.append(fields)
   description = {
     'input': program.input,
     'output': program.output,
     'metadata': dict(program.metadata),
+    'contract': program.contract,
     'tensors': [dataclasses.asdict(t) for t in program.tensors.values()],
     'operators': operators,
   }
-  program_file.write(path, description, arrays)
+  return program_file.to_bytes(description, arrays)
 
 
 def load(path: str | os.PathLike) -> IntegerProgram:
@@ -177,6 +207,13 @@ def load(path: str | os.PathLike) -> IntegerProgram:
   return program
 
 
+def _unpacked(fields: dict, shape) -> np.ndarray:
+  try:
+    return packing.unpack(fields['weights'], shape)
+  except ValueError as error:
+    raise ValueError(f'Operator {fields["name"]!r}: {error}') from None
+
+
 def _from_description(
   description: dict, arrays: dict[str, np.ndarray]
 ) -> IntegerProgram:
@@ -192,6 +229,8 @@ def _from_description(
       )
     for name in OPERATORS[kind].ARRAYS:
       fields[name] = arrays.pop(f'{fields["name"]}:{name}')
+    if 'packed_shape' in fields:
+      fields['weights'] = _unpacked(fields, fields.pop('packed_shape'))
     operators.append(OPERATORS[kind](**fields))
   if arrays:
     raise ValueError(f'No operator uses the arrays {sorted(arrays)}.')
@@ -204,4 +243,6 @@ def _from_description(
     input=description['input'],
     output=description['output'],
     metadata=description['metadata'],
+    # Programs of format version 1 do not name it.
+    contract=description.get('contract', 'tflite_ref'),
   )

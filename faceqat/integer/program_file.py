@@ -8,21 +8,19 @@ taken as zeros.
 import hashlib
 import json
 import os
-import pathlib
-import tempfile
 
 import numpy as np
 import safetensors.numpy
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _KEY = 'faceqat_program'
 _NO_DIGEST = '0' * 64
 _MAX_HEADER_BYTES = 100_000_000  # As safetensors itself allows.
 
 
-def write(path: str | os.PathLike, description: dict, arrays: dict):
-  """Writes `description` (JSON-able) and `arrays` to `path`, atomically."""
+def to_bytes(description: dict, arrays: dict) -> bytes:
+  """The file's content, of a `description` (JSON-able) and `arrays`."""
   entry = {
     'version': FORMAT_VERSION,
     'sha256': _NO_DIGEST,
@@ -33,28 +31,11 @@ def write(path: str | os.PathLike, description: dict, arrays: dict):
   content = safetensors.numpy.save(arrays, metadata={_KEY: text})
   # The digest stands before the description, so its zeros come first.
   digest = hashlib.sha256(content).hexdigest()
-  content = content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
-  path = pathlib.Path(path)
-  handle, temporary = tempfile.mkstemp(
-    dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp'
-  )
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    # mkstemp is private to its owner; a program is as public as any file.
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(temporary, 0o666 & ~umask)
-    os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  return content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
 
 
 def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
-  """Reads what `write` wrote: (description, arrays).
+  """Reads a file of `to_bytes`: (description, arrays).
 
   Raises:
     ValueError: names the file; it is no program file, cut short, damaged, or

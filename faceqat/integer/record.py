@@ -6,27 +6,30 @@ they would compute on an array.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from faceqat.integer import operators as ops
 from faceqat.integer.operators import Padding
-from faceqat.integer.program import IntegerProgram, check_accumulators
-from faceqat.integer.symbol import Symbol, check_symbol, explain
-from faceqat.integer.tensors import QParams, Tensor
+from faceqat.integer.recorder import trace
+from faceqat.integer.symbol import Symbol, check_symbol
+from faceqat.integer.tensors import QParams
 
 __all__ = [
   'Symbol',
   'add',
+  'average_pool',
   'clamp',
   'concat',
   'conv2d',
   'dense',
   'flatten',
   'l2_normalize',
+  'logistic',
   'max_pool',
   'mean',
+  'mul',
   'prelu',
   'trace',
 ]
@@ -34,87 +37,6 @@ __all__ = [
 ActivationRange = tuple[float, float] | None
 
 _NO_PADDING = ((0, 0), (0, 0))
-
-
-class Recorder:
-  """The tensors and operators of one trace, in the order they were made."""
-
-  def __init__(self, image: Tensor):
-    self.tensors = {image.name: image}
-    self.operators = []
-
-  def append(self, operator: ops.Operator, output: QParams) -> Symbol:
-    """Adds an operator; its output's shape follows from its inputs."""
-    if operator.output in self.tensors:
-      operator.fail(
-        'this program has a tensor of that name already; a layer that is '
-        'called twice needs two names'
-      )
-    inputs = [self.tensors[name] for name in operator.inputs]
-    tensor = Tensor(
-      name=operator.output,
-      shape=operator.output_shape(inputs),
-      scale=output.scale,
-      zero_point=output.zero_point,
-      bits=output.bits,
-      narrow=output.narrow,
-    )
-    operator.check(inputs, tensor)
-    self.tensors[tensor.name] = tensor
-    self.operators.append(operator)
-    return Symbol(tensor, self)
-
-
-def trace(
-  fn: Callable[[Symbol], Symbol],
-  *,
-  image_shape: tuple[int, int, int] = (112, 112, 3),
-  metadata: Mapping[str, str] | None = None,
-) -> IntegerProgram:
-  """Calls a model on a symbol and returns the program it recorded.
-
-  Args:
-    fn: takes the image's symbol, returns the embedding's.
-    image_shape: (H, W, 3).
-    metadata: texts to keep with the program.
-
-  Returns:
-    The program, without operators that its output does not need.
-
-  Raises:
-    TypeError: the model used an operation that has no integer form.
-    ValueError: an operator does not fit its inputs, or could overflow.
-  """
-  image = Tensor('image', tuple(image_shape), scale=1 / 128, zero_point=0)
-  recorder = Recorder(image)
-  try:
-    result = fn(Symbol(image, recorder))
-  except TypeError as error:
-    explanation = explain(error)
-    if explanation is None:
-      raise
-    raise explanation from error
-  if not isinstance(result, Symbol) or result.recorder is not recorder:
-    raise TypeError(
-      f'The recorded model returned {type(result).__name__}; it must return '
-      'a symbol that was made from the one it got.'
-    )
-  needed = {result.tensor.name}
-  kept = []
-  for operator in reversed(recorder.operators):
-    if operator.output in needed:
-      needed.update(operator.inputs)
-      kept.append(operator)
-  needed.add(image.name)
-  program = IntegerProgram(
-    tensors={n: t for n, t in recorder.tensors.items() if n in needed},
-    operators=tuple(reversed(kept)),
-    input=image.name,
-    output=result.tensor.name,
-    metadata=dict(metadata or {}),
-  )
-  check_accumulators(program)
-  return program
 
 
 def activation_limits(
@@ -287,6 +209,13 @@ def add(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
   return a.recorder.append(operator, output)
 
 
+def mul(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
+  """Records a product; `b` has the shape of `a`, or (C,) beside (H, W, C)."""
+  _check_same_trace((a, b), 'mul')
+  operator = ops.Mul(name=name, inputs=(a.tensor.name, b.tensor.name))
+  return a.recorder.append(operator, output)
+
+
 def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
   """Records a joining of channels.
 
@@ -327,6 +256,13 @@ def prelu(
   return x.recorder.append(operator, output)
 
 
+def logistic(x: Symbol, *, name: str) -> Symbol:
+  """Records 1 / (1 + exp(-x)); output scale 1/256 at -128."""
+  check_symbol(x, 'logistic')
+  operator = ops.Logistic(name=name, inputs=(x.tensor.name,))
+  return x.recorder.append(operator, ops.LOGISTIC_OUTPUT)
+
+
 def mean(x: Symbol, *, name: str, output: QParams) -> Symbol:
   """Records the average over height and width: (H, W, C) -> (C,)."""
   check_symbol(x, 'mean')
@@ -344,14 +280,35 @@ def max_pool(
 ) -> Symbol:
   """Records a maximum over windows; the result is quantized as its input."""
   check_symbol(x, 'max_pool')
-  operator = ops.MaxPool(
-    name=name,
-    inputs=(x.tensor.name,),
-    window=tuple(window),
-    strides=tuple(strides),
-    padding=tuple(tuple(pair) for pair in padding),
-  )
-  return x.recorder.append(operator, x.tensor.qparams)
+  fields = _pool_fields(x, name, window, strides, padding)
+  return x.recorder.append(ops.MaxPool(**fields), x.tensor.qparams)
+
+
+def average_pool(
+  x: Symbol,
+  *,
+  name: str,
+  window: tuple[int, int],
+  strides: tuple[int, int],
+  padding: Padding = _NO_PADDING,
+) -> Symbol:
+  """Records an average over windows, in which padding does not count.
+
+  The result is quantized as its input.
+  """
+  check_symbol(x, 'average_pool')
+  fields = _pool_fields(x, name, window, strides, padding)
+  return x.recorder.append(ops.AveragePool(**fields), x.tensor.qparams)
+
+
+def _pool_fields(x, name, window, strides, padding) -> dict:
+  return {
+    'name': name,
+    'inputs': (x.tensor.name,),
+    'window': tuple(window),
+    'strides': tuple(strides),
+    'padding': tuple(tuple(pair) for pair in padding),
+  }
 
 
 def clamp(x: Symbol, *, name: str, activation_range: ActivationRange) -> Symbol:

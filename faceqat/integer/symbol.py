@@ -14,14 +14,17 @@ from faceqat.integer.tensors import Tensor
 # The functions of `record` that take a symbol.
 RECORDABLE = (
   'add',
+  'average_pool',
   'clamp',
   'concat',
   'conv2d',
   'dense',
   'flatten',
   'l2_normalize',
+  'logistic',
   'max_pool',
   'mean',
+  'mul',
   'prelu',
 )
 

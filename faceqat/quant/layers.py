@@ -15,20 +15,45 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer import record
-from faceqat.integer.record import Symbol
+from faceqat.integer.symbol import Symbol
 from faceqat.quant import numerics
 from faceqat.quant.batchnorm import FoldedBatchNorm
-from faceqat.quant.convolution import conv2d, same_padding
+from faceqat.quant.convolution import conv2d
+from faceqat.quant.layer import QuantLayer, Value
+from faceqat.quant.pooling import (
+  AveragePool,
+  MaxPool,
+  MeanPool,
+  Padding,
+  explicit_padding,
+)
 from faceqat.quant.prelu import prelu
 from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
   quantize_kernel,
 )
-from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
+from faceqat.quant.spec import LayerQuant, Mode
 
-Value = jax.Array | Symbol
-Padding = str | tuple[tuple[int, int], tuple[int, int]]
+__all__ = [
+  'ACTIVATIONS',
+  'Add',
+  'AveragePool',
+  'Concat',
+  'Flatten',
+  'L2Normalize',
+  'MaxPool',
+  'MeanPool',
+  'Multiply',
+  'PReLU',
+  'QuantConv',
+  'QuantDense',
+  'ReLU6',
+  'Sigmoid',
+  'Value',
+  'explicit_padding',
+  'input_image',
+]
 
 # The interval to which an activation clips.
 ACTIVATIONS = {'relu': (0.0, math.inf), 'relu6': (0.0, 6.0)}
@@ -47,26 +72,7 @@ def input_image(images: Value, dtype=jnp.float32) -> Value:
   return ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
 
 
-class _QuantLayer(nn.Module):
-  """What all quantized layers share: their own quantization and its output."""
-
-  quant: QuantSpec = QuantSpec()
-
-  def _own(self) -> LayerQuant:
-    return self.quant.layer('/'.join(self.path))
-
-  @property
-  def _tensor(self) -> str:
-    return '/'.join(self.path)
-
-  def _finish(self, y: jax.Array, mode: Mode, quantizer) -> jax.Array:
-    """Quantizes the output, and shows it to whoever collects intermediates."""
-    y = quantizer(y, mode)
-    self.sow('intermediates', 'output', y)
-    return y
-
-
-class _Linear(_QuantLayer):
+class _Linear(QuantLayer):
   """kernel, then bias or folded batch norm, activation, output quantizer.
 
   Attributes:
@@ -202,7 +208,7 @@ class QuantDense(_Linear):
     )
 
 
-class Add(_QuantLayer):
+class Add(QuantLayer):
   """The sum of two tensors of one shape, as at the end of a residual block."""
 
   @nn.compact
@@ -213,7 +219,24 @@ class Add(_QuantLayer):
     return self._finish(a + b, mode, quantizer)
 
 
-class Concat(_QuantLayer):
+class Multiply(QuantLayer):
+  """The product of two tensors.
+
+  They have one shape, or the second is `[B, C]` beside `[B, H, W, C]`: a gate
+  per channel, as in squeeze-and-excitation (Hu 2018).
+  """
+
+  @nn.compact
+  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(a, Symbol):
+      return record.mul(a, b, name=self._tensor, output=quantizer.qparams())
+    if (a.ndim, b.ndim) == (4, 2):
+      b = b[:, None, None]
+    return self._finish(a * b, mode, quantizer)
+
+
+class Concat(QuantLayer):
   """Joins tensors along the channels, at one common scale."""
 
   @nn.compact
@@ -224,7 +247,7 @@ class Concat(_QuantLayer):
     return self._finish(jnp.concatenate(xs, axis=-1), mode, quantizer)
 
 
-class PReLU(_QuantLayer):
+class PReLU(QuantLayer):
   """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015)."""
 
   initial_alpha: float = 0.25
@@ -253,45 +276,7 @@ class PReLU(_QuantLayer):
     return self._finish(prelu(x, alpha), mode, quantizer)
 
 
-class MeanPool(_QuantLayer):
-  """The mean over height and width: `[B, H, W, C]` to `[B, C]`."""
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(x, Symbol):
-      return record.mean(x, name=self._tensor, output=quantizer.qparams())
-    y = jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
-    return self._finish(y, mode, quantizer)
-
-
-class MaxPool(_QuantLayer):
-  """The largest value of each window; scale and zero point stay."""
-
-  window: tuple[int, int] = (2, 2)
-  strides: tuple[int, int] = (2, 2)
-  padding: Padding = 'SAME'
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    del mode
-    padding = explicit_padding(
-      self.padding, x.shape[1:3], self.window, self.strides
-    )
-    if isinstance(x, Symbol):
-      return record.max_pool(
-        x,
-        name=self._tensor,
-        window=self.window,
-        strides=self.strides,
-        padding=padding,
-      )
-    y = nn.max_pool(x, self.window, self.strides, padding)
-    self.sow('intermediates', 'output', y)
-    return y
-
-
-class Flatten(_QuantLayer):
+class Flatten(QuantLayer):
   """`[B, H, W, C]` to `[B, H * W * C]`."""
 
   @nn.compact
@@ -302,7 +287,7 @@ class Flatten(_QuantLayer):
     return x.reshape(x.shape[0], -1)
 
 
-class ReLU6(_QuantLayer):
+class ReLU6(QuantLayer):
   """Clips to [0, 6] where no layer could fuse it; scale and zero point stay."""
 
   @nn.compact
@@ -316,7 +301,22 @@ class ReLU6(_QuantLayer):
     return y
 
 
-class L2Normalize(_QuantLayer):
+class Sigmoid(QuantLayer):
+  """1 / (1 + exp(-x)); on the device at scale 1/256, from 0 to 255/256."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if isinstance(x, Symbol):
+      return record.logistic(x, name=self._tensor)
+    y = jax.nn.sigmoid(x.astype(jnp.float32))
+    if mode.quantize:
+      y = numerics.fake_quant(y, jnp.float32(0.0), jnp.float32(255 / 256))
+    y = y.astype(x.dtype)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class L2Normalize(QuantLayer):
   """Scales `[B, D]` to unit length; on the device at scale 1/128."""
 
   @nn.compact
@@ -329,17 +329,3 @@ class L2Normalize(_QuantLayer):
       y = numerics.fake_quant(y, jnp.float32(-1.0), jnp.float32(127 / 128))
     self.sow('intermediates', 'output', y)
     return y
-
-
-def explicit_padding(
-  padding: Padding,
-  size: tuple[int, int],
-  kernel_size: tuple[int, int],
-  strides: tuple[int, int],
-) -> tuple[tuple[int, int], tuple[int, int]]:
-  """Turns 'SAME' or 'VALID' into ((top, bottom), (left, right))."""
-  if padding == 'SAME':
-    return same_padding(size, kernel_size, strides)
-  if padding == 'VALID':
-    return ((0, 0), (0, 0))
-  return padding

@@ -72,6 +72,7 @@ def fake_quant(
   *,
   bits: int = 8,
   narrow_range: bool = False,
+  rounding: str = 'half_up',
 ) -> jax.Array:
   """Rounds x to the steps of a range; the gradient goes straight through.
 
@@ -87,6 +88,8 @@ def fake_quant(
     maximum: same shape.
     bits: 2..16.
     narrow_range: leaves out the lowest integer.
+    rounding: where an integer's half goes, a key of `ROUNDINGS`; 'half_up' is
+      that of the TensorFlow operations.
 
   Returns:
     x's shape and dtype. The cotangent reaches x inside the nudged range
@@ -98,7 +101,7 @@ def fake_quant(
   minimum = jnp.asarray(minimum, jnp.float32)
   maximum = jnp.asarray(maximum, jnp.float32)
   _check_range_shape(x, minimum, maximum)
-  return _fake_quant(x, minimum, maximum, bits, narrow_range)
+  return _fake_quant(x, minimum, maximum, bits, narrow_range, rounding)
 
 
 def quantize(
@@ -227,18 +230,27 @@ def _divide(shifted, scale):
   return shifted / jnp.where(shifted >= 0, scale, 1)
 
 
-def _round(steps, zero_point, bits, narrow_range):
+# Whole steps from real 0; they differ at a half alone.
+ROUNDINGS = {
+  'half_up': lambda steps: jnp.floor(steps + 0.5),
+  'half_away': lambda steps: jnp.trunc(steps + jnp.copysign(0.5, steps)),
+  'half_even': jnp.round,
+}
+
+
+def _round(steps, zero_point, bits, narrow_range, rounding='half_up'):
   """Returns whole steps from real 0, given real-valued steps from `low`."""
   qmin, _ = _unsigned_limits(bits, narrow_range)
-  return jnp.floor(steps - (zero_point - qmin) + 0.5)
+  return ROUNDINGS[rounding](steps - (zero_point - qmin))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _fake_quant(x, minimum, maximum, bits, narrow_range):
-  return _fake_quant_fwd(x, minimum, maximum, bits, narrow_range)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _fake_quant(x, minimum, maximum, bits, narrow_range, rounding):
+  operands = x, minimum, maximum
+  return _fake_quant_fwd(*operands, bits, narrow_range, rounding)[0]
 
 
-def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range):
+def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range, rounding):
   scale, inverse_scale, zero_point = _nudge(
     minimum, maximum, bits, narrow_range
   )
@@ -249,12 +261,12 @@ def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range):
     steps = _divide(shifted, scale)
   else:
     steps = jnp.maximum(shifted * inverse_scale, 0)
-  y = _round(steps, zero_point, bits, narrow_range) * scale
+  y = _round(steps, zero_point, bits, narrow_range, rounding) * scale
   return y.astype(x.dtype), (x, low, high)
 
 
-def _fake_quant_bwd(bits, narrow_range, residuals, g):
-  del bits, narrow_range
+def _fake_quant_bwd(bits, narrow_range, rounding, residuals, g):
+  del bits, narrow_range, rounding
   x, low, high = residuals
   below, above = x < low, x > high
   # The sums are dead code wherever the range carries no gradient.

@@ -51,6 +51,7 @@ class OutputQuantizer(nn.Module):
       *self._limits(),
       bits=self.layer.activation_bits,
       narrow_range=self.layer.symmetric,
+      rounding=mode.rounding,
     ).astype(y.dtype)
 
   def qparams(self) -> QParams:

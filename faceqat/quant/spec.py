@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import glob
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,12 +23,15 @@ class Mode:
     freeze_bn: while training, normalise with the moving statistics and leave
       them as they are (Jacob et al. 2018, section 3.2; Krishnamoorthi 2018,
       section 3.2.2).
+    rounding: where half a step of an activation goes, a key of
+      `numerics.ROUNDINGS`. Training rounds as TensorFlow's fake quantization.
   """
 
   train: bool = False
   quantize: bool = False
   observe: bool = False
   freeze_bn: bool = False
+  rounding: str = 'half_up'
 
   @property
   def batch_statistics(self) -> bool:
@@ -35,7 +39,13 @@ class Mode:
 
 
 FLOAT = Mode()
-FAKE_QUANT = Mode(quantize=True)
+# The integer program's twin in float: a contract's rounding, where half a step
+# is met; within a step the two sum, and so round, differently.
+FAKE_QUANT = Mode(quantize=True, rounding='half_away')
+TWINS = {
+  'tflite_ref': FAKE_QUANT,
+  'xnnpack': Mode(quantize=True, rounding='half_even'),
+}
 # Observes the float network, as post-training quantization does.
 CALIBRATE = Mode(observe=True)
 
@@ -97,6 +107,14 @@ class QuantSpec:
       if fnmatch.fnmatchcase(path, pattern):
         found = layer
     return found
+
+  def with_weight_bits(self, bits: int, paths: Iterable[str]) -> 'QuantSpec':
+    """The same spec, but for the weights of the layers at these paths."""
+    changed = tuple(
+      (glob.escape(path), dataclasses.replace(layer, weight_bits=bits))
+      for path, layer in ((path, self.layer(path)) for path in paths)
+    )
+    return dataclasses.replace(self, overrides=self.overrides + changed)
 
   def check_patterns(self, paths: Iterable[str]):
     """Refuses an override that is for no layer, such as a misspelt one.

@@ -1,10 +1,10 @@
 """Figures of a run, as files: ROC curves, training curves, hardest pairs.
 
-Every function writes under a temporary name and moves the finished file into
-place, so that a reader never sees half a picture. The object-oriented
-Matplotlib interface is used throughout: no window, no global state.
+A reader never sees half a picture. The object-oriented Matplotlib interface is
+used throughout: no window, no global state.
 """
 
+import io
 import math
 import os
 import pathlib
@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn import metrics
 
+from faceqat import atomic
 from faceqat.data.pairs import PairSet
 
 # Okabe and Ito's palette, told apart with any colour vision; the line styles
@@ -41,12 +42,9 @@ def _clean(axes) -> None:
 def _save(figure: Figure, path: str | os.PathLike) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    figure.savefig(temporary, format=path.suffix[1:] or 'png', dpi=150)
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  picture = io.BytesIO()
+  figure.savefig(picture, format=path.suffix[1:] or 'png', dpi=150)
+  atomic.write(path, picture.getvalue())
 
 
 def roc_figure(

@@ -1,7 +1,7 @@
 """The one table at the end of a run: float, fake-quantized, integer."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Results = Mapping[str, Mapping[str, float]]
@@ -61,7 +61,8 @@ def results_table(rows: Results) -> str:
   """Writes the results as plain text, one reading a row.
 
   Args:
-    rows: By reading (`float`, `fake_quant`, `integer`), in the order of the
+    rows: By reading (`float`, `fake_quant`, `integer`, and `integer_match`,
+      where the pairs are compared in integers too), in the order of the
       table: the values that the verification evaluator yields, fractions,
       and `bytes`, the size of the reading's file. What a reading lacks, or
       what is not a finite number, is shown as a dash. The second column of
@@ -79,15 +80,26 @@ def results_table(rows: Results) -> str:
   lines = [['reading', *columns]]
   for reading, metrics in rows.items():
     lines.append([reading, *(write(metrics) for write in columns.values())])
-  widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-  lines.insert(1, ['-' * width for width in widths])
+  return align(lines)
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+  """Writes cells as columns: names to the left, numbers to the right.
+
+  Args:
+    lines: of equally many cells, the titles first.
+
+  Returns:
+    Lines of equal length, joined by line breaks.
+  """
+  widths = [max(map(len, column)) for column in zip(*lines)]
+  titles, *rows = lines
   return '\n'.join(
     '  '.join(
-      # Names to the left, numbers to the right.
       cell.rjust(width) if i else cell.ljust(width)
       for i, (cell, width) in enumerate(zip(line, widths))
     )
-    for line in lines
+    for line in (titles, ['-' * width for width in widths], *rows)
   )
 
 

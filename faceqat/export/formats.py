@@ -1,0 +1,120 @@
+"""The files that a program becomes, and how each is read back and run."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from faceqat.export import (
+  litert,
+  onnx_integer,
+  onnx_qdq,
+  onnx_runtime,
+  tflite,
+)
+from faceqat.integer import program as integer_program
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import CONTRACTS, IntegerProgram
+
+# From uint8 images [B, H, W, 3] to tensor name: int8 [B, *shape].
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """A kind of file.
+
+  Attributes:
+    file: its name in the folder of an export.
+    contracts: whose bits it gives; where there are none, its differences are
+      reported and break nothing.
+    to_bytes: the file's content.
+    read: from the program, the path and whether to show every tensor (which a
+      runtime does for a file of its own, written to memory) to how it runs.
+  """
+
+  file: str
+  contracts: tuple[str, ...]
+  to_bytes: Callable[[IntegerProgram], bytes]
+  read: Callable[[IntegerProgram, pathlib.Path, bool], Run]
+
+
+def _threads() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+
+
+def make_run(program: IntegerProgram, *, taps: bool = False) -> Run:
+  """The evaluator; with `taps` it gives every tensor, as `Run` says."""
+  evaluate = make_evaluator(program, taps=taps)
+
+  def run(images):
+    result = evaluate(images)
+    return jax.device_get(result if taps else {program.output: result})
+
+  return run
+
+
+def _read_program(program, path, taps):
+  return make_run(integer_program.load(path), taps=taps)
+
+
+def _embedding(run, program):
+  """Names a file's one output as the program does."""
+  return lambda images: {program.output: next(iter(run(images).values()))}
+
+
+def _read_tflite(program, path, taps):
+  content = tflite.to_bytes(program, taps=True) if taps else path.read_bytes()
+  run = litert.make_runner(content, program.contract, threads=_threads())
+  return run if taps else _embedding(run, program)
+
+
+def _onnx_format(file: str, contracts: tuple[str, ...], to_model) -> Format:
+  def to_bytes(program, taps=False):
+    return to_model(program, taps=taps).SerializeToString()
+
+  def read(program, path, taps):
+    content = to_bytes(program, taps=True) if taps else path.read_bytes()
+    run = onnx_runtime.make_runner(content, threads=_threads())
+    return run if taps else _embedding(run, program)
+
+  return Format(file, contracts, to_bytes, read)
+
+
+FORMATS = {
+  'program': Format(
+    'program.safetensors', CONTRACTS, integer_program.to_bytes, _read_program
+  ),
+  'tflite': Format('model.tflite', CONTRACTS, tflite.to_bytes, _read_tflite),
+  'onnx': _onnx_format('model.onnx', ('tflite_ref',), onnx_integer.to_model),
+  'onnx_qdq': _onnx_format('model_qdq.onnx', (), onnx_qdq.to_model),
+}
+
+
+def choose_formats(names: list[str] | None, contract: str) -> list[str]:
+  """The formats to write; all that go with the contract where none are named.
+
+  Raises:
+    ValueError: an unknown format, or one that cannot keep the contract.
+  """
+  if names is None:
+    return [
+      name
+      for name, form in FORMATS.items()
+      if not form.contracts or contract in form.contracts
+    ]
+  for name in names:
+    if name not in FORMATS:
+      raise ValueError(
+        f'--formats: {name!r} is none; choose of {", ".join(FORMATS)}'
+      )
+    contracts = FORMATS[name].contracts
+    if contracts and contract not in contracts:
+      raise ValueError(
+        f'--formats={name}: it gives the bits of {", ".join(contracts)}, not '
+        f'those of {contract}; leave it out, or choose another --contract'
+      )
+  return list(dict.fromkeys(names))

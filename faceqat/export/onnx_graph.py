@@ -1,0 +1,130 @@
+"""An ONNX graph under construction: nodes, constants, inputs and outputs.
+
+It knows the file format and nothing of how a program is computed.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from faceqat.integer.operators import Operator
+from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import Tensor
+
+try:
+  import onnx
+  from onnx import TensorProto, helper, numpy_helper
+except ImportError as error:
+  raise ImportError(
+    "Writing .onnx files needs the package 'onnx': pip install onnx"
+  ) from error
+
+# 17 (2022) is old enough for every runtime in use and has all that is needed;
+# only 4-bit integers came with 21 (2024). The file format's versions belong
+# to them.
+_VERSIONS = {'int8': (17, 8), 'int4': (21, 10)}
+
+# Names that are not a tensor's of the program have a colon.
+NCHW = (0, 3, 1, 2)
+NHWC = (0, 2, 3, 1)
+
+
+def channel_shape(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+  """Values [C] shaped to broadcast against `tensor` as [B, C] or [B, C, H, W].
+
+  Equal values become one.
+  """
+  values = np.atleast_1d(values)
+  if (values == values[0]).all():
+    return values[0]
+  return values.reshape(-1, *(1,) * (len(tensor.shape) - 1))
+
+
+def metadata_of(program: IntegerProgram) -> dict[str, str]:
+  """What the program says of itself, and what the graph takes."""
+  return {**program.metadata, 'input': 'uint8 pixels [B, H, W, 3]'}
+
+
+class OnnxGraph:
+  """Collects one graph; its batch dimension, the first, is open."""
+
+  def __init__(self):
+    self._nodes = []
+    self._constants = {}
+    self._types = 'int8'
+
+  def node(self, kind: str, inputs: Sequence[str], name: str, **attributes):
+    """Appends a node; returns the name of its one output, which is its own."""
+    self._nodes.append(
+      helper.make_node(kind, list(inputs), [name], name=name, **attributes)
+    )
+    return name
+
+  def cast(self, value: str, dtype, name: str) -> str:
+    """Appends a Cast."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    return self.node('Cast', [value], name, to=kind)
+
+  def constant(self, values, dtype, name: str | None = None) -> str:
+    """Adds a constant; one without a name must be a single number."""
+    values = np.asarray(values, dtype)
+    if name is None or values.ndim == 0:
+      name = f'{values.dtype}:{values.item()}'
+    self._constants[name] = numpy_helper.from_array(values, name)
+    return name
+
+  def constant_uint4(self, values: np.ndarray, name: str) -> str:
+    """Adds integers in [0, 15], two in a byte, the low nibble first."""
+    flat = values.astype(np.uint8).ravel()
+    if flat.size % 2:
+      flat = np.append(flat, np.uint8(0))
+    packed = (flat[0::2] | (flat[1::2] << 4)).tobytes()
+    self._constants[name] = helper.make_tensor(
+      name, TensorProto.UINT4, values.shape, packed, raw=True
+    )
+    self._types = 'int4'
+    return name
+
+  def finish(
+    self,
+    inputs: Mapping[str, tuple[Sequence[int], str]],
+    outputs: Mapping[str, Sequence[int]],
+    metadata: Mapping[str, str],
+  ) -> onnx.ModelProto:
+    """The checked model.
+
+    Args:
+      inputs: shape without the batch and dtype, by name.
+      outputs: shapes of int8 tensors by name.
+      metadata: the file's `metadata_props`.
+    """
+
+    def describe(name, shape, dtype):
+      kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+      return helper.make_tensor_value_info(name, kind, ['batch', *shape])
+
+    opset, ir_version = _VERSIONS[self._types]
+    model = helper.make_model(
+      helper.make_graph(
+        self._nodes,
+        'faceqat',
+        [describe(name, *kind) for name, kind in inputs.items()],
+        [describe(name, shape, 'int8') for name, shape in outputs.items()],
+        list(self._constants.values()),
+      ),
+      opset_imports=[helper.make_opsetid('', opset)],
+      ir_version=ir_version,
+      producer_name='faceqat',
+    )
+    helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def window_attributes(operator: Operator) -> dict[str, list[int]]:
+  """Strides and padding as ONNX's windowed operators take them."""
+  (top, bottom), (left, right) = operator.padding
+  return {
+    'strides': list(operator.strides),
+    'pads': [top, left, bottom, right],
+  }

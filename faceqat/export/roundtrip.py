@@ -1,0 +1,138 @@
+"""Writes a program in several formats, and runs every file that was written."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from faceqat import atomic
+from faceqat.evaluators import exactness
+from faceqat.export.formats import FORMATS, Run, make_run
+from faceqat.integer.program import IntegerProgram
+from faceqat.report import table
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """How a file did in its runtime.
+
+  Attributes:
+    contract: to which it is held; None where it is held to none.
+    bytes: of the file.
+    comparison: of its embeddings with the evaluator's.
+    milliseconds: per image, one image at a time.
+  """
+
+  contract: str | None
+  bytes: int
+  comparison: exactness.Comparison
+  milliseconds: float
+
+  @property
+  def broken(self) -> bool:
+    return self.contract is not None and self.comparison.differing > 0
+
+
+def export(
+  program: IntegerProgram,
+  outdir: pathlib.Path,
+  formats: list[str],
+  images: np.ndarray,
+) -> dict[str, Result]:
+  """Writes a program, and compares what each file gives with the evaluator.
+
+  Where a file differs, the first layer that does is printed, and written to
+  `difference_<format>.txt` with a line for every layer.
+
+  Args:
+    program: under the contract to keep.
+    outdir: a folder; made if it does not exist.
+    formats: names of `FORMATS`.
+    images: `[B, H, W, 3] uint8`.
+
+  Returns:
+    By format.
+
+  Raises:
+    ValueError: a format cannot hold the program; nothing is written then.
+  """
+  # All of them, before anything is written: one may refuse the program.
+  contents = {name: FORMATS[name].to_bytes(program) for name in formats}
+  outdir.mkdir(parents=True, exist_ok=True)
+  expected, _ = _run_each(make_run(program), images)
+  results = {}
+  for name, content in contents.items():
+    form = FORMATS[name]
+    path = outdir / form.file
+    atomic.write(path, content)
+    print(f'{path} runs on {len(images)} images', flush=True)
+    actual, seconds = _run_each(form.read(program, path, False), images)
+    comparison = exactness.compare(
+      expected[program.output], actual[program.output]
+    )
+    results[name] = Result(
+      contract=program.contract if form.contracts else None,
+      bytes=len(content),
+      comparison=comparison,
+      milliseconds=1e3 * seconds / len(images),
+    )
+    report = outdir / f'difference_{name}.txt'
+    report.unlink(missing_ok=True)
+    if comparison.differing:
+      text = _explain(program, form.read(program, path, True), images)
+      print(text.splitlines()[0])
+      atomic.write(report, f'{text}\n'.encode())
+  return results
+
+
+def results_table(results: Mapping[str, Result]) -> str:
+  """One format a row."""
+  return table.align(
+    [
+      [
+        'format',
+        'contract',
+        'bytes',
+        'outputs',
+        'differing',
+        'largest',
+        'ms/image',
+      ],
+      *(
+        [
+          name,
+          result.contract or 'none',
+          f'{result.bytes:,}',
+          f'{result.comparison.outputs:,}',
+          f'{result.comparison.differing:,}',
+          f'{result.comparison.largest}',
+          f'{result.milliseconds:.2f}',
+        ]
+        for name, result in results.items()
+      ),
+    ]
+  )
+
+
+def _run_each(run: Run, images: np.ndarray) -> tuple[dict, float]:
+  """Results of all images, and the seconds they took, one at a time."""
+  run(images[:1])  # Compiles, or plans its memory.
+  start = time.perf_counter()
+  results = [run(images[i : i + 1]) for i in range(len(images))]
+  seconds = time.perf_counter() - start
+  names = results[0]
+  return {
+    name: np.concatenate([result[name] for result in results]) for name in names
+  }, seconds
+
+
+def _explain(program: IntegerProgram, run: Run, images: np.ndarray) -> str:
+  """Where a file and the evaluator part, on up to eight images."""
+  images = images[:8]
+  expected, _ = _run_each(make_run(program, taps=True), images)
+  actual, _ = _run_each(run, images)
+  difference = exactness.first_difference(program, expected, actual)
+  layers = exactness.layer_table(program, expected, actual)
+  return f'{difference}\n\n{layers}'

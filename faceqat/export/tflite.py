@@ -1,0 +1,194 @@
+"""Integer programs as TFLite files: the same operators, the same integers.
+
+Under `tflite_ref` the file gives the evaluator's bits in LiteRT's reference
+kernels, under `xnnpack` in LiteRT as it runs by default. Vectors (C,) are
+images [B, 1, 1, C] there, for then a dense layer is a 1x1 convolution, which
+is integer arithmetic where FULLY_CONNECTED is not; the embedding alone
+is written as [B, D].
+"""
+
+from collections.abc import Mapping, Sequence
+
+from faceqat.export import tflite_builder, tflite_operators
+from faceqat.export.tflite_builder import ModelBuilder
+from faceqat.integer import xnnpack
+from faceqat.integer.operators import Operator
+from faceqat.integer.program import IntegerProgram, check_accumulators
+from faceqat.integer.tensors import Tensor
+
+__all__ = ['operators_to_bytes', 'to_bytes']
+
+_INPUTS = {
+  'uint8': 'uint8 pixels',
+  'int8': 'int8: pixel - 128, at scale 1/128',
+}
+
+
+class Graph:
+  """A model under construction and the tensors of the program in it.
+
+  Attributes:
+    builder: the file.
+    indices: TFLite tensors of the program's, by name.
+    contract: whose rules the file is run by.
+    pack_int4: store weights of up to 4 bits two in a byte.
+  """
+
+  def __init__(self, contract: str, pack_int4: bool):
+    self.builder = ModelBuilder()
+    self.indices = {}
+    self.contract = contract
+    self.pack_int4 = pack_int4
+
+  def add(self, tensor: Tensor, name: str | None = None) -> int:
+    """Adds a tensor of the program, under its own name unless told."""
+    index = self.activation(tensor, name or tensor.name)
+    self.indices[tensor.name] = index
+    return index
+
+  def activation(self, tensor: Tensor, name: str, shape=None) -> int:
+    """Adds an int8 tensor that is quantized as `tensor`."""
+    shape = image_shape(tensor) if shape is None else shape
+    return self.builder.activation(
+      name, shape, 'int8', tensor.scale, tensor.zero_point
+    )
+
+  def write(self, operator: Operator, tensors: Mapping[str, Tensor]):
+    """Appends an operator; its output tensor is there already."""
+    writer = tflite_operators.WRITERS[type(operator)]
+    inputs = [tensors[name] for name in operator.inputs]
+    writer(self, operator, inputs, tensors[operator.output])
+
+
+def image_shape(tensor: Tensor) -> tuple[int, int, int]:
+  """(H, W, C); (1, 1, C) of a vector."""
+  return tensor.shape if len(tensor.shape) == 3 else (1, 1, *tensor.shape)
+
+
+def operators_to_bytes(
+  tensors: Mapping[str, Tensor],
+  operators: Sequence[Operator],
+  inputs: Sequence[str],
+  outputs: Sequence[str],
+  *,
+  contract: str = 'tflite_ref',
+  pack_int4: bool = True,
+) -> bytes:
+  """Writes operators as a TFLite graph with int8 inputs and outputs.
+
+  Args:
+    tensors: every activation by name.
+    operators: in the order they run.
+    inputs, outputs: names of the graph's own, in its order. The batch is
+      open; a vector (C,) is [B, 1, 1, C].
+    contract: 'tflite_ref' or 'xnnpack'.
+    pack_int4: store weights of up to 4 bits two in a byte; else one.
+
+  Returns:
+    The file's content.
+
+  Raises:
+    ValueError: an operator that the runtime cannot compute exactly.
+  """
+  graph = Graph(contract, pack_int4)
+  for name in inputs:
+    graph.add(tensors[name])
+  for operator in operators:
+    graph.add(tensors[operator.output])
+    graph.write(operator, tensors)
+  return graph.builder.finish(
+    {name: graph.indices[name] for name in inputs},
+    {name: graph.indices[name] for name in outputs},
+    {
+      'contract': contract,
+      'shapes': {name: tensors[name].shape for name in outputs},
+    },
+  )
+
+
+def to_bytes(
+  program: IntegerProgram,
+  *,
+  input_type: str = 'uint8',
+  taps: bool = False,
+  pack_int4: bool = True,
+) -> bytes:
+  """Writes a program as a TFLite file.
+
+  Args:
+    program: its contract says which kernels the file is for.
+    input_type: 'uint8' images [B, H, W, 3] of pixels, or 'int8' ones of
+      pixel - 128.
+    taps: make every activation an output under its name in the program, not
+      the embedding alone.
+    pack_int4: store weights of up to 4 bits two in a byte; else one. The
+      results are the same.
+
+  Returns:
+    The file's content. Its one output is the int8 embedding [B, D]; the
+    signature 'serving_default' calls it 'embedding' and the input 'image'.
+    The metadata entry 'faceqat' is JSON: contract, input, the shapes of
+    vectors, and the program's own.
+
+  Raises:
+    ValueError: an operator that the runtime cannot compute exactly, or whose
+      integers could overflow.
+  """
+  if input_type not in _INPUTS:
+    raise ValueError(
+      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}.'
+    )
+  check_accumulators(program)
+  if program.contract == 'xnnpack':
+    xnnpack.check_program(program)
+  graph = Graph(program.contract, pack_int4)
+  pixels = _write_image(graph, program.tensors[program.input], input_type)
+  embedding = program.tensors[program.output]
+  # Only the last tensor is a vector for the reader of the file too.
+  flattened = len(embedding.shape) == 1
+  for operator in program.operators:
+    last = flattened and operator.output == program.output
+    name = f'{operator.output}:image' if last else None
+    graph.add(program.tensors[operator.output], name)
+    graph.write(operator, program.tensors)
+  if flattened:
+    source = graph.indices[embedding.name]
+    result = graph.activation(embedding, embedding.name, embedding.shape)
+    tflite_operators.write_reshape(graph, source, result, embedding)
+    graph.indices[embedding.name] = result
+  if taps:
+    outputs = {name: graph.indices[name] for name in program.tensors}
+  else:
+    outputs = {'embedding': graph.indices[embedding.name]}
+  metadata = {
+    **program.metadata,
+    'input': _INPUTS[input_type],
+    'contract': program.contract,
+    'shapes': {
+      name: program.tensors[name].shape
+      for name in (program.tensors if taps else [embedding.name])
+    },
+  }
+  return graph.builder.finish({'image': pixels}, outputs, metadata)
+
+
+def _write_image(graph: Graph, image: Tensor, input_type: str) -> int:
+  """Adds the image and what makes it of the file's input; that one's index."""
+  result = graph.add(image)
+  if input_type == 'int8':
+    return result
+  pixels = graph.builder.activation(
+    f'{image.name}:{input_type}',
+    image.shape,
+    input_type,
+    image.scale,
+    image.zero_point + 128,
+  )
+  graph.builder.operator(
+    'QUANTIZE',
+    1,
+    [pixels],
+    result,
+    tflite_builder.schema.QuantizeOptionsT(),
+  )
+  return pixels

@@ -1,0 +1,218 @@
+"""A TFLite flatbuffer under construction: tensors, buffers, operators.
+
+It knows the file format and nothing of programs.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+try:
+  import flatbuffers
+  from ai_edge_litert import schema_py_generated as schema
+except ImportError as error:
+  raise ImportError(
+    "Writing .tflite files needs the packages 'ai-edge-litert' (its schema) "
+    "and 'flatbuffers': pip install ai-edge-litert flatbuffers"
+  ) from error
+
+from faceqat.integer import packing
+
+# A file's metadata entry that holds what a reader of a face network asks.
+METADATA = 'faceqat'
+
+_FILE_IDENTIFIER = b'TFL3'
+_SCHEMA_VERSION = 3
+# Kernels map constants in place and read them with vector instructions.
+_ALIGNMENT = 16
+
+_TYPES = {
+  'int4': schema.TensorType.INT4,
+  'int8': schema.TensorType.INT8,
+  'int32': schema.TensorType.INT32,
+  'uint8': schema.TensorType.UINT8,
+}
+
+
+class _Buffer(schema.BufferT):
+  """Bytes that are stored aligned, which the generated class does not do."""
+
+  def Pack(self, builder):  # noqa: N802
+    data = None
+    if self.data is not None:
+      builder.StartVector(1, len(self.data), _ALIGNMENT)
+      end = builder.head
+      builder.head = end - len(self.data)
+      builder.Bytes[builder.head : end] = self.data
+      data = builder.EndVector()
+    schema.BufferStart(builder)
+    if data is not None:
+      schema.BufferAddData(builder, data)
+    return schema.BufferEnd(builder)
+
+
+class ModelBuilder:
+  """Collects one graph; its batch dimension, the first, is open."""
+
+  def __init__(self):
+    # The format wants an empty buffer first, for tensors without constants.
+    self._buffers = [_Buffer()]
+    self._tensors = []
+    self._operators = []
+    self._codes = {}
+    self._names = set()
+
+  def activation(
+    self, name: str, shape: Sequence[int], kind: str, scale, zero_point: int
+  ) -> int:
+    """Adds a tensor [B, *shape]; returns its index."""
+    tensor = self._tensor(name, (1, *shape), kind, [scale], [zero_point], 0)
+    tensor.shapeSignature = [-1, *map(int, shape)]
+    return len(self._tensors) - 1
+
+  def constant(
+    self,
+    name: str,
+    values: np.ndarray,
+    *,
+    kind: str | None = None,
+    scale=(),
+    zero_point: int = 0,
+    axis: int = 0,
+  ) -> int:
+    """Adds a constant tensor; returns its index.
+
+    Args:
+      name: of the tensor.
+      values: any shape.
+      kind: 'int4' to pack int8 values; None stores them as they are.
+      scale: one, or one for each index along `axis`; none: not quantized.
+      zero_point: the same for all.
+      axis: of the scales.
+    """
+    kind = kind or values.dtype.name
+    scale = np.atleast_1d(scale)
+    zero_points = [zero_point] * len(scale)
+    tensor = self._tensor(name, values.shape, kind, scale, zero_points, axis)
+    if kind == 'int4':
+      values = packing.pack(values)
+    little = values.astype(values.dtype.newbyteorder('<'))
+    tensor.buffer = self._buffer(little.tobytes())
+    return len(self._tensors) - 1
+
+  def _tensor(self, name, shape, kind, scale, zero_points, axis):
+    if name in self._names:
+      raise ValueError(f'Two tensors of the TFLite graph are named {name!r}.')
+    self._names.add(name)
+    quantization = None
+    if len(scale):
+      quantization = schema.QuantizationParametersT(
+        scale=np.asarray(scale, np.float32),
+        zeroPoint=np.asarray(zero_points, np.int64),
+        quantizedDimension=axis,
+      )
+    tensor = schema.TensorT(
+      name=name,
+      shape=[int(size) for size in shape],
+      type=_TYPES[kind],
+      quantization=quantization,
+      hasRank=True,
+    )
+    self._tensors.append(tensor)
+    return tensor
+
+  def _buffer(self, content: bytes) -> int:
+    self._buffers.append(_Buffer(data=content))
+    return len(self._buffers) - 1
+
+  def operator(
+    self, code: str, version: int, inputs, output: int, options=None
+  ):
+    """Appends a built-in operator.
+
+    Args:
+      code: its name, 'CONV_2D'.
+      version: the first that has the types it is used with.
+      inputs: tensor indices.
+      output: a tensor index.
+      options: a schema object, Conv2DOptionsT for example.
+    """
+    index = self._codes.setdefault((code, version), len(self._codes))
+    operator = schema.OperatorT(
+      opcodeIndex=index, inputs=list(inputs), outputs=[output]
+    )
+    if options is not None:
+      kind = type(options).__name__.removesuffix('T')
+      operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+      operator.builtinOptions = options
+    self._operators.append(operator)
+
+  def finish(
+    self,
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
+    metadata: Mapping,
+  ) -> bytes:
+    """The file's content.
+
+    Args:
+      inputs, outputs: tensor indices by their names in the signature
+        'serving_default'.
+      metadata: JSON-able; stored under the name 'faceqat'.
+    """
+    text = json.dumps(metadata, allow_nan=False)
+    signature = schema.SignatureDefT(
+      inputs=_tensor_maps(inputs),
+      outputs=_tensor_maps(outputs),
+      signatureKey='serving_default',
+    )
+    graph = schema.SubGraphT(
+      name='main',
+      tensors=self._tensors,
+      inputs=list(inputs.values()),
+      outputs=list(outputs.values()),
+      operators=self._operators,
+    )
+    model = schema.ModelT(
+      version=_SCHEMA_VERSION,
+      description='faceqat',
+      operatorCodes=[_operator_code(*pair) for pair in self._codes],
+      subgraphs=[graph],
+      metadata=[
+        schema.MetadataT(name=METADATA, buffer=self._buffer(text.encode()))
+      ],
+      signatureDefs=[signature],
+      buffers=self._buffers,
+    )
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _operator_code(code: str, version: int):
+  number = getattr(schema.BuiltinOperator, code)
+  return schema.OperatorCodeT(
+    builtinCode=number,
+    # One byte, for readers from before there were more than 127.
+    deprecatedBuiltinCode=min(number, 127),
+    version=version,
+  )
+
+
+def _tensor_maps(indices: Mapping[str, int]):
+  return [
+    schema.TensorMapT(name=name, tensorIndex=index)
+    for name, index in indices.items()
+  ]
+
+
+def read_metadata(content: bytes) -> dict:
+  """The 'faceqat' metadata of a file's content; {} where it has none."""
+  model = schema.Model.GetRootAs(content)
+  for index in range(model.MetadataLength()):
+    entry = model.Metadata(index)
+    if entry.Name() == METADATA.encode():
+      data = model.Buffers(entry.Buffer()).DataAsNumpy()
+      return json.loads(data.tobytes())
+  return {}

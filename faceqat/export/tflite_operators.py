@@ -1,0 +1,276 @@
+"""How each operator of a program is said in TFLite's built-in operators.
+
+Where the runtime's own padding or activation does not give exactly what the
+program says, a PAD, MAXIMUM or MINIMUM does. Each writer takes the graph, the
+operator, its input tensors and its output tensor, which the graph has already.
+"""
+
+import math
+
+import numpy as np
+
+from faceqat.export import tflite_windows
+from faceqat.export.tflite_builder import schema
+from faceqat.integer import operators as ops
+from faceqat.integer import record
+from faceqat.integer.tensors import QParams, Tensor
+
+_INT8 = (-128, 127)
+
+# Real limits of the activations that kernels can fuse.
+_FUSED = {
+  'RELU': (0.0, math.inf),
+  'RELU6': (0.0, 6.0),
+  'RELU_N1_TO_1': (-1.0, 1.0),
+}
+# Kernels round a limit's quotient in different ways; nearer to a tie than
+# this, they may come to different integers.
+_TIE_MARGIN = 1e-3
+
+
+def _fused_activation(limits, output: Tensor) -> str | None:
+  """The activation that makes a kernel cut at exactly `limits`."""
+  if limits == _INT8:
+    return 'NONE'
+  qparams = QParams(output.scale, output.zero_point)
+  for name, reals in _FUSED.items():
+    steps = [abs(real) / output.scale for real in reals]
+    ties = [
+      math.isfinite(step) and abs(step % 1 - 0.5) < _TIE_MARGIN
+      for step in steps
+    ]
+    # A kernel gives up where a quotient does not fit int32.
+    fits = all(step < 2**30 or math.isinf(step) for step in steps)
+    if any(ties) or not fits:
+      continue
+    if record.activation_limits(reals, qparams) == limits:
+      return name
+  return None
+
+
+def _activated(graph, code, version, inputs, options, output, limits):
+  """Appends an operator that can fuse an activation, and its activation."""
+  activation = _fused_activation(limits, output)
+  if activation is not None:
+    number = getattr(schema.ActivationFunctionType, activation)
+    options.fusedActivationFunction = number
+    limits = _INT8
+  _limited(graph, code, version, inputs, options, output, limits)
+
+
+def _limited(graph, code, version, inputs, options, output, limits=None):
+  """Appends an operator and what cuts its result at `limits`."""
+  low, high = limits or (output.qmin, output.qmax)
+  steps = [(code, version, inputs, options)]
+  if low > _INT8[0]:
+    steps.append(('MAXIMUM', 2, [_limit(graph, output, 'low', low)], None))
+  if high < _INT8[1]:
+    steps.append(('MINIMUM', 2, [_limit(graph, output, 'high', high)], None))
+  result = None
+  for index, (code, version, inputs, options) in enumerate(steps):
+    if index:
+      inputs = [result, *inputs]
+      options = schema.MaximumMinimumOptionsT()
+    if index + 1 < len(steps):
+      name = f'{output.name}:{code.lower()}'
+      result = graph.activation(output, name)
+    else:
+      result = graph.indices[output.name]
+    graph.builder.operator(code, version, inputs, result, options)
+
+
+def _limit(graph, output: Tensor, which: str, value: int) -> int:
+  return graph.builder.constant(
+    f'{output.name}:{which}',
+    np.full((1, 1, 1, 1), value, np.int8),
+    scale=output.scale,
+    zero_point=output.zero_point,
+  )
+
+
+# CONV_2D and DEPTHWISE_CONV_2D with a scale per channel.
+_CHANNEL_SCALES_VERSION = 3
+# The same with int4 weights, by whether it is depthwise. The schema's number
+# for the latter is 7, which the reference kernels do not register: they run
+# it all the same.
+_INT4_VERSIONS = {False: 7, True: 6}
+
+
+def _weights(graph, operator, source: Tensor, weights: np.ndarray, axis: int):
+  """Adds weights and bias; (their indices, the kernel's version)."""
+  kind, version = None, _CHANNEL_SCALES_VERSION
+  if operator.weight_bits <= 4 and graph.pack_int4:
+    if graph.contract == 'xnnpack':
+      operator.fail(
+        f'has {operator.weight_bits}-bit weights, and XNNPACK has no int4 '
+        'convolution: LiteRT would run one that rounds otherwise. Store them '
+        'as int8, which gives the same results (pack_int4=False), or convert '
+        'for the contract tflite_ref'
+      )
+    depthwise = isinstance(operator, ops.Conv2D) and operator.depthwise
+    kind, version = 'int4', _INT4_VERSIONS[depthwise]
+  scale = operator.weight_scale
+  indices = [
+    graph.builder.constant(
+      f'{operator.name}:weights', weights, kind=kind, scale=scale, axis=axis
+    ),
+    graph.builder.constant(
+      f'{operator.name}:bias',
+      operator.bias,
+      scale=np.float32(source.scale) * scale,
+    ),
+  ]
+  return indices, version
+
+
+def _conv2d(graph, operator: ops.Conv2D, inputs, output):
+  (source,) = inputs
+  window = operator.weights.shape[:2]
+  index, padding = tflite_windows.padded(graph, operator, source, window)
+  stride_h, stride_w = operator.strides
+  fields = {'padding': padding, 'strideH': stride_h, 'strideW': stride_w}
+  if operator.depthwise:
+    code = 'DEPTHWISE_CONV_2D'
+    options = schema.DepthwiseConv2DOptionsT(depthMultiplier=1, **fields)
+    weights, axis = operator.weights.transpose(2, 0, 1, 3), 3
+  else:
+    code, options = 'CONV_2D', schema.Conv2DOptionsT(**fields)
+    weights, axis = operator.weights.transpose(3, 0, 1, 2), 0
+  constants, version = _weights(graph, operator, source, weights, axis)
+  _activated(
+    graph,
+    code,
+    version,
+    [index, *constants],
+    options,
+    output,
+    operator.clamp,
+  )
+
+
+def _dense(graph, operator: ops.Dense, inputs, output):
+  (source,) = inputs
+  weights = operator.weights.T[:, None, None]
+  constants, version = _weights(graph, operator, source, weights, 0)
+  options = schema.Conv2DOptionsT(
+    padding=schema.Padding.VALID, strideH=1, strideW=1
+  )
+  _activated(
+    graph,
+    'CONV_2D',
+    version,
+    [graph.indices[source.name], *constants],
+    options,
+    output,
+    operator.clamp,
+  )
+
+
+def _read(graph, inputs: list[Tensor]) -> list[int]:
+  return [graph.indices[tensor.name] for tensor in inputs]
+
+
+def _add(graph, operator: ops.Add, inputs, output):
+  options = schema.AddOptionsT()
+  limits = (output.qmin, output.qmax)
+  _activated(graph, 'ADD', 2, _read(graph, inputs), options, output, limits)
+
+
+def _mul(graph, operator: ops.Mul, inputs, output):
+  factor = inputs[0].scale * inputs[1].scale / output.scale
+  # The third version is the first to take a factor of one or more.
+  version = 2 if factor < 1 else 3
+  options = schema.MulOptionsT()
+  limits = (output.qmin, output.qmax)
+  _activated(
+    graph, 'MUL', version, _read(graph, inputs), options, output, limits
+  )
+
+
+def _concat(graph, operator: ops.Concat, inputs, output):
+  options = schema.ConcatenationOptionsT(axis=3)
+  result = graph.indices[output.name]
+  graph.builder.operator(
+    'CONCATENATION', 2, _read(graph, inputs), result, options
+  )
+
+
+def _requantize(graph, operator: ops.Requantize, inputs, output):
+  options = schema.QuantizeOptionsT()
+  _limited(graph, 'QUANTIZE', 1, _read(graph, inputs), options, output)
+
+
+def _prelu(graph, operator: ops.PReLU, inputs, output):
+  alpha = graph.builder.constant(
+    f'{operator.name}:alpha',
+    operator.alpha[None, None],
+    scale=operator.alpha_scale,
+  )
+  indices = [*_read(graph, inputs), alpha]
+  _limited(graph, 'PRELU', 1, indices, None, output)
+
+
+def _logistic(graph, operator: ops.Logistic, inputs, output):
+  _limited(graph, 'LOGISTIC', 2, _read(graph, inputs), None, output)
+
+
+def _mean(graph, operator: ops.Mean, inputs, output):
+  axes = graph.builder.constant(
+    f'{operator.name}:axes', np.array([1, 2], np.int32)
+  )
+  options = schema.ReducerOptionsT(keepDims=True)
+  indices = [*_read(graph, inputs), axes]
+  _limited(graph, 'MEAN', 2, indices, options, output)
+
+
+def _clamp(graph, operator: ops.Clamp, inputs, output):
+  low, high = operator.limits
+  (index,) = _read(graph, inputs)
+  options = schema.MaximumMinimumOptionsT()
+  _limited(
+    graph,
+    'MAXIMUM',
+    2,
+    [index, _limit(graph, output, 'least', low)],
+    options,
+    output,
+    (-128, high),
+  )
+
+
+def write_reshape(graph, source: int, result: int, output: Tensor, shape=None):
+  """Appends a RESHAPE that leaves the batch open."""
+  shape = output.shape if shape is None else shape
+  wanted = np.array([-1, *shape], np.int32)
+  constant = graph.builder.constant(f'{output.name}:shape', wanted)
+  options = schema.ReshapeOptionsT(newShape=wanted)
+  graph.builder.operator('RESHAPE', 1, [source, constant], result, options)
+
+
+def _reshape(graph, operator: ops.Reshape, inputs, output):
+  (index,) = _read(graph, inputs)
+  result = graph.indices[output.name]
+  write_reshape(graph, index, result, output, (1, 1, *output.shape))
+
+
+def _l2_normalize(graph, operator: ops.L2Normalize, inputs, output):
+  options = schema.L2NormOptionsT()
+  _limited(graph, 'L2_NORMALIZATION', 2, _read(graph, inputs), options, output)
+
+
+WRITERS = {
+  ops.Conv2D: _conv2d,
+  ops.Dense: _dense,
+  ops.Add: _add,
+  ops.Mul: _mul,
+  ops.Concat: _concat,
+  ops.Requantize: _requantize,
+  ops.PReLU: _prelu,
+  ops.Logistic: _logistic,
+  ops.Mean: _mean,
+  ops.MaxPool: tflite_windows.write_max_pool,
+  ops.AveragePool: tflite_windows.write_average_pool,
+  ops.Clamp: _clamp,
+  ops.Reshape: _reshape,
+  ops.L2Normalize: _l2_normalize,
+}

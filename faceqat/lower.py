@@ -1,0 +1,62 @@
+"""Lowering: from a trained network to its integer program."""
+
+import dataclasses
+
+from faceqat.checkpoint import Network
+from faceqat.integer import record
+from faceqat.integer.program import Conv2D, Dense, IntegerProgram
+from faceqat.quant.spec import FAKE_QUANT
+
+
+def lower(
+  network: Network,
+  *,
+  contract: str = 'tflite_ref',
+  weight_bits: int | None = None,
+  normalize: bool = False,
+) -> IntegerProgram:
+  """Records the integer program of a network.
+
+  Args:
+    network: from a checkpoint.
+    contract: whose rounding the program follows, one of `program.CONTRACTS`.
+    weight_bits: rounds the weights of dense layers and convolutions, but for
+      depthwise ones, anew to so many bits; None leaves the network's own.
+    normalize: end with the L2-normalised embedding, at scale 1/128.
+
+  Raises:
+    ValueError: a range is missing, or an accumulator could overflow.
+    TypeError: the model uses an operation that has no integer form.
+  """
+  program = _record(network, network.model, normalize)
+  if weight_bits is not None:
+    rounded = [
+      operator.name
+      for operator in program.operators
+      if isinstance(operator, Dense)
+      or (isinstance(operator, Conv2D) and not operator.depthwise)
+    ]
+    quant = network.model.quant.with_weight_bits(weight_bits, rounded)
+    program = _record(network, network.model.clone(quant=quant), normalize)
+  return dataclasses.replace(program, contract=contract)
+
+
+def _record(network: Network, model, normalize: bool) -> IntegerProgram:
+  def embed(image):
+    embedding = model.apply(network.variables, image, FAKE_QUANT)
+    if normalize:
+      return record.l2_normalize(embedding, name='normalized')
+    return embedding
+
+  size = network.config.data.image_size
+  return record.trace(
+    embed,
+    image_shape=(size, size, 3),
+    metadata={
+      'model': network.config.model.name,
+      'step': str(network.step),
+      'channel_order': 'RGB',
+      'alignment': 'arcface_112',
+      'input': 'uint8 pixels; pixel - 128 is the int8 value at scale 1/128',
+    },
+  )

@@ -1,0 +1,74 @@
+import os
+import stat
+
+import pytest
+
+from faceqat import atomic
+
+
+def test_the_content_is_written_and_replaced(tmp_path):
+  path = tmp_path / 'file'
+  for content in (b'first', b'', bytes(range(256)) * 100):
+    atomic.write(path, content)
+    assert path.read_bytes() == content
+  atomic.write(str(path), b'by name')
+  assert path.read_bytes() == b'by name'
+  assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('umask', [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file(umask, tmp_path):
+  before = os.umask(umask)
+  try:
+    atomic.write(tmp_path / 'ours', b'x')
+    (tmp_path / 'other').write_bytes(b'x')
+  finally:
+    os.umask(before)
+  modes = [
+    stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ('ours', 'other')
+  ]
+  assert modes == [0o666 & ~umask] * 2
+
+
+@pytest.mark.parametrize('step', ['fsync', 'replace'])
+@pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+  step, error, tmp_path, monkeypatch
+):
+  path = tmp_path / 'file'
+  path.write_bytes(b'old')
+
+  def fail(*_):
+    # All is written by now, and not yet in place.
+    (temporary,) = set(tmp_path.iterdir()) - {path}
+    assert temporary.read_bytes() == b'new'
+    raise error
+
+  monkeypatch.setattr(os, step, fail)
+  with pytest.raises(type(error)):
+    atomic.write(path, b'new')
+  assert [p.read_bytes() for p in tmp_path.iterdir()] == [b'old']
+
+
+def test_the_disk_has_the_content_before_the_name(tmp_path, monkeypatch):
+  calls = []
+  for name in ('fsync', 'replace'):
+    call = getattr(os, name)
+    monkeypatch.setattr(
+      os, name, lambda *a, n=name, c=call: (calls.append(n), c(*a))
+    )
+  atomic.write(tmp_path / 'file', b'x')
+  assert calls == ['fsync', 'replace']
+
+
+def test_a_folder_in_the_way_stays(tmp_path):
+  (tmp_path / 'folder').mkdir()
+  with pytest.raises(OSError, match='folder'):
+    atomic.write(tmp_path / 'folder', b'x')
+  assert list(tmp_path.iterdir()) == [tmp_path / 'folder']
+
+
+def test_a_missing_folder_is_named(tmp_path):
+  path = tmp_path / 'new' / 'file'
+  with pytest.raises(FileNotFoundError, match=rf'{path} .*no folder .*make it'):
+    atomic.write(path, b'x')

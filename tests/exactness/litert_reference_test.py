@@ -1,0 +1,66 @@
+"""Each operator against LiteRT's reference kernels: no output may differ."""
+
+import importlib.metadata
+
+import numpy as np
+import pytest
+import rules
+from cases import KINDS, cases, compute
+
+from faceqat.export import litert, tflite
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+RUNTIME = f'LiteRT {importlib.metadata.version("ai-edge-litert")} BUILTIN_REF'
+
+
+def run(case, *, pack_int4=True):
+  content = tflite.operators_to_bytes(
+    case.tensors,
+    case.operators,
+    case.inputs,
+    case.outputs,
+    pack_int4=pack_int4,
+  )
+  return litert.make_runner(content, 'tflite_ref')(*case.arrays)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_no_output_differs(kind):
+  values = set()
+  for case in cases(kind):
+    got = run(case)
+    ours = compute(case, compiled=len(case.operators) < 10)
+    rules.check_equal(case, got, ours, RUNTIME)
+    values.update(*(np.unique(value).tolist() for value in got.values()))
+  # Outputs that are all cut at the limits would prove nothing.
+  assert len(values) > 150
+
+
+@pytest.mark.parametrize('kind', [kind for kind in KINDS if '4 bits' in kind])
+def test_int4_weights_give_the_same_as_in_int8(kind):
+  for case in cases(kind, seed=1, outputs=10_000):
+    got, unpacked = run(case), run(case, pack_int4=False)
+    np.testing.assert_array_equal(got['out'], unpacked['out'])
+
+
+@pytest.mark.parametrize('rule', sorted(set(rules.RULES) - {'double rounding'}))
+def test_a_changed_rule_is_named(rule):
+  case = next(case for case in cases('Conv2D') if 'ties' in case.label)
+  ours = compute(case)
+  changed = rules.oracle.run_Conv2D
+  with rules.mock.patch.object(rules.oracle, 'rescale', rules.RULES[rule]):
+    theirs = changed(
+      case.operators[0],
+      [case.arrays[0].astype(np.int64)],
+      [case.tensors['in']],
+      case.tensors['out'],
+    ).astype(np.int8)
+  with pytest.raises(AssertionError) as error:
+    rules.check_equal(case, {'out': theirs}, ours, 'A runtime 1.0')
+  message = str(error.value)
+  count = int((theirs != ours['out']).sum())
+  assert f'{case.label}, in A runtime 1.0' in message
+  assert f'layer out (Conv2D), {count} of {theirs.size} outputs' in message
+  assert f'{rule}: fits\n' in f'{message}\n'
+  assert 'double rounding: fits\n' not in message

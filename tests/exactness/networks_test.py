@@ -1,0 +1,116 @@
+"""Whole networks: every integer of a runtime is that of the evaluator.
+
+Faces of LFW where they are at hand, else drawn ones. A nightly run takes the
+networks in full, and more faces.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import pathlib
+
+import backbone_checks
+import jax
+import layer_network
+import numpy as np
+import pytest
+from cases import COUNT_FACTOR
+
+from faceqat.data.images import decode_image
+from faceqat.data.synthetic import SyntheticFaces
+from faceqat.evaluators import exactness
+from faceqat.export import litert, tflite
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.models import mobilefacenet, mobilenet_v2
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+LFW = pathlib.Path(__file__).parents[3] / 'shared' / 'data' / 'lfw' / 'images'
+NIGHTLY = COUNT_FACTOR > 1
+IMAGE_SIZE = 112
+COUNT = 200 if NIGHTLY else 16
+# Taps are compared on these; the embedding on all.
+TAPPED = 2
+BATCH = 8
+CALIBRATION = 8
+
+MODELS = {
+  'MobileNetV2': mobilenet_v2.Model(
+    embedding_size=128, width=1.0 if NIGHTLY else 0.35, bn_momentum=0.0
+  ),
+  'MobileFaceNet': mobilefacenet.Model(embedding_size=128, bn_momentum=0.0),
+}
+
+
+def run_in_litert(program, *, taps=False):
+  content = tflite.to_bytes(program, taps=taps)
+  return litert.make_runner(content, program.contract, threads=2)
+
+
+# Name: (contract, package, function from a program to a runner).
+RUNTIMES = {
+  'LiteRT reference kernels': ('tflite_ref', 'ai-edge-litert', run_in_litert),
+}
+
+
+@functools.cache
+def faces() -> np.ndarray:
+  """Images [COUNT, H, W, 3] uint8, of as many people as there are."""
+  if LFW.is_dir():
+    people = sorted(LFW.iterdir())
+    chosen = np.linspace(0, len(people) - 1, COUNT).astype(int)
+    paths = [sorted(people[index].iterdir())[0] for index in chosen]
+    return np.stack(
+      [decode_image(path.read_bytes(), path.name, IMAGE_SIZE) for path in paths]
+    )
+  drawn = SyntheticFaces(COUNT, 1, IMAGE_SIZE)
+  return np.stack([drawn[index]['image'] for index in range(COUNT)])
+
+
+@functools.cache
+def lowered(name: str):
+  """(images, program) of a network whose ranges are those of some images."""
+  model, images = MODELS[name], faces()
+  shape = images.shape[1:]
+  variables = layer_network.random_variables(
+    model, shape, **backbone_checks.CALM
+  )
+  variables = layer_network.calibrate(model, variables, images[:CALIBRATION])
+  return images, layer_network.lower(model, variables, shape)
+
+
+def every_layer():
+  """(images, program) of the network that has every layer."""
+  _, _, images, program = layer_network.lowered()
+  return images[:COUNT], program
+
+
+@pytest.mark.parametrize('runtime', RUNTIMES)
+@pytest.mark.parametrize('name', [*MODELS, 'every layer'])
+def test_no_output_differs(name, runtime):
+  images, program = every_layer() if name not in MODELS else lowered(name)
+  contract, package, make = RUNTIMES[runtime]
+  program = dataclasses.replace(program, contract=contract)
+  evaluate = make_evaluator(program, taps=True)
+  title = (
+    f'{name} in {runtime} ({package} {importlib.metadata.version(package)})'
+  )
+  run_taps, run = make(program, taps=True), make(program)
+  embeddings = []
+  for start in range(0, len(images), BATCH):
+    batch = images[start : start + BATCH]
+    ours = jax.device_get(evaluate(batch))
+    if start == 0:
+      tapped = {key: value[:TAPPED] for key, value in ours.items()}
+      theirs = run_taps(batch[:TAPPED])
+      difference = exactness.first_difference(program, tapped, theirs)
+      assert difference is None, f'{title}: {difference}'
+    # The file that is shipped has no taps, and may be optimised further.
+    (got,) = run(batch).values()
+    wanted = ours[program.output]
+    differing = exactness.compare(wanted, got).differing
+    assert differing == 0, f'{title}: {differing} of {got.size} in a batch'
+    embeddings.append(got)
+  # A network that answers the same to everything would prove nothing.
+  embeddings = np.concatenate(embeddings)
+  assert len(np.unique(embeddings, axis=0)) == len(images)

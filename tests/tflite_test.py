@@ -1,0 +1,251 @@
+"""The TFLite writer: what stands in the file, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from tflite_file import read
+
+from faceqat.export import litert, tflite, tflite_builder
+from faceqat.integer import program as ip
+from faceqat.integer import record
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import QParams
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+CONTRACTS = ['tflite_ref', 'xnnpack']
+
+
+def make_program(weight_bits=8):
+  """Some of everything: convolutions, a gate per channel, pools, vectors."""
+  rng = np.random.default_rng(0)
+
+  def weighted(*shape):
+    limit = 2 ** (weight_bits - 1) - 1
+    return {
+      'weights': rng.integers(-limit, limit + 1, shape).astype(np.int8),
+      'weight_scale': rng.uniform(0.1, 0.3, shape[-1]) / limit,
+      'weight_bits': weight_bits,
+      'bias': rng.normal(0, 0.2, shape[-1]),
+    }
+
+  def model(image):
+    # Of padding (1, 1), stride 2 on an even side uses only the first.
+    x = record.conv2d(
+      image,
+      name='stem',
+      **weighted(3, 3, 3, 8),
+      strides=(2, 2),
+      padding=((1, 1), (1, 1)),
+      activation_range=(0, 6),
+      output=QParams(0.004, -128),
+    )
+    alpha = rng.integers(-127, 128, 8).astype(np.int8)
+    y = record.conv2d(
+      x,
+      name='block/depthwise',
+      **weighted(3, 3, 1, 8),
+      padding=((1, 1), (1, 1)),
+      depthwise=True,
+      output=QParams(0.005, -7),
+    )
+    y = record.prelu(
+      y,
+      name='block/prelu',
+      alpha=alpha,
+      alpha_scale=0.004,
+      output=QParams(0.004, -50),
+    )
+    x = record.add(x, y, name='block/add', output=QParams(0.006, -90))
+    gate = record.mean(x, name='gate/mean', output=QParams(0.004, -80))
+    gate = record.dense(
+      gate, name='gate/dense', **weighted(8, 8), output=QParams(0.002, 9)
+    )
+    gate = record.logistic(gate, name='gate/logistic')
+    x = record.mul(x, gate, name='gated', output=QParams(0.003, -90))
+    pools = {'window': (3, 3), 'strides': (1, 1)}
+    padding = ((1, 1), (1, 1))
+    x = record.concat(
+      [
+        record.max_pool(x, name='max', padding=padding, **pools),
+        record.average_pool(x, name='average', padding=padding, **pools),
+        y,
+      ],
+      name='concat',
+      output=QParams(0.004, -70),
+    )
+    x = record.conv2d(
+      x,
+      name='global',
+      **weighted(5, 4, 1, 24),
+      depthwise=True,
+      output=QParams(0.01, 5),
+    )
+    x = record.flatten(x, name='flatten')
+    x = record.dense(
+      x, name='embedding', **weighted(24, 16), output=QParams(0.002, 3)
+    )
+    return record.l2_normalize(x, name='normalized')
+
+  return record.trace(
+    model, image_shape=(10, 8, 3), metadata={'model': 'small'}
+  )
+
+
+def images(batch_size=6):
+  rng = np.random.default_rng(1)
+  return rng.integers(0, 256, (batch_size, 10, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize('contract', CONTRACTS)
+@pytest.mark.parametrize('input_type', ['uint8', 'int8'])
+def test_the_file_gives_the_bits_of_the_evaluator(contract, input_type):
+  program = dataclasses.replace(make_program(), contract=contract)
+  x = images()
+  values = make_evaluator(program, taps=True)(x)
+  if input_type == 'int8':
+    x = (x.astype(np.int16) - 128).astype(np.int8)
+  content = tflite.to_bytes(program, input_type=input_type)
+  results = litert.make_runner(content, contract)(x)
+  assert list(results) == ['normalized']
+  np.testing.assert_array_equal(results['normalized'], values['normalized'])
+  assert len(np.unique(results['normalized'], axis=0)) == len(x)
+  content = tflite.to_bytes(program, input_type=input_type, taps=True)
+  taps = litert.make_runner(content, contract)(x)
+  assert taps.keys() == values.keys() == program.tensors.keys()
+  for name, value in taps.items():
+    np.testing.assert_array_equal(value, values[name], err_msg=name)
+
+
+@pytest.mark.parametrize('weight_bits', [2, 4])
+def test_weights_of_four_bits_take_half_a_byte(weight_bits):
+  program, x = make_program(weight_bits), images()
+  wanted = make_evaluator(program)(x)
+  counts = {}
+  for pack_int4 in (True, False):
+    content = tflite.to_bytes(program, pack_int4=pack_int4)
+    result = litert.make_runner(content, 'tflite_ref')(x)['normalized']
+    np.testing.assert_array_equal(result, wanted)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    tensor = read(content)[1]['embedding:weights']
+    counts[pack_int4] = len(model.buffers[tensor.buffer].data)
+  assert counts == {True: 24 * 16 // 2, False: 24 * 16}
+  versions = {
+    code: version
+    for code, version, _ in read(tflite.to_bytes(program))[0]
+    if 'CONV' in code
+  }
+  assert versions == {'CONV_2D': 7, 'DEPTHWISE_CONV_2D': 6}
+
+
+def test_the_file_says_what_it_is():
+  program = make_program()
+  content = tflite.to_bytes(program)
+  assert content[4:8] == b'TFL3'
+  assert tflite_builder.read_metadata(content) == {
+    'contract': 'tflite_ref',
+    'input': 'uint8 pixels',
+    'model': 'small',
+    'shapes': {'normalized': [16]},
+  }
+  model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+  (signature,) = model.signatureDefs
+  assert signature.signatureKey == b'serving_default'
+  tensors = model.subgraphs[0].tensors
+  pixels, embedding = (
+    tensors[maps[0].tensorIndex]
+    for maps in (signature.inputs, signature.outputs)
+  )
+  assert (signature.inputs[0].name, pixels.type) == (
+    b'image',
+    schema.TensorType.UINT8,
+  )
+  assert (signature.outputs[0].name, embedding.name) == (
+    b'embedding',
+    b'normalized',
+  )
+  assert list(pixels.shapeSignature) == [-1, 10, 8, 3]
+  assert list(embedding.shapeSignature) == [-1, 16]
+
+
+def test_tensors_carry_the_scales_of_the_program():
+  program = make_program()
+  operators, tensors = read(tflite.to_bytes(program))
+  for name, tensor in program.tensors.items():
+    quantization = tensors[name].quantization
+    assert list(quantization.scale) == [tensor.scale]
+    assert list(quantization.zeroPoint) == [tensor.zero_point]
+  stem = program.operators[0]
+  bias = np.float32(1 / 128) * stem.weight_scale
+  np.testing.assert_array_equal(tensors['stem:bias'].quantization.scale, bias)
+  for layer, axis, channels in (('stem', 0, 8), ('block/depthwise', 3, 8)):
+    weights = tensors[f'{layer}:weights']
+    assert weights.quantization.quantizedDimension == axis
+    assert len(weights.quantization.scale) == channels
+  versions = {code: version for code, version, _ in operators}
+  # The first version of each that has int8 operands, of convolution a scale
+  # per channel, of MUL a factor of 1 or more (not here).
+  assert versions == {
+    'QUANTIZE': 1,
+    'PAD': 2,
+    'CONV_2D': 3,
+    'DEPTHWISE_CONV_2D': 3,
+    'PRELU': 1,
+    'ADD': 2,
+    'MEAN': 2,
+    'LOGISTIC': 2,
+    'MUL': 2,
+    'MAX_POOL_2D': 2,
+    'AVERAGE_POOL_2D': 2,
+    'CONCATENATION': 2,
+    'RESHAPE': 1,
+    'L2_NORMALIZATION': 2,
+  }
+
+
+def test_constants_are_aligned():
+  content = tflite.to_bytes(make_program())
+  model = schema.Model.GetRootAs(content)
+  start = np.frombuffer(content, np.uint8).ctypes.data
+  offsets = [
+    model.Buffers(index).DataAsNumpy().ctypes.data - start
+    for index in range(1, model.BuffersLength())
+  ]
+  assert len(offsets) > 15
+  assert all(offset % 16 == 0 for offset in offsets)
+
+
+def test_int4_is_refused_where_xnnpack_has_no_kernel():
+  program = dataclasses.replace(make_program(4), contract='xnnpack')
+  with pytest.raises(
+    ValueError, match=r"'stem' \(Conv2D\): has 4-bit .* no int4 convolution"
+  ):
+    tflite.to_bytes(program)
+  content = tflite.to_bytes(program, pack_int4=False)
+  result = litert.make_runner(content, 'xnnpack')(images())['normalized']
+  np.testing.assert_array_equal(result, make_evaluator(program)(images()))
+
+
+def test_an_unknown_input_type_is_named():
+  with pytest.raises(ValueError, match=r"'float32'; .* \['int8', 'uint8'\]"):
+    tflite.to_bytes(make_program(), input_type='float32')
+
+
+def test_a_program_that_could_overflow_is_refused():
+  program = make_program()
+  program.operators[0].bias[:] = 2**31 - 1
+  with pytest.raises(ValueError, match=r"'stem' \(Conv2D\): .* can reach"):
+    tflite.to_bytes(program)
+
+
+def test_the_last_operator_may_have_a_shape_of_its_own():
+  program = make_program()
+  kept = program.operators[:1]
+  tensors = {name: program.tensors[name] for name in ('image', 'stem')}
+  program = ip.IntegerProgram(tensors, kept, input='image', output='stem')
+  result = litert.make_runner(tflite.to_bytes(program), 'tflite_ref')(images())
+  np.testing.assert_array_equal(
+    result['stem'], make_evaluator(program)(images())
+  )

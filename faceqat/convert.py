@@ -46,6 +46,12 @@ def load_images(network: Network, folder: str | None, count: int):
 def main():
   args = flags.FLAGS
   formats = choose_formats(args.formats, args.contract)
+  if args.weights == 'int4' and args.contract == 'xnnpack':
+    raise ValueError(
+      '--weights=int4: XNNPACK has no convolution with int4 weights, and the '
+      'kernel that LiteRT would run in its place rounds otherwise; give '
+      '--contract=tflite_ref, or leave --weights at int8'
+    )
   network = load_network(args.checkpoint, args.step)
   program = lower(
     network,
@@ -73,7 +79,8 @@ if __name__ == '__main__':
   flags.DEFINE_list(
     'formats',
     None,
-    f'Of {", ".join(FORMATS)}; by default all that go with the contract.',
+    f'Of {", ".join(FORMATS)}; by default all that go with the contract, '
+    'with uint8 images.',
   )
   flags.DEFINE_enum(
     'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
@@ -82,7 +89,9 @@ if __name__ == '__main__':
     'weights',
     'int8',
     list(_WEIGHT_BITS),
-    'int4 rounds dense layers and convolutions, but for depthwise ones, anew.',
+    "int8 leaves the network's bits as they are; int4 rounds the weights of "
+    'dense layers and convolutions, but for depthwise ones, to 4 bits. Up to 4 '
+    'bits are stored two in a byte where the runtime has kernels for that.',
   )
   flags.DEFINE_bool('normalize', False, 'End with the L2-normalised embedding.')
   flags.DEFINE_string(

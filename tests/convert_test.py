@@ -1,92 +1,208 @@
+import dataclasses
 import types
 
 import numpy as np
 import pytest
 
 from faceqat import convert
-from faceqat.checkpoint import load_network
-from faceqat.data.synthetic import SyntheticFaces
-from faceqat.evaluate import make_integer_predict
+from faceqat.export import formats, tflite_builder
 from faceqat.integer import program as integer_program
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.train_state import make_predict
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
-def run_main(monkeypatch, **flags):
-  flags = types.SimpleNamespace(step='latest', **flags)
+def run_main(monkeypatch, checkpoint, out, **flags):
+  given = {
+    'step': 'latest',
+    'formats': None,
+    'contract': 'tflite_ref',
+    'weights': 'int8',
+    'normalize': False,
+    'images': None,
+    'num_images': 6,
+    **flags,
+  }
+  flags = types.SimpleNamespace(
+    checkpoint=str(checkpoint), out=str(out), **given
+  )
   monkeypatch.setattr(convert, 'flags', types.SimpleNamespace(FLAGS=flags))
   convert.main()
 
 
-def test_the_file_has_the_network(quantized_run, tmp_path, monkeypatch, capsys):
-  workdir, _ = quantized_run
-  out = tmp_path / 'tiny.safetensors'
-  run_main(monkeypatch, workdir=str(workdir), out=str(out))
-  assert f'{out}: ' in capsys.readouterr().out
-  assert list(tmp_path.iterdir()) == [out]
-  program = integer_program.load(out)
-  assert program.metadata['model'] == 'tiny'
-  assert program.metadata['step'] == '10'
-  assert program.output == 'embedding'
-  names = [operator.name for operator in program.operators]
-  assert 'block/depthwise' in names
-  assert 'block/add' in names
-  # The embedding's zero point is 0, as the config's override asks.
-  assert program.tensors['embedding'].zero_point == 0
-  image = program.tensors[program.input]
-  assert tuple(image.shape) == (32, 32, 3)
+def table(printed: str) -> dict[str, list[str]]:
+  """The cells of the last table by format."""
+  lines = printed.splitlines()
+  (start,) = (i for i, line in enumerate(lines) if line.startswith('format '))
+  return {line.split()[0]: line.split()[1:] for line in lines[start + 2 :]}
 
 
-def test_the_program_computes_what_training_simulated(quantized_run):
-  workdir, _ = quantized_run
-  network = load_network(str(workdir))
-  faces = SyntheticFaces(8, 1, image_size=32, seed=5)
-  images = np.stack([faces[i]['image'] for i in range(8)])
-  program = convert.lower(network)
-  integer = make_integer_predict(program)(images)
-  floats, fakes = (
-    np.asarray(make_predict(network.model, network.variables, mode)(images))
-    for mode in (FLOAT, FAKE_QUANT)
+@pytest.fixture
+def workdir(quantized_run):
+  return quantized_run[0]
+
+
+@pytest.mark.parametrize(
+  ('contract', 'exact'),
+  [
+    ('tflite_ref', ['program', 'tflite', 'onnx']),
+    ('xnnpack', ['program', 'tflite']),
+  ],
+)
+def test_every_file_gives_the_bits_of_its_contract(
+  workdir, tmp_path, monkeypatch, capsys, contract, exact
+):
+  out = tmp_path / 'new' / 'export'
+  run_main(monkeypatch, workdir, out, contract=contract)
+  rows = table(capsys.readouterr().out)
+  assert list(rows) == [*exact, 'onnx_qdq']
+  for name, (kept, size, outputs, differing, largest, _) in rows.items():
+    assert int(size.replace(',', '')) == (
+      (out / formats.FORMATS[name].file).stat().st_size
+    )
+    # Six images, sixteen coordinates.
+    assert outputs == '96'
+    if name == 'onnx_qdq':
+      assert kept == 'none'
+    else:
+      assert (kept, differing, largest) == (contract, '0', '0')
+  loaded = integer_program.load(out / 'program.safetensors')
+  assert loaded.contract == contract
+  metadata = tflite_builder.read_metadata((out / 'model.tflite').read_bytes())
+  assert metadata['contract'] == contract
+  assert metadata['channel_order'] == 'RGB'
+  assert metadata['alignment'] == 'arcface_112'
+  assert metadata['model'] == 'tiny'
+
+
+def test_int4_weights_and_a_normalised_embedding(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  sizes, programs = {}, {}
+  for weights in ('int8', 'int4'):
+    out = tmp_path / weights
+    run_main(
+      monkeypatch,
+      workdir,
+      out,
+      weights=weights,
+      normalize=weights == 'int4',
+      formats=['program', 'tflite', 'tflite_int8', 'onnx'],
+    )
+    rows = table(capsys.readouterr().out)
+    assert [row[3] for row in rows.values()] == ['0'] * 4
+    sizes[weights] = (out / 'model.tflite').stat().st_size
+    programs[weights] = integer_program.load(out / 'program.safetensors')
+  assert sizes['int4'] < sizes['int8']
+  for operator in programs['int4'].operators:
+    if isinstance(operator, integer_program.Conv2D):
+      assert operator.weight_bits == (8 if operator.depthwise else 4)
+  assert programs['int8'].output == 'embedding'
+  assert programs['int4'].output == 'normalized'
+  assert programs['int4'].tensors['normalized'].scale == 1 / 128
+
+
+def test_images_of_the_users_own_are_taken(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  from PIL import Image
+
+  rng = np.random.default_rng(0)
+  for person in 'ab':
+    folder = tmp_path / 'faces' / person
+    folder.mkdir(parents=True)
+    pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / '0.png')
+  run_main(
+    monkeypatch,
+    workdir,
+    tmp_path / 'out',
+    images=str(tmp_path / 'faces'),
+    formats=['program'],
   )
-
-  def error(a, b):
-    return np.linalg.norm(a - b) / np.linalg.norm(b)
-
-  # Fake quantization rounds in float: an activation that lies on the edge may
-  # fall to the other side, one step of 255, and few do.
-  assert error(integer * program.tensors[program.output].scale, fakes) < 0.02
-  assert error(floats, fakes) > 1e-4
+  assert table(capsys.readouterr().out)['program'][2] == '32'
 
 
-def test_lowering_twice_gives_the_same_file(quantized_run, tmp_path):
-  network = load_network(str(quantized_run[0]))
-  for name in ('a', 'b'):
-    integer_program.save(convert.lower(network), tmp_path / name)
-  assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
+def test_a_broken_contract_fails_and_names_the_layer(
+  workdir, tmp_path, monkeypatch, capsys
+):
+  """A writer that gets one layer wrong, with taps and without."""
+
+  def wrong(program, **options):
+    operators = [
+      dataclasses.replace(operator, bias=operator.bias + 500)
+      if operator.name == 'block/project'
+      else operator
+      for operator in program.operators
+    ]
+    changed = dataclasses.replace(program, operators=tuple(operators))
+    return formats.tflite.to_bytes(changed, **options)
+
+  right = formats.FORMATS['tflite']
+  monkeypatch.setitem(
+    formats.FORMATS,
+    'tflite',
+    dataclasses.replace(
+      right,
+      to_bytes=wrong,
+      read=lambda program, path, taps: _read(wrong, program, path, taps),
+    ),
+  )
+  with pytest.raises(SystemExit, match=r'broken by tflite: .*_tflite.txt'):
+    run_main(monkeypatch, workdir, tmp_path, formats=['tflite', 'program'])
+  printed = capsys.readouterr().out
+  rows = table(printed)
+  assert rows['program'][3] == '0'
+  assert int(rows['tflite'][3]) > 0
+  report = (tmp_path / 'difference_tflite.txt').read_text()
+  first = 'first difference: layer block/project (Conv2D)'
+  assert report.startswith(first)
+  assert first in printed
+  # A later export that is right takes the report away.
+  monkeypatch.setitem(formats.FORMATS, 'tflite', right)
+  run_main(monkeypatch, workdir, tmp_path, formats=['tflite'])
+  assert not (tmp_path / 'difference_tflite.txt').exists()
+
+
+def _read(to_bytes, program, path, taps):
+  content = to_bytes(program, taps=True) if taps else path.read_bytes()
+  run = formats.litert.make_runner(content, program.contract)
+  if taps:
+    return run
+  return lambda images: {program.output: next(iter(run(images).values()))}
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    ({'formats': ['tflite', 'caffe']}, "'caffe' is none"),
+    ({'formats': ['onnx'], 'contract': 'xnnpack'}, 'not those of xnnpack'),
+    (
+      {'weights': 'int4', 'contract': 'xnnpack'},
+      'XNNPACK has no convolution with int4',
+    ),
+    ({'step': '7'}, "no checkpoint '7'"),
+    ({'images': 'nowhere'}, 'nowhere'),
+  ],
+)
+def test_wrong_flags_leave_nothing_behind(
+  workdir, tmp_path, monkeypatch, flags, message
+):
+  out = tmp_path / 'out'
+  with pytest.raises(ValueError, match=message):
+    run_main(monkeypatch, workdir, out, **flags)
+  assert not out.exists()
 
 
 def test_a_network_without_ranges_is_refused_with_a_remedy(
   float_run, tmp_path, monkeypatch
 ):
-  out = tmp_path / 'none.safetensors'
   with pytest.raises(RangesMissingError, match='calibrate with quant'):
-    run_main(monkeypatch, workdir=str(float_run), out=str(out))
-  assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_does_not_exist_is_named_before_any_work(
-  tmp_path, monkeypatch
-):
-  out = tmp_path / 'new' / 'a.safetensors'
-  with pytest.raises(ValueError, match=f'{out}: there is no folder'):
-    run_main(monkeypatch, workdir='never read', out=str(out))
-  assert not list(tmp_path.iterdir())
+    run_main(monkeypatch, float_run, tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match='holds no checkpoints'):
-    run_main(monkeypatch, workdir=str(tmp_path), out=str(tmp_path / 'a'))
+    run_main(monkeypatch, tmp_path, tmp_path / 'out')
   assert not list(tmp_path.iterdir())

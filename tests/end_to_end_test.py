@@ -20,10 +20,12 @@ XLA_FLAGS = (
 )
 
 
-def start(compiled, module, *flags, stderr=subprocess.PIPE):
+def start(
+  compiled, module, *flags, stderr=subprocess.PIPE, search_path=str(ROOT)
+):
   environment = {
     **os.environ,
-    'PYTHONPATH': str(ROOT),
+    'PYTHONPATH': search_path,
     'XLA_FLAGS': XLA_FLAGS,
     'JAX_COMPILATION_CACHE_DIR': str(compiled),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
@@ -38,9 +40,9 @@ def start(compiled, module, *flags, stderr=subprocess.PIPE):
   )
 
 
-def run(compiled, module, *flags):
+def run(compiled, module, *flags, **options):
   """Runs a command that succeeds; returns what it prints."""
-  process = start(compiled, module, *flags)
+  process = start(compiled, module, *flags, **options)
   printed, complaints = process.communicate(timeout=900)
   # Nothing but what faceqat itself has to say.
   assert (process.returncode, complaints) == (0, '')
@@ -131,11 +133,26 @@ def test_the_program_alone_has_the_accuracy_of_the_table(
     assert row(alone, reading)[0] == row(printed, reading)[0]
 
 
-def test_the_converted_file_is_the_program_of_the_table(
+def test_the_exported_files_have_the_bits_of_the_table_without_tensorflow(
   trained, compiled, tmp_path
 ):
   workdir, _, _ = trained
-  out = tmp_path / 'mbv2.safetensors'
-  printed = run(compiled, 'convert', f'--workdir={workdir}', f'--out={out}')
-  assert printed.startswith(f'{out}: 65 operators, ')
-  assert out.read_bytes() == (workdir / 'program.safetensors').read_bytes()
+  # None in the place of a module makes its import fail.
+  (tmp_path / 'sitecustomize.py').write_text(
+    "import sys\nsys.modules['tensorflow'] = None\n"
+  )
+  out = tmp_path / 'export'
+  printed = run(
+    compiled,
+    'convert',
+    f'--checkpoint={workdir}',
+    f'--out={out}',
+    '--num_images=4',
+    search_path=f'{ROOT}{os.pathsep}{tmp_path}',
+  )
+  for name in ('program', 'tflite', 'onnx'):
+    contract, _, outputs, differing, largest, _ = row(printed, name)
+    assert (contract, differing, largest) == ('tflite_ref', '0', '0')
+    assert outputs == '512'
+  program = (workdir / 'program.safetensors').read_bytes()
+  assert (out / 'program.safetensors').read_bytes() == program

@@ -1,6 +1,7 @@
 """The files that a program becomes, and how each is read back and run."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -66,10 +67,19 @@ def _embedding(run, program):
   return lambda images: {program.output: next(iter(run(images).values()))}
 
 
-def _read_tflite(program, path, taps):
-  content = tflite.to_bytes(program, taps=True) if taps else path.read_bytes()
-  run = litert.make_runner(content, program.contract, threads=_threads())
-  return run if taps else _embedding(run, program)
+def _tflite_format(file: str, input_type: str) -> Format:
+  to_bytes = functools.partial(tflite.to_bytes, input_type=input_type)
+
+  def read(program, path, taps):
+    content = to_bytes(program, taps=True) if taps else path.read_bytes()
+    run = litert.make_runner(content, program.contract, threads=_threads())
+    if not taps:
+      run = _embedding(run, program)
+    if input_type == 'uint8':
+      return run
+    return lambda images: run((images ^ 128).view(np.int8))
+
+  return Format(file, CONTRACTS, to_bytes, read)
 
 
 def _onnx_format(file: str, contracts: tuple[str, ...], to_model) -> Format:
@@ -88,14 +98,18 @@ FORMATS = {
   'program': Format(
     'program.safetensors', CONTRACTS, integer_program.to_bytes, _read_program
   ),
-  'tflite': Format('model.tflite', CONTRACTS, tflite.to_bytes, _read_tflite),
+  'tflite': _tflite_format('model.tflite', 'uint8'),
   'onnx': _onnx_format('model.onnx', ('tflite_ref',), onnx_integer.to_model),
   'onnx_qdq': _onnx_format('model_qdq.onnx', (), onnx_qdq.to_model),
+  # For a camera pipeline that subtracts 128 itself.
+  'tflite_int8': _tflite_format('model_int8.tflite', 'int8'),
 }
+# What is written unless formats are named.
+_USUAL = ('program', 'tflite', 'onnx', 'onnx_qdq')
 
 
 def choose_formats(names: list[str] | None, contract: str) -> list[str]:
-  """The formats to write; all that go with the contract where none are named.
+  """The formats to write; the usual ones, for the contract, if none are named.
 
   Raises:
     ValueError: an unknown format, or one that cannot keep the contract.
@@ -103,8 +117,8 @@ def choose_formats(names: list[str] | None, contract: str) -> list[str]:
   if names is None:
     return [
       name
-      for name, form in FORMATS.items()
-      if not form.contracts or contract in form.contracts
+      for name in _USUAL
+      if not FORMATS[name].contracts or contract in FORMATS[name].contracts
     ]
   for name in names:
     if name not in FORMATS:

@@ -34,11 +34,13 @@ class Graph:
     pack_int4: store weights of up to 4 bits two in a byte.
   """
 
-  def __init__(self, contract: str, pack_int4: bool):
+  def __init__(self, contract: str, pack_int4: bool | None):
     self.builder = ModelBuilder()
     self.indices = {}
     self.contract = contract
-    self.pack_int4 = pack_int4
+    self.pack_int4 = (
+      contract == 'tflite_ref' if pack_int4 is None else pack_int4
+    )
 
   def add(self, tensor: Tensor, name: str | None = None) -> int:
     """Adds a tensor of the program, under its own name unless told."""
@@ -72,7 +74,7 @@ def operators_to_bytes(
   outputs: Sequence[str],
   *,
   contract: str = 'tflite_ref',
-  pack_int4: bool = True,
+  pack_int4: bool | None = None,
 ) -> bytes:
   """Writes operators as a TFLite graph with int8 inputs and outputs.
 
@@ -82,7 +84,8 @@ def operators_to_bytes(
     inputs, outputs: names of the graph's own, in its order. The batch is
       open; a vector (C,) is [B, 1, 1, C].
     contract: 'tflite_ref' or 'xnnpack'.
-    pack_int4: store weights of up to 4 bits two in a byte; else one.
+    pack_int4: store weights of up to 4 bits two in a byte; None does so where
+      the contract's kernels take them. The results are the same.
 
   Returns:
     The file's content.
@@ -111,7 +114,7 @@ def to_bytes(
   *,
   input_type: str = 'uint8',
   taps: bool = False,
-  pack_int4: bool = True,
+  pack_int4: bool | None = None,
 ) -> bytes:
   """Writes a program as a TFLite file.
 
@@ -121,8 +124,7 @@ def to_bytes(
       pixel - 128.
     taps: make every activation an output under its name in the program, not
       the embedding alone.
-    pack_int4: store weights of up to 4 bits two in a byte; else one. The
-      results are the same.
+    pack_int4: see `operators_to_bytes`.
 
   Returns:
     The file's content. Its one output is the int8 embedding [B, D]; the

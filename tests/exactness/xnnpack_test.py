@@ -1,24 +1,18 @@
-"""Operators and whole networks against LiteRT as it runs by default."""
+"""Every operator against LiteRT as it runs by default, with XNNPACK."""
 
 import dataclasses
-import functools
 import importlib.metadata
 
-import jax
 import numpy as np
 import pytest
 import rules
 from cases import KINDS, cases, compute
 from xnnpack_cases import TIE_KINDS, tie_cases
 
-from benchmarks import training_task
-from benchmarks.integer_evaluator import make_network
 from faceqat.export import litert, tflite
 from faceqat.integer import operators as ops
 from faceqat.integer import xnnpack
-from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.tensors import Tensor
-from faceqat.lower import lower
 
 RUNTIME = f'LiteRT {importlib.metadata.version("ai-edge-litert")} by default'
 
@@ -92,43 +86,6 @@ def test_litert_gives_the_same_whatever_threads_and_batch(kind):
       part = dataclasses.replace(case, arrays=tuple(arrays))
       apart.append(next(iter(run(part, threads=threads).values())))
     np.testing.assert_array_equal(np.concatenate(apart), wanted)
-
-
-@functools.cache
-def network(name):
-  """A program, images, and every tensor as we compute it."""
-  program = lower(make_network(name), contract='xnnpack')
-  images = np.asarray(training_task.make_batch(2)[0])
-  values = make_evaluator(program, taps=True)(images)
-  return program, images, jax.tree.map(np.asarray, values)
-
-
-@pytest.mark.parametrize('name', ['mobilenet_v2', 'mobilefacenet'])
-@pytest.mark.parametrize('threads', [1, 2])
-def test_no_tensor_of_a_whole_network_differs(name, threads):
-  program, images, values = network(name)
-  content = tflite.to_bytes(program, taps=True)
-  got = litert.make_runner(content, 'xnnpack', threads=threads)(images)
-  assert got.keys() == program.tensors.keys()
-  for tensor in program.tensors:
-    np.testing.assert_array_equal(got[tensor], values[tensor], err_msg=tensor)
-  # Without the taps XNNPACK sees other graphs, and may merge operators.
-  content = tflite.to_bytes(program)
-  runner = litert.make_runner(content, 'xnnpack', threads=threads)
-  for batch in (images, images[:1]):
-    (embedding,) = runner(batch).values()
-    wanted = values[program.output][: len(batch)]
-    np.testing.assert_array_equal(embedding, wanted)
-  # A network that answers the same to everything would prove nothing.
-  assert len(np.unique(wanted)) > 100
-
-
-def test_whole_network_differs_between_the_contracts():
-  """Otherwise the tests above could not tell one from the other."""
-  program, images, values = network('mobilenet_v2')
-  reference = dataclasses.replace(program, contract='tflite_ref')
-  embedding = np.asarray(make_evaluator(reference)(images))
-  assert (embedding != values[program.output]).any()
 
 
 def weighted(weight_scale):

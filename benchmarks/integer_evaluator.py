@@ -4,13 +4,16 @@
 
 The competitors: its own reference form (XLA's convolutions and the general
 rescaling, with the same bits), the network's float forward pass, LiteRT with
-XNNPACK on the exported int8 file, and ONNX Runtime on the QDQ file.
+XNNPACK on the exported int8 file, and ONNX Runtime on the QDQ file. Where the
+network has PReLUs, for which XNNPACK has no int8 kernel, LiteRT runs a second
+file in which they only rescale: that is the time of all else.
 
 The network has random weights, and batch norms and ranges that have seen one
 batch; it is lowered for 112x112 images. All run in turns, on images that stay
 in memory.
 """
 
+import dataclasses
 import functools
 import statistics
 from collections.abc import Callable
@@ -32,7 +35,7 @@ from faceqat.integer import kernels, multipliers
 from faceqat.integer.accumulators import folded_bias
 from faceqat.integer.arithmetic import multiply_by_quantized_multiplier
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.operators import Conv2D
+from faceqat.integer.operators import Conv2D, PReLU, Requantize
 from faceqat.integer.program import IntegerProgram
 from faceqat.lower import lower
 from faceqat.models.build import make_model
@@ -70,7 +73,7 @@ def make_network(name: str) -> Network:
 
 
 def make_reference_form(program: IntegerProgram) -> Callable:
-  """The evaluator without its fast forms: plain convolutions, all limbs."""
+  """The evaluator with XLA's convolutions, rescaled in the general form."""
 
   def conv2d(operator, value, source, output):
     padded = kernels.pad(value, operator.padding, source.zero_point)
@@ -107,14 +110,27 @@ def make_reference_form(program: IntegerProgram) -> Callable:
   return evaluate
 
 
+def without_prelu(program: IntegerProgram) -> IntegerProgram:
+  """The program with a rescaling in the place of each PReLU.
+
+  XNNPACK has no int8 PReLU, and LiteRT's own is slow. This is another network;
+  it shows what LiteRT takes for all else.
+  """
+  return dataclasses.replace(
+    program,
+    operators=tuple(
+      Requantize(name=operator.name, inputs=operator.inputs)
+      if isinstance(operator, PReLU)
+      else operator
+      for operator in program.operators
+    ),
+  )
+
+
 def make_readings(network: Network, threads: int) -> dict[str, Callable]:
   """Returns functions from images [B, H, W, 3] uint8 to embeddings, by name."""
   program = lower(network)
-  tflite_run = litert.make_runner(
-    tflite.to_bytes(lower(network, contract='xnnpack')),
-    'xnnpack',
-    threads=threads,
-  )
+  delegated = dataclasses.replace(program, contract='xnnpack')
   onnx_run = onnx_runtime.make_runner(
     onnx_qdq.to_model(program).SerializeToString(), threads=threads
   )
@@ -126,13 +142,20 @@ def make_readings(network: Network, threads: int) -> dict[str, Callable]:
 
     return embed
 
-  return {
+  def in_litert(program):
+    content = tflite.to_bytes(program)
+    return only_output(litert.make_runner(content, 'xnnpack', threads=threads))
+
+  readings = {
     'integer': make_evaluator(program),
     'reference form': make_reference_form(program),
     'float': make_predict(network.model, network.variables, FLOAT),
-    'LiteRT XNNPACK': only_output(tflite_run),
+    'LiteRT XNNPACK': in_litert(delegated),
     'ONNX Runtime QDQ': only_output(onnx_run),
   }
+  if any(isinstance(operator, PReLU) for operator in program.operators):
+    readings['LiteRT, no PReLU'] = in_litert(without_prelu(delegated))
+  return readings
 
 
 def check(readings: dict[str, Callable], images: jax.Array):

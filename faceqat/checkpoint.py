@@ -35,7 +35,7 @@ class Checkpointer:
     self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise ValueError(
-        f'{workdir} holds no checkpoints; give the --workdir of a training run'
+        f'{workdir} holds no checkpoints; give the folder of a training run'
       )
     self._manager = ocp.CheckpointManager(
       epath.Path(self.folder),

@@ -8,7 +8,6 @@ The table says in how many integers they differ. Under a contract that is 0, or
 the exit status is 1 and a file names the first layer that differs.
 """
 
-import os
 import pathlib
 import sys
 
@@ -18,7 +17,7 @@ from absl import flags
 from faceqat import command
 from faceqat.checkpoint import Network, load_network
 from faceqat.data import sources
-from faceqat.data.folder import FolderSource
+from faceqat.data.images import IMAGE_SUFFIXES, decode_image
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.integer.program import CONTRACTS
@@ -27,11 +26,14 @@ from faceqat.lower import lower
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
 
-def load_images(network: Network, folder: str | None, count: int):
-  """The first images of a folder, or of the run's evaluation set.
+def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
+  """The first images in or below a folder, or of the run's evaluation set.
 
   Returns:
     `[B, H, W, 3] uint8`; B is `count` or what there is.
+
+  Raises:
+    ValueError: no image, a damaged one, or one of another size.
   """
   size = network.config.data.image_size
   if folder is None:
@@ -39,8 +41,19 @@ def load_images(network: Network, folder: str | None, count: int):
       network.config.eval, image_size=size
     ).images
     return np.stack([images[i] for i in range(min(count, len(images)))])
-  source = FolderSource(folder, image_size=size)
-  return np.stack([source[i]['image'] for i in range(min(count, len(source)))])
+  files = sorted(
+    path
+    for path in pathlib.Path(folder).rglob('*')
+    if path.suffix.lower() in IMAGE_SUFFIXES
+  )
+  if not files:
+    raise ValueError(
+      f'--images={folder} is no folder with images; these end in '
+      f'{", ".join(IMAGE_SUFFIXES)}'
+    )
+  return np.stack(
+    [decode_image(path.read_bytes(), path, size) for path in files[:count]]
+  )
 
 
 def main():
@@ -52,6 +65,11 @@ def main():
       'kernel that LiteRT would run in its place rounds otherwise; give '
       '--contract=tflite_ref, or leave --weights at int8'
     )
+  out = pathlib.Path(args.out)
+  if out.exists() and not out.is_dir():
+    raise ValueError(
+      f'--out={out} is a file; give a folder, which is made if there is none'
+    )
   network = load_network(args.checkpoint, args.step)
   program = lower(
     network,
@@ -60,15 +78,14 @@ def main():
     normalize=args.normalize,
   )
   images = load_images(network, args.images, args.num_images)
-  results = roundtrip.export(program, pathlib.Path(args.out), formats, images)
+  results = roundtrip.export(program, out, formats, images)
   print(roundtrip.results_table(results))
   broken = [name for name, result in results.items() if result.broken]
   if broken:
-    folder = os.path.join(args.out, '')
+    reports = ', '.join(str(roundtrip.report_path(out, n)) for n in broken)
     sys.exit(
       f'error: the contract {args.contract} is broken by '
-      f'{", ".join(broken)}: {folder}difference_{broken[0]}.txt names the '
-      'first layer that differs'
+      f'{", ".join(broken)}; see {reports}'
     )
 
 
@@ -97,7 +114,7 @@ if __name__ == '__main__':
   flags.DEFINE_string(
     'images',
     None,
-    "Folder person/image to compare on; by default the run's evaluation set.",
+    "Folder of images to compare on; by default the run's evaluation set.",
   )
   flags.DEFINE_integer(
     'num_images', 32, 'How many to compare on.', lower_bound=1

@@ -162,7 +162,7 @@ def _report(
     curves[reading] = cosines, same
     if np.issubdtype(embeddings[0].dtype, np.integer):
       results[f'{reading}_match'] = {
-        **_summarize_match(embeddings, pair_set),
+        **_summarize_match(embeddings, same, pair_set.fold),
         'bytes': sizes[reading],
       }
   text = json.dumps(table.results_json(results), indent=2)
@@ -178,7 +178,7 @@ def _report(
 
 
 def _summarize_match(
-  embeddings: tuple[np.ndarray, np.ndarray], pair_set: PairSet
+  embeddings: tuple[np.ndarray, np.ndarray], same: np.ndarray, fold: np.ndarray
 ) -> dict[str, float]:
   """What verification gives where the pairs are compared in integers.
 
@@ -186,11 +186,7 @@ def _summarize_match(
   score with.
   """
   scores = np.asarray(matching.cosine(*embeddings))
-  results = dict(
-    verification.summarize(
-      scores, np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
-    )
-  )
+  results = dict(verification.summarize(scores, same, fold))
   threshold = results['threshold']
   results['threshold'] = threshold / matching.ONE
   results['threshold_q29'] = round(threshold)

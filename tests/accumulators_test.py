@@ -139,3 +139,34 @@ def test_the_sum_of_a_pooling_window_is_bounded():
   check_operator(
     pool, [Tensor('x', (2, 2, 1), 0.1, 0)], Tensor('y', (2, 2, 1), 0.1, 0)
   )
+
+
+@pytest.mark.parametrize(
+  ('kind', 'fits', 'too_much', 'message'),
+  [
+    # Values of up to 128, and their squares.
+    (program.Mean, (4096, 4095, 1), (4096, 4096, 1), 'the sum over height'),
+    (program.L2Normalize, (2**17 - 1,), (2**17,), 'the sum of squares'),
+  ],
+)
+def test_sums_over_a_whole_tensor_are_bounded(kind, fits, too_much, message):
+  def check(shape):
+    operator = kind(name='y', inputs=('x',))
+    output = Tensor('y', shape[-1:], 1.0, 0)
+    check_operator(operator, [Tensor('x', shape, 1.0, 0)], output)
+
+  check(fits)
+  with pytest.raises(ValueError, match=rf"'y' \({kind.__name__}\): {message}"):
+    check(too_much)
+
+
+def test_a_slope_whose_rescaling_could_overflow_is_refused():
+  alpha = np.array([0, 127], np.int8)
+  operator = program.PReLU(
+    name='y', inputs=('x',), alpha=alpha, alpha_scale=1.0
+  )
+  source = Tensor('x', (2,), 1.0, 0)
+  # 128 * 127 is just below 2^14, and a factor of 2^16 shifts by 17.
+  check_operator(operator, [source], Tensor('y', (2,), 2.0**-16, 0))
+  with pytest.raises(ValueError, match=r"'y' \(PReLU\): the accumulator that"):
+    check_operator(operator, [source], Tensor('y', (2,), 2.0**-17, 0))

@@ -9,6 +9,8 @@ import os
 import pathlib
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# TensorFlow, to which some tests compare, then sums in one order on every CPU.
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )

@@ -3,6 +3,7 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceqat import convert
 from faceqat.export import formats, tflite_builder
@@ -105,14 +106,14 @@ def test_int4_weights_and_a_normalised_embedding(
 def test_images_of_the_users_own_are_taken(
   workdir, tmp_path, monkeypatch, capsys
 ):
-  from PIL import Image
-
   rng = np.random.default_rng(0)
-  for person in 'ab':
-    folder = tmp_path / 'faces' / person
-    folder.mkdir(parents=True)
+  # At any depth, among other files.
+  for file in ('0.png', 'b/1.png'):
+    path = tmp_path / 'faces' / file
+    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / '0.png')
+    Image.fromarray(pixels).save(path)
+  (tmp_path / 'faces' / 'list.txt').write_text('0.png')
   run_main(
     monkeypatch,
     workdir,
@@ -127,6 +128,7 @@ def test_a_broken_contract_fails_and_names_the_layer(
   workdir, tmp_path, monkeypatch, capsys
 ):
   """A writer that gets one layer wrong, with taps and without."""
+  right, to_bytes = formats.FORMATS['tflite'], formats.tflite.to_bytes
 
   def wrong(program, **options):
     operators = [
@@ -136,19 +138,12 @@ def test_a_broken_contract_fails_and_names_the_layer(
       for operator in program.operators
     ]
     changed = dataclasses.replace(program, operators=tuple(operators))
-    return formats.tflite.to_bytes(changed, **options)
+    return to_bytes(changed, **options)
 
-  right = formats.FORMATS['tflite']
-  monkeypatch.setitem(
-    formats.FORMATS,
-    'tflite',
-    dataclasses.replace(
-      right,
-      to_bytes=wrong,
-      read=lambda program, path, taps: _read(wrong, program, path, taps),
-    ),
-  )
-  with pytest.raises(SystemExit, match=r'broken by tflite: .*_tflite.txt'):
+  monkeypatch.setattr(formats.tflite, 'to_bytes', wrong)
+  form = formats._tflite_format(right.file, 'uint8')
+  monkeypatch.setitem(formats.FORMATS, 'tflite', form)
+  with pytest.raises(SystemExit, match=r'broken by tflite; .*_tflite.txt'):
     run_main(monkeypatch, workdir, tmp_path, formats=['tflite', 'program'])
   printed = capsys.readouterr().out
   rows = table(printed)
@@ -164,25 +159,16 @@ def test_a_broken_contract_fails_and_names_the_layer(
   assert not (tmp_path / 'difference_tflite.txt').exists()
 
 
-def _read(to_bytes, program, path, taps):
-  content = to_bytes(program, taps=True) if taps else path.read_bytes()
-  run = formats.litert.make_runner(content, program.contract)
-  if taps:
-    return run
-  return lambda images: {program.output: next(iter(run(images).values()))}
-
-
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    ({'formats': ['tflite', 'caffe']}, "'caffe' is none"),
     ({'formats': ['onnx'], 'contract': 'xnnpack'}, 'not those of xnnpack'),
     (
       {'weights': 'int4', 'contract': 'xnnpack'},
       'XNNPACK has no convolution with int4',
     ),
     ({'step': '7'}, "no checkpoint '7'"),
-    ({'images': 'nowhere'}, 'nowhere'),
+    ({'images': 'nowhere'}, 'nowhere is no folder with images'),
   ],
 )
 def test_wrong_flags_leave_nothing_behind(
@@ -192,6 +178,16 @@ def test_wrong_flags_leave_nothing_behind(
   with pytest.raises(ValueError, match=message):
     run_main(monkeypatch, workdir, out, **flags)
   assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(
+  workdir, tmp_path, monkeypatch
+):
+  out = tmp_path / 'model.tflite'
+  out.write_bytes(b'mine')
+  with pytest.raises(ValueError, match=r'model\.tflite is a file; give a fol'):
+    run_main(monkeypatch, workdir, out)
+  assert out.read_bytes() == b'mine'
 
 
 def test_a_network_without_ranges_is_refused_with_a_remedy(

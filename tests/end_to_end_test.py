@@ -65,9 +65,14 @@ def trained(compiled, tmp_path_factory):
 
 
 def row(printed, reading):
-  """The cells of a reading in the printed table."""
-  lines = [line.split() for line in printed.splitlines() if '±' in line]
-  found = [line[1:] for line in lines if line[0] == reading]
+  """The cells of a reading, or a format, in the printed table."""
+  lines = printed.splitlines()
+  (start,) = (i for i, line in enumerate(lines) if line.startswith('----'))
+  found = [
+    line.split()[1:]
+    for line in lines[start + 1 :]
+    if line.split()[:1] == [reading]
+  ]
   assert len(found) == 1, printed
   return found[0]
 

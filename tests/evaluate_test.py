@@ -28,7 +28,13 @@ def evaluated(quick_compilation, quantized_run, tmp_path_factory):
 
 
 def run_main(monkeypatch, **flags):
-  flags = {'step': 'latest', 'out': None, 'config': None, **flags}
+  flags = {
+    'step': 'latest',
+    'out': None,
+    'config': None,
+    'contract': 'tflite_ref',
+    **flags,
+  }
   monkeypatch.setattr(
     evaluate,
     'flags',
@@ -113,9 +119,8 @@ def test_integer_embeddings_are_centred_on_the_zero_point(
   raw = np.asarray(make_evaluator(program)(images))
   assert raw.shape == (2, 16)
   np.testing.assert_array_equal(embeddings, raw.astype(int) - output.zero_point)
-  # Up to the score: no float, no 64 bits.
+  # No float, no 64 bits.
   assert forbidden_types(predict, images) == set()
-  assert forbidden_types(matching.cosine, embeddings, embeddings) == set()
 
 
 def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):
@@ -143,14 +148,16 @@ def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
   assert not (tmp_path / 'program.safetensors').exists()
 
 
-def test_the_command_evaluates_the_step_that_is_asked_for(
+def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   quantized_run, tmp_path, monkeypatch, capsys
 ):
   workdir, _ = quantized_run
-  run_main(monkeypatch, model=str(workdir), step='best', out=str(tmp_path))
+  asked = {'step': 'best', 'contract': 'xnnpack', 'out': str(tmp_path)}
+  run_main(monkeypatch, model=str(workdir), **asked)
   best = load_network(str(workdir), 'best').step
   program = integer_program.load(tmp_path / 'program.safetensors')
   assert program.metadata['step'] == str(best)
+  assert program.contract == 'xnnpack'
   assert 'accuracy %' in capsys.readouterr().out
 
 
@@ -167,7 +174,7 @@ def test_curves_are_drawn_in_the_folder_of_a_run(
   ('model', 'message'),
   [
     ('nowhere', 'nowhere does not exist; give the folder of a training run'),
-    ('empty', 'empty holds no checkpoints; give the --workdir of a training'),
+    ('empty', 'empty holds no checkpoints; give the folder of a training'),
     ('program', 'a program file does not say on which pairs'),
     ('step', "no checkpoint '7'; there are"),
   ],

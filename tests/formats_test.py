@@ -11,7 +11,8 @@ def test_the_usual_formats_are_those_of_the_contract():
     'onnx',
     'onnx_qdq',
   ]
-  assert choose_formats(None, 'xnnpack') == ['program', 'tflite', 'onnx_qdq']
+  # `--formats=` names none.
+  assert choose_formats([], 'xnnpack') == ['program', 'tflite', 'onnx_qdq']
 
 
 def test_named_formats_are_written_once_in_the_order_given():
@@ -20,7 +21,7 @@ def test_named_formats_are_written_once_in_the_order_given():
 
 
 def test_an_unknown_format_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r"'caffe' is none.*tflite, onnx"):
+  with pytest.raises(ValueError, match=r'=caffe: there is no .*tflite, onnx'):
     choose_formats(['tflite', 'caffe'], 'tflite_ref')
 
 

@@ -58,16 +58,6 @@ def test_any_batch_gives_each_image_its_own_result(contract):
         np.testing.assert_array_equal(value[0], results[name][index])
 
 
-@pytest.mark.parametrize('contract', CONTRACTS)
-def test_results_do_not_depend_on_threads(contract):
-  arrays = draw(4)
-  one, two = (
-    litert.make_runner(small_graph(), contract, threads=threads)(*arrays)
-    for threads in (1, 2)
-  )
-  np.testing.assert_array_equal(one['gated'], two['gated'])
-
-
 def test_results_outlive_the_next_run():
   run = litert.make_runner(small_graph(), 'tflite_ref')
   first = run(*draw(2))

@@ -3,7 +3,6 @@ import pytest
 
 from faceqat.checkpoint import load_network
 from faceqat.data.synthetic import SyntheticFaces
-from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.lower import lower
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
@@ -54,11 +53,6 @@ def test_the_program_computes_what_training_simulated(network, images):
   # fall to the other side, one step of 255, and few do.
   assert error((steps - output.zero_point) * output.scale, fakes) < 0.02
   assert error(floats, fakes) > 1e-4
-
-
-def test_lowering_twice_gives_the_same_bytes(network):
-  first, second = (integer_program.to_bytes(lower(network)) for _ in range(2))
-  assert first == second
 
 
 def test_fewer_weight_bits_are_for_dense_layers_and_full_convolutions(network):

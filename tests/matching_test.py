@@ -229,6 +229,7 @@ A = np.ones((4, 8), np.int8)
     (lambda: matching.template(A, A, A), '1 to 2 embeddings, it got 3'),
     (lambda: matching.template(), 'it got 0'),
     (lambda: matching.template(A.astype(np.int16)), 'int8 .*, got int16'),
+    (lambda: matching.template(A, A[0]), r'shapes \(4, 8\) and \(8,\)'),
     (lambda: matching.template(A, zero_point=128), 'zero_point is 128'),
   ],
 )

@@ -1,6 +1,5 @@
 """The integer graph: whole networks, hostile rescaling, the file itself."""
 
-import collections
 import dataclasses
 
 import integer_oracle as oracle
@@ -171,10 +170,8 @@ def test_metadata_says_what_a_reader_must_know():
 
 def test_names_in_the_graph_begin_with_the_tensors_name():
   model = onnx_integer.to_model(small_program(), taps=True)
-  owners = collections.Counter(
-    node.name.split(':')[0] for node in model.graph.node
-  )
-  assert set(owners) == {'image', 'flat', 'embedding'}
+  owners = {node.name.split(':')[0] for node in model.graph.node}
+  assert owners == {'image', 'flat', 'embedding'}
 
 
 def test_another_contract_is_refused_with_the_reason():

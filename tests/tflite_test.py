@@ -222,8 +222,8 @@ def test_int4_is_refused_where_xnnpack_has_no_kernel():
   with pytest.raises(
     ValueError, match=r"'stem' \(Conv2D\): has 4-bit .* no int4 convolution"
   ):
-    tflite.to_bytes(program)
-  content = tflite.to_bytes(program, pack_int4=False)
+    tflite.to_bytes(program, pack_int4=True)
+  content = tflite.to_bytes(program)
   result = litert.make_runner(content, 'xnnpack')(images())['normalized']
   np.testing.assert_array_equal(result, make_evaluator(program)(images()))
 
@@ -240,12 +240,18 @@ def test_a_program_that_could_overflow_is_refused():
     tflite.to_bytes(program)
 
 
-def test_the_last_operator_may_have_a_shape_of_its_own():
+# An image; a vector that the file reshapes twice.
+@pytest.mark.parametrize('output', ['stem', 'flatten'])
+def test_the_output_may_be_that_of_any_operator(output):
   program = make_program()
-  kept = program.operators[:1]
-  tensors = {name: program.tensors[name] for name in ('image', 'stem')}
-  program = ip.IntegerProgram(tensors, kept, input='image', output='stem')
+  names = [operator.name for operator in program.operators]
+  kept = program.operators[: names.index(output) + 1]
+  tensors = {
+    name: program.tensors[name]
+    for name in (program.input, *(operator.name for operator in kept))
+  }
+  program = ip.IntegerProgram(tensors, kept, program.input, output)
   result = litert.make_runner(tflite.to_bytes(program), 'tflite_ref')(images())
   np.testing.assert_array_equal(
-    result['stem'], make_evaluator(program)(images())
+    result[output], make_evaluator(program)(images())
   )

@@ -186,20 +186,12 @@ def test_threshold_of_integers_is_the_integer_that_decides_alike(dtype):
 
 
 def test_scores_in_integers_give_the_same_figures():
-  pairs = _pair_set(num_pairs=400)
   step = 2.0**-20
-
-  def score(first, second):
-    return np.rint(verification.cosine(first, second) / step).astype(np.int32)
-
-  integer = dict(
-    verification.evaluate(_predict, pairs, batch_size=16, score=score)
-  )
-  rounded = dict(
-    verification.evaluate(
-      _predict, pairs, batch_size=16, score=lambda *a: score(*a) * step
-    )
-  )
+  scores, same = _overlapping(400, seed=0)
+  scores = np.rint(scores / step).astype(np.int32)
+  fold = np.arange(400) % 10
+  integer = dict(verification.summarize(scores, same, fold))
+  rounded = dict(verification.summarize(scores * step, same, fold))
   # A midpoint of integers is rounded up; no score lies between.
   assert integer.pop('threshold') * step == pytest.approx(
     rounded.pop('threshold'), abs=step

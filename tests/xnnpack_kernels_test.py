@@ -9,6 +9,7 @@ import pytest
 import xnnpack_oracle as oracle
 from evaluator_test import small_network
 from jaxpr_walk import all_equations
+from kernel_checks import all_pairs, int8
 
 from faceqat.integer import program, record, xnnpack
 from faceqat.integer.evaluator import make_evaluator
@@ -25,17 +26,8 @@ RESCALING = {
 }
 
 
-def int8(rng, *shape, low=-128):
-  return rng.integers(low, 127, shape, np.int8, endpoint=True)
-
-
 def all_values(shape=(1, 16, 16, 1)):
   return np.arange(-128, 128, dtype=np.int8).reshape(shape)
-
-
-def all_pairs():
-  values = np.arange(-128, 128, dtype=np.int8)
-  return [side.reshape(1, 16, 16, 256) for side in np.meshgrid(values, values)]
 
 
 def check(operator, inputs, output, arrays):
@@ -136,9 +128,9 @@ def test_a_sum_beyond_every_output_is_cut_and_does_not_wrap(sign):
   'scales', [(0.5, 0.25, 1.0), (0.37, 80.0, 0.61), (2**-12, 1.1, 1.0)]
 )
 def test_add_equals_the_oracle(scales):
-  first = Tensor('in', (16, 16, 256), scales[0], -128)
-  second = Tensor('in2', (16, 16, 256), scales[1], 100)
-  output = Tensor('out', (16, 16, 256), scales[2], 9)
+  first = Tensor('in', (256, 1, 256), scales[0], -128)
+  second = Tensor('in2', (256, 1, 256), scales[1], 100)
+  output = Tensor('out', (256, 1, 256), scales[2], 9)
   operator = program.Add(name='out', inputs=('in', 'in2'))
   check(operator, [first, second], output, all_pairs())
 
@@ -157,9 +149,9 @@ def test_mul_equals_the_oracle(scale, per_channel):
   arrays = all_pairs()[::-1]
   if per_channel:
     arrays[1] = all_values((1, 256))
-  first = Tensor('in', (16, 16, 256), 0.5, -100)
+  first = Tensor('in', (256, 1, 256), 0.5, -100)
   second = Tensor('in2', arrays[1].shape[1:], 0.031, 3)
-  output = Tensor('out', (16, 16, 256), 0.5 * 0.031 / scale, 5)
+  output = Tensor('out', (256, 1, 256), 0.5 * 0.031 / scale, 5)
   operator = program.Mul(name='out', inputs=('in', 'in2'))
   check(operator, [first, second], output, arrays)
 
@@ -256,12 +248,9 @@ def test_whole_network_equals_the_oracle_at_every_tensor(images):
   network = traced()
   wanted = oracle.run(network, images)
   got = make_evaluator(network, taps=True)(images)
-  with jax.disable_jit():
-    eager = make_evaluator(network, taps=True)(images)
   assert got.keys() == wanted.keys()
   for name, value in wanted.items():
     np.testing.assert_array_equal(got[name], value, err_msg=name)
-    np.testing.assert_array_equal(eager[name], value, err_msg=name)
   # The other contract gives something else.
   reference = make_evaluator(traced('tflite_ref'))(images)
   assert (np.asarray(reference) != wanted[network.output]).any()

@@ -20,8 +20,6 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 _MIN_FALSE_ACCEPTS = 10
 
 Predict = Callable[[np.ndarray], np.ndarray]
-# From two embeddings of every pair, [P, D] each, to scores [P].
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def embed(
@@ -261,11 +259,7 @@ def summarize(
 
 
 def evaluate(
-  predict: Predict,
-  pair_set: PairSet,
-  *,
-  batch_size: int,
-  score: Score = cosine,
+  predict: Predict, pair_set: PairSet, *, batch_size: int
 ) -> Iterator[tuple[str, float]]:
   """Evaluates one reading of a model on one set of pairs.
 
@@ -274,8 +268,6 @@ def evaluate(
     pair_set: P pairs over a sequence of images.
     batch_size: Images in one call of `predict`; the figures do not depend on
       it.
-    score: From the embeddings of the pairs, [P, D] each, to [P] float64 or
-      integers, higher for the same person.
 
   Yields:
     (name, value), as `summarize` does.
@@ -283,6 +275,6 @@ def evaluate(
   Raises:
     ValueError: As `summarize` does, or an embedding is not finite.
   """
-  scores = score(*embed_pairs(predict, pair_set, batch_size))
+  scores = cosine(*embed_pairs(predict, pair_set, batch_size))
   same, fold = np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
-  yield from summarize(np.asarray(scores), same, fold)
+  yield from summarize(scores, same, fold)

@@ -114,7 +114,7 @@ def choose_formats(names: list[str] | None, contract: str) -> list[str]:
   Raises:
     ValueError: an unknown format, or one that cannot keep the contract.
   """
-  if names is None:
+  if not names:
     return [
       name
       for name in _USUAL
@@ -123,7 +123,8 @@ def choose_formats(names: list[str] | None, contract: str) -> list[str]:
   for name in names:
     if name not in FORMATS:
       raise ValueError(
-        f'--formats: {name!r} is none; choose of {", ".join(FORMATS)}'
+        f'--formats={name}: there is no such format; choose from '
+        f'{", ".join(FORMATS)}'
       )
     contracts = FORMATS[name].contracts
     if contracts and contract not in contracts:

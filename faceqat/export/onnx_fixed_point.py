@@ -142,8 +142,8 @@ _ONE_F3 = 2**28
 _HALF_SQRT_2 = 1518500250  # sqrt(1/2) in 31 fractional bits.
 
 
-class _Scalars:
-  """int64 arithmetic on [B, 1] values that are never negative."""
+class _Int64Nodes:
+  """Appends int64 nodes, numbered; python integers become constants."""
 
   def __init__(self, graph: OnnxGraph, name: str):
     self.graph = graph
@@ -160,7 +160,7 @@ class _Scalars:
     return self.graph.node(kind, inputs, name, **attributes)
 
   def high(self, a, b) -> str:
-    """Saturating rounding doubling high multiply; Div truncates."""
+    """Rounding doubling high multiply of what is not negative."""
     product = self('Mul', a, b)
     return self('Div', self('Add', product, 2**30), 2**31)
 
@@ -180,7 +180,7 @@ def l2_normalize(graph: OnnxGraph, value: str, zero_point: int, name: str):
   The square root's exponent comes from counting powers of 4 below the sum of
   squares, and everything that depends on it from tables by that count.
   """
-  run = _Scalars(graph, name)
+  run = _Int64Nodes(graph, name)
   v = graph.cast(value, np.int64, f'{name}wide')
   v = run('Sub', v, zero_point)
   axes = graph.constant([1], np.int64, f'{name}axes')

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from faceqat.integer import packing
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import Tensor
@@ -24,7 +25,6 @@ except ImportError as error:
 # to them.
 _VERSIONS = {'int8': (17, 8), 'int4': (21, 10)}
 
-# Names that are not a tensor's of the program have a colon.
 NCHW = (0, 3, 1, 2)
 NHWC = (0, 2, 3, 1)
 
@@ -46,7 +46,10 @@ def metadata_of(program: IntegerProgram) -> dict[str, str]:
 
 
 class OnnxGraph:
-  """Collects one graph; its batch dimension, the first, is open."""
+  """Collects one graph; its batch dimension, the first, is open.
+
+  A name that is not a tensor's of the program has a colon.
+  """
 
   def __init__(self):
     self._nodes = []
@@ -75,10 +78,7 @@ class OnnxGraph:
 
   def constant_uint4(self, values: np.ndarray, name: str) -> str:
     """Adds integers in [0, 15], two in a byte, the low nibble first."""
-    flat = values.astype(np.uint8).ravel()
-    if flat.size % 2:
-      flat = np.append(flat, np.uint8(0))
-    packed = (flat[0::2] | (flat[1::2] << 4)).tobytes()
+    packed = packing.pack(values.astype(np.uint8)).tobytes()
     self._constants[name] = helper.make_tensor(
       name, TensorProto.UINT4, values.shape, packed, raw=True
     )

@@ -91,7 +91,7 @@ def operators_to_bytes(
     The file's content.
 
   Raises:
-    ValueError: an operator that the runtime cannot compute exactly.
+    ValueError: packed int4 weights under 'xnnpack', or names that clash.
   """
   graph = Graph(contract, pack_int4)
   for name in inputs:
@@ -129,8 +129,8 @@ def to_bytes(
   Returns:
     The file's content. Its one output is the int8 embedding [B, D]; the
     signature 'serving_default' calls it 'embedding' and the input 'image'.
-    The metadata entry 'faceqat' is JSON: contract, input, the shapes of
-    vectors, and the program's own.
+    The metadata entry 'faceqat' is JSON: contract, input, the outputs' shapes
+    and the program's own.
 
   Raises:
     ValueError: an operator that the runtime cannot compute exactly, or whose
@@ -156,7 +156,9 @@ def to_bytes(
   if flattened:
     source = graph.indices[embedding.name]
     result = graph.activation(embedding, embedding.name, embedding.shape)
-    tflite_operators.write_reshape(graph, source, result, embedding)
+    # Named apart: the operator that makes it may be a reshape of its own.
+    name = f'{embedding.name}:vector_shape'
+    tflite_operators.write_reshape(graph, source, result, embedding.shape, name)
     graph.indices[embedding.name] = result
   if taps:
     outputs = {name: graph.indices[name] for name in program.tensors}

@@ -20,7 +20,7 @@ except ImportError as error:
 from faceqat.integer import packing
 
 # A file's metadata entry that holds what a reader of a face network asks.
-METADATA = 'faceqat'
+_METADATA = 'faceqat'
 
 _FILE_IDENTIFIER = b'TFL3'
 _SCHEMA_VERSION = 3
@@ -103,7 +103,9 @@ class ModelBuilder:
 
   def _tensor(self, name, shape, kind, scale, zero_points, axis):
     if name in self._names:
-      raise ValueError(f'Two tensors of the TFLite graph are named {name!r}.')
+      raise ValueError(
+        f'Two tensors of the TFLite graph are named {name!r}; rename the layer.'
+      )
     self._names.add(name)
     quantization = None
     if len(scale):
@@ -180,7 +182,7 @@ class ModelBuilder:
       operatorCodes=[_operator_code(*pair) for pair in self._codes],
       subgraphs=[graph],
       metadata=[
-        schema.MetadataT(name=METADATA, buffer=self._buffer(text.encode()))
+        schema.MetadataT(name=_METADATA, buffer=self._buffer(text.encode()))
       ],
       signatureDefs=[signature],
       buffers=self._buffers,
@@ -212,7 +214,7 @@ def read_metadata(content: bytes) -> dict:
   model = schema.Model.GetRootAs(content)
   for index in range(model.MetadataLength()):
     entry = model.Metadata(index)
-    if entry.Name() == METADATA.encode():
+    if entry.Name() == _METADATA.encode():
       data = model.Buffers(entry.Buffer()).DataAsNumpy()
       return json.loads(data.tobytes())
   return {}

@@ -238,11 +238,10 @@ def _clamp(graph, operator: ops.Clamp, inputs, output):
   )
 
 
-def write_reshape(graph, source: int, result: int, output: Tensor, shape=None):
-  """Appends a RESHAPE that leaves the batch open."""
-  shape = output.shape if shape is None else shape
+def write_reshape(graph, source: int, result: int, shape, name: str):
+  """Appends a RESHAPE to [B, *shape], which it keeps as constant `name`."""
   wanted = np.array([-1, *shape], np.int32)
-  constant = graph.builder.constant(f'{output.name}:shape', wanted)
+  constant = graph.builder.constant(name, wanted)
   options = schema.ReshapeOptionsT(newShape=wanted)
   graph.builder.operator('RESHAPE', 1, [source, constant], result, options)
 
@@ -250,7 +249,8 @@ def write_reshape(graph, source: int, result: int, output: Tensor, shape=None):
 def _reshape(graph, operator: ops.Reshape, inputs, output):
   (index,) = _read(graph, inputs)
   result = graph.indices[output.name]
-  write_reshape(graph, index, result, output, (1, 1, *output.shape))
+  shape = (1, 1, *output.shape)
+  write_reshape(graph, index, result, shape, f'{operator.name}:shape')
 
 
 def _l2_normalize(graph, operator: ops.L2Normalize, inputs, output):

@@ -66,8 +66,9 @@ def rescale_reach(
   """What an operator hands to its fixed-point rescaling.
 
   Returns:
-    (magnitudes, shifts), int64 [C] or [1]: the largest magnitudes, and the
-    shifts of their multipliers. Empty where nothing is rescaled.
+    (magnitudes, shifts), int64 [C], [2] for the two sides of a PReLU, or [1]:
+    the largest magnitudes, and the shifts of their multipliers. Empty where
+    nothing is rescaled, and for Add, whose scales `check_operator` looks at.
   """
   source = inputs[0]
   if isinstance(operator, (Conv2D, Dense)):
@@ -121,7 +122,8 @@ def check_operator(operator: Operator, inputs: list[Tensor], output: Tensor):
 def _check(operator: Operator, bound: np.ndarray, what: str):
   if bound.size and bound.max() > INT32_MAX:
     channel = int(bound.argmax())
-    where = f'channel {channel}: ' if bound.size > 1 else ''
+    weighted = isinstance(operator, (Conv2D, Dense))
+    where = f'channel {channel}: ' if weighted else ''
     operator.fail(
       f'{where}{what} can reach {int(bound[channel])}, more than '
       f'int32 holds ({INT32_MAX}). Its bias, weights or scales are '

@@ -1,6 +1,6 @@
 """What each operator computes, in jnp int8 and int32.
 
-Operands of products stay int8, with int32 results: XLA:CPU runs a convolution
+Operands of products stay bytes, with int32 results: XLA:CPU runs a convolution
 of int32 operands a hundred times slower.
 """
 
@@ -254,12 +254,12 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
 
 
 def _logistic(operator: ops.Logistic, values, inputs, output):
-  return look_up(multipliers.logistic_table(inputs[0]), values[0])
+  return look_up(multipliers.logistic_table(inputs[0]), values[0], -128)
 
 
-def look_up(table: np.ndarray, value):
-  """`table[q + 128]` for each int8 q."""
-  index = value.astype(jnp.int32) + np.int32(128)
+def look_up(table: np.ndarray, value, least: int):
+  """`table[value - least]` for integers that lie in the table."""
+  index = value.astype(jnp.int32) - np.int32(least)
   # Not table[index], which counts in int64 where that is enabled.
   return lax.gather(
     table,

@@ -46,8 +46,8 @@ def template(*embeddings, zero_point: int = 0) -> jax.Array:
     int16 [..., D], within `REACH` of 0.
 
   Raises:
-    ValueError: there are more than two, or they are not int8, or the zero
-      point is none.
+    ValueError: there are more than two, they are not int8 or not of one
+      shape, or the zero point is none.
   """
   if not 1 <= len(embeddings) <= VIEWS:
     raise ValueError(
@@ -58,7 +58,13 @@ def template(*embeddings, zero_point: int = 0) -> jax.Array:
   for embedding in embeddings:
     if embedding.dtype != np.int8:
       raise ValueError(
-        f'A template is made of int8 embeddings, got {embedding.dtype}.'
+        f'A template is made of int8 embeddings, got {embedding.dtype}; pass '
+        'them as the integer program gives them.'
+      )
+    if embedding.shape != embeddings[0].shape:
+      raise ValueError(
+        f'Embeddings of shapes {embeddings[0].shape} and {embedding.shape} '
+        'are not those of the same faces; their shapes must be equal.'
       )
   total = sum(jnp.asarray(embedding, jnp.int16) for embedding in embeddings)
   return total - np.int16(len(embeddings) * zero_point)

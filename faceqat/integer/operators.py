@@ -1,7 +1,7 @@
 """What an integer program is made of: quantized tensors and operators.
 
 An operator is frozen data: it names its inputs, holds its integer weights and
-knows its output's shape. What it computes is said in `evaluator`.
+knows its output's shape. What it computes is said in `kernels` and `xnnpack`.
 """
 
 import dataclasses

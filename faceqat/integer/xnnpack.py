@@ -242,12 +242,11 @@ def _mean(operator: ops.Mean, values, inputs, output):
   source = inputs[0]
   least = source.shape[0] * source.shape[1] * source.qmin
   total = jnp.sum(values[0].astype(jnp.int32), axis=(1, 2), dtype=jnp.int32)
-  table = jnp.asarray(mean_table(source, output))
-  return table.at[total - np.int32(least)].get(mode='promise_in_bounds')
+  return kernels.look_up(mean_table(source, output), total, least)
 
 
 def _logistic(operator: ops.Logistic, values, inputs, output):
-  return kernels.look_up(logistic_table(inputs[0]), values[0])
+  return kernels.look_up(logistic_table(inputs[0]), values[0], -128)
 
 
 _KERNELS = {

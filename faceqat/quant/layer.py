@@ -15,7 +15,7 @@ class QuantLayer(nn.Module):
   quant: QuantSpec = QuantSpec()
 
   def _own(self) -> LayerQuant:
-    return self.quant.layer('/'.join(self.path))
+    return self.quant.layer(self._tensor)
 
   @property
   def _tensor(self) -> str:

@@ -51,7 +51,6 @@ __all__ = [
   'ReLU6',
   'Sigmoid',
   'Value',
-  'explicit_padding',
   'input_image',
 ]
 
@@ -310,7 +309,7 @@ class Sigmoid(QuantLayer):
       return record.logistic(x, name=self._tensor)
     y = jax.nn.sigmoid(x.astype(jnp.float32))
     if mode.quantize:
-      y = numerics.fake_quant(y, jnp.float32(0.0), jnp.float32(255 / 256))
+      y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
     y = y.astype(x.dtype)
     self.sow('intermediates', 'output', y)
     return y
@@ -326,6 +325,6 @@ class L2Normalize(QuantLayer):
     square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
     y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
     if mode.quantize:
-      y = numerics.fake_quant(y, jnp.float32(-1.0), jnp.float32(127 / 128))
+      y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
     self.sow('intermediates', 'output', y)
     return y

@@ -57,16 +57,12 @@ def cases(kind: str, seed: int = 0, outputs: int = 100_000) -> Iterator[Case]:
       return
 
 
-def compute(
-  case: Case, kernel=kernels.compute, *, compiled: bool = True
-) -> dict[str, np.ndarray]:
+def compute(case: Case, kernel=kernels.compute) -> dict[str, np.ndarray]:
   """The outputs of a case by the evaluator's kernels.
 
   Args:
     case: what to run.
     kernel: `kernels.compute`, or another with its arguments and result.
-    compiled: as one function, as in the evaluator. Integers come out the same
-      step by step, which is sooner done for hundreds of small operators.
   """
 
   def run(arrays):
@@ -80,7 +76,9 @@ def compute(
       )
     return {name: values[name] for name in case.outputs}
 
-  if compiled:
+  # Compiled as one function, as in the evaluator. Integers come out the same
+  # step by step, which is sooner done for many small operators.
+  if len(case.operators) < 10:
     run = jax.jit(run)
   return jax.tree.map(np.asarray, run(tuple(map(jnp.asarray, case.arrays))))
 

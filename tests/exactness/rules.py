@@ -5,9 +5,10 @@ from unittest import mock
 
 import integer_oracle as oracle
 import numpy as np
-from cases import Case
+from cases import Case, compute
 
 from faceqat.evaluators import exactness
+from faceqat.integer import kernels
 
 
 def _single(x, q31, shift):
@@ -40,6 +41,26 @@ RULES = {
   'two roundings, ties up': _ties_up,
   'float32, half to even': _float32,
 }
+
+
+def check_no_output_differs(
+  some_cases, run, runtime: str, kernel=kernels.compute
+):
+  """Fails where a runtime's outputs of any case are not ours.
+
+  Args:
+    some_cases: what to run.
+    run: a function from a case to the runtime's int8 arrays by tensor name.
+    runtime: its name and version.
+    kernel: see `compute`.
+  """
+  values = set()
+  for case in some_cases:
+    got = run(case)
+    check_equal(case, got, compute(case, kernel), runtime)
+    values.update(*(np.unique(value).tolist() for value in got.values()))
+  # Outputs that are all cut at the limits would prove nothing.
+  assert len(values) > 150
 
 
 def check_equal(case: Case, got: dict, wanted: dict, runtime: str):

@@ -7,27 +7,23 @@ tie, or one float32 step from it.
 
 import itertools
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
+from case_drafts import Draft, draw_zero_point
 from cases import COUNT_FACTOR, Case
 
 from faceqat.integer import operators as ops
-from faceqat.integer.tensors import Tensor
+from faceqat.integer.tensors import QParams
 
 _OPERATORS = 16  # In one graph: making a runtime takes longer than running it.
 _SIZES = ((1, 1), (7, 7), (3, 5), (14, 14), (1, 6), (4, 4))
 
 
-def tie_cases(kind: str, seed: int = 0, outputs: int = 100_000):
-  """Draws cases of one kind until they have this many outputs.
-
-  Args:
-    kind: one of `TIE_KINDS`.
-    seed: of the draw.
-    outputs: integers to compare, times `COUNT_FACTOR`.
-  """
-  rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
-  left = outputs * COUNT_FACTOR
+def tie_cases(kind: str) -> Iterator[Case]:
+  """Draws cases of one of `TIE_KINDS` until they have enough outputs."""
+  rng = np.random.default_rng(zlib.crc32(kind.encode()))
+  left = 100_000 * COUNT_FACTOR
   for index in itertools.count():
     case = _make_case(f'{kind} ties, case {index}', _MAKERS[kind], rng)
     yield case
@@ -38,33 +34,16 @@ def tie_cases(kind: str, seed: int = 0, outputs: int = 100_000):
 
 def _make_case(label: str, make, rng) -> Case:
   """A graph of operators that each have inputs of their own."""
-  tensors, operators, arrays = {}, [], {}
+  draft = Draft()
   for number in range(_OPERATORS):
-    made, kind, scales = make(rng)
-    names = tuple(f'in{number}.{place}' for place in range(len(made)))
-    for name, array, scale in zip(names, made, scales):
-      arrays[name] = array
-      tensors[name] = Tensor(name, array.shape[1:], scale, _zero_point(rng))
+    arrays, kind, scales = make(rng)
+    names = tuple(f'in{number}.{place}' for place in range(len(arrays)))
+    for name, array, scale in zip(names, arrays, scales):
+      draft.input(name, array, QParams(scale, draw_zero_point(rng)))
+    zero_point = -128 if kind is ops.Logistic else draw_zero_point(rng)
     operator = kind(name=f'out{number}', inputs=names)
-    inputs = [tensors[name] for name in names]
-    shape = operator.output_shape(inputs)
-    zero_point = -128 if kind is ops.Logistic else _zero_point(rng)
-    output = Tensor(operator.name, shape, scales[-1], zero_point)
-    operator.check(inputs, output)
-    tensors[output.name] = output
-    operators.append(operator)
-  return Case(
-    label=label,
-    tensors=tensors,
-    operators=tuple(operators),
-    inputs=tuple(arrays),
-    outputs=tuple(operator.output for operator in operators),
-    arrays=tuple(arrays.values()),
-  )
-
-
-def _zero_point(rng) -> int:
-  return int(rng.choice([-128, 127, 0, rng.integers(-128, 128)]))
+    draft.operator(operator, QParams(scales[-1], zero_point))
+  return draft.finish(label)
 
 
 def _scale(rng, low: float, high: float) -> float:

@@ -185,7 +185,7 @@ def measure(readings, batch_size: int, rounds: int) -> dict[str, list[float]]:
   passes = {
     name: functools.partial(run, embed) for name, embed in readings.items()
   }
-  return timing.interleave(passes, rounds)
+  return timing.interleave(passes, rounds, settle=True)
 
 
 def main():

@@ -8,6 +8,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+_REST_SECONDS = 0.2
+
 
 def limit_threads(count: int):
   """Keeps this process to `count` processors, where the system can.
@@ -30,7 +32,9 @@ def limit_threads(count: int):
 
 
 def interleave(
-  passes: Mapping[str, Callable[[], object]], rounds: int
+  passes: Mapping[str, Callable[[], object]],
+  rounds: int,
+  settle: bool = False,
 ) -> dict[str, list[float]]:
   """Times every pass once a round, in turns.
 
@@ -38,6 +42,9 @@ def interleave(
     passes: name to a function that returns when its work is done.
     rounds: that are timed; one goes before them, to compile and to touch all
       memory.
+    settle: rest, then run a pass once untimed, before it is timed. For passes
+      of several runtimes: the threads of one go on waiting for work, and keep
+      the processors, for a while into the next.
 
   Returns:
     Name to the seconds of each round.
@@ -45,6 +52,9 @@ def interleave(
   seconds = {name: [] for name in passes}
   for _ in range(rounds + 1):
     for name, run in passes.items():
+      if settle:
+        time.sleep(_REST_SECONDS)
+        run()
       start = time.perf_counter()
       run()
       seconds[name].append(time.perf_counter() - start)

@@ -33,8 +33,9 @@ class Format:
     contracts: whose bits it gives; where there are none, its differences are
       reported and break nothing.
     to_bytes: the file's content.
-    read: from the program, the path and whether to show every tensor (which a
-      runtime does for a file of its own, written to memory) to how it runs.
+    read: takes the program, the path of its file, and whether to give every
+      tensor, which a runtime does for a variant of the file that is never
+      saved; returns how the file runs.
   """
 
   file: str

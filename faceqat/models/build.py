@@ -29,7 +29,7 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
   known = sorted(
     module.name
     for module in pkgutil.iter_modules(models.__path__)
-    if module.name not in ('blocks', 'build')
+    if not module.ispkg and module.name not in ('blocks', 'build')
   )
   if name not in known:
     raise ValueError(

@@ -20,6 +20,9 @@ def get_config(arg: str = '') -> ConfigDict:
   config = ConfigDict(
     {
       'seed': 0,
+      # Weights of another project to start from (MXNet's .params, PyTorch's
+      # .pth, .pt or .ckpt; for MobileFaceNet), or ''.
+      'pretrained': '',
       'model': {
         'name': 'mobilenet_v2',
         'embedding_size': 128,

@@ -15,6 +15,7 @@ from faceqat.data import pipeline, sources
 from faceqat.data.augment import Augment
 from faceqat.evaluators import verification
 from faceqat.models.build import make_model
+from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
@@ -126,7 +127,8 @@ def train(
     donate_argnames='state',
   )
 
-  # Restore: 1. this run's own latest checkpoint, 2. from scratch.
+  # Restore: 1. this run's own latest checkpoint, 2. weights of another project,
+  # 3. from scratch.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   with (
     StopRequest() as stop,
@@ -139,6 +141,10 @@ def train(
       state, position = checkpointer.restore(start, state)
       iterator.set_state(position)
       print(f'continues from step {start} of {config.total_steps}')
+    elif config.pretrained:
+      state = start_from(state, model, config.pretrained)
+      state = sharding.replicate(state, mesh)
+      print(f'starts from {config.pretrained}')
 
     # Loop.
     progress = Progress(start, config.total_steps, config.batch_size)
@@ -211,6 +217,15 @@ def check_steps(config: ml_collections.ConfigDict):
   ):
     if value < 1:
       raise ValueError(f'{name} is {value}; it is 1 or more')
+
+
+def start_from(state: TrainState, model, path: str) -> TrainState:
+  """A new state whose backbone has the weights of a file."""
+  variables = load_pretrained(path, model, state.variables)
+  return state.replace(
+    params={**state.params, 'backbone': variables['params']},
+    batch_stats=variables['batch_stats'],
+  )
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):

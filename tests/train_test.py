@@ -85,6 +85,28 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(
     assert array.tobytes() == parts[name].tobytes(), name
 
 
+def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
+  tmp_path, monkeypatch, capsys
+):
+  paths = []
+
+  def load(path, model, variables):
+    paths.append(path)
+    return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
+
+  monkeypatch.setattr(train_module, 'load_pretrained', load)
+  config = make_config(total_steps=1, pretrained='y1.params')
+  config.optimizer.learning_rate = 0.0
+  for total_steps in (1, 2):
+    config.total_steps = total_steps
+    train(config, str(tmp_path), jax.devices()[:1])
+    # With a learning rate of 0 they are what they were.
+    params = load_network(str(tmp_path)).variables['params']
+    assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(params))
+  assert paths == ['y1.params']
+  assert capsys.readouterr().out.count('starts from y1.params') == 1
+
+
 def test_a_finished_run_is_left_as_it_is(quantized_run):
   workdir, _ = quantized_run
   log, files = read_log(workdir), sorted(workdir.rglob('*'))

@@ -1,0 +1,201 @@
+"""What a checkpoint's pickle may ask for, and that it gets nothing else."""
+
+import collections
+import functools
+import io
+import os
+import pickle
+import tracemalloc
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch_files as files
+from torch_files import FORMATS, NUMBERS, by_hand, read
+
+from faceqat.models.import_weights import torch_checkpoint
+
+
+def test_parameters_by_hand(tmp_path):
+  def wrap(tensor):
+    rebuild = files.named('torch._utils', '_rebuild_parameter')
+    hooks = files.call(files.named('collections', 'OrderedDict'))
+    parameter = files.call(rebuild, tensor, files.plain(True), hooks)
+    return files.mapping({'weight': parameter})
+
+  array = read(tmp_path, by_hand('zip', wrap))['weight']
+  np.testing.assert_array_equal(array, NUMBERS.reshape(2, 3))
+
+
+def test_an_ordered_dictionary_of_python_2_is_read(tmp_path):
+  def wrap(tensor):
+    pairs = b'](](U\x06weight' + tensor + b'ee'
+    return files.call(files.named('collections', 'OrderedDict'), pairs)
+
+  array = read(tmp_path, by_hand('legacy', wrap))['weight']
+  np.testing.assert_array_equal(array, NUMBERS.reshape(2, 3))
+
+
+def test_a_whole_module_is_refused(tmp_path):
+  torch = pytest.importorskip('torch')
+  for zipped in (True, False):
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # The legacy format warns of sources.
+      torch.save(
+        torch.nn.Linear(2, 2),
+        tmp_path / 'net.pth',
+        _use_new_zipfile_serialization=zipped,
+      )
+    with pytest.raises(
+      ValueError, match=r'net\.pth .* was not run: .*state_dict\(\), path'
+    ):
+      torch_checkpoint.read(tmp_path / 'net.pth')
+
+
+class Call:
+  """Pickles as a call of `function`."""
+
+  def __init__(self, function, *args):
+    self.reduced = (function, args)
+
+  def __reduce__(self):
+    return self.reduced
+
+
+def _as_file(kind, program):
+  """A file whose object is a finished pickle."""
+  if kind == 'legacy':
+    head = files.legacy_file(b'N', {})
+    return head.replace(files.program(b'N'), program, 1)
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, 'w') as archive:
+    archive.writestr('archive/data.pkl', program)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize('kind', [*FORMATS, 'bare'])
+@pytest.mark.parametrize('protocol', [0, 2, 4])
+@pytest.mark.parametrize(
+  ('function', 'args', 'name'),
+  [
+    (os.system, ('touch {}',), r'(posix|nt)\.system'),
+    (eval, ("open('{}', 'w').close()",), r'\w+\.eval'),
+    (exec, ("open('{}', 'w').close()",), r'\w+\.exec'),
+    (open, ('{}', 'w'), r'\w+\.open'),
+    (np.save, ('{}', [1]), r'numpy\.\w+'),
+    (getattr, ('text', 'upper'), r'\w+\.getattr'),
+    (functools.partial, (print, '{}'), r'functools\.partial'),
+    (collections.deque, ([1],), r'collections\.deque'),
+    (pickle.loads, (b'N.',), r'_?pickle\.loads'),
+  ],
+  ids=lambda value: getattr(value, '__name__', ''),
+)
+def test_calls_are_refused_by_name_and_not_made(
+  tmp_path, function, args, name, protocol, kind
+):
+  target = tmp_path / 'touched'
+  args = [
+    argument.replace('{}', str(target))
+    if isinstance(argument, str)
+    else argument
+    for argument in args
+  ]
+  call = {'state_dict': Call(function, *args)}
+  program = pickle.dumps(call, protocol=protocol)
+  data = program if kind == 'bare' else _as_file(kind, program)
+  with pytest.raises(
+    ValueError, match=rf'net\.pth .* was not run: it names {name}'
+  ):
+    read(tmp_path, data)
+  assert list(tmp_path.iterdir()) == [tmp_path / 'net.pth']
+
+
+ORDERED = files.named('collections', 'OrderedDict')
+REBUILD = files.named('torch._utils', '_rebuild_tensor_v2')
+PAIRS = 100 * b'](NNe'
+COPIES = 200 * (ORDERED + b'(h\x00tR')
+
+
+@pytest.mark.parametrize(
+  ('value', 'message'),
+  [
+    # Names hidden in attributes of allowed modules.
+    (b'\x8c\x05torch\x8c\x10serialization.os\x93', 'it names torch.serial'),
+    (files.named('torch', 'FloatStorage.__init__'), 'it names torch.Float'),
+    (files.named('torch', 'load'), 'it names torch.load'),
+    (files.named('torch.storage', '_load_from_bytes'), 'it names torch.stor'),
+    (files.named('numpy.core.multiarray', 'scalar'), 'it names numpy.core'),
+    # Instructions that make objects without a call, or need no name.
+    (ORDERED + b')\x81', 'the instruction NEWOBJ'),
+    (b'(ios\nsystem\n', 'the instruction INST'),
+    (b'(' + ORDERED + b'o', 'the instruction OBJ'),
+    (b'\x82\x01', 'the instruction EXT1'),
+    (b'Psome id\n', 'the instruction PERSID'),
+    (b'N0', 'the instruction POP'),
+    # Attributes of a function, and calls of what is none.
+    (REBUILD + b'}(U\x08__code__K\x01ub', 'it sets attributes of a Function'),
+    (b'U\x02os)R', 'it calls a str'),
+    (files.storage() + b')R', 'it calls a Storage'),
+    (files.named('torch', 'FloatStorage') + b')R', 'it calls a StorageType'),
+    (ORDERED + b']R', 'it calls a Function'),
+    # Persistent ids of other kinds.
+    (files.plain(('module', 'Net', 'net.py', '')) + b'Q', "a 'module'"),
+    (files.plain('storage') + b'Q', 'that is no storage'),
+    (files.plain(('storage', 'FloatStorage', '0', 'cpu', 1)) + b'Q', 'type'),
+    # A storage within another.
+    (
+      b'('
+      + files.plain('storage')
+      + files.named('torch', 'FloatStorage')
+      + b'U\x010U\x03cpuK\x01(U\x011K\x00K\x01ttQ',
+      "storage '0' is a part of another",
+    ),
+    # Keys whose hash takes the stack of the process.
+    (b'})' + b'\x85' * 1_000_000 + b'Ns', 'a key of type tuple'),
+    # Pairs that are copied again and again: a few bytes for gigabytes.
+    (b'](' + PAIRS + b'eq\x00' + COPIES, 'copies its lists'),
+    (b'(' + PAIRS + b'tq\x00' + COPIES, 'copies its lists'),
+  ],
+)
+def test_ways_around_the_names_are_refused(tmp_path, value, message):
+  with pytest.raises(ValueError, match=rf'net\.pth .*({message})'):
+    read(tmp_path, files.zip_file(value, {'0': NUMBERS.tobytes()}))
+
+
+def test_conjugated_tensors_are_refused(tmp_path):
+  tensor = files.tensor(files.storage())
+  bits = files.plain({'conj': True})
+  value = files.mapping({'x': tensor.removesuffix(b'tR') + bits + b'tR'})
+  with pytest.raises(ValueError, match='conjugated or negated'):
+    read(tmp_path, files.zip_file(value, {'0': NUMBERS.tobytes()}))
+
+
+@pytest.mark.parametrize(
+  'instruction',
+  [
+    b'\x8e' + (2**62).to_bytes(8, 'little'),  # BINBYTES8
+    b'\x8d' + (2**62).to_bytes(8, 'little'),  # BINUNICODE8
+    b'X' + (2**32 - 1).to_bytes(4, 'little'),  # BINUNICODE
+    b'\x8b' + (2**31 - 1).to_bytes(4, 'little'),  # LONG4
+    b'Nr\xff\xff\xff\xff',  # LONG_BINPUT: a place far out in the memo
+  ],
+)
+def test_announced_lengths_reserve_no_memory(tmp_path, instruction):
+  data = files.zip_file(instruction, {})
+  tracemalloc.start()
+  with pytest.raises(ValueError, match=r'net\.pth'):
+    read(tmp_path, data)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 2_000_000
+
+
+@pytest.mark.parametrize('kind', FORMATS)
+def test_two_descriptions_of_one_storage_are_refused(tmp_path, kind):
+  def wrap(tensor):
+    other = files.storage(kind='HalfStorage', legacy=kind == 'legacy')
+    return files.mapping({'weight': tensor, 'x': files.tensor(other)})
+
+  with pytest.raises(ValueError, match=r"net\.pth .*'0' in two ways"):
+    read(tmp_path, by_hand(kind, wrap))

@@ -265,7 +265,7 @@ def _average_pool(graph, operator: ops.AveragePool, inputs, output):
     group=channels,
     **window_attributes(operator),
   )
-  counts = _window_counts(operator, source)
+  counts = operator.window_counts(source.shape)
   half = counts // 2
   above = graph.node(
     'Greater', [sums, graph.constant(0, np.int32)], f'{name}above'
@@ -283,14 +283,6 @@ def _average_pool(graph, operator: ops.AveragePool, inputs, output):
   # Div truncates, so halves go away from zero.
   count = graph.constant(counts, np.int32, f'{name}counts')
   _finish(graph, graph.node('Div', [nudged, count], f'{name}average'), output)
-
-
-def _window_counts(operator: ops.AveragePool, source: Tensor) -> np.ndarray:
-  """How many elements of the image each window meets, [H', W']."""
-  inside = np.pad(np.ones(source.shape[:2], np.int64), operator.padding)
-  windows = np.lib.stride_tricks.sliding_window_view(inside, operator.window)
-  rows, columns = operator.strides
-  return windows[::rows, ::columns].sum((2, 3))
 
 
 def _clamp(graph, operator: ops.Clamp, inputs, output):

@@ -298,23 +298,12 @@ def _average_pool(operator: ops.AveragePool, values, inputs, output):
   x = pad(values[0], operator.padding, 0)
   views = _windows(x, operator.window, operator.strides)
   total = sum(view.astype(jnp.int32) for _, _, view in views)
-  counts = _window_counts(operator, inputs[0], output)
+  counts = operator.window_counts(inputs[0].shape)[..., None]
   half = counts // 2
   # Halves away from zero, the zero point left in: lax.div truncates.
   nudged = total + jnp.where(total > 0, half, -half)
   count = jnp.broadcast_to(counts, total.shape)
   return lax.div(nudged, count).astype(jnp.int8)
-
-
-def _window_counts(operator, source: Tensor, output: Tensor) -> np.ndarray:
-  """How many elements of the image each window meets, int32 [H', W', 1]."""
-  lengths = []
-  for axis in range(2):
-    first = np.arange(output.shape[axis]) * operator.strides[axis]
-    first -= operator.padding[axis][0]
-    last = np.minimum(first + operator.window[axis], source.shape[axis])
-    lengths.append(last - np.maximum(first, 0))
-  return np.outer(*lengths)[..., None].astype(np.int32)
 
 
 def _clamp(operator: ops.Clamp, values, inputs, output):

@@ -260,6 +260,13 @@ class MaxPool(_Pool):
 class AveragePool(_Pool):
   """Average over each window; padding does not count."""
 
+  def window_counts(self, shape: tuple[int, int, int]) -> np.ndarray:
+    """How many elements of an (H, W, C) image each window meets, [H', W']."""
+    image = np.pad(np.ones(shape[:2], np.int32), self.padding)
+    windows = np.lib.stride_tricks.sliding_window_view(image, self.window)
+    rows, columns = self.strides
+    return windows[::rows, ::columns].sum((2, 3), dtype=np.int32)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Clamp(Operator):

@@ -14,7 +14,10 @@ SCHEDULES = ('constant', 'cosine', 'step')
 # Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
 # slopes and biases stay free: pulling them to zero changes the function that a
 # folded, quantized layer computes, not its capacity.
+# The same holds for learned steps.
 _DECAYED = ('kernel', 'weights')
+# Learned steps: of an output and of a kernel.
+_STEPS = ('step', 'kernel_step')
 
 
 def decay_mask(params: Any) -> Any:
@@ -28,11 +31,39 @@ def decay_mask(params: Any) -> Any:
     `weights`.
   """
 
-  def is_decayed(path, _):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return name.rsplit('/', 1)[-1] in _DECAYED
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: _name(path) in _DECAYED, params
+  )
 
-  return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+def relative_steps(
+  inner: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Makes the updates of learned steps relative: u becomes (e^u - 1) |step|.
+
+  Adam moves every parameter by about its learning rate, and steps span some
+  orders of magnitude: so they all move by about that share of themselves. With
+  (e^u - 1) instead of u, which is the same for small u, a positive step stays
+  so at any rate. The state is that of `inner`.
+  """
+
+  def update(gradients, state, params):
+    updates, state = inner.update(gradients, state, params)
+
+    def scale(path, update, param):
+      if _name(path) not in _STEPS:
+        return update
+      return jnp.expm1(update) * jnp.abs(param)
+
+    updates = jax.tree_util.tree_map_with_path(scale, updates, params)
+    return updates, state
+
+  return optax.GradientTransformation(inner.init, update)
+
+
+def _name(path) -> str:
+  """The last key of a leaf's path."""
+  return jax.tree_util.keystr(path[-1:], simple=True)
 
 
 def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
@@ -45,9 +76,11 @@ def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
       f'Unknown optimizer.schedule {config.schedule!r}; accepted: '
       f'{list(SCHEDULES)}.'
     )
-  if total_steps < 1:
-    raise ValueError(f'Training needs at least one step, got {total_steps}.')
-  if not 0 <= config.warmup_steps <= total_steps:
+  if total_steps < 0:
+    raise ValueError(
+      f'Training has {total_steps} steps; give 0, to calibrate alone, or more.'
+    )
+  if total_steps and not 0 <= config.warmup_steps <= total_steps:
     raise ValueError(
       f'optimizer.warmup_steps is {config.warmup_steps}, but training has '
       f'{total_steps} steps; set it between 0 and {total_steps}.'
@@ -72,10 +105,12 @@ def make_schedule(
   (s + 1) / warmup_steps: no step is spent at a rate of zero. `cosine` then
   falls to 0 at `total_steps` (Loshchilov and Hutter 2017, equation 5, one
   period); `step` multiplies by `step_factor` at each fraction of the total.
+  Without any steps the rate is constant.
 
   Args:
     config: See `make_optimizer`.
-    total_steps: Number of optimiser steps in the whole training.
+    total_steps: Number of optimiser steps in the whole training; 0 where the
+      network is calibrated alone.
 
   Returns:
     A function from a step (int or int32 array) to a float32 learning rate.
@@ -86,6 +121,8 @@ def make_schedule(
   _check(config, total_steps)
   # Read once: a config may change after the step has been traced.
   peak, warmup = config.learning_rate, config.warmup_steps
+  if total_steps == 0:
+    return optax.constant_schedule(peak)
   name, factor = config.schedule, config.step_factor
   # In binary 0.29 * 100 is 28.999999999999996, and means step 29.
   boundaries = [
@@ -114,14 +151,17 @@ def make_optimizer(
   Gradients are clipped first, as a whole, so that the norm is that of the
   loss alone. SGD then adds `weight_decay * parameter` to the gradient before
   its momentum (the coupled form that the face literature uses); AdamW
-  subtracts it after the adaptive step (Loshchilov and Hutter 2019).
+  subtracts it after the adaptive step (Loshchilov and Hutter 2019). Learned
+  quantization steps (`step`, `kernel_step`) move by shares of themselves with
+  AdamW, and as all else with SGD, for which their gradient was scaled (Esser
+  et al. 2020, section 2.2).
 
   Args:
     config: `name` (one of `OPTIMIZERS`), `learning_rate`, `momentum` (beta_1
       of AdamW), `weight_decay`, `warmup_steps`, `schedule` (one of
       `SCHEDULES`), `step_boundaries` (fractions of the total), `step_factor`,
       `clip_global_norm` (0 is off).
-    total_steps: Number of optimiser steps in the whole training.
+    total_steps: Number of optimiser steps in the whole training, or 0.
 
   Returns:
     The gradient transformation, and the schedule, for the logs.
@@ -138,12 +178,11 @@ def make_optimizer(
     steps.append(optax.add_decayed_weights(config.weight_decay, decay_mask))
     steps.append(optax.sgd(schedule, momentum=config.momentum, nesterov=False))
   else:
-    steps.append(
-      optax.adamw(
-        schedule,
-        b1=config.momentum,
-        weight_decay=config.weight_decay,
-        mask=decay_mask,
-      )
+    adamw = optax.adamw(
+      schedule,
+      b1=config.momentum,
+      weight_decay=config.weight_decay,
+      mask=decay_mask,
     )
+    steps.append(relative_steps(adamw))
   return optax.chain(*steps), schedule

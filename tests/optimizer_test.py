@@ -159,6 +159,70 @@ def test_config_errors_say_what_was_wanted(changes, message):
     optimizer.make_optimizer(_config(**changes), total_steps=10)
 
 
-def test_training_needs_a_step():
-  with pytest.raises(ValueError, match='at least one step, got 0'):
-    optimizer.make_optimizer(_config(), total_steps=0)
+@pytest.mark.parametrize('schedule', optimizer.SCHEDULES)
+def test_without_steps_the_rate_is_constant_and_no_warmup_too_long(schedule):
+  rates = _rates(0, schedule=schedule, warmup_steps=20)
+  np.testing.assert_array_equal(rates, 0.1)
+
+
+def test_a_negative_number_of_steps_is_an_error():
+  with pytest.raises(ValueError, match='Training has -1 steps'):
+    optimizer.make_optimizer(_config(), total_steps=-1)
+
+
+_STEPS = {
+  'conv': {
+    'kernel': jnp.ones(3),
+    'kernel_step': jnp.float32([1e-4, 1e-2, 1.0]),
+    'quantizer': {'step': jnp.float32(0.1)},
+  }
+}
+
+
+def _run_steps(config, gradients):
+  transform, _ = optimizer.make_optimizer(config, total_steps=len(gradients))
+  params, update = _STEPS, jax.jit(transform.update)
+  state = transform.init(params)
+  for gradient in gradients:
+    gradient = jax.tree.map(lambda p, g=gradient: jnp.full_like(p, g), params)
+    updates, state = update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+  return jax.tree.map(lambda new, old: new / old, params, _STEPS)
+
+
+def test_adamw_moves_all_learned_steps_by_the_same_share_of_themselves():
+  moved = _run_steps(_config(name='adamw', learning_rate=0.01), [3.0, 3.0])
+  steps = [*moved['conv']['kernel_step'], moved['conv']['quantizer']['step']]
+  # Adam's update by an unchanging gradient is the rate, up to its epsilon.
+  np.testing.assert_allclose(steps, np.exp(-0.02), rtol=1e-5)
+  # What is no step moves as before: by the rate, and by decay.
+  np.testing.assert_allclose(
+    moved['conv']['kernel'],
+    (1 - 0.01**2) * ((1 - 0.01**2) - 0.01) - 0.01,
+    rtol=1e-6,
+  )
+
+
+def test_adamw_keeps_learned_steps_positive():
+  # After a long silence Adam's update is larger than the rate.
+  gradients = [0.0] * 200 + [1e6]
+  moved = _run_steps(_config(name='adamw', learning_rate=0.9), gradients)
+  for steps in (moved['conv']['kernel_step'], moved['conv']['quantizer']):
+    for share in jax.tree.leaves(steps):
+      assert np.all(share > 0)
+      # By itself that update would have changed the sign.
+      assert np.all(share < np.exp(-1))
+
+
+def test_sgd_moves_learned_steps_as_all_else_but_without_decay():
+  moved = _run_steps(_config(learning_rate=1e-3), [0.5])
+  shares = 1 - 0.0005 / np.float32([1e-4, 1e-2, 1])
+  np.testing.assert_allclose(moved['conv']['kernel_step'], shares, rtol=1e-5)
+  np.testing.assert_allclose(moved['conv']['quantizer']['step'], 0.995)
+
+
+def test_the_state_of_adamw_is_as_without_learned_steps():
+  plain = optax.scale_by_adam().init(_params())
+  transform, _ = optimizer.make_optimizer(_config(name='adamw'), 10)
+  ((adam, *_),) = transform.init(_params())
+  assert jax.tree.structure(adam) == jax.tree.structure(plain)

@@ -98,6 +98,37 @@ def test_without_observe_the_range_stays(mode):
   network.apply(state, values(-9, 9), mode)
 
 
+@pytest.mark.parametrize(
+  ('observer', 'symmetric'), [('mse', True), ('percentile', False)]
+)
+def test_a_range_from_a_histogram_is_frozen_as_the_others_are(
+  observer, symmetric
+):
+  layer = LayerQuant(
+    observer=observer, percentile=90.0, activation_bits=3, symmetric=symmetric
+  )
+  network = Network(layer)
+  state = new_state(network)
+  with pytest.raises(RangesMissingError):
+    network.apply(state, None, None)
+  y = jnp.append(values(-1, 3), 5.0)
+  _, state = observed(network, state, y, CALIBRATE)
+  _, later = observed(network, state, values(-90, 90), FAKE_QUANT)
+  jax.tree.map(np.testing.assert_array_equal, later, state)
+  output = network.apply(state, None, None)
+  # The outlier is clipped.
+  assert output.scale < 0.95 * (5 / 3 if symmetric else 6 / 7)
+  fake = network.apply(state, y, FAKE_QUANT)
+  steps = np.asarray(fake, np.float64) / output.scale + output.zero_point
+  np.testing.assert_allclose(steps, np.rint(steps), rtol=0, atol=1e-4)
+  assert np.rint(steps).max() == output.qmax
+  # Training, which has the others go on, leaves it too.
+  _, later = observed(network, state, values(-90, 90), OBSERVE_AND_QUANTIZE)
+  jax.tree.map(np.testing.assert_array_equal, later, state)
+  _, later = observed(network, state, values(-90, 90), CALIBRATE)
+  assert int(later['quant_stats']['block_3']['quantizer']['range'].count) == 2
+
+
 @pytest.mark.parametrize('mode', [FLOAT, CALIBRATE, Mode(train=True)])
 def test_without_quantize_the_output_stays(mode):
   network = Network()

@@ -21,14 +21,55 @@ def test_two_to_eight_bits_are_accepted(bits):
 
 
 def test_unknown_observer_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r"observer is 'median'.*ema, minmax"):
+  with pytest.raises(
+    ValueError, match=r"observer is 'median'.*ema, minmax, mse, percentile"
+  ):
     LayerQuant(observer='median')
+
+
+def test_unknown_step_initialization_is_refused_and_the_known_are_listed():
+  with pytest.raises(
+    ValueError, match=r"step_initialization is 'max'.* lsq, mse"
+  ):
+    LayerQuant(step_initialization='max')
+
+
+@pytest.mark.parametrize(
+  ('fields', 'observes'),
+  [
+    ({'observer': 'ema'}, True),
+    ({'observer': 'minmax'}, True),
+    ({'observer': 'mse'}, False),
+    ({'observer': 'percentile'}, False),
+    ({'observer': 'ema', 'learned_steps': True}, False),
+  ],
+)
+def test_only_extremes_without_learned_steps_follow_training(fields, observes):
+  assert LayerQuant(**fields).observes_training == observes
+
+
+def test_weights_with_learned_steps_are_not_rounded_to_other_bits():
+  spec = make_spec({}, {'stem': {'weight_bits': 4, 'learned_steps': True}})
+  with pytest.raises(ValueError, match=r'layer stem has learned .* of 4 bits'):
+    spec.with_weight_bits(3, iter(['block_3', 'stem']))
+  assert spec.with_weight_bits(4, ['stem']).layer('stem') == spec.layer('stem')
 
 
 @pytest.mark.parametrize('decay', [-0.1, 1.0, float('nan')])
 def test_decay_outside_its_interval_is_refused(decay):
   with pytest.raises(ValueError, match=r'decay is .* \[0, 1\)'):
     LayerQuant(decay=decay)
+
+
+@pytest.mark.parametrize('percentile', [50, 0.9999, -1, 100.01, float('nan')])
+def test_percentile_outside_its_interval_is_refused(percentile):
+  with pytest.raises(ValueError, match=r'percentile is .* \(50, 100\]'):
+    LayerQuant(percentile=percentile)
+
+
+@pytest.mark.parametrize('percentile', [50.1, 99.99, 100])
+def test_percentiles_of_more_than_half_are_accepted(percentile):
+  assert LayerQuant(percentile=percentile).percentile == percentile
 
 
 def test_the_last_pattern_that_fits_a_layer_holds():

@@ -1,9 +1,10 @@
 """Quantized layers: called on an array they compute, on a symbol they record.
 
 With `mode.quantize` off they are plain float layers whose parameters have the
-names and shapes of `nn.Conv` and `nn.Dense`. With it on, each layer
-fake-quantizes its (folded) kernel and its output, as the integer program that
-the same call on a `Symbol` records will hold them.
+names and shapes of `nn.Conv` and `nn.Dense`; learned steps are parameters
+beside these. With it on, each layer fake-quantizes its (folded) kernel and its
+output, as the integer program that the same call on a `Symbol` records will
+hold them.
 """
 
 import math
@@ -31,6 +32,7 @@ from faceqat.quant.prelu import prelu
 from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
+  initial_kernel_step,
   quantize_kernel,
 )
 from faceqat.quant.spec import LayerQuant, Mode
@@ -133,10 +135,19 @@ class _Linear(QuantLayer):
     )
     quantizer = OutputQuantizer(layer, name='quantizer')
     limits = ACTIVATIONS.get(self.activation)
+    step = None
+    if layer.learned_steps:
+      # Beside the kernel; 0 until a reading with `initialize_steps` sets it.
+      shape = kernel_shape[-1:] if layer.per_channel else ()
+      step = self.param('kernel_step', nn.initializers.zeros, shape)
+      if mode.initialize_steps:
+        folded = kernel * norm.fold()[0] if norm else kernel
+        start = initial_kernel_step(folded, layer)
+        self.put_variable('params', 'kernel_step', start)
 
     if isinstance(x, Symbol):
       factor, bias = norm.fold() if norm else (jnp.ones(()), bias)
-      values, scale = quantize_kernel(kernel * factor, layer)
+      values, scale = quantize_kernel(kernel * factor, layer, step)
       return recorder(
         x,
         name=self._tensor,
@@ -151,7 +162,7 @@ class _Linear(QuantLayer):
     def linear(factor):
       folded = kernel if factor is None else kernel * factor
       if mode.quantize:
-        folded = fake_quant_kernel(folded, layer)
+        folded = fake_quant_kernel(folded, layer, step)
       return product(x.astype(self.dtype), folded.astype(self.dtype))
 
     y = norm(linear, mode) if norm else linear(None).astype(jnp.float32) + bias

@@ -135,7 +135,7 @@ def quantize(
   )
   unsigned = (signed + 2 ** (bits - 1)).astype(jnp.float32)
   low, high = _nudged_limits(scale, unsigned, bits, narrow_range)
-  steps = _divide(_shift(x, low, high), scale)
+  steps = divide(_shift(x, low, high), scale)
   steps = _round(steps, unsigned, bits, narrow_range)
   return steps.astype(jnp.int32) + signed
 
@@ -152,6 +152,18 @@ def dequantize(
   """
   steps = jnp.asarray(q, jnp.int32) - jnp.asarray(zero_point, jnp.int32)
   return steps.astype(jnp.float32) * jnp.asarray(scale, jnp.float32)
+
+
+def divide(x: jax.Array, step: jax.Array) -> jax.Array:
+  """Returns x / step, where XLA would multiply with the inverse.
+
+  Args:
+    x: [..., C] float32.
+    step: [] or [C] float32.
+  """
+  # It does so for a divisor that is the same everywhere, which a select is
+  # not.
+  return x / jnp.where(jnp.isnan(x), 1, step)
 
 
 def kernel_range(
@@ -223,13 +235,6 @@ def _shift(x, low, high):
   return jnp.clip(jnp.asarray(x, jnp.float32), low, high) - low
 
 
-def _divide(shifted, scale):
-  """Returns shifted / scale, where XLA would multiply with the inverse."""
-  # It does so for a divisor that is the same everywhere, which a select is
-  # not; `shifted` is never negative.
-  return shifted / jnp.where(shifted >= 0, scale, 1)
-
-
 # Whole steps from real 0; they differ at a half alone.
 ROUNDINGS = {
   'half_up': lambda steps: jnp.floor(steps + 0.5),
@@ -258,7 +263,7 @@ def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range, rounding):
   shifted = _shift(x, low, high)
   # The two reference kernels differ here: one divides, one multiplies.
   if minimum.ndim == 0:
-    steps = _divide(shifted, scale)
+    steps = divide(shifted, scale)
   else:
     steps = jnp.maximum(shifted * inverse_scale, 0)
   y = _round(steps, zero_point, bits, narrow_range, rounding) * scale

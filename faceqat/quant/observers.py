@@ -1,16 +1,24 @@
 """Range observers: what the activations of a tensor have spanned so far.
 
-Pure functions on a small NamedTuple, so that a layer keeps it in its own
+Pure functions on small NamedTuples, so that a layer keeps one in its own
 collection and an observer is frozen by leaving that collection out of
-`mutable`.
+`mutable`. An observer is an entry of `OBSERVERS`; each leaves its result in
+`minimum`, `maximum` and `count`, which is all that a quantizer reads.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-OBSERVERS = ('ema', 'minmax')
+from faceqat.quant import histogram
+
+if TYPE_CHECKING:
+  # `spec` takes the names of the observers from here.
+  from faceqat.quant.spec import LayerQuant
 
 
 class Range(NamedTuple):
@@ -27,6 +35,36 @@ class Range(NamedTuple):
   count: jax.Array
 
 
+class HistogramRange(NamedTuple):
+  """The range chosen from a histogram of all that was observed.
+
+  Attributes:
+    minimum, maximum, count: as of a `Range`.
+    histogram: of the values; 16 KB.
+  """
+
+  minimum: jax.Array
+  maximum: jax.Array
+  count: jax.Array
+  histogram: histogram.Histogram
+
+
+class Observer(NamedTuple):
+  """One kind of observer.
+
+  Attributes:
+    initial: returns what has seen nothing.
+    observe: returns what it is after one more batch: of what it was, the batch
+      (any shape) and the layer's quantization.
+    in_training: goes on while the network is trained. What keeps all values
+      it has seen does not: most of them would be those of earlier weights.
+  """
+
+  initial: Callable[[], Range | HistogramRange]
+  observe: Callable[..., Range | HistogramRange]
+  in_training: bool
+
+
 def initial_range() -> Range:
   """Returns a range that has seen nothing; the first batch replaces it."""
   return Range(
@@ -36,55 +74,89 @@ def initial_range() -> Range:
   )
 
 
-def is_set(observed: Range) -> jax.Array:
+def initial_histogram_range() -> HistogramRange:
+  """Returns a range without choice, beside an empty histogram."""
+  return HistogramRange(*initial_range(), histogram.initial_histogram())
+
+
+def is_set(observed: Range | HistogramRange) -> jax.Array:
   """Returns whether the range has seen at least one batch ([] bool)."""
   return observed.count > 0
 
 
 def observe(
-  range: Range,
-  x: jax.Array,
-  *,
-  observer: str,
-  decay: float,
-) -> Range:
+  seen: Range | HistogramRange, x: jax.Array, layer: LayerQuant
+) -> Range | HistogramRange:
   """Returns the range after one more batch.
 
-  `ema` keeps `decay * old + (1 - decay) * batch`, `minmax` the extremes of all
-  batches. The first batch sets the range: an average that starts at a fixed
-  range would clip for as long as it takes to forget it. The batch's range is
-  extended to contain 0, which must be representable exactly (padding), so
-  that training and lowering agree on what the range is.
+  The range always contains 0, which must be representable exactly (padding),
+  so that training and lowering agree on what the range is.
 
   Args:
-    range: the range so far.
-    x: any shape; under `jit` on a mesh the extremes are those of the global
-      array, whatever its sharding.
-    observer: one of `OBSERVERS`.
-    decay: weight of the past, in [0, 1); `minmax` does not use it.
-
-  Raises:
-    ValueError: for an unknown observer or a decay outside [0, 1).
+    seen: the range so far, of the layer's observer.
+    x: any shape; under `jit` on a mesh what counts is the global array,
+      whatever its sharding.
+    layer: its `observer` and that one's settings.
   """
-  if observer not in OBSERVERS:
-    raise ValueError(
-      f'observer is {observer!r}; choose one of {sorted(OBSERVERS)}.'
-    )
-  if not 0 <= decay < 1:
-    raise ValueError(f'decay is {decay}; choose it in [0, 1), such as 0.99.')
-  x = jax.lax.stop_gradient(x)
-  batch_min = jnp.minimum(jnp.min(x), 0).astype(jnp.float32)
-  batch_max = jnp.maximum(jnp.max(x), 0).astype(jnp.float32)
-  if observer == 'ema':
-    # In this form a range that no longer changes stays the same bit for bit.
-    minimum = range.minimum + (1 - decay) * (batch_min - range.minimum)
-    maximum = range.maximum + (1 - decay) * (batch_max - range.maximum)
-  else:
-    minimum = jnp.minimum(range.minimum, batch_min)
-    maximum = jnp.maximum(range.maximum, batch_max)
-  known = is_set(range)
-  return Range(
-    jnp.where(known, minimum, batch_min),
-    jnp.where(known, maximum, batch_max),
-    range.count + 1,
+  return OBSERVERS[layer.observer].observe(
+    seen, jax.lax.stop_gradient(x), layer
   )
+
+
+def _average(seen, x, layer):
+  """Keeps `decay * old + (1 - decay) * batch` of the batches' extremes.
+
+  The first batch sets the range: an average that starts at a fixed range would
+  clip for as long as it takes to forget it.
+  """
+  low, high = _extremes(x)
+  # In this form a range that no longer changes stays the same bit for bit.
+  minimum = seen.minimum + (1 - layer.decay) * (low - seen.minimum)
+  maximum = seen.maximum + (1 - layer.decay) * (high - seen.maximum)
+  known = is_set(seen)
+  return Range(
+    jnp.where(known, minimum, low),
+    jnp.where(known, maximum, high),
+    seen.count + 1,
+  )
+
+
+def _widest(seen, x, layer):
+  """Keeps the extremes of all batches."""
+  del layer
+  low, high = _extremes(x)
+  return Range(
+    jnp.minimum(seen.minimum, low),
+    jnp.maximum(seen.maximum, high),
+    seen.count + 1,
+  )
+
+
+def _least_error(seen, x, layer):
+  """Takes the least squared error over all values seen."""
+  values = histogram.add(seen.histogram, x)
+  limits = histogram.least_error_limits(
+    values, bits=layer.activation_bits, symmetric=layer.symmetric
+  )
+  return HistogramRange(*limits, seen.count + 1, values)
+
+
+def _percentile(seen, x, layer):
+  """Leaves out the outermost of all values seen."""
+  values = histogram.add(seen.histogram, x)
+  limits = histogram.percentile_limits(values, layer.percentile)
+  return HistogramRange(*limits, seen.count + 1, values)
+
+
+def _extremes(x):
+  low = jnp.minimum(jnp.min(x), 0).astype(jnp.float32)
+  high = jnp.maximum(jnp.max(x), 0).astype(jnp.float32)
+  return low, high
+
+
+OBSERVERS: Mapping[str, Observer] = {
+  'ema': Observer(initial_range, _average, True),
+  'minmax': Observer(initial_range, _widest, True),
+  'mse': Observer(initial_histogram_range, _least_error, False),
+  'percentile': Observer(initial_histogram_range, _percentile, False),
+}

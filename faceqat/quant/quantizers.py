@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer.program import QParams
-from faceqat.quant import numerics, observers
+from faceqat.quant import learned_step, numerics, observers
 from faceqat.quant.spec import LayerQuant, Mode
 
 # A channel whose weights have died keeps a scale of at least this part of the
@@ -22,67 +22,147 @@ class RangesMissingError(ValueError):
 
 
 class OutputQuantizer(nn.Module):
-  """Observes the range of a layer's output and fake-quantizes it."""
+  """Observes the range of a layer's output and fake-quantizes it.
+
+  With learned steps it has a parameter `step` [] float32, the real value of
+  one step; 0 until a reading with `initialize_steps` sets it.
+  """
 
   layer: LayerQuant
 
   def setup(self):
-    self.range = self.variable('quant_stats', 'range', observers.initial_range)
+    initial = observers.OBSERVERS[self.layer.observer].initial
+    self.range = self.variable('quant_stats', 'range', initial)
+    if self.layer.learned_steps:
+      self.step = self.param('step', nn.initializers.zeros, ())
 
   def _limits(self) -> tuple[jax.Array, jax.Array]:
-    minimum, maximum, _ = self.range.value
+    minimum, maximum = self.range.value.minimum, self.range.value.maximum
     if not self.layer.symmetric:
       return minimum, maximum
     widest = jnp.maximum(-minimum, maximum)
     return -widest, widest
 
-  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
-    if mode.observe and not self.is_initializing():
-      self.range.value = observers.observe(
-        self.range.value,
-        jax.lax.stop_gradient(y).astype(jnp.float32),
-        observer=self.layer.observer,
-        decay=self.layer.decay,
-      )
-    if not mode.quantize:
-      return y
-    return numerics.fake_quant(
-      y.astype(jnp.float32),
+  def _range_params(self) -> tuple[jax.Array, jax.Array]:
+    """Returns the scale and zero point of the observed range."""
+    return numerics.nudged_params(
       *self._limits(),
       bits=self.layer.activation_bits,
       narrow_range=self.layer.symmetric,
-      rounding=mode.rounding,
-    ).astype(y.dtype)
+    )
+
+  def _learned_params(self) -> tuple[jax.Array, jax.Array]:
+    """Returns the learned step and the zero point that stays."""
+    _, zero_point = self._range_params()
+    least = _least_step(self.layer.activation_bits)
+    return learned_step.at_least(self.step, least), zero_point
+
+  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
+    observes = mode.observe and (self.layer.observes_training or not mode.train)
+    if observes and not self.is_initializing():
+      self.range.value = observers.observe(
+        self.range.value,
+        jax.lax.stop_gradient(y).astype(jnp.float32),
+        self.layer,
+      )
+    if mode.initialize_steps and self.layer.learned_steps:
+      self.put_variable('params', 'step', self._range_params()[0])
+    if not mode.quantize:
+      return y
+    fake_quant = self._learned if self.layer.learned_steps else self._observed
+    return fake_quant(y.astype(jnp.float32), mode.rounding).astype(y.dtype)
+
+  def _observed(self, y: jax.Array, rounding: str) -> jax.Array:
+    return numerics.fake_quant(
+      y,
+      *self._limits(),
+      bits=self.layer.activation_bits,
+      narrow_range=self.layer.symmetric,
+      rounding=rounding,
+    )
+
+  def _learned(self, y: jax.Array, rounding: str) -> jax.Array:
+    step, zero_point = self._learned_params()
+    qmin, qmax = numerics.signed_limits(
+      self.layer.activation_bits, self.layer.symmetric
+    )
+    lower, upper = qmin - zero_point, qmax - zero_point
+    return learned_step.quantize_with_step(
+      y,
+      step,
+      lower=lower,
+      upper=upper,
+      gradient_scale=learned_step.gradient_scale(y[0].size, lower, upper),
+      rounding=rounding,
+    )
 
   def qparams(self) -> QParams:
     """The scale and zero point that the integer program has here."""
+    name = '/'.join(self.path[:-1])
     if not observers.is_set(self.range.value):
       raise RangesMissingError(
-        f'layer {"/".join(self.path[:-1])} has no activation range: train past '
-        'quant.start_step, or calibrate with quant.calibration_steps'
+        f'layer {name} has no activation range: train past quant.start_step, '
+        'or calibrate with quant.calibration_steps'
       )
+    if not self.layer.learned_steps:
+      scale, zero_point = self._range_params()
+    elif self.step == 0:
+      raise RangesMissingError(
+        f'layer {name} has learned_steps, but they were never initialised: '
+        'calibrate with quant.calibration_steps before training'
+      )
+    else:
+      scale, zero_point = self._learned_params()
     bits, narrow = self.layer.activation_bits, self.layer.symmetric
-    scale, zero_point = numerics.nudged_params(
-      *self._limits(), bits=bits, narrow_range=narrow
-    )
     return QParams(float(scale), int(zero_point), bits, narrow)
 
 
-def fake_quant_kernel(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
-  """Fake-quantizes a kernel; the gradient passes straight through."""
-  return numerics.fake_quant(
+def initial_kernel_step(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
+  """Returns where the learned step of a (folded) kernel starts; [O] or []."""
+  kernel = jax.lax.stop_gradient(kernel).astype(jnp.float32)
+  initialize = learned_step.INITIALIZATIONS[layer.step_initialization]
+  step = initialize(kernel, _largest(layer), layer.per_channel)
+  return _kernel_step(step, layer)
+
+
+def fake_quant_kernel(
+  kernel: jax.Array, layer: LayerQuant, step: jax.Array | None = None
+) -> jax.Array:
+  """Fake-quantizes a kernel; the gradient passes straight through.
+
+  Args:
+    kernel: [..., O], folded.
+    layer: its quantization.
+    step: learned, [O] or [] float32, and given a gradient; None: the weights
+      of a channel, or all, span their range.
+  """
+  if step is None:
+    return numerics.fake_quant(
+      kernel,
+      *_kernel_limits(kernel, layer),
+      bits=layer.weight_bits,
+      narrow_range=True,
+    )
+  upper = _largest(layer)
+  return learned_step.quantize_with_step(
     kernel,
-    *_kernel_limits(kernel, layer),
-    bits=layer.weight_bits,
-    narrow_range=True,
+    _kernel_step(step, layer),
+    lower=-upper,
+    upper=upper,
+    gradient_scale=learned_step.gradient_scale(
+      kernel.size // step.size, -upper, upper
+    ),
   )
 
 
 def quantize_kernel(
-  kernel: jax.Array, layer: LayerQuant
+  kernel: jax.Array, layer: LayerQuant, step: jax.Array | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns a kernel's int8 values and its scale per output channel [O]."""
-  values, scale = _integers(kernel, layer)
+  """Returns a kernel's int8 values and its scale per output channel [O].
+
+  The arguments are those of `fake_quant_kernel`.
+  """
+  values, scale = _integers(kernel, layer, step)
   scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
   return np.asarray(values, np.int8), scale
 
@@ -90,7 +170,11 @@ def quantize_kernel(
 # Compiled whole: lowering meets some thirty shapes of kernels, and compiling
 # each operation for each of them took most of its time.
 @functools.partial(jax.jit, static_argnames='layer')
-def _integers(kernel, layer):
+def _integers(kernel, layer, step):
+  if step is not None:
+    upper, scale = _largest(layer), _kernel_step(step, layer)
+    steps = learned_step.whole_steps(kernel, scale, lower=-upper, upper=upper)
+    return steps, scale
   scale, zero_point = numerics.nudged_params(
     *_kernel_limits(kernel, layer), bits=layer.weight_bits, narrow_range=True
   )
@@ -98,6 +182,24 @@ def _integers(kernel, layer):
     kernel, scale, zero_point, bits=layer.weight_bits, narrow_range=True
   )
   return values, scale
+
+
+def _largest(layer: LayerQuant) -> int:
+  return numerics.signed_limits(layer.weight_bits, narrow_range=True)[1]
+
+
+def _kernel_step(step: jax.Array, layer: LayerQuant) -> jax.Array:
+  """Returns learned steps, none of which is that of a dead channel."""
+  largest = jax.lax.stop_gradient(jnp.max(step))
+  least = jnp.maximum(
+    largest * _LEAST_RELATIVE_SCALE, _least_step(layer.weight_bits)
+  )
+  return learned_step.at_least(step, least)
+
+
+def _least_step(bits: int) -> float:
+  """The step of the narrowest range that `numerics` has."""
+  return numerics.MIN_WIDTH / (2**bits - 1)
 
 
 def _kernel_limits(

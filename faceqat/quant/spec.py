@@ -6,6 +6,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
 BITS = range(2, 9)
@@ -19,12 +20,16 @@ class Mode:
     train: normalise with the statistics of the batch, and update the moving
       ones.
     quantize: fake-quantize weights and activations.
-    observe: update the activation ranges from this batch.
+    observe: update the activation ranges from this batch; while training,
+      those alone that `LayerQuant.observes_training`.
     freeze_bn: while training, normalise with the moving statistics and leave
       them as they are (Jacob et al. 2018, section 3.2; Krishnamoorthi 2018,
       section 3.2.2).
     rounding: where half a step of an activation goes, a key of
       `numerics.ROUNDINGS`. Training rounds as TensorFlow's fake quantization.
+    initialize_steps: write where learned steps start into `params`, which has
+      to be mutable: an activation's is the scale of its range, and a kernel's
+      is that of `LayerQuant.step_initialization`.
   """
 
   train: bool = False
@@ -32,6 +37,7 @@ class Mode:
   observe: bool = False
   freeze_bn: bool = False
   rounding: str = 'half_up'
+  initialize_steps: bool = False
 
   @property
   def batch_statistics(self) -> bool:
@@ -48,6 +54,8 @@ TWINS = {
 }
 # Observes the float network, as post-training quantization does.
 CALIBRATE = Mode(observe=True)
+# After it, and before training with learned steps.
+INITIALIZE_STEPS = Mode(initialize_steps=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +67,19 @@ class LayerQuant:
     activation_bits: 2..8, of the layer's output.
     per_channel: one weight scale per output channel, else one per layer.
     symmetric: the output's zero point is 0, and its range narrow.
-    observer: 'ema' (moving average of batch ranges) or 'minmax' (widest seen).
+    observer: of the output's range: 'ema' (moving average of batch ranges),
+      'minmax' (widest seen), 'percentile' (clips the outermost of all values
+      seen) or 'mse' (least squared error over all values seen). The last two
+      are for calibration: training leaves their range as it is.
     decay: of the moving average, per step.
+    percentile: in (50, 100]; above it, and below its mirror image, values may
+      be clipped.
+    learned_steps: the steps of weights and output are parameters, trained as
+      LSQ has them (`learned_step`). The zero point stays that of the range,
+      which no longer changes in training. The slopes of a PReLU have no such
+      step.
+    step_initialization: of the weights' steps: 'mse' (least squared error) or
+      'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
   """
 
   weight_bits: int = 8
@@ -69,6 +88,9 @@ class LayerQuant:
   symmetric: bool = False
   observer: str = 'ema'
   decay: float = 0.99
+  percentile: float = 99.99
+  learned_steps: bool = False
+  step_initialization: str = 'mse'
 
   def __post_init__(self):
     for field in ('weight_bits', 'activation_bits'):
@@ -85,6 +107,20 @@ class LayerQuant:
       )
     if not 0 <= self.decay < 1:
       raise ValueError(f'decay is {self.decay}; it lies in [0, 1)')
+    if not 50 < self.percentile <= 100:
+      raise ValueError(
+        f'percentile is {self.percentile}; it lies in (50, 100], such as 99.99'
+      )
+    if self.step_initialization not in INITIALIZATIONS:
+      raise ValueError(
+        f'step_initialization is {self.step_initialization!r}; choose one of '
+        f'{", ".join(INITIALIZATIONS)}'
+      )
+
+  @property
+  def observes_training(self) -> bool:
+    """Whether the range still follows the activations of a training."""
+    return OBSERVERS[self.observer].in_training and not self.learned_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +145,20 @@ class QuantSpec:
     return found
 
   def with_weight_bits(self, bits: int, paths: Iterable[str]) -> 'QuantSpec':
-    """The same spec, but for the weights of the layers at these paths."""
+    """The same spec, but for the weights of the layers at these paths.
+
+    Raises:
+      ValueError: a layer's steps were learned for another number of bits.
+    """
+    paths = list(paths)
+    for path in paths:
+      layer = self.layer(path)
+      if layer.learned_steps and layer.weight_bits != bits:
+        raise ValueError(
+          f'layer {path} has learned steps for weights of {layer.weight_bits} '
+          f'bits, which cannot be rounded to {bits}; train it with '
+          f'weight_bits {bits}'
+        )
     changed = tuple(
       (glob.escape(path), dataclasses.replace(layer, weight_bits=bits))
       for path, layer in ((path, self.layer(path)) for path in paths)

@@ -1,0 +1,170 @@
+"""Quantization whose step is trained with the weights.
+
+LSQ: Esser et al. 2020, Learned step size quantization. Pure functions; which
+layers have such steps, and where these are kept, is up to `quantizers`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from faceqat.quant import numerics
+
+# The least-error start tries these factors: first on the step at which nothing
+# is clipped, then around the best. Kernels of two bits take about 0.3, those
+# of eight 0.9 or more.
+_COARSE = np.float32(2.0 ** (-np.arange(20) / 8))
+_FINE = np.float32(2.0 ** (-np.arange(-10, 11) / 80))
+
+
+def whole_steps(
+  x: jax.Array,
+  step: jax.Array,
+  *,
+  lower: jax.Array | int,
+  upper: jax.Array | int,
+  rounding: str = 'half_up',
+) -> jax.Array:
+  """Returns round(clip(x / step, lower, upper)), float32.
+
+  Args:
+    x: [..., C], real values.
+    step: [] or [C] float32, real value of one step, positive.
+    lower, upper: []; whole steps from real 0, at most 0 and at least 0.
+    rounding: where a half goes, a key of `numerics.ROUNDINGS`.
+  """
+  steps = numerics.divide(x.astype(jnp.float32), step)
+  return numerics.ROUNDINGS[rounding](jnp.clip(steps, lower, upper))
+
+
+def quantize_with_step(
+  x: jax.Array,
+  step: jax.Array,
+  *,
+  lower: jax.Array | int,
+  upper: jax.Array | int,
+  gradient_scale: jax.Array | float,
+  rounding: str = 'half_up',
+) -> jax.Array:
+  """Returns `whole_steps` times the step; x and the step get gradients.
+
+  The derivatives are those of the paper (its equations 3 and 5), where
+  v = x / step: inside, for lower < v < upper, 1 to x and round(v) - v to the
+  step; at the limits and beyond, 0 to x and the limit to the step. That of
+  the step is summed over all that it scales, times `gradient_scale`.
+
+  Args:
+    x: [..., C], floating; computed in float32, returned in its own type.
+    step: [] or [C] float32, real value of one step, positive.
+    lower, upper: -Qn and Qp of the paper, as in `whole_steps`.
+    gradient_scale: [], as of `gradient_scale`.
+    rounding: a key of `numerics.ROUNDINGS`.
+  """
+  lower, upper, gradient_scale = (
+    jnp.asarray(value, jnp.float32) for value in (lower, upper, gradient_scale)
+  )
+  step = jnp.asarray(step, jnp.float32)
+  return _quantize(x, step, lower, upper, gradient_scale, rounding)
+
+
+def gradient_scale(
+  count: int, lower: jax.Array | int, upper: jax.Array | int
+) -> jax.Array:
+  """Returns 1 / sqrt(N Qp), which makes steps move as fast as weights do.
+
+  It is that of the paper's section 2.2; with a zero point between the limits,
+  where the paper has none, Qp is the longer side.
+
+  Args:
+    count: N, how many values share the step: weights, or the features of one
+      example.
+    lower, upper: [], in whole steps.
+  """
+  longer = jnp.maximum(-jnp.asarray(lower), jnp.asarray(upper))
+  return jax.lax.rsqrt(count * longer.astype(jnp.float32))
+
+
+def at_least(step: jax.Array, least: jax.Array) -> jax.Array:
+  """Returns the step, or the least one where it has become smaller.
+
+  The gradient goes through in either case: plain gradient descent may bring a
+  step below 0, and has to be able to bring it back.
+  """
+  return jnp.where(
+    step >= least, step, least + (step - jax.lax.stop_gradient(step))
+  )
+
+
+def mean_magnitude_step(
+  kernel: jax.Array, upper: int, per_channel: bool
+) -> jax.Array:
+  """Returns 2 mean|w| / sqrt(Qp), the paper's start; [O] or []."""
+  mean = jnp.mean(jnp.abs(kernel), _axes(kernel, per_channel))
+  return 2 * mean / np.float32(np.sqrt(upper))
+
+
+def least_error_step(
+  kernel: jax.Array, upper: int, per_channel: bool
+) -> jax.Array:
+  """Returns the step of the least squared error on a grid; [O] or [].
+
+  It is searched over 2.4 octaves below that at which nothing is clipped, at
+  last in eightieths of one. With 8 bits the paper's start is four to seven
+  times as wide as that, for normally distributed weights, and costs over two
+  bits until it is trained.
+  """
+  axes = _axes(kernel, per_channel)
+  # Of a channel without weights any step will do.
+  tiny = jnp.finfo(jnp.float32).tiny
+  step = jnp.maximum(jnp.max(jnp.abs(kernel), axes) / upper, tiny)
+
+  def squared_error(step):
+    steps = whole_steps(kernel, step, lower=-upper, upper=upper)
+    return jnp.sum(jnp.square(steps * step - kernel), axes)
+
+  for factors in (_COARSE, _FINE):
+    candidates = jnp.expand_dims(step, 0) * np.expand_dims(
+      factors, tuple(range(1, step.ndim + 1))
+    )
+    best = jnp.argmin(jax.lax.map(squared_error, candidates), 0)
+    step = step * jnp.asarray(factors)[best]
+  return step
+
+
+INITIALIZATIONS: Mapping[str, Callable[..., jax.Array]] = {
+  'lsq': mean_magnitude_step,
+  'mse': least_error_step,
+}
+
+
+def _axes(kernel, per_channel):
+  return tuple(range(kernel.ndim - 1)) if per_channel else None
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _quantize(x, step, lower, upper, gradient_scale, rounding):
+  del gradient_scale
+  steps = whole_steps(x, step, lower=lower, upper=upper, rounding=rounding)
+  return (steps * step).astype(x.dtype)
+
+
+def _quantize_fwd(x, step, lower, upper, gradient_scale, rounding):
+  y = _quantize(x, step, lower, upper, gradient_scale, rounding)
+  return y, (x, step, lower, upper, gradient_scale)
+
+
+def _quantize_bwd(rounding, residuals, g):
+  x, step, lower, upper, gradient_scale = residuals
+  real = numerics.divide(x.astype(jnp.float32), step)
+  clipped = jnp.clip(real, lower, upper)
+  inside = (real > lower) & (real < upper)
+  slope = numerics.ROUNDINGS[rounding](clipped) - jnp.where(inside, real, 0)
+  axes = tuple(range(x.ndim - step.ndim))
+  g_step = gradient_scale * jnp.sum(g.astype(jnp.float32) * slope, axes)
+  return jnp.where(inside, g, 0), g_step, None, None, None
+
+
+_quantize.defvjp(_quantize_fwd, _quantize_bwd)

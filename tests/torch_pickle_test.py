@@ -151,8 +151,9 @@ COPIES = 200 * (ORDERED + b'(h\x00tR')
       + b'U\x010U\x03cpuK\x01(U\x011K\x00K\x01ttQ',
       "storage '0' is a part of another",
     ),
-    # Keys whose hash takes the stack of the process.
+    # Keys and names whose hash takes the stack of the process.
     (b'})' + b'\x85' * 1_000_000 + b'Ns', 'a key of type tuple'),
+    (b')' + b'\x85' * 200_000 + b'U\x01x\x93', 'a tuple and a str for a name'),
     # Pairs that are copied again and again: a few bytes for gigabytes.
     (b'](' + PAIRS + b'eq\x00' + COPIES, 'copies its lists'),
     (b'(' + PAIRS + b'tq\x00' + COPIES, 'copies its lists'),

@@ -174,7 +174,10 @@ def op_global(module, name):
   return b'c' + module.encode() + b'\n' + name.encode() + b'\n'
 
 
-MULTIARRAY = 'numpy._core.multiarray'
+ENCODED = op_global('_codecs', 'encode') + b'h\x00\x85R'
+NO_ARRAY = op_global('numpy._core.multiarray', '_reconstruct') + b')R'
+BUFFER = op_global('numpy._core.numeric', '_frombuffer')
+UINT8 = op_global('numpy', 'dtype') + b'U\x02u1\x85R'
 
 
 @pytest.mark.parametrize(
@@ -200,11 +203,43 @@ MULTIARRAY = 'numpy._core.multiarray'
     b'(ios\nsystem\n.',
     # A place so large that the unpickler would reserve gigabytes for it.
     b'\x80\x02]r\xff\xff\xff\xff.',
+    # A key whose hash takes the stack of the process.
+    b'\x80\x02})' + 200_000 * b'\x85' + b'Ns.',
+    # Images that are made again and again: a few bytes for gigabytes.
+    b'\x80\x02(X\xf4\x01\x00\x00' + 500 * b'x' + b'q\x00' + 1000 * ENCODED,
   ],
 )
 def test_ways_around_the_names_are_refused(tmp_path, program):
   with pytest.raises(ValueError, match=r'set\.bin is not .* was not run'):
     read(tmp_path, program)
+
+
+def test_an_array_without_content_is_described(tmp_path):
+  data = b'\x80\x02](' + 2 * NO_ARRAY + b'e]\x88a\x86.'
+  with pytest.raises(ValueError, match=r'image 0 is an array \[\]'):
+    read(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+  'shape',
+  [
+    b']',  # No tuple.
+    b'U\x01x\x85',
+    b'](NNNNe\x85',  # A list would be repeated by the next size.
+    b'J\xff\xff\xff\xff\x85',
+    b'\x8a\x09' + 8 * b'\x00' + b'\x01\x85',  # 2^64
+    b'(' + 65 * b'K\x01' + b't',
+    b'K\x02\x85',  # Another number than there are bytes.
+  ],
+)
+def test_arrays_of_impossible_shapes_are_refused(tmp_path, shape):
+  def program(shape):
+    array = BUFFER + b'(C\x01a' + UINT8 + shape + b'U\x01CtR'
+    return b'\x80\x02](' + 2 * array + b'e]\x88a\x86.'
+
+  with pytest.raises(ValueError, match=r'set\.bin is damaged.* has .* array'):
+    read(tmp_path, program(shape))
+  assert read(tmp_path, program(b'K\x01\x85'))[0] == [b'a'] * 2
 
 
 def test_stand_ins_leave_no_module_behind(tmp_path):

@@ -169,6 +169,20 @@ def test_flipped_bits_give_data_or_a_value_error(tmp_path):
   assert outcomes == {True, 'refused'}
 
 
+def test_parameters_are_parted_from_what_an_export_added():
+  arrays = {
+    'conv.weight': WEIGHT,
+    'bn.running_var': WEIGHT,
+    'onnx::PRelu_7': WEIGHT,
+    '685': WEIGHT,
+    'axes': np.array([1]),
+    'factor': np.float32(2),
+  }
+  parameters, replaced = onnx_initializers.split_parameters(arrays)
+  assert list(parameters) == ['conv.weight', 'bn.running_var']
+  assert replaced == ['685', 'onnx::PRelu_7']
+
+
 def test_another_ending_is_no_other_format(tmp_path):
   # onnx itself would take this for text.
   path = tmp_path / 'net.json'

@@ -1,13 +1,19 @@
 """A weight file finds its reader by the model, or the user learns which are."""
 
+import warnings
+
 import flax
 import jax
 import layer_network
 import mxnet_files
 import numpy as np
+import onnx
 import pytest
+import torch_mobilefacenet
 
 from faceqat.models import mobilefacenet, mobilenet_v2
+from faceqat.models.import_weights import mobilefacenet_torch, onnx_initializers
+from faceqat.models.import_weights.assign import assign
 from faceqat.models.import_weights.pretrained import load_pretrained
 
 SHAPE = (32, 32, 3)
@@ -30,6 +36,125 @@ def test_all_variables_but_the_ranges_are_the_files(weights):
   assert unchanged == {path for path in after if path.startswith('quant_stats')}
   for path in after.keys() - unchanged:
     assert not np.array_equal(before[path], after[path]), path
+
+
+@pytest.fixture(scope='module')
+def torch_state():
+  return torch_mobilefacenet.random_state('insightface')
+
+
+def save_onnx(path, arrays):
+  tensors = [
+    onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
+  ]
+  graph = onnx.helper.make_graph([], 'graph', [], [], tensors)
+  onnx.save(onnx.helper.make_model(graph), path)
+  return path
+
+
+def floating(state):
+  """What an export keeps of a state dictionary."""
+  return {name: array for name, array in state.items() if array.ndim}
+
+
+def test_an_export_with_its_names_is_the_state_it_was_made_of(
+  tmp_path, torch_state
+):
+  arrays = {
+    **{
+      f'module.{name}': array for name, array in floating(torch_state).items()
+    },
+    # Constants of the graph, and none of its weights.
+    '/Reshape/shape': np.array([1, -1]),
+    'onnx::Mul_7': np.float32([0.5]),
+  }
+  path = save_onnx(tmp_path / 'net.onnx', arrays)
+  model = mobilefacenet.Model(embedding_size=24)
+  shape = (torch_mobilefacenet.HEIGHT, torch_mobilefacenet.WIDTH, 3)
+  variables = layer_network.random_variables(model, shape)
+  new = load_pretrained(path, model, variables)
+  expected = assign(variables, mobilefacenet_torch.convert(torch_state))
+  assert not jax.tree.all(
+    jax.tree.map(np.array_equal, variables['params'], new['params'])
+  )
+  assert jax.tree.all(jax.tree.map(np.array_equal, expected, new))
+
+
+def folded(state):
+  """As PyTorch exports by default: folded, and renamed."""
+  return {
+    name if name.startswith('linear') else f'onnx::Conv_{index}': array
+    for index, (name, array) in enumerate(floating(state).items())
+  }
+
+
+def numbered(state):
+  arrays = floating(state).values()
+  return {str(685 + index): array for index, array in enumerate(arrays)}
+
+
+def without_norms(state):
+  return {
+    name: array for name, array in floating(state).items() if '.bn.' not in name
+  }
+
+
+@pytest.mark.parametrize(
+  ('export', 'message'),
+  [
+    (folded, r'replaced, by onnx::Conv_0, .* more\. If'),
+    (numbered, r'replaced, by 685, 686'),
+    (without_norms, r'conv1\.bn\.bias, .* besides none\. If'),
+  ],
+)
+def test_an_export_without_names_or_norms_says_how_to_export(
+  tmp_path, torch_state, export, message
+):
+  path = save_onnx(tmp_path / 'net.onnx', export(torch_state))
+  with pytest.raises(
+    ValueError,
+    match=rf'net\.onnx is not of .*{message}.*do_constant_folding=False',
+  ):
+    load_pretrained(path, mobilefacenet.Model(), {})
+
+
+def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
+  torch = pytest.importorskip('torch')
+  network = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 4, 3, bias=False),
+    torch.nn.BatchNorm2d(4),
+    torch.nn.PReLU(4),
+    torch.nn.Flatten(),
+    torch.nn.Linear(36, 5, bias=False),
+    torch.nn.BatchNorm1d(5, affine=False),
+  )
+  for tensor in network.state_dict().values():
+    if tensor.ndim:
+      # An export joins tensors that are equal.
+      torch.nn.init.uniform_(tensor, 0.5, 1.0)
+
+  def export(**options):
+    path = tmp_path / 'net.onnx'
+    with warnings.catch_warnings():
+      # It recommends the newer exporter, and calls what NumPy discourages.
+      warnings.simplefilter('ignore')
+      torch.onnx.export(
+        network.eval(), torch.zeros(1, 3, 5, 5), path, dynamo=False, **options
+      )
+    return onnx_initializers.split_parameters(onnx_initializers.read(path))
+
+  parameters, _ = export(do_constant_folding=False)
+  expected = {
+    name: tensor.numpy()
+    for name, tensor in network.state_dict().items()
+    if tensor.ndim
+  }
+  assert parameters.keys() == expected.keys()
+  for name, array in expected.items():
+    np.testing.assert_array_equal(parameters[name], array)
+  # What the message warns of.
+  _, replaced = export()
+  assert any(name.startswith('onnx::Conv') for name in replaced)
 
 
 def test_a_model_of_other_sizes_is_refused_with_both_sizes(weights):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 _COLLECTIONS = ('params', 'batch_stats')
+# Learned steps of quantization follow from the weights, not from their file.
+_STEPS = ('step', 'kernel_step')
 # A file of another network differs in hundreds of names.
 _LISTED = 12
 
@@ -21,7 +23,7 @@ def assign(
 
   Args:
     variables: of `model.init`. Collections other than `params` and
-      `batch_stats` stay as they are.
+      `batch_stats` stay as they are, and so do learned quantization steps.
     values: the new array of each path, such as 'block_0/expand/kernel' or
       'block_0/expand/bn/mean', in the shape that it has in `variables`.
     source: the file, for messages.
@@ -41,11 +43,11 @@ def assign(
   wanted = {
     path: leaf for tree in trees.values() for path, leaf in tree.items()
   }
-  _check(wanted, values, source)
+  _check(without_steps(wanted), values, source)
   new = {
     name: flax.traverse_util.unflatten_dict(
       {
-        path: jnp.asarray(values[path], leaf.dtype)
+        path: jnp.asarray(values.get(path, leaf), leaf.dtype)
         for path, leaf in tree.items()
       },
       sep='/',
@@ -53,6 +55,15 @@ def assign(
     for name, tree in trees.items()
   }
   return {**variables, **new}
+
+
+def without_steps(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Leaves out the learned quantization steps among arrays by path."""
+  return {
+    path: value
+    for path, value in values.items()
+    if path.rpartition('/')[2] not in _STEPS
+  }
 
 
 def at_epsilon(

@@ -9,9 +9,7 @@ its layers differently, and the first exists with a head of its own name too:
 * Xiaoccer/MobileFaceNet_Pytorch: `conv1`, `dw_conv1`, `blocks.0.conv.0` to
   `conv2`, `linear7`, `linear1`.
 
-PyTorch's batch norms have the epsilon 1e-5, which `assign.at_epsilon` folds
-into gamma. How the pixels enter is folded into the first convolution, exactly
-but at the image's border: it pads with pixel 128, the original with 127.5.
+Epsilon and pixels are folded as `torch_layers` says.
 """
 
 import os
@@ -19,11 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faceqat.models.import_weights import torch_checkpoint
-from faceqat.models.import_weights.assign import at_epsilon, listed
-from faceqat.quant.layers import QuantConv
-
-_EPSILON = 1e-5
+from faceqat.models.import_weights import torch_layers
+from faceqat.models.import_weights.torch_layers import State
 
 # The names of a convolution, its batch norm and its PReLU.
 _Unit = tuple[str, str, str | None]
@@ -86,10 +81,10 @@ _FIRST = 'conv1.conv.weight'
 def read(
   path: str | os.PathLike, pixels: tuple[float, float] | None = None
 ) -> dict[str, np.ndarray]:
-  """Reads a checkpoint, for `assign.assign`.
+  """Reads a checkpoint or an .onnx file, for `assign.assign`.
 
   Args:
-    path: .pth, .pt or .ckpt; see `torch_checkpoint.read`.
+    path: see `torch_layers.read_network`.
     pixels: see `convert`.
 
   Returns:
@@ -98,18 +93,13 @@ def read(
   Raises:
     ValueError: names the file: it is damaged, or of another network.
   """
-  state = torch_checkpoint.read(path)
-  try:
-    return convert(state, pixels)
-  except ValueError as error:
-    raise ValueError(
-      f'{os.fspath(path)} is not of the MobileFaceNet that this model is: '
-      f'{error}'
-    ) from None
+  return torch_layers.read_network(
+    path, lambda state: convert(state, pixels), 'MobileFaceNet'
+  )
 
 
 def convert(
-  state: Mapping[str, np.ndarray], pixels: tuple[float, float] | None = None
+  state: State, pixels: tuple[float, float] | None = None
 ) -> dict[str, np.ndarray]:
   """Renames a state dictionary's tensors and brings them into our layout.
 
@@ -129,36 +119,31 @@ def convert(
       has no place for; or names one of a wrong shape.
   """
   prefix, layers, usual_pixels = _recognise(state)
-  state = {
-    name.removeprefix(prefix): array
-    for name, array in state.items()
-    if name.startswith(prefix) and not name.endswith('.num_batches_tracked')
-  }
-  _check_names(state, layers)
-  mean, spread = usual_pixels if pixels is None else pixels
+  state = torch_layers.network_state(state, prefix)
+  torch_layers.check_names(state, _names(layers), layers['embedding'][1])
+  pixels = usual_pixels if pixels is None else pixels
   values = {}
   for layer, (conv, norm, prelu) in layers.items():
-    kernel = _kernel(f'{conv}.weight', state, layer)
-    shift = 0.0
+    name, shift = f'{conv}.weight', 0.0
+    if layer == 'embedding':
+      kernel = _dense_kernel(name, state)
+    else:
+      kernel = torch_layers.kernel(name, state)
     if layer == 'stem':
-      # The model's input is (pixel - 128) / 128.
-      shift = (128 - mean) / spread * kernel.sum((0, 1, 2))
-      kernel = kernel * (128 / spread)
+      kernel, shift = torch_layers.on_pixels(kernel, pixels)
     values[f'{layer}/kernel'] = kernel
-    values |= _norm(norm, state, f'{layer}/bn', kernel.shape[-1], shift)
+    channels = kernel.shape[-1]
+    values |= torch_layers.batch_norm(norm, state, layer, channels, shift)
     if prelu:
       values[f'{layer}_prelu/alpha'] = state[f'{prelu}.weight']
   return {name: np.float32(value) for name, value in values.items()}
 
 
-def _recognise(state: Mapping[str, np.ndarray]):
+def _recognise(state: State):
   """The prefix and naming that explain most of the tensors."""
-  prefixes = {
-    name.removesuffix(_FIRST) for name in state if name.endswith(_FIRST)
-  }
   candidates = [
     (prefix, layers, pixels)
-    for prefix in sorted(prefixes | {''})
+    for prefix in torch_layers.prefixes(state, _FIRST)
     for layers, pixels in _NAMINGS
   ]
 
@@ -170,70 +155,20 @@ def _recognise(state: Mapping[str, np.ndarray]):
 
 
 def _names(layers: Mapping[str, _Unit]) -> set[str]:
-  """The tensors that every such network has."""
+  """The tensors that such a network has."""
   names = set()
-  for layer, (conv, norm, prelu) in layers.items():
-    names |= {f'{conv}.weight', f'{norm}.running_mean', f'{norm}.running_var'}
-    # The last batch norm is also trained without gamma and beta.
-    if layer != 'embedding':
-      names |= {f'{norm}.weight', f'{norm}.bias'}
+  for conv, norm, prelu in layers.values():
+    names |= {f'{conv}.weight', *torch_layers.batch_norm_names(norm)}
     if prelu:
       names.add(f'{prelu}.weight')
   return names
 
 
-def _check_names(state: Mapping[str, np.ndarray], layers: Mapping[str, _Unit]):
-  wanted = _names(layers)
-  _, last, _ = layers['embedding']
-  optional = {f'{last}.weight', f'{last}.bias'}
-  missing, more = wanted - state.keys(), state.keys() - wanted - optional
-  if missing or more:
-    raise ValueError(
-      f'it lacks the tensors {listed(missing)}; it has besides {listed(more)}'
-    )
-
-
-def _kernel(
-  name: str, state: Mapping[str, np.ndarray], layer: str
-) -> np.ndarray:
-  """[O, I, kh, kw] to [kh, kw, I, O], also of depthwise ones; [O, I] to [I, O].
-
-  The embedding is a 1x1 convolution in one of the namings.
-  """
+def _dense_kernel(name: str, state: State) -> np.ndarray:
+  """[O, I] to [I, O]; a 1x1 convolution in one of the namings."""
   kernel = np.float64(state[name])
-  dense = layer == 'embedding'
-  if dense and kernel.ndim == 4 and kernel.shape[2:] == (1, 1):
+  if kernel.ndim == 4 and kernel.shape[2:] == (1, 1):
     kernel = kernel[:, :, 0, 0]
-  if kernel.ndim != (2 if dense else 4):
-    raise ValueError(
-      f'{name} has the shape {list(kernel.shape)}, wanted '
-      + ('[O, I] or [O, I, 1, 1]' if dense else '[O, I, kh, kw]')
-    )
-  return kernel.transpose((1, 0) if dense else (2, 3, 1, 0))
-
-
-def _norm(
-  name: str,
-  state: Mapping[str, np.ndarray],
-  path: str,
-  channels: int,
-  shift: np.ndarray | float,
-) -> dict[str, np.ndarray]:
-  """A batch norm by our names; `shift` is what its input lacks."""
-  mean, var = state[f'{name}.running_mean'], state[f'{name}.running_var']
-  gamma = state.get(f'{name}.weight', np.ones(channels))
-  beta = state.get(f'{name}.bias', np.zeros(channels))
-  shapes = {np.shape(array) for array in (gamma, beta, mean, var)}
-  if shapes != {(channels,)}:
-    raise ValueError(
-      f'the tensors of {name} have the shapes {listed(map(str, shapes))}, '
-      f'wanted {(channels,)}'
-    )
-  if not (var >= 0).all():
-    raise ValueError(f'{name}.running_var has negative or no numbers')
-  return {
-    f'{path}/scale': at_epsilon(gamma, var, _EPSILON, QuantConv.bn_epsilon),
-    f'{path}/bias': beta,
-    f'{path}/mean': mean - shift,
-    f'{path}/var': var,
-  }
+  if kernel.ndim != 2:
+    raise torch_layers.wrong_shape(name, kernel, '[O, I] or [O, I, 1, 1]')
+  return kernel.T

@@ -5,6 +5,7 @@ file beside it is opened.
 """
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,6 +17,8 @@ except ImportError as error:
   raise ImportError(
     "Reading .onnx files needs the package 'onnx': pip install onnx"
   ) from error
+
+_ENDINGS = ('.weight', '.bias', '.running_mean', '.running_var')
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -72,6 +75,30 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       )
     arrays[tensor.name] = _to_array(tensor, path)
   return arrays
+
+
+def split_parameters(
+  arrays: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Parts the parameters of a network in PyTorch from what an export added.
+
+  Args:
+    arrays: of `read`.
+
+  Returns:
+    Those that have names of a state dictionary; and the names of the other
+    floating ones, such as 'onnx::Conv_123', which hold weights that the export
+    has folded or transposed, or constants of the graph.
+  """
+  parameters = {
+    name: array for name, array in arrays.items() if name.endswith(_ENDINGS)
+  }
+  others = [
+    name
+    for name in arrays.keys() - parameters.keys()
+    if arrays[name].ndim and np.issubdtype(arrays[name].dtype, np.floating)
+  ]
+  return parameters, sorted(others)
 
 
 def _to_array(tensor: TensorProto, path: str) -> np.ndarray:

@@ -8,17 +8,18 @@ from typing import Any
 import flax.linen as nn
 
 from faceqat.models.import_weights import (
+  iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
 )
 from faceqat.models.import_weights.assign import assign
 
+_PYTORCH = ('.pth', '.pt', '.ckpt', '.onnx')
 # (model, suffix of the file): what reads it as arrays by the model's paths.
 _READERS = {
   ('mobilefacenet', '.params'): mobilefacenet_y1.read,
-  ('mobilefacenet', '.pth'): mobilefacenet_torch.read,
-  ('mobilefacenet', '.pt'): mobilefacenet_torch.read,
-  ('mobilefacenet', '.ckpt'): mobilefacenet_torch.read,
+  **{('mobilefacenet', ends): mobilefacenet_torch.read for ends in _PYTORCH},
+  **{('iresnet', ends): iresnet_torch.read for ends in _PYTORCH},
 }
 
 
@@ -28,8 +29,8 @@ def load_pretrained(
   """Reads a weight file into a model's variables.
 
   Args:
-    path: `.params` of MXNet, with its `-symbol.json` beside it, or `.pth`,
-      `.pt` or `.ckpt` of PyTorch.
+    path: `.params` of MXNet, with its `-symbol.json` beside it; `.pth`, `.pt`
+      or `.ckpt` of PyTorch; or `.onnx`, exported from PyTorch with its names.
     model: whose module's name says which network the file has to be of.
     variables: of `model.init`, for images of the size that the weights are
       for.

@@ -1,0 +1,241 @@
+"""An imported IR network embeds as it did in PyTorch."""
+
+import jax
+import layer_network
+import numpy as np
+import onnx
+import pytest
+import torch_iresnet
+from backbone_checks import cosines, count
+
+from faceqat.data.synthetic import SyntheticFaces
+from faceqat.models import iresnet
+from faceqat.models.import_weights import iresnet_torch
+from faceqat.models.import_weights.assign import assign
+from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.quant.spec import FLOAT
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
+# Images of 32 leave 2x2; of fewer positions no order could be wrong.
+NETWORK = (UNITS, CHANNELS, 2, 24)
+MODEL = iresnet.Model(depth=18, embedding_size=24)
+HOUSE = (128, 128)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def tiny():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(iresnet, 'DEPTHS', {18: UNITS})
+    patch.setattr(iresnet, 'CHANNELS', CHANNELS)
+    yield
+
+
+@pytest.fixture(scope='module')
+def variables(tiny):
+  return layer_network.random_variables(MODEL, (32, 32, 3))
+
+
+@pytest.fixture(scope='module')
+def images():
+  faces = SyntheticFaces(4, 2, 32)
+  drawn = [faces[i]['image'] for i in range(len(faces))]
+  noise = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), np.uint8)
+  return np.concatenate([drawn, noise])
+
+
+@pytest.fixture(scope='module')
+def embed(images):
+  """One compilation for all tests."""
+  run = jax.jit(lambda variables: MODEL.apply(variables, images, FLOAT))
+  return lambda variables: np.asarray(run(variables))
+
+
+def original_embeddings(images, pixels):
+  """Those of the network in PyTorch, and its state, settled on the images."""
+  torch = pytest.importorskip('torch')
+  state = torch_iresnet.random_state(*NETWORK)
+  network = torch_iresnet.torch_network(*NETWORK)
+  assert network.state_dict().keys() == state.keys()
+  network.load_state_dict(
+    {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+  )
+  mean, spread = pixels
+  inputs = (images.astype(np.float32) - mean) / spread
+  inputs = torch.from_numpy(inputs.transpose(0, 3, 1, 2).copy()).float()
+  with torch.no_grad():
+    # Noise would grow in statistics that are not of the network's own making.
+    network.train()
+    network.output_layer[1].eval()
+    for _ in range(3):
+      network(inputs)
+    network.eval()
+    embeddings = network(inputs).numpy()
+  settled = {name: t.numpy() for name, t in network.state_dict().items()}
+  return embeddings, settled
+
+
+def test_embeddings_are_those_of_the_network_in_pytorch(
+  images, variables, embed
+):
+  # Both are given the model's own input: the border is the same too.
+  expected, state = original_embeddings(images, HOUSE)
+  got = embed(assign(variables, iresnet_torch.convert(state, HOUSE)))
+  # Sums in another order, in float32: 1.1e-6 of the largest, measured.
+  np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+  # Which leaves 1e-12 of the cosine; 1e-5 would be an epsilon forgotten.
+  assert cosines(got, expected).min() >= 0.99999
+  # Other images have other embeddings: the cosine is not that of a constant.
+  assert cosines(expected, np.roll(expected, 4, axis=0)).max() < 0.9
+
+
+def test_the_networks_own_input_is_folded_into_the_first_convolution(
+  images, variables, embed
+):
+  pixels = (127.5, 127.5)
+  expected, state = original_embeddings(images, pixels)
+
+  def distance(*given):
+    values = iresnet_torch.convert(state, *given)
+    return 1 - cosines(embed(assign(variables, values)), expected).min()
+
+  # Half a pixel stays at the border, which is wide in so small an image: 8e-6
+  # of the cosine, and 8e-5 of the whole half pixel.
+  folded = distance()
+  assert folded < 3e-5
+  assert folded < distance(HOUSE) / 5
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_parameters_are_the_originals_but_for_what_the_docstrings_say(
+  depth, monkeypatch
+):
+  units, channels = {18: (2, 2, 2, 2), 50: (3, 4, 14, 3)}[depth], (64, 128, 256)
+  channels = (*channels, 512)
+  monkeypatch.setattr(iresnet, 'DEPTHS', {depth: units})
+  monkeypatch.setattr(iresnet, 'CHANNELS', channels)
+  parameters, _ = count(iresnet.Model(depth=depth), 112, embedding=True)
+  shapes = torch_iresnet.shapes(units, channels, 7, 512)
+  original = sum(
+    np.prod(shape)
+    # Gamma and beta.
+    * (2 if len(shape) == 1 and not torch_iresnet.is_prelu(name) else 1)
+    for name, shape in shapes.items()
+  )
+  if depth == 50:
+    # What PyTorch counts in `torch_network`, less the dense layer's bias.
+    assert original == 43_574_976 - 512
+  ours = {
+    name: size
+    for name, size in parameters.items()
+    if not name.endswith('norm/kernel') and 'conv_1/bn' not in name
+  }
+  assert sum(ours.values()) == original
+
+
+def test_layouts(variables):
+  state = torch_iresnet.random_state(*NETWORK)
+  values = iresnet_torch.convert(state, HOUSE)
+  kernel = state['body.3.res_layer.1.weight']
+  assert values['block_3/conv_1/kernel'][2, 1, 4, 7] == kernel[7, 4, 2, 1]
+  assert (values['block_3/norm/kernel'] == np.ones((1, 1, 1, 8))).all()
+  np.testing.assert_array_equal(
+    values['block_3/conv_1_prelu/alpha'], state['body.3.res_layer.2.weight']
+  )
+  # Row 1, column 0 of channel 5.
+  np.testing.assert_array_equal(
+    values['embedding/kernel'][(1 * 2 + 0) * 16 + 5],
+    state['output_layer.3.weight'][:, 5 * 4 + 1 * 2 + 0],
+  )
+  np.testing.assert_allclose(
+    values['embedding/bn/mean'],
+    state['output_layer.4.running_mean'] - state['output_layer.3.bias'],
+    rtol=1e-6,
+  )
+
+
+def test_a_batch_norm_that_the_original_lacks_changes_nothing():
+  values = iresnet_torch.convert(torch_iresnet.random_state(*NETWORK))
+  norm = {
+    name: values[f'block_0/conv_1/bn/{name}']
+    for name in ('scale', 'bias', 'mean', 'var')
+  }
+  # The last bit of float32.
+  factor = norm['scale'] / np.sqrt(norm['var'] + 1e-3)
+  np.testing.assert_allclose(factor, 1, rtol=2e-7)
+  assert not norm['bias'].any()
+  assert not norm['mean'].any()
+
+
+def test_a_head_beside_a_prefix_is_left_out(variables):
+  state = torch_iresnet.random_state(*NETWORK)
+  prefixed = {f'model.{name}': value for name, value in state.items()}
+  prefixed['head.kernel'] = np.zeros((24, 10), np.float32)
+  values = iresnet_torch.convert(prefixed)
+  for name, value in iresnet_torch.convert(state).items():
+    np.testing.assert_array_equal(values.pop(name), value)
+  assert not values
+
+
+def change(name, value=None):
+  state = torch_iresnet.random_state(*NETWORK)
+  if value is None:
+    del state[name]
+  else:
+    state[name] = np.float32(value)
+  return state
+
+
+@pytest.mark.parametrize(
+  ('state', 'message'),
+  [
+    ({}, r'lacks .*body\.0\.res_layer'),
+    (change('body.4.shortcut_layer.0.weight'), r'lacks .*4\.shortcut_layer\.0'),
+    (
+      change('body.0.res_layer.5.weight', np.ones(8)),
+      r'tensors none; it has besides body\.0\.res_layer\.5\.weight',
+    ),
+    (
+      change('body.2.res_layer.3.weight', np.ones((8, 72))),
+      r'body\.2\.res_layer\.3\.weight .* wanted \[O, I, kh, kw\]',
+    ),
+    (
+      change('output_layer.3.weight', np.ones((24, 16 * 6))),
+      r'output_layer\.3\.weight .* wanted \[O, 16 \* side\^2\]',
+    ),
+    (
+      change('body.1.res_layer.0.running_var', -np.ones(8)),
+      r'body\.1\.res_layer\.0\.running_var',
+    ),
+  ],
+)
+def test_states_of_other_networks_are_refused_by_name(state, message):
+  with pytest.raises(ValueError, match=message):
+    iresnet_torch.convert(state)
+
+
+def test_an_export_is_read_and_named(tmp_path, variables):
+  state = torch_iresnet.random_state(*NETWORK)
+  tensors = [
+    onnx.numpy_helper.from_array(array, name)
+    for name, array in state.items()
+    if array.ndim
+  ]
+  graph = onnx.helper.make_graph([], 'graph', [], [], tensors)
+  path = tmp_path / 'net.onnx'
+  onnx.save(onnx.helper.make_model(graph), path)
+  new = load_pretrained(path, MODEL, variables)
+  expected = assign(variables, iresnet_torch.convert(state))
+  assert jax.tree.all(jax.tree.map(np.array_equal, expected, new))
+
+  del graph.initializer[-1]
+  onnx.save(onnx.helper.make_model(graph), path)
+  with pytest.raises(ValueError, match=r'net\.onnx is not of the IR network'):
+    load_pretrained(path, MODEL, variables)
+
+
+def test_a_state_of_another_depth_is_refused_by_the_model(variables):
+  state = torch_iresnet.random_state((2, 1, 2, 1), *NETWORK[1:])
+  with pytest.raises(ValueError, match=r'the model lacks block_5/'):
+    assign(variables, iresnet_torch.convert(state))

@@ -27,7 +27,12 @@ from faceqat import atomic, command
 from faceqat.checkpoint import Network, load_network
 from faceqat.data import sources
 from faceqat.data.pairs import PairSet
-from faceqat.evaluators import agreement, verification
+from faceqat.evaluators import (
+  agreement,
+  identification,
+  scores,
+  verification,
+)
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -76,8 +81,12 @@ def evaluate_network(
   The last row, `integer_match`, has the integer program's embeddings matched in
   integers: no float from the image to the decision.
 
-  Writes `float.safetensors`, `program.safetensors`, `results.json`, `roc.png`,
-  `pairs.png` and `agreement.txt` to `outdir`, and prints the table.
+  Where people were kept out of training, identification among them is measured
+  as well; the best checkpoint was chosen by verification on the same people.
+
+  Writes `float.safetensors`, `program.safetensors`, `results.json`,
+  `scores.safetensors`, `roc.png`, `pairs.png` and `agreement.txt` to `outdir`,
+  and prints the table.
 
   Args:
     network: from a checkpoint.
@@ -93,6 +102,7 @@ def evaluate_network(
   pair_set = sources.make_evaluation_pairs(
     config.eval, image_size=network.config.data.image_size
   )
+  strangers = _open_strangers(network.config, config)
   outdir = _make_folder(outdir)
   model, variables = network.model, network.variables
   float_bytes = _write_float(variables, outdir / 'float.safetensors')
@@ -116,7 +126,7 @@ def evaluate_network(
     atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
     print(compared.summary())
   _draw_curves(outdir, network.config)
-  return _report(predicts, sizes, pair_set, config, outdir)
+  return _report(predicts, sizes, pair_set, config, outdir, strangers)
 
 
 def evaluate_program(
@@ -145,48 +155,73 @@ def _report(
   pair_set: PairSet,
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  strangers=None,
 ) -> dict[str, dict[str, float]]:
-  """Runs the same evaluator once a reading; prints, writes and draws."""
-  results, curves = {}, {}
+  """Runs the same evaluators once a reading; prints, writes and draws."""
+  results, cosines = {}, {}
   same = np.asarray(pair_set.same, bool)
+  float_images = None
   for reading, predict in predicts.items():
     print(f'evaluating {reading} on {len(pair_set)} pairs', flush=True)
     embeddings = verification.embed_pairs(
       predict, pair_set, config.eval.batch_size
     )
-    cosines = verification.cosine(*embeddings)
-    results[reading] = {
-      **dict(verification.summarize(cosines, same, pair_set.fold)),
-      'bytes': sizes[reading],
-    }
-    curves[reading] = cosines, same
-    if np.issubdtype(embeddings[0].dtype, np.integer):
+    cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
+    row = dict(verification.summarize(cosines[reading], same, pair_set.fold))
+    if strangers is not None:
+      row.update(
+        identification.evaluate(
+          predict,
+          strangers,
+          images_per_person=config.eval.identification_images,
+          batch_size=config.eval.batch_size,
+        )
+      )
+    if reading == 'float':
+      float_images = embeddings.images
+    elif float_images is not None:
+      row.update(_summarize_nearness(embeddings.images, float_images))
+    results[reading] = {**row, 'bytes': sizes[reading]}
+    if np.issubdtype(embeddings.images.dtype, np.integer):
       results[f'{reading}_match'] = {
         **_summarize_match(embeddings, same, pair_set.fold),
         'bytes': sizes[reading],
       }
   text = json.dumps(table.results_json(results), indent=2)
   atomic.write(outdir / 'results.json', f'{text}\n'.encode())
+  scores.save(scores.of_pairs(pair_set, cosines), outdir)
   # Without the integer matching: its curve is that of the integer reading, as
   # their scores are less than 2^-29 apart.
+  curves = {reading: (values, same) for reading, values in cosines.items()}
   figures.roc_figure(curves, outdir / 'roc.png')
   # The last reading is the one that ships.
-  figures.pairs_figure(pair_set, curves[reading][0], outdir / 'pairs.png')
+  figures.pairs_figure(pair_set, cosines[reading], outdir / 'pairs.png')
   print(table.results_table(results))
   print(f'curves and hardest pairs as pictures: {outdir}')
   return results
 
 
+def _summarize_nearness(
+  embeddings: np.ndarray, float_embeddings: np.ndarray
+) -> dict[str, float]:
+  """How near the embeddings [M, D] are to the float ones of the same images."""
+  cosines = verification.cosine(embeddings, float_embeddings)
+  return {
+    'cosine_mean': float(np.mean(cosines)),
+    'cosine_p1': float(np.percentile(cosines, 1)),
+  }
+
+
 def _summarize_match(
-  embeddings: tuple[np.ndarray, np.ndarray], same: np.ndarray, fold: np.ndarray
+  embeddings: verification.PairEmbeddings, same: np.ndarray, fold: np.ndarray
 ) -> dict[str, float]:
   """What verification gives where the pairs are compared in integers.
 
   The threshold is there twice: as a cosine, and as what a device compares a
   score with.
   """
-  scores = np.asarray(matching.cosine(*embeddings))
-  results = dict(verification.summarize(scores, same, fold))
+  cosines = matching.cosine(embeddings.first, embeddings.second)
+  results = dict(verification.summarize(np.asarray(cosines), same, fold))
   threshold = results['threshold']
   results['threshold'] = threshold / matching.ONE
   results['threshold_q29'] = round(threshold)
@@ -198,6 +233,27 @@ def _make_folder(path: str | os.PathLike) -> pathlib.Path:
   folder = pathlib.Path(path)
   folder.mkdir(parents=True, exist_ok=True)
   return folder
+
+
+def _open_strangers(
+  trained: ml_collections.ConfigDict, config: ml_collections.ConfigDict
+):
+  """The people kept out of a training; None where there is none to ask."""
+  # Runs older than identification have no such field.
+  images_per_person = config.eval.get('identification_images', 0)
+  if not images_per_person:
+    return None
+  if images_per_person < 2:
+    raise ValueError(
+      f'eval.identification_images is {images_per_person}; give 2 or more, one '
+      'for the gallery, or 0 to leave identification out'
+    )
+  try:
+    return sources.make_held_out_people(trained.data)
+  except ValueError as error:
+    # A run is also evaluated where its training set is not.
+    print(f'without rank-1: {error}')
+    return None
 
 
 def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):

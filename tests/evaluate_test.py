@@ -11,9 +11,13 @@ from tiny_run import leaves, make_config
 
 from faceqat import evaluate
 from faceqat.checkpoint import load_network
+from faceqat.data import sources
+from faceqat.evaluators import identification, scores, verification
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.quant.spec import FLOAT
+from faceqat.train_state import make_predict
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -57,6 +61,10 @@ def test_three_arithmetics_and_two_matchings_stand_in_one_table(evaluated):
     == (outdir / 'program.safetensors').stat().st_size
   )
   assert not [path for path in outdir.iterdir() if path.name.startswith('.')]
+  for name, values in results.items():
+    # Compared with float, and embeddings not compared anew in integers.
+    assert ('cosine_mean' in values) == (name in ('fake_quant', 'integer'))
+    assert ('rank1' in values) == (name != 'integer_match')
   for name in ('roc.png', 'pairs.png'):
     assert (outdir / name).read_bytes().startswith(b'\x89PNG')
   table = (outdir / 'agreement.txt').read_text()
@@ -77,6 +85,71 @@ def test_the_float_file_has_the_float_network(evaluated):
     np.testing.assert_array_equal(stored[name], leaf)
 
 
+def test_the_scores_of_the_table_are_saved_with_their_pairs(evaluated):
+  network, results, outdir = evaluated
+  stored = scores.load(outdir)
+  assert list(stored.cosines) == ['fake_quant', 'float', 'integer']
+  pair_set = sources.make_evaluation_pairs(
+    network.config.eval, image_size=network.config.data.image_size
+  )
+  assert stored.pairs == pair_set.name
+  np.testing.assert_array_equal(stored.people, pair_set.people)
+  for reading, cosines in stored.cosines.items():
+    summary = verification.summarize(cosines, stored.same, stored.fold)
+    for name, value in summary:
+      assert results[reading][name] == value, (reading, name)
+
+
+def test_nearness_to_float_is_that_of_each_image(evaluated):
+  network, results, outdir = evaluated
+  pair_set = sources.make_evaluation_pairs(
+    network.config.eval, image_size=network.config.data.image_size
+  )
+  program = integer_program.load(outdir / 'program.safetensors')
+  embeddings = [
+    verification.embed(predict, list(pair_set.images), 8)
+    for predict in (
+      make_predict(network.model, network.variables, FLOAT),
+      evaluate.make_integer_predict(program),
+    )
+  ]
+  cosines = verification.cosine(*embeddings)
+  row = results['integer']
+  # Float sums may depend on the batch size by some 1e-7.
+  assert row['cosine_mean'] == pytest.approx(cosines.mean(), abs=1e-5)
+  assert row['cosine_p1'] == pytest.approx(np.percentile(cosines, 1), abs=1e-5)
+  assert row['cosine_p1'] < row['cosine_mean'] < 1
+
+
+def test_people_never_trained_on_are_identified(evaluated):
+  network, results, outdir = evaluated
+  config = network.config
+  program = integer_program.load(outdir / 'program.safetensors')
+  # All four images of each of twenty people.
+  found = dict(
+    identification.evaluate(
+      evaluate.make_integer_predict(program),
+      sources.make_held_out_people(config.data),
+      images_per_person=config.eval.identification_images,
+      batch_size=16,
+    )
+  )
+  for name, value in found.items():
+    assert results['integer'][name] == value
+
+
+def test_a_run_whose_training_set_is_elsewhere_is_evaluated(
+  float_run, tmp_path, capsys
+):
+  network = load_network(float_run)
+  network.config.data.path = 'nowhere'
+  results = evaluate.evaluate_network(network, tmp_path)
+  assert 'rank1' not in results['float']
+  assert 'without rank-1: There is no image folder nowhere' in (
+    capsys.readouterr().out
+  )
+
+
 def test_the_saved_program_evaluates_as_it_did_in_the_table(
   evaluated, tmp_path
 ):
@@ -86,7 +159,12 @@ def test_the_saved_program_evaluates_as_it_did_in_the_table(
   config = make_config()
   config.eval.batch_size = 7
   alone = evaluate.evaluate_program(str(path), config, str(tmp_path / 'new'))
-  assert alone == {name: results[name] for name in ('integer', 'integer_match')}
+  # A program says neither what float gives nor on whom it was trained.
+  beyond = ('rank1', 'rank5', 'cosine_mean', 'cosine_p1')
+  assert alone == {
+    name: {k: v for k, v in results[name].items() if k not in beyond}
+    for name in ('integer', 'integer_match')
+  }
   written = json.loads((tmp_path / 'new' / 'results.json').read_text())
   assert written == alone
 
@@ -126,6 +204,8 @@ def test_integer_embeddings_are_centred_on_the_zero_point(
 def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):
   _, results, _ = evaluated
   integer, match = dict(results['integer']), dict(results['integer_match'])
+  for name in ('rank1', 'rank5', 'cosine_mean', 'cosine_p1'):
+    integer.pop(name)
   threshold = match.pop('threshold_q29')
   assert isinstance(threshold, int)
   # The mean over the folds, as the nearest integer.
@@ -211,6 +291,14 @@ def test_a_damaged_program_is_refused_and_leaves_nothing(
   with pytest.raises(ValueError, match=f'{path} (is|has)'):
     run_main(monkeypatch, model=str(path), config=make_config())
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_gallery_without_probes_leaves_nothing(evaluated, tmp_path):
+  config = make_config()
+  config.eval.identification_images = 1
+  with pytest.raises(ValueError, match='identification_images is 1; give 2'):
+    evaluate.evaluate_network(evaluated[0], tmp_path / 'out', config)
+  assert not (tmp_path / 'out').exists()
 
 
 def test_wrong_pairs_leave_nothing(evaluated, tmp_path, monkeypatch):

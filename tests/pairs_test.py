@@ -74,6 +74,8 @@ def test_list_of_pairs_is_read_with_its_folds(tmp_path, suffix):
   assert pair_set.same.tolist() == [True, False, True, False]
   assert pair_set.same.dtype == bool
   assert pair_set.fold.tolist() == [0, 0, 1, 1]
+  # Ann is 0, Bo 1.
+  assert pair_set.people.tolist() == [[0, 0], [0, 1], [1, 1], [1, 0]]
   # Each image is there once, however many pairs name it.
   assert len(pair_set.images) == 5
   assert len(pair_set) == 4
@@ -173,10 +175,14 @@ def test_drawn_pairs_are_balanced_distinct_and_true():
   assert not people[0] & people[2]
   assert not people[1] & people[2]
   seen = set()
-  for a, b, same in zip(pair_set.first, pair_set.second, pair_set.same):
+  assert pair_set.people.dtype == np.int64
+  for a, b, same, people in zip(
+    pair_set.first, pair_set.second, pair_set.same, pair_set.people
+  ):
     one, other = value_of(pair_set, a), value_of(pair_set, b)
     assert one != other
     assert (source.labels[one] == source.labels[other]) == same
+    assert people.tolist() == source.labels[[one, other]].tolist()
     seen.add(frozenset((one, other)))
   assert len(seen) == 36
 
@@ -233,6 +239,8 @@ def test_verification_file_is_cut_into_ten_consecutive_folds(tmp_path):
   assert np.bincount(pair_set.fold).tolist() == [3, 3, 3, *[2] * 7]
   assert (np.diff(pair_set.fold) >= 0).all()
   assert pair_set.same.tolist() == same
+  # The file does not say who is shown.
+  assert pair_set.people is None
   for index in range(23):
     assert value_of(pair_set, pair_set.first[index]) == 2 * index
     assert value_of(pair_set, pair_set.second[index]) == 2 * index + 1
@@ -266,6 +274,9 @@ def test_lfw_view_2_is_read_whole():
   assert len(pair_set.images) == 7701
   assert pair_set.same.sum() == 3000
   assert np.bincount(pair_set.fold).tolist() == [600] * 10
+  # The folds share nobody, though that is a property of the list alone.
+  people = [np.unique(pair_set.people[pair_set.fold == f]) for f in range(10)]
+  assert sum(map(len, people)) == len(np.unique(pair_set.people))
   assert pair_set.images[7700].shape == (112, 112, 3)
 
 

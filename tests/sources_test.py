@@ -130,6 +130,19 @@ def test_held_out_people_and_images_are_never_trained_on(write, name, tmp_path):
   assert len(data.train.class_names) == 10
 
 
+def test_people_held_out_of_training_are_a_source_of_their_own(tmp_path):
+  config = data_config(path=str(write_folder(tmp_path / 'faces')))
+  data = sources.make_training_data(config)
+  held_out = sources.make_held_out_people(config)
+  people = {who(image)[0] for image in images_of(held_out)}
+  trained = {who(data.train[i]['image'])[0] for i in range(len(data.train))}
+  assert people == set(range(PEOPLE)) - trained
+  # All of their images, with labels from 0.
+  assert np.bincount(held_out.labels).tolist() == [IMAGES] * 20
+  config.validation_people = 0
+  assert sources.make_held_out_people(config) is None
+
+
 def test_without_a_path_faces_are_drawn():
   data = sources.make_training_data(data_config())
   train = pixels(images_of(data.train))

@@ -71,6 +71,17 @@ def test_what_a_row_lacks_or_cannot_be_written_is_a_dash():
   ]
 
 
+def test_identification_and_nearness_to_float_have_their_columns():
+  rows = {
+    'float': {'accuracy': 0.9, 'rank1': 0.98567, 'threshold': 0.25},
+    'integer': {'rank1': 1, 'cosine_mean': 0.99916, 'cosine_p1': 0.98001},
+  }
+  header, _, *lines = _cells(table.results_table(rows))
+  assert header[3:] == ['rank-1 %', 'cosine', '1st pct', 'threshold']
+  assert lines[0][3:] == ['98.57', '-', '-', '0.2500']
+  assert lines[1][3:] == ['100.00', '0.9992', '0.9800', '-']
+
+
 def test_a_single_reading_has_no_difference():
   header, _, _ = _cells(table.results_table({'integer': {'accuracy': 0.5}}))
   assert header == ['reading', 'accuracy %']

@@ -29,6 +29,8 @@ class PairSet:
     second: int64 [P], index of the second one.
     same: bool [P], whether both show the same person.
     fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    people: int64 [P, 2], a number for each person shown, the same in all pairs;
+      None where the benchmark does not say who they are.
   """
 
   name: str
@@ -37,12 +39,16 @@ class PairSet:
   second: np.ndarray
   same: np.ndarray
   fold: np.ndarray
+  people: np.ndarray | None = None
 
   def __post_init__(self):
     columns = (self.first, self.second, self.same, self.fold)
     lengths = {len(column) for column in columns}
     assert len(lengths) == 1, lengths
     assert 0 not in lengths, self.name
+    if self.people is not None:
+      shows_one = self.people[:, 0] == self.people[:, 1]
+      assert np.array_equal(shows_one, self.same), self.name
 
   def __len__(self) -> int:
     return len(self.first)
@@ -82,8 +88,8 @@ class _ImageFiles:
     return face_images.decode_image(data, path, self._image_size)
 
 
-class _SourceImages:
-  """Some images of a source."""
+class SourceImages:
+  """The images of a source at some indices, without their labels."""
 
   def __init__(self, source, indices: np.ndarray):
     self._source = source
@@ -154,13 +160,17 @@ def read_pairs_txt(
       f'announces {expected}: restore the list.'
     )
   files = _FileIndex(root)
-  first, second, same = [], [], []
+  first, second, same, people = [], [], [], []
+  numbers: dict[str, int] = {}
   for number, line in enumerate(lines[1:], start=2):
     where = f'{pairs_path}, line {number}'
     (name_a, image_a), (name_b, image_b), is_same = _parse_pair(line, where)
     first.append(files.find(name_a, image_a, where))
     second.append(files.find(name_b, image_b, where))
     same.append(is_same)
+    people.append(
+      [numbers.setdefault(name, len(numbers)) for name in (name_a, name_b)]
+    )
   same = np.array(same)
   fold = np.repeat(np.arange(num_folds), 2 * per_half)
   for index in range(num_folds):
@@ -177,6 +187,7 @@ def read_pairs_txt(
     second=np.array(second),
     same=same,
     fold=fold,
+    people=np.array(people),
   )
 
 
@@ -225,11 +236,12 @@ def synthetic_pairs(
   flat = flat.reshape(-1, 2)
   return PairSet(
     name='pairs',
-    images=_SourceImages(source, used),
+    images=SourceImages(source, used),
     first=flat[:, 0],
     second=flat[:, 1],
     same=np.tile(np.repeat([True, False], per_half), folds),
     fold=np.repeat(np.arange(folds), 2 * per_half),
+    people=labels[used][flat].astype(np.int64),
   )
 
 

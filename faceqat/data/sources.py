@@ -61,6 +61,26 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
   return TrainingData(train, known, validation)
 
 
+def make_held_out_people(config: ml_collections.ConfigDict):
+  """Opens the people that `make_training_data` keeps out of training.
+
+  Args:
+    config: the block `data`.
+
+  Returns:
+    A labelled source of all of their images; None if nobody is kept out.
+
+  Raises:
+    ValueError: the set is missing or unreadable.
+  """
+  if not config.validation_people:
+    return None
+  _, held_out = split_people(
+    _open(config), config.validation_people, config.seed
+  )
+  return held_out
+
+
 def _open(config: ml_collections.ConfigDict):
   if not config.path:
     if config.num_people > _FIRST_EVALUATION_PERSON:

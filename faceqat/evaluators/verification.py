@@ -9,6 +9,7 @@ report, is 2 - 2 * score, and orders the pairs alike.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn import metrics
@@ -17,7 +18,7 @@ from faceqat.data.pairs import PairSet
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 # A rate measured on fewer false accepts than this is mostly noise.
-_MIN_FALSE_ACCEPTS = 10
+MIN_FALSE_ACCEPTS = 10
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -90,9 +91,32 @@ class _Selection(Sequence):
     return self._images[int(self._positions[i])]
 
 
+class PairEmbeddings(NamedTuple):
+  """The embeddings of a pair set.
+
+  Attributes:
+    images: [M, D], of each image that a pair shows, in the order of the set,
+      as `embed` gives them.
+    rows: int64 [2, P], where in `images` the two of each pair are.
+  """
+
+  images: np.ndarray
+  rows: np.ndarray
+
+  @property
+  def first(self) -> np.ndarray:
+    """[P, D]."""
+    return self.images[self.rows[0]]
+
+  @property
+  def second(self) -> np.ndarray:
+    """[P, D]."""
+    return self.images[self.rows[1]]
+
+
 def embed_pairs(
   predict: Predict, pair_set: PairSet, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> PairEmbeddings:
   """Embeds both images of every pair; one in several pairs only once.
 
   Args:
@@ -100,18 +124,13 @@ def embed_pairs(
     pair_set: P pairs over a sequence of images.
     batch_size: Images in one call of `predict`.
 
-  Returns:
-    The embeddings of the first images and of the second ones, [P, D] each, as
-    `embed` gives them.
-
   Raises:
     ValueError: An embedding is not finite.
   """
   ends = np.stack([pair_set.first, pair_set.second])
   used, rows = np.unique(ends, return_inverse=True)
-  first, second = rows.reshape(ends.shape)
   embeddings = embed(predict, _Selection(pair_set.images, used), batch_size)
-  return embeddings[first], embeddings[second]
+  return PairEmbeddings(embeddings, rows.reshape(ends.shape))
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -253,7 +272,7 @@ def summarize(
   yield 'eer', equal_error_rate(far, tar)
   for limit in FARS:
     # Rounded: 1e-3 * 10000 must count as 10.
-    if round(limit * num_negative, 6) >= _MIN_FALSE_ACCEPTS:
+    if round(limit * num_negative, 6) >= MIN_FALSE_ACCEPTS:
       yield f'tar@far={limit:g}', float(tar[far <= limit][-1])
   yield 'threshold', float(np.mean(thresholds))
 
@@ -275,6 +294,7 @@ def evaluate(
   Raises:
     ValueError: As `summarize` does, or an embedding is not finite.
   """
-  scores = cosine(*embed_pairs(predict, pair_set, batch_size))
+  embeddings = embed_pairs(predict, pair_set, batch_size)
+  scores = cosine(embeddings.first, embeddings.second)
   same, fold = np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
   yield from summarize(scores, same, fold)

@@ -50,6 +50,12 @@ def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
     if name.startswith('tar@far='):
       far = name.removeprefix('tar@far=')
       columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent(row, name)
+  if 'rank1' in names:
+    columns['rank-1 %'] = lambda row: _percent(row, 'rank1')
+  if 'cosine_mean' in names:
+    columns['cosine'] = lambda row: _format(row, 'cosine_mean', '{:.4f}')
+  if 'cosine_p1' in names:
+    columns['1st pct'] = lambda row: _format(row, 'cosine_p1', '{:.4f}')
   if 'threshold' in names:
     columns['threshold'] = lambda row: _format(row, 'threshold', '{:.4f}')
   if 'bytes' in names:
@@ -63,8 +69,11 @@ def results_table(rows: Results) -> str:
   Args:
     rows: By reading (`float`, `fake_quant`, `integer`, and `integer_match`,
       where the pairs are compared in integers too), in the order of the
-      table: the values that the verification evaluator yields, fractions,
-      and `bytes`, the size of the reading's file. What a reading lacks, or
+      table: the values that the verification evaluator yields, fractions;
+      `rank1`, of identification, a fraction; `cosine_mean` and `cosine_p1`,
+      mean and first percentile of the cosines between this reading's
+      embeddings and the first one's of the same images; and `bytes`, the size
+      of the reading's file. What a reading lacks, or
       what is not a finite number, is shown as a dash. The second column of
       accuracies is the difference from the first row, in points.
 

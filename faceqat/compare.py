@@ -1,0 +1,248 @@
+"""Compares evaluated runs on the same pairs, with confidence intervals.
+
+  python -m faceqat.compare runs/y1_float runs/y1_int8 runs/y1_int6 \
+    --reading=integer --reference_reading=float
+
+Each argument is a folder that `faceqat.evaluate` or `faceqat.main` wrote; the
+first is the reference. Nothing is run again: the scores are read. The intervals
+say how far a figure would move with other people (evaluators/bootstrap.py).
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from faceqat.evaluators import bootstrap, verification
+from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.scores import Scores
+from faceqat.report import table
+
+_FARS = (1e-2, 1e-3)
+_RESAMPLES = 1000
+_SEED = 0
+
+Figure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Evaluation(NamedTuple):
+  """One reading of one run.
+
+  Attributes:
+    run: its folder.
+    reading: `float`, `fake_quant` or `integer`.
+    scores: of all readings, and their pairs.
+    results: of this reading, as in results.json; empty without that file.
+  """
+
+  run: pathlib.Path
+  reading: str
+  scores: Scores
+  results: Mapping[str, float]
+
+  @property
+  def cosines(self) -> np.ndarray:
+    """float64 [P]."""
+    return self.scores.cosines[self.reading]
+
+
+def read_evaluation(run: str, reading: str) -> Evaluation:
+  """Reads the scores and results of a run.
+
+  Raises:
+    ValueError: the folder has no scores, none of this reading, or a file is
+      damaged.
+  """
+  scores = scores_file.load(run)
+  if reading not in scores.cosines:
+    raise ValueError(
+      f'{run} has no scores of the reading {reading!r}; there are '
+      f'{", ".join(sorted(scores.cosines))}.'
+    )
+  path = pathlib.Path(run) / 'results.json'
+  try:
+    results = json.loads(path.read_text())
+    row = dict(results.get(reading, {}))
+  except FileNotFoundError:
+    row = {}
+  except (ValueError, TypeError, AttributeError) as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again.'
+    ) from error
+  return Evaluation(pathlib.Path(run), reading, scores, row)
+
+
+def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
+  """Writes the comparison: a table, and below it how to read it.
+
+  Args:
+    reference: what the differences are to, in points.
+    others: on the same pairs.
+
+  Raises:
+    ValueError: a run was evaluated on other pairs.
+  """
+  for other in others:
+    _check_same_pairs(reference, other)
+  people = reference.scores.people
+  weights = None
+  if people is not None:
+    weights = bootstrap.draw_weights(people, _RESAMPLES, _SEED)
+  figures = _figures(reference.scores)
+  titles = ['run', 'reading']
+  for title in figures:
+    titles += [title, 'difference']
+  titles += ['rank-1 %', 'cosine', '1st pct', 'bytes']
+  evaluations = [reference, *others]
+  columns = [_figure_cells(f, evaluations, weights) for f in figures.values()]
+  lines = [
+    [
+      str(evaluation.run),
+      evaluation.reading,
+      *(cell for column in columns for cell in column[index]),
+      _result(evaluation, 'rank1', '{:.2f}', 100),
+      _result(evaluation, 'cosine_mean', '{:.4f}'),
+      _result(evaluation, 'cosine_p1', '{:.4f}'),
+      _result(evaluation, 'bytes', '{:,.0f}'),
+    ]
+    for index, evaluation in enumerate(evaluations)
+  ]
+  return f'{table.align([titles, *lines])}\n\n{_legend(reference.scores)}'
+
+
+def _figures(scores: Scores) -> dict[str, Figure]:
+  """By title: from cosines [P] and weights [R, P] to a fraction a resample."""
+  figures = {
+    'accuracy %': lambda cosines, weights: bootstrap.accuracies(
+      cosines, scores.same, scores.fold, weights
+    )
+  }
+  for far in _FARS:
+    figures[f'TAR % @ FAR {far:g}{_mark(scores, far)}'] = (
+      lambda cosines, weights, far=far: bootstrap.tars(
+        cosines, scores.same, weights, far
+      )
+    )
+  return figures
+
+
+def _figure_cells(
+  figure: Figure,
+  evaluations: Sequence[Evaluation],
+  weights: np.ndarray | None,
+) -> list[tuple[str, str]]:
+  """Of every run: the figure, and its difference to the first run's."""
+  once = np.ones([1, len(evaluations[0].cosines)], np.int32)
+  points = [figure(e.cosines, once)[0] for e in evaluations]
+  if weights is None:
+    return [
+      (_percent(point), _percent(point - points[0], '+.2f') if i else '-')
+      for i, point in enumerate(points)
+    ]
+  spreads = [figure(e.cosines, weights) for e in evaluations]
+  return [
+    (
+      _percent(point, '.2f', spread),
+      _percent(point - points[0], '+.2f', spread - spreads[0]) if i else '-',
+    )
+    for i, (point, spread) in enumerate(zip(points, spreads))
+  ]
+
+
+def _percent(
+  point: float, pattern: str = '.2f', spread: np.ndarray | None = None
+) -> str:
+  """A fraction in per cent, and its interval where it has one."""
+  # Zero is added for its sign: -0.00 would look like a loss.
+  text = format(round(100 * point, 2) + 0.0, pattern)
+  if spread is None:
+    return text
+  low, high = bootstrap.interval(spread)
+  return f'{text} [{100 * low:{pattern}}, {100 * high:{pattern}}]'
+
+
+def _false_accepts(scores: Scores, far: float) -> int:
+  """How many different pairs a FAR allows to be accepted."""
+  # Rounded: 1e-3 of 3000 must be 3.
+  return math.floor(round(far * np.sum(~scores.same), 6))
+
+
+def _mark(scores: Scores, far: float) -> str:
+  few = _false_accepts(scores, far) < verification.MIN_FALSE_ACCEPTS
+  return '*' if few else ''
+
+
+def _legend(scores: Scores) -> str:
+  allowed = ', '.join(
+    f'{_false_accepts(scores, far):,} at {far:g}{_mark(scores, far)}'
+    for far in _FARS
+  )
+  lines = [
+    f'{len(scores.same):,} pairs of {scores.pairs}; of the '
+    f'{np.sum(~scores.same):,} different ones a FAR allows so many false '
+    f'accepts: {allowed}.'
+  ]
+  if '*' in allowed:
+    lines.append(
+      f'* below {verification.MIN_FALSE_ACCEPTS}: read the interval, not the '
+      'value.'
+    )
+  if scores.people is None:
+    lines.append(
+      'No intervals: these pairs do not say who is shown, as in a .bin file; '
+      'a pairs.txt does.'
+    )
+  else:
+    lines.append(
+      f'In brackets: 95 % of {_RESAMPLES:,} resamples of the people (seed '
+      f'{_SEED}), of a difference on the same ones; where they hold 0, it may '
+      'be chance.'
+    )
+  return '\n'.join(lines)
+
+
+def _check_same_pairs(reference: Evaluation, other: Evaluation):
+  one, two = reference.scores, other.scores
+  for name in ('pairs', 'same', 'fold', 'images', 'people'):
+    if not np.array_equal(getattr(one, name), getattr(two, name)):
+      raise ValueError(
+        f'{other.run} was evaluated on other pairs than {reference.run} '
+        f'({two.pairs}, {len(two.same)} pairs, and {one.pairs}, '
+        f'{len(one.same)} pairs; {name} differs): evaluate both with one '
+        'config, --config=CONFIG.'
+      )
+
+
+def _result(
+  evaluation: Evaluation, name: str, pattern: str, factor: float = 1
+) -> str:
+  value = evaluation.results.get(name)
+  return '-' if value is None else pattern.format(factor * value)
+
+
+def main(arguments: Sequence[str] | None = None):
+  parser = argparse.ArgumentParser(
+    prog='python -m faceqat.compare',
+    description='Compares evaluated runs on the same pairs.',
+  )
+  parser.add_argument('reference', help='folder of the run to compare with')
+  parser.add_argument('runs', nargs='+', help='folders of the other runs')
+  readings = ('float', 'fake_quant', 'integer')
+  parser.add_argument('--reading', default='integer', choices=readings)
+  parser.add_argument('--reference_reading', default='float', choices=readings)
+  args = parser.parse_args(arguments)
+  try:
+    reference = read_evaluation(args.reference, args.reference_reading)
+    others = [read_evaluation(run, args.reading) for run in args.runs]
+    print(compare(reference, others))
+  except (ValueError, OSError) as error:
+    sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,122 @@
+"""The scores of an evaluation as a file, to compare runs without running them.
+
+A safetensors file: `cosine/<reading>` float64 [P] for each reading, and of the
+pairs `same`, `fold`, `images` and, where it is known, `people`.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from faceqat import atomic
+from faceqat.data.pairs import PairSet
+
+FILE_NAME = 'scores.safetensors'
+_READING = 'cosine/'
+# Of a pair: its type, and how many numbers it has.
+_COLUMNS = {
+  'same': (np.bool_, ()),
+  'fold': (np.int64, ()),
+  'images': (np.int64, (2,)),
+  'people': (np.int64, (2,)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """What each reading of one network says of P pairs.
+
+  Attributes:
+    pairs: name of the benchmark.
+    cosines: float64 [P] by reading.
+    same: bool [P], whether both images show the same person.
+    fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    images: int64 [P, 2], the numbers of the two images in the pair set.
+    people: int64 [P, 2], a number for each person shown; None if not known.
+  """
+
+  pairs: str
+  cosines: Mapping[str, np.ndarray]
+  same: np.ndarray
+  fold: np.ndarray
+  images: np.ndarray
+  people: np.ndarray | None
+
+
+def of_pairs(pair_set: PairSet, cosines: Mapping[str, np.ndarray]) -> Scores:
+  """The cosines, float64 [P] by reading, together with their pairs."""
+  return Scores(
+    pairs=pair_set.name,
+    cosines=cosines,
+    same=np.asarray(pair_set.same, bool),
+    fold=np.asarray(pair_set.fold, np.int64),
+    images=np.stack([pair_set.first, pair_set.second], axis=1).astype(np.int64),
+    people=pair_set.people,
+  )
+
+
+def save(scores: Scores, folder: str | os.PathLike):
+  """Writes `scores.safetensors` to a folder that exists."""
+  arrays = {
+    f'{_READING}{reading}': np.asarray(cosines, np.float64)
+    for reading, cosines in scores.cosines.items()
+  }
+  for name in _COLUMNS:
+    column = getattr(scores, name)
+    if column is not None:
+      arrays[name] = np.ascontiguousarray(column)
+  content = safetensors.numpy.save(arrays, metadata={'pairs': scores.pairs})
+  atomic.write(pathlib.Path(folder) / FILE_NAME, content)
+
+
+def load(folder: str | os.PathLike) -> Scores:
+  """Reads what `save` wrote.
+
+  Raises:
+    ValueError: there is no such file, or it is damaged or of another form.
+  """
+  path = pathlib.Path(folder) / FILE_NAME
+  if not path.is_file():
+    raise ValueError(
+      f'{folder} has no {FILE_NAME}; evaluate that run once: '
+      'python -m faceqat.evaluate --model=RUN'
+    )
+  try:
+    with safetensors.safe_open(path, 'np') as file:
+      metadata = file.metadata() or {}
+      names = file.keys()
+      arrays = {name: file.get_tensor(name) for name in names}
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again.'
+    ) from error
+  cosines = {
+    name.removeprefix(_READING): values
+    for name, values in arrays.items()
+    if name.startswith(_READING)
+  }
+  wanted = {f'{_READING}{reading}': (np.float64, ()) for reading in cosines}
+  wanted.update(_COLUMNS)
+  count = len(np.atleast_1d(arrays.get('same', ())))
+  for name, (dtype, shape) in wanted.items():
+    found = arrays.get(name)
+    if found is None and name == 'people':
+      continue
+    if found is None or (found.dtype, found.shape) != (dtype, (count, *shape)):
+      described = 'absent' if found is None else f'{found.dtype}{found.shape}'
+      raise ValueError(
+        f'{path}: {name} is {described}, wanted '
+        f'{np.dtype(dtype)}{(count, *shape)}; evaluate that run again.'
+      )
+  if 'pairs' not in metadata or not cosines:
+    raise ValueError(
+      f'{path} does not say of which pairs or readings it is; evaluate that '
+      'run again.'
+    )
+  columns = {name: arrays.get(name) for name in _COLUMNS}
+  return Scores(metadata['pairs'], cosines, **columns)

@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pytest
+
+from faceqat import compare
+from faceqat.data.pairs import PairSet
+from faceqat.evaluators import bootstrap, scores, verification
+
+COUNT, PEOPLE, RESAMPLES = 2000, 150, 60
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+  monkeypatch.setattr(compare, '_RESAMPLES', RESAMPLES)
+
+
+def make_pairs(with_people=True, name='lfw', seed=0):
+  rng = np.random.default_rng(seed)
+  same = np.arange(COUNT) % 2 == 0
+  people = rng.permuted(np.tile(np.arange(PEOPLE), (COUNT, 1)), axis=1)[:, :2]
+  people[same, 1] = people[same, 0]
+  return PairSet(
+    name=name,
+    images=[],
+    first=np.arange(COUNT),
+    second=np.arange(COUNT) + COUNT,
+    same=same,
+    fold=np.arange(COUNT) * 10 // COUNT,
+    people=people if with_people else None,
+  )
+
+
+def write_run(folder, pair_set, noise=0.0, results=None):
+  """A run whose integer scores are the float ones and noise."""
+  folder.mkdir()
+  rng = np.random.default_rng(7)
+  cosines = np.clip(rng.normal(pair_set.same * 0.5, 0.15), -1, 1)
+  noisy = cosines + rng.normal(scale=noise, size=COUNT)
+  readings = {'float': cosines, 'integer': noisy}
+  scores.save(scores.of_pairs(pair_set, readings), folder)
+  if results is not None:
+    (folder / 'results.json').write_text(json.dumps({'integer': results}))
+  return readings
+
+
+def run(capsys, *arguments):
+  """The printed rows, by run and title, and the lines below the table."""
+  compare.main([str(argument) for argument in arguments])
+  table, legend = capsys.readouterr().out.split('\n\n')
+  titles, _, *rows = (
+    [cell.strip() for cell in line.split('  ') if cell.strip()]
+    for line in table.splitlines()
+  )
+  return titles, rows, legend
+
+
+def test_runs_are_compared_with_intervals_on_the_same_pairs(tmp_path, capsys):
+  pair_set = make_pairs()
+  first = write_run(tmp_path / 'a', pair_set)
+  results = {
+    'rank1': 0.975,
+    'cosine_mean': 0.99911,
+    'cosine_p1': 0.9,
+    'bytes': 1_100_000,
+  }
+  second = write_run(tmp_path / 'b', pair_set, noise=0.1, results=results)
+  titles, rows, legend = run(capsys, tmp_path / 'a', tmp_path / 'b')
+  assert titles == [
+    'run',
+    'reading',
+    'accuracy %',
+    'difference',
+    'TAR % @ FAR 0.01',
+    'difference',
+    'TAR % @ FAR 0.001*',
+    'difference',
+    'rank-1 %',
+    'cosine',
+    '1st pct',
+    'bytes',
+  ]
+  assert rows[0][:2] == [str(tmp_path / 'a'), 'float']
+  assert rows[0][3::2] == ['-'] * 3 + ['-', '-']
+  assert rows[1][:2] == [str(tmp_path / 'b'), 'integer']
+  assert rows[1][-4:] == ['97.50', '0.9991', '0.9000', '1,100,000']
+
+  weights = bootstrap.draw_weights(pair_set.people, RESAMPLES, 0)
+  columns = pair_set.same, pair_set.fold
+  points, spreads = [], []
+  for cosines in (first['float'], second['integer']):
+    summary = dict(verification.summarize(cosines, *columns))
+    points.append(100 * summary['accuracy'])
+    spreads.append(100 * bootstrap.accuracies(cosines, *columns, weights))
+  low, high = np.percentile(spreads[0], [2.5, 97.5])
+  assert rows[0][2] == f'{points[0]:.2f} [{low:.2f}, {high:.2f}]'
+  low, high = np.percentile(spreads[1] - spreads[0], [2.5, 97.5])
+  difference = points[1] - points[0]
+  assert rows[1][3] == f'{difference:+.2f} [{low:+.2f}, {high:+.2f}]'
+  # That much noise is seen through the spread.
+  assert high < 0
+  assert '10 at 0.01, 1 at 0.001*.' in legend
+  assert '* below 10: read the interval' in legend
+
+
+def test_readings_are_chosen_and_a_run_equals_itself(tmp_path, capsys):
+  write_run(tmp_path / 'a', make_pairs(), noise=0.1)
+  flags = ['--reading=float', '--reference_reading=float']
+  _, rows, _ = run(capsys, tmp_path / 'a', tmp_path / 'a', *flags)
+  assert rows[0][2] == rows[1][2]
+  assert rows[1][3] == '+0.00 [+0.00, +0.00]'
+
+
+def test_pairs_of_unknown_people_have_no_intervals(tmp_path, capsys):
+  for name in 'ab':
+    write_run(tmp_path / name, make_pairs(with_people=False))
+  _, rows, legend = run(capsys, tmp_path / 'a', tmp_path / 'b')
+  assert not [cell for row in rows for cell in row if '[' in cell]
+  assert rows[1][3] == '+0.00'
+  assert 'No intervals: these pairs do not say who is shown' in legend
+
+
+@pytest.mark.parametrize(
+  ('changes', 'field'),
+  [
+    ({'name': 'cfp'}, 'pairs'),
+    ({'seed': 1}, 'people'),
+    ({'with_people': False}, 'people'),
+  ],
+)
+def test_runs_on_other_pairs_are_refused(changes, field, tmp_path):
+  write_run(tmp_path / 'a', make_pairs())
+  write_run(tmp_path / 'b', make_pairs(**changes))
+  message = f'b was evaluated on other pairs than .*a .*{field} differs'
+  with pytest.raises(SystemExit, match=message):
+    compare.main([str(tmp_path / 'a'), str(tmp_path / 'b')])
+
+
+def test_what_a_run_lacks_is_named(tmp_path):
+  write_run(tmp_path / 'a', make_pairs())
+  run_a = str(tmp_path / 'a')
+  with pytest.raises(SystemExit, match=r"'fake_quant'; there are float, int"):
+    compare.main([run_a, run_a, '--reading=fake_quant'])
+  with pytest.raises(SystemExit, match=r'^error: .*c has no scores'):
+    compare.main([run_a, str(tmp_path / 'c')])
+  (tmp_path / 'a' / 'results.json').write_text('{')
+  with pytest.raises(SystemExit, match=r'results\.json is damaged'):
+    compare.main([run_a, run_a])

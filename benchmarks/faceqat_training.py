@@ -8,10 +8,11 @@ from ml_collections import ConfigDict
 
 from benchmarks import training_task as task
 from configs import common
+from faceqat.losses.objective import Margin
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.quant.spec import Mode
-from faceqat.train_state import Objective, create_state, train_step
+from faceqat.train_state import create_state, train_step
 
 
 def make_steps(
@@ -31,12 +32,10 @@ def make_steps(
   config = _config(name)
   model = make_model(config)
   optimizer, _ = make_optimizer(config.optimizer, total_steps=1)
+  objective = Margin('arcface', task.SCALE, task.MARGIN)
   step = jax.jit(
     functools.partial(
-      train_step,
-      model=model,
-      optimizer=optimizer,
-      objective=Objective('arcface', task.SCALE, task.MARGIN),
+      train_step, model=model, optimizer=optimizer, objective=objective
     ),
     static_argnames='mode',
     donate_argnames='state',
@@ -46,6 +45,7 @@ def make_steps(
     state = create_state(
       model,
       optimizer,
+      objective,
       num_classes=task.NUM_CLASSES,
       image_size=task.IMAGE_SIZE,
       seed=0,

@@ -49,6 +49,9 @@ def evaluation() -> ConfigDict:
       # Images on which float, fake-quantized and integer activations are
       # compared layer by layer.
       'agreement_images': 32,
+      # Images of each person kept out of training for identification: the
+      # first is the gallery's, the others are searched for; 0: none.
+      'identification_images': 10,
     }
   )
 
@@ -62,15 +65,29 @@ def int8() -> ConfigDict:
       'start_step': 300,
       # From this step on the batch norms keep their statistics; -1: never.
       'freeze_bn_step': 540,
-      # Training batches shown to the observers after a float training.
+      # Where the quantizers are switched on, or after a float training:
+      # training batches shown to the observers,
       'calibration_steps': 8,
+      # channels scaled so that their ranges are alike (Nagel 2019, 4.1),
+      'equalize': False,
+      # and biases moved by the mean that quantization moves (4.2).
+      'correct_biases': False,
       'default': {
         'weight_bits': 8,
         'activation_bits': 8,
         'per_channel': True,
         'symmetric': False,
+        # Of activations, from the batches seen: 'ema' averages their extremes,
+        # 'minmax' keeps the widest; 'percentile' and 'mse' (least squared
+        # error) look at all values, in the calibration alone.
         'observer': 'ema',
+        # Of 'ema': the weight of the past, per step.
         'decay': 0.95,
+        # Of 'percentile': at most 0.01 % of the values lie above the range,
+        # and as many below.
+        'percentile': 99.99,
+        # Train the steps of weights and activations (LSQ, Esser 2020).
+        'learned_steps': False,
       },
       # Shell patterns on layer paths, in brackets as they hold a dot or a
       # slash: the embedding has zero point 0, so that a dot product of two of
@@ -102,6 +119,11 @@ def arcface() -> ConfigDict:
   return ConfigDict({'name': 'arcface', 'scale': 16.0, 'margin': 0.2})
 
 
+def distillation() -> ConfigDict:
+  """The embeddings of the float network that the run starts from."""
+  return ConfigDict({'name': 'distillation'})
+
+
 def make_smoke(config: ConfigDict):
   """Shrinks an experiment to seconds; it still runs all of its parts."""
   config.data.update(
@@ -115,7 +137,13 @@ def make_smoke(config: ConfigDict):
     num_people=20, images_per_person=4, num_pairs=40, agreement_images=4
   )
   config.update(
-    batch_size=8, total_steps=4, log_steps=1, eval_steps=2, checkpoint_steps=2
+    batch_size=8,
+    total_steps=min(4, config.total_steps),
+    log_steps=1,
+    eval_steps=2,
+    checkpoint_steps=2,
   )
   config.optimizer.warmup_steps = 1
-  config.quant.update(start_step=2, calibration_steps=2)
+  config.quant.update(
+    start_step=min(2, config.quant.start_step), calibration_steps=2
+  )

@@ -1,6 +1,7 @@
 """Lowering: from a trained network to its integer program."""
 
 import dataclasses
+from collections.abc import Iterable
 
 from faceqat.checkpoint import Network
 from faceqat.integer import record
@@ -28,22 +29,38 @@ def lower(
     ValueError: a range is missing, or an accumulator could overflow.
     TypeError: the model uses an operation that has no integer form.
   """
-  program = _record(network, network.model, normalize)
+  program = _record(network, normalize)
   if weight_bits is not None:
     rounded = [
       operator.name
-      for operator in program.operators
-      if isinstance(operator, Dense)
-      or (isinstance(operator, Conv2D) and not operator.depthwise)
+      for operator in weighted_operators(program)
+      if not (isinstance(operator, Conv2D) and operator.depthwise)
     ]
-    quant = network.model.quant.with_weight_bits(weight_bits, rounded)
-    program = _record(network, network.model.clone(quant=quant), normalize)
+    network = with_weight_bits(network, weight_bits, rounded)
+    program = _record(network, normalize)
   return dataclasses.replace(program, contract=contract)
 
 
-def _record(network: Network, model, normalize: bool) -> IntegerProgram:
+def with_weight_bits(
+  network: Network, bits: int, names: Iterable[str]
+) -> Network:
+  """The same network, but for the bits of the weights of the layers named."""
+  quant = network.model.quant.with_weight_bits(bits, names)
+  return network._replace(model=network.model.clone(quant=quant))
+
+
+def weighted_operators(program: IntegerProgram) -> list[Conv2D | Dense]:
+  """The operators with weights, in the order they run."""
+  return [
+    operator
+    for operator in program.operators
+    if isinstance(operator, (Conv2D, Dense))
+  ]
+
+
+def _record(network: Network, normalize: bool) -> IntegerProgram:
   def embed(image):
-    embedding = model.apply(network.variables, image, FAKE_QUANT)
+    embedding = network.model.apply(network.variables, image, FAKE_QUANT)
     if normalize:
       return record.l2_normalize(embedding, name='normalized')
     return embedding

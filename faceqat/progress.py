@@ -46,10 +46,11 @@ class Progress:
     if self._rate:
       left = (self._total - step) * self._batch_size / self._rate
       pace = f'{self._rate:.0f} images/s  {_minutes(left)} left  '
+    score = 'accuracy' if 'train/accuracy' in values else 'cosine'
     print(
       f'step {step}/{self._total}  '
       f'loss {values["train/loss"]:.3f}  '
-      f'accuracy {values["train/accuracy"]:.3f}  '
+      f'{score} {values[f"train/{score}"]:.4f}  '
       f'{pace}[{"fake_quant" if mode.quantize else "float"}]',
       flush=True,
     )
@@ -59,6 +60,7 @@ class Progress:
     shown = {
       'validation/loss': 'loss',
       'validation/accuracy': 'accuracy on known people',
+      'validation/cosine': 'cosine to the teacher',
       'validation/verification_accuracy': 'verification of new people',
     }
     parts = [f'{shown[n]} {scores[n]:.4f}' for n in shown if n in scores]

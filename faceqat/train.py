@@ -1,32 +1,31 @@
-"""Training: data, model, state, step, restore, loop; in that order."""
+"""Training: data, model, state, restore, step, loop; in that order."""
 
 import contextlib
 import functools
 import pathlib
 import signal
+from collections.abc import Callable
 
 import jax
 import ml_collections
 import numpy as np
 
 from faceqat import sharding
-from faceqat.checkpoint import Checkpointer
+from faceqat.calibration.calibrate import calibrate, has_ranges
+from faceqat.checkpoint import Checkpointer, Network
 from faceqat.data import pipeline, sources
 from faceqat.data.augment import Augment
 from faceqat.evaluators import verification
+from faceqat.losses.objective import Objective, make_objective
 from faceqat.models.build import make_model
-from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 from faceqat.report.history import MetricLog
+from faceqat.start import make_teacher, start_from, with_class_means
 from faceqat.train_state import (
-  Objective,
   TrainState,
-  calibrate_step,
   create_state,
-  has_ranges,
-  make_objective,
   make_predict,
   train_step,
   validation_step,
@@ -111,6 +110,7 @@ def train(
   state = create_state(
     model,
     optimizer,
+    objective,
     num_classes=len(data.train.class_names),
     image_size=config.data.image_size,
     seed=config.seed,
@@ -127,8 +127,8 @@ def train(
     donate_argnames='state',
   )
 
-  # Restore: 1. this run's own latest checkpoint, 2. weights of another project,
-  # 3. from scratch.
+  # Restore: 1. this run's own latest checkpoint, 2. weights of another project
+  # or run, 3. from scratch. A teacher is needed to the end.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   with (
     StopRequest() as stop,
@@ -136,22 +136,50 @@ def train(
     contextlib.closing(Checkpointer(workdir)) as checkpointer,
     contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
   ):
-    start = checkpointer.latest_step or 0
-    if start:
+    start = checkpointer.latest_step
+    if config.pretrained and (start is None or objective.needs_teacher):
+      state = start_from(state, model, config.pretrained)
+      state = sharding.replicate(state, mesh)
+    with_targets = make_teacher(model, state.variables, objective)
+    if start is not None:
       state, position = checkpointer.restore(start, state)
       iterator.set_state(position)
       print(f'continues from step {start} of {config.total_steps}')
     elif config.pretrained:
-      state = start_from(state, model, config.pretrained)
-      state = sharding.replicate(state, mesh)
       print(f'starts from {config.pretrained}')
+      if not objective.needs_teacher:
+        state = with_class_means(
+          state, model, data.train, config.eval.batch_size
+        )
+        state = sharding.replicate(state, mesh)
+
+    def validate_and_save(done, mode):
+      with progress.paused():
+        scores = validate(
+          state, model, objective, with_targets, data, config, mode
+        )
+      log.write(done, {**scores, **range_metrics(state)})
+      progress.show_validation(scores)
+      checkpointer.save(
+        state,
+        iterator.get_state(),
+        config,
+        score=best_score(scores, config, mode),
+      )
 
     # Loop.
+    finished = start == config.total_steps
+    start = start or 0
     progress = Progress(start, config.total_steps, config.batch_size)
+    calibrated = has_ranges(state.quant_stats)
     pending = compiled = None
     for step in range(start, config.total_steps):
       mode = mode_at(step, config.quant)
-      batch = sharding.shard_batch(next(iterator), mesh)
+      if mode.quantize and not calibrated:
+        with progress.paused():
+          state = with_calibration(state, model, data.train, config)
+        calibrated = True
+      batch = with_targets(sharding.shard_batch(next(iterator), mesh))
       state, metrics = step_fn(state, batch, mode=mode)
       if mode != compiled:
         jax.block_until_ready(metrics)
@@ -166,9 +194,9 @@ def train(
       # Read once: a signal that comes later belongs to the next step.
       stops = stop.signal is not None
       logs = done % config.log_steps == 0 or last or stops
-      evaluates = (done % config.eval_steps == 0 and not stops) or last
-      saves = evaluates or done % config.checkpoint_steps == 0 or stops
-      if logs or saves:
+      evaluates = done % config.eval_steps == 0 and not stops and not last
+      saves = done % config.checkpoint_steps == 0 or stops
+      if logs or saves or evaluates:
         check_finite(*pending)
       if logs:
         values = {f'train/{k}': float(v) for k, v in metrics.items()}
@@ -176,23 +204,21 @@ def train(
         values['train/images_per_second'] = progress.rate(done)
         log.write(done, values)
         progress.show(done, values, mode)
-      scores = None
+      if last:
+        break
       if evaluates:
-        with progress.paused():
-          if last and not has_ranges(state):
-            state = calibrate(state, model, data.train, config)
-          scores = validate(state, model, objective, data, config, mode)
-        log.write(done, {**scores, **range_metrics(state)})
-        progress.show_validation(scores)
-      if saves:
-        checkpointer.save(
-          state,
-          iterator.get_state(),
-          config,
-          score=best_score(scores, config, mode),
-        )
+        validate_and_save(done, mode)
+      elif saves:
+        checkpointer.save(state, iterator.get_state(), config)
       if stops:
         break
+
+    # The end; a calibration alone comes here without a step.
+    if int(state.step) == config.total_steps and not finished:
+      if not calibrated:
+        state = with_calibration(state, model, data.train, config)
+      last_step = max(config.total_steps - 1, 0)
+      validate_and_save(config.total_steps, mode_at(last_step, config.quant))
   if stop.signal:
     print(
       f'{stop.signal.name}: saved step {int(state.step)} in {workdir}; the '
@@ -217,15 +243,16 @@ def check_steps(config: ml_collections.ConfigDict):
   ):
     if value < 1:
       raise ValueError(f'{name} is {value}; it is 1 or more')
-
-
-def start_from(state: TrainState, model, path: str) -> TrainState:
-  """A new state whose backbone has the weights of a file."""
-  variables = load_pretrained(path, model, state.variables)
-  return state.replace(
-    params={**state.params, 'backbone': variables['params']},
-    batch_stats=variables['batch_stats'],
-  )
+  if config.quant.enabled and config.quant.calibration_steps < 1:
+    raise ValueError(
+      f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '
+      'or more where quant.enabled is on'
+    )
+  if config.loss.name == 'distillation' and not config.pretrained:
+    raise ValueError(
+      "loss.name is 'distillation', but pretrained is empty; give the teacher: "
+      'a weight file, or the folder of a run'
+    )
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):
@@ -248,23 +275,25 @@ def validate(
   state: TrainState,
   model,
   objective: Objective,
+  with_targets: Callable[[dict], dict],
   data: sources.TrainingData,
   config: ml_collections.ConfigDict,
   mode: Mode,
 ) -> dict[str, float]:
-  """Loss and accuracy on known people, verification on kept-out ones."""
+  """The objective on known people, verification on kept-out ones."""
   reading = FAKE_QUANT if mode.quantize else FLOAT
   scores = {}
   sums = [
     validation_step(
-      state, batch, model=model, objective=objective, mode=reading
+      state, with_targets(batch), model=model, objective=objective, mode=reading
     )
     for batch in pipeline.batches(data.known, config.eval.batch_size)
   ]
   if sums:
     total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
-    scores['validation/loss'] = total['loss'] / total['count']
-    scores['validation/accuracy'] = total['accuracy'] / total['count']
+    count = total.pop('count')
+    for name, value in total.items():
+      scores[f'validation/{name}'] = value / count
   if data.validation is not None:
     predict = make_predict(model, state.variables, reading)
     for name, value in verification.evaluate(
@@ -289,10 +318,17 @@ def best_score(
   return scores.get('validation/verification_accuracy')
 
 
-def calibrate(
+def with_calibration(
   state: TrainState, model, source, config: ml_collections.ConfigDict
 ) -> TrainState:
-  """Sets the activation ranges of a float network from training images."""
+  """A state ready for quantized readings, calibrated on training images.
+
+  Where that changes weights (`quant.equalize`, `quant.correct_biases`) in the
+  middle of a training, the optimiser's averages are still those of before. With
+  no `quant.calibration_steps` it stays the float network that it is.
+  """
+  if not config.quant.calibration_steps:
+    return state
   iterator = pipeline.make_train_iterator(
     source,
     batch_size=config.batch_size,
@@ -301,10 +337,17 @@ def calibrate(
     skip_damaged=config.data.skip_damaged,
     num_threads=1,
   )
-  for _ in range(config.quant.calibration_steps):
-    state = calibrate_step(state, next(iterator)['image'], model=model)
-  iterator.close()
-  return state
+  with contextlib.closing(iterator):
+    batches = [
+      next(iterator)['image'] for _ in range(config.quant.calibration_steps)
+    ]
+  network = Network(model, state.variables, config, int(state.step))
+  variables = calibrate(network, batches)
+  return state.replace(
+    params={**state.params, 'backbone': variables['params']},
+    batch_stats=variables['batch_stats'],
+    quant_stats=variables['quant_stats'],
+  )
 
 
 def range_metrics(state: TrainState) -> dict[str, float]:
@@ -312,7 +355,7 @@ def range_metrics(state: TrainState) -> dict[str, float]:
   return {
     f'ranges/{name}': float(leaf)
     for name, leaf in _observed(state).items()
-    if not name.endswith('/count')
+    if name.endswith(('/minimum', '/maximum'))
   }
 
 
@@ -326,7 +369,7 @@ def layer_paths(state: TrainState) -> list[str]:
 
 
 def _observed(state: TrainState) -> dict[str, jax.Array]:
-  """`<layer>/minimum`, `<layer>/maximum` and `<layer>/count`."""
+  """`<layer>/minimum`, `<layer>/maximum`, `<layer>/count`, for one."""
   return {
     jax.tree_util.keystr(path, simple=True, separator='/').replace(
       '/quantizer/range', ''

@@ -7,48 +7,17 @@ state; the others are jitted here.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
-from faceqat.losses import margin
-from faceqat.quant.spec import CALIBRATE, FLOAT, Mode
-
-
-class Objective(NamedTuple):
-  """The classification loss: its name, the scale s and the margin m."""
-
-  name: str
-  scale: float
-  margin: float
-
-
-def make_objective(config: ml_collections.ConfigDict) -> Objective:
-  """Reads the block `loss`.
-
-  Raises:
-    ValueError: an unknown name or a margin out of range.
-  """
-  objective = Objective(**config)
-  # The loss checks its own settings: tried on one example, ahead of the model.
-  jax.eval_shape(
-    functools.partial(
-      margin.loss,
-      objective.name,
-      scale=objective.scale,
-      margin=objective.margin,
-    ),
-    jnp.zeros((1, 1)),
-    jnp.zeros((1, 1)),
-    jnp.zeros(1, jnp.int32),
-  )
-  return objective
+from faceqat.losses.objective import Objective
+from faceqat.quant.spec import FLOAT, Mode
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -56,7 +25,8 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: [] int32, optimiser steps done.
-    params: `backbone` (the model's) and `classifier` (`weights` [D, K]).
+    params: `backbone` (the model's) and `classifier` (the objective's own; of a
+      margin loss `weights` [D, K]).
     batch_stats: moving statistics of the batch norms.
     quant_stats: ranges of the activations.
     opt_state: of the optimiser.
@@ -81,23 +51,23 @@ class TrainState(flax.struct.PyTreeNode):
 def create_state(
   model: nn.Module,
   optimizer: optax.GradientTransformation,
+  objective: Objective,
   *,
   num_classes: int,
   image_size: int,
   seed: int,
 ) -> TrainState:
-  """Initialises a model, a classifier over `num_classes`, and the optimiser."""
+  """Initialises a model, what its objective learns, and the optimiser."""
 
   def create(key):
     backbone_key, classifier_key = jax.random.split(key)
     images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
     variables = model.init(backbone_key, images, FLOAT)
-    weights = jax.random.normal(
-      classifier_key, (model.embedding_size, num_classes)
-    )
     params = {
       'backbone': variables['params'],
-      'classifier': {'weights': 0.01 * weights},
+      'classifier': objective.initial(
+        classifier_key, model.embedding_size, num_classes
+      ),
     }
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -123,12 +93,13 @@ def train_step(
 
   Args:
     state: before the step.
-    batch: `image` [B, H, W, 3] uint8, `label` [B] int32.
+    batch: `image` [B, H, W, 3] uint8, and what the objective needs: `label`
+      [B] int32, or `target` [B, D] of a teacher.
     model, optimizer, objective, mode: static.
 
   Returns:
-    The state after it, and `loss` (nats), `accuracy` (of the margin-free
-    logits) and `grad_norm` (before clipping), each a float32 scalar.
+    The state after it, and `loss`, the objective's score (`accuracy` or
+    `cosine`) and `grad_norm` (before clipping), each a float32 scalar.
   """
 
   def compute_loss(params):
@@ -138,23 +109,16 @@ def train_step(
       mode,
       mutable=['batch_stats', 'quant_stats'],
     )
-    losses, hits = margin.loss(
-      objective.name,
-      embeddings,
-      params['classifier']['weights'],
-      batch['label'],
-      scale=objective.scale,
-      margin=objective.margin,
-    )
-    return jnp.mean(losses), (jnp.mean(hits), updated)
+    losses, scores = objective(params['classifier'], embeddings, batch)
+    return jnp.mean(losses), (jax.tree.map(jnp.mean, scores), updated)
 
-  (loss, (accuracy, updated)), grads = jax.value_and_grad(
+  (loss, (scores, updated)), grads = jax.value_and_grad(
     compute_loss, has_aux=True
   )(state.params)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   metrics = {
     'loss': loss,
-    'accuracy': accuracy,
+    **scores,
     'grad_norm': optax.tree.norm(grads),
   }
   return state.replace(
@@ -174,42 +138,29 @@ def validation_step(
   objective: Objective,
   mode: Mode,
 ) -> dict[str, jax.Array]:
-  """Sums over a padded batch of people that the classifier knows.
+  """Sums over a padded batch of images that training left out.
 
   Args:
     state: the training state.
-    batch: `image`, `label`, and `_mask` [B], 0 where a row is padding.
+    batch: as of a training step, and `_mask` [B], 0 where a row is padding.
     model, objective, mode: static.
 
   Returns:
-    `loss` (without margin), `accuracy` and `count`: sums over the batch.
+    `loss` (without margin), the objective's score and `count`: sums over the
+    batch.
   """
   embeddings = model.apply(state.variables, batch['image'], mode)
-  losses, hits = margin.loss(
-    'softmax',
-    embeddings,
-    state.params['classifier']['weights'],
-    batch['label'],
-    scale=objective.scale,
-    margin=0.0,
+  losses, scores = objective.validation(
+    state.params['classifier'], embeddings, batch
   )
   mask = batch['_mask'].astype(jnp.float32)
   return {
-    'loss': jnp.sum(losses * mask),
-    'accuracy': jnp.sum(hits * mask),
+    **{
+      name: jnp.sum(values * mask)
+      for name, values in {'loss': losses, **scores}.items()
+    },
     'count': jnp.sum(mask),
   }
-
-
-@functools.partial(jax.jit, static_argnames='model')
-def calibrate_step(
-  state: TrainState, images: jax.Array, *, model: nn.Module
-) -> TrainState:
-  """Shows a batch `[B, H, W, 3] uint8` to the observers; nothing else moves."""
-  _, updated = model.apply(
-    state.variables, images, CALIBRATE, mutable=['quant_stats']
-  )
-  return state.replace(quant_stats=updated['quant_stats'])
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'mode'))
@@ -229,13 +180,3 @@ def make_predict(
 ) -> Callable[[np.ndarray], np.ndarray]:
   """Makes the function from images to embeddings that evaluators take."""
   return functools.partial(embed, variables, model=model, mode=mode)
-
-
-def has_ranges(state: TrainState) -> bool:
-  """Whether every activation range has been observed at least once."""
-  counts = [
-    leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats)
-    if jax.tree_util.keystr(path).endswith('.count')
-  ]
-  return bool(counts) and all(int(count) > 0 for count in counts)

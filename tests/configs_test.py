@@ -5,10 +5,10 @@ import pytest
 
 from faceqat.data import sources
 from faceqat.data.augment import Augment
+from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.train import check_steps, mode_at
-from faceqat.train_state import make_objective
 
 CONFIGS = sorted(
   path.stem

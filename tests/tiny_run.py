@@ -12,9 +12,10 @@ from configs import mbv2_int8
 from faceqat import sharding
 from faceqat.checkpoint import Checkpointer
 from faceqat.data.pipeline import TrainIterator
+from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
-from faceqat.train_state import create_state, make_objective, train_step
+from faceqat.train_state import create_state, train_step
 
 # Training people of the smoke form: 32 less 20 kept out.
 NUM_CLASSES = 12
@@ -43,9 +44,11 @@ def make_start(config):
   """The model, the initial state and the training step of a config."""
   model = make_model(config)
   optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
+  objective = make_objective(config.loss)
   state = create_state(
     model,
     optimizer,
+    objective,
     num_classes=NUM_CLASSES,
     image_size=config.data.image_size,
     seed=config.seed,
@@ -54,10 +57,7 @@ def make_start(config):
   mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
   step = jax.jit(
     functools.partial(
-      train_step,
-      model=model,
-      optimizer=optimizer,
-      objective=make_objective(config.loss),
+      train_step, model=model, optimizer=optimizer, objective=objective
     ),
     static_argnames='mode',
     donate_argnames='state',

@@ -3,15 +3,13 @@ import numpy as np
 import pytest
 from tiny_run import NUM_CLASSES, leaves, make_config, make_start
 
+from faceqat.calibration.calibrate import has_ranges, observe
+from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
-from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT
+from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.train import mode_at
 from faceqat.train_state import (
-  Objective,
-  calibrate_step,
   embed,
-  has_ranges,
-  make_objective,
   make_predict,
   validation_step,
 )
@@ -64,10 +62,10 @@ def test_a_float_step_sets_no_range_and_a_quantized_one_sets_all():
   model, state, step = make_start(CONFIG)
   batch = make_batch()
   state, _ = step(state, batch, mode=FLOAT_STEP)
-  assert not has_ranges(state)
+  assert not has_ranges(state.quant_stats)
   assert not any(np.any(leaf) for leaf in part(state, 'quant_stats').values())
   state, _ = step(state, batch, mode=QUANT_STEP)
-  assert has_ranges(state)
+  assert has_ranges(state.quant_stats)
   for name, leaf in part(state, 'quant_stats').items():
     if name.endswith('count'):
       assert leaf == 1, name
@@ -87,11 +85,11 @@ def test_quantizers_that_are_off_leave_the_output_alone():
   coarse.quant.default.update(weight_bits=2, activation_bits=2)
   model, state, _ = make_start(CONFIG)
   images = make_batch()['image']
-  state = calibrate_step(state, images, model=model)
+  variables = observe(model, state.variables, [images])
 
   def run(config, mode):
     return np.asarray(
-      embed(state.variables, images, model=make_model(config), mode=mode)
+      embed(variables, images, model=make_model(config), mode=mode)
     )
 
   assert np.array_equal(run(CONFIG, FLOAT), run(coarse, FLOAT))
@@ -129,18 +127,6 @@ def test_a_bfloat16_step_is_finite_and_near_the_float32_one(mode):
   assert abs(float(half['loss']) - float(single['loss'])) < 0.16
 
 
-def test_calibration_sets_ranges_and_moves_nothing_else():
-  model, state, _ = make_start(CONFIG)
-  calibrated = calibrate_step(state, make_batch()['image'], model=model)
-  assert has_ranges(calibrated)
-  assert not has_ranges(state)
-  for name in ('step', 'params', 'batch_stats', 'opt_state'):
-    assert equal(part(state, name), part(calibrated, name)), name
-  # What calibration observes is the float network, not a quantized one.
-  assert CALIBRATE.observe
-  assert not CALIBRATE.quantize
-
-
 def test_validation_leaves_padding_out():
   model, state, _ = make_start(CONFIG)
 
@@ -174,14 +160,6 @@ def test_the_seed_decides_the_initial_state():
   )
   assert equal(first, second)
   assert not equal(first, other)
-
-
-def test_the_objective_is_checked_before_a_model_is_built():
-  config = make_config().loss
-  assert make_objective(config) == Objective('arcface', 16.0, 0.2)
-  config.name = 'triplet'
-  with pytest.raises(ValueError, match=r"'triplet'; accepted: \['arcface'"):
-    make_objective(config)
 
 
 def test_a_step_gives_the_same_bits_each_time():

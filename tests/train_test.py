@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tiny_run import leaves, make_config, read_log, read_state, taken_batches
 
+from faceqat import start as start_module
 from faceqat import train as train_module
 from faceqat.checkpoint import Checkpointer, load_network
 from faceqat.train import best_score, check_finite, mode_at, train
@@ -72,7 +73,8 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(
     assert train(config, str(tmp_path), ONE) is None
   assert 'continues from step 5 of 10' in capsys.readouterr().out
 
-  assert len(first_batches) == len(later_batches) == 5
+  # The first run took two batches more, for its calibration.
+  assert (len(first_batches), len(later_batches)) == (7, 5)
   assert first_batches + later_batches == whole_batches
   whole, whole_position = read_state(config, whole_dir, 10)
   parts, parts_position = read_state(config, tmp_path, 10)
@@ -94,7 +96,7 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
     paths.append(path)
     return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
 
-  monkeypatch.setattr(train_module, 'load_pretrained', load)
+  monkeypatch.setattr(start_module, 'load_pretrained', load)
   config = make_config(total_steps=1, pretrained='y1.params')
   config.optimizer.learning_rate = 0.0
   for total_steps in (1, 2):
@@ -219,7 +221,13 @@ WRONG = {
   'optimizer': ('optimizer.name', 'adam', "optimizer.name 'adam'; accepted"),
   'bits': ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
   'observer': ('quant.default.observer', 'mean', "observer is 'mean'; choose"),
-  'steps': ('total_steps', 0, 'at least one step, got 0'),
+  'steps': ('total_steps', -1, 'Training has -1 steps; give 0'),
+  'calibration': (
+    'quant.calibration_steps',
+    0,
+    'quant.calibration_steps is 0; it is 1 or more where quant.enabled',
+  ),
+  'teacher': ('loss.name', 'distillation', 'pretrained is empty; give the'),
   'log': ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
   'eval batch': ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
   'batch': ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),

@@ -1,0 +1,22 @@
+"""InsightFace's MobileFaceNet y1, int8, tuned by ArcFace on labelled faces.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_arcface_int8.py \
+    --workdir=runs/y1_arcface_int8 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_int8`, but the people of data.path are the objective: the
+class weights start at their mean embeddings. A few hundred people teach it less
+than the millions of images that made it; docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, mobilefacenet_y1_int8
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_int8.get_config(arg)
+  config.loss = common.arcface()
+  return config

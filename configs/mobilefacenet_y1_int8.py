@@ -1,0 +1,55 @@
+"""InsightFace's MobileFaceNet y1, distilled to int8: its own float is teacher.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_int8.py \
+    --workdir=runs/y1_int8 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+The weights are calibrated (channels equalised, least-error ranges) and then
+trained with the quantizers on, to give the embeddings that the float network
+gives for the same images. No labels are used; with no data.path the faces are
+drawn. docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  if arg not in ('', 'smoke'):
+    raise ValueError(f'the config has no form :{arg}; there is :smoke')
+  config = ConfigDict(
+    {
+      'seed': 0,
+      # The teacher, and where the training starts: model-0000.params with
+      # model-symbol.json beside it, PyTorch's .pth, .pt or .ckpt, or a run.
+      'pretrained': '',
+      'model': {
+        'name': 'mobilefacenet',
+        'embedding_size': 128,
+        'bn_momentum': 0.9,
+        'dtype': 'float32',
+      },
+      'quant': common.int8(),
+      'loss': common.distillation(),
+      'optimizer': common.optimizer(),
+      'data': common.data(),
+      'eval': common.evaluation(),
+      'batch_size': 32,
+      'total_steps': 200,
+      'log_steps': 20,
+      'eval_steps': 500,
+      'checkpoint_steps': 100,
+    }
+  )
+  config.quant.update(
+    start_step=0, freeze_bn_step=0, equalize=True, correct_biases=True
+  )
+  config.quant.default.observer = 'mse'
+  # The weights are good already: small steps, and none towards zero.
+  config.optimizer.update(learning_rate=1e-4, weight_decay=0.0)
+  if arg == 'smoke':
+    common.make_smoke(config)
+  return config

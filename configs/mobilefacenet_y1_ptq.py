@@ -1,0 +1,23 @@
+"""InsightFace's MobileFaceNet y1 to int8 without training: calibration alone.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_ptq.py \
+    --workdir=runs/y1_ptq --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+Three minutes on 2 CPU cores, most of it the evaluation. The observers compare
+with --config.quant.default.observer=minmax, ema, percentile or mse, the rest
+with --config.quant.equalize=False and --config.quant.correct_biases=False.
+docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_int8
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_int8.get_config(arg)
+  config.total_steps = 0
+  return config

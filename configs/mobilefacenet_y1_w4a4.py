@@ -1,0 +1,40 @@
+"""InsightFace's MobileFaceNet y1, distilled to 4 bits: weights and activations.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_w4a4.py \
+    --workdir=runs/y1_w4a4 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_w4a8`, and what a convolution reads has 4 bits too, but for
+the image and what the last layer reads (as in LSQ). Outputs that only a PReLU or
+an addition reads keep 8 bits: no weight multiplies them. docs/results.md has
+the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_w4a8
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_w4a8.get_config(arg)
+  config.quant.default.activation_bits = 4
+  wide = {'activation_bits': 8}
+  config.quant.overrides = {
+    'stem': {'weight_bits': 8, **wide},
+    'embedding': {'weight_bits': 8, 'symmetric': True, **wide},
+    '*_prelu': {'weight_bits': 8},
+    'stem_depthwise': wide,
+    '*/expand': wide,
+    '*/depthwise': wide,
+    'last': wide,
+    'global_depthwise': wide,
+    # All but those of the blocks with a stride, after which nothing is added.
+    'block_[12346789]/project': wide,
+    'block_1[0134]/project': wide,
+  }
+  config.optimizer.learning_rate = 1e-3
+  if not arg:
+    config.total_steps = 600
+  return config

@@ -1,0 +1,30 @@
+"""InsightFace's MobileFaceNet y1, distilled to 4-bit weights.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_w4a8.py \
+    --workdir=runs/y1_w4a8 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_int8`, with learned steps (LSQ). As in that paper the first
+and the last layer keep 8 bits, and so do the slopes of the PReLUs.
+docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_int8
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_int8.get_config(arg)
+  config.quant.default.update(weight_bits=4, learned_steps=True)
+  config.quant.overrides = {
+    'stem': {'weight_bits': 8},
+    'embedding': {'weight_bits': 8, 'symmetric': True},
+    '*_prelu': {'weight_bits': 8},
+  }
+  config.optimizer.learning_rate = 5e-4
+  if not arg:
+    config.total_steps = 300
+  return config

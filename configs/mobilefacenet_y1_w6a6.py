@@ -1,0 +1,31 @@
+"""InsightFace's MobileFaceNet y1, distilled to 6 bits: weights and activations.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_w6a6.py \
+    --workdir=runs/y1_w6a6 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_int8`, with learned steps. The slopes of the PReLUs and the
+embedding itself have 8 bits. On the device everything is stored in 8 bits; 6
+are what the peers report. docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_int8
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_int8.get_config(arg)
+  config.quant.default.update(
+    weight_bits=6, activation_bits=6, learned_steps=True
+  )
+  config.quant.overrides = {
+    'embedding': {'symmetric': True, 'activation_bits': 8},
+    '*_prelu': {'weight_bits': 8},
+  }
+  config.optimizer.learning_rate = 3e-4
+  if not arg:
+    config.total_steps = 200
+  return config

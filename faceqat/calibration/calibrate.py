@@ -1,0 +1,108 @@
+"""What a float network is given before its first quantized step.
+
+Ranges of its activations, from images; and, where the config asks for them,
+equalised channels, corrected biases and the first values of learned steps.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from faceqat.calibration.bias_correction import correct_biases
+from faceqat.calibration.equalization import equalize
+from faceqat.checkpoint import Network
+from faceqat.lower import lower
+from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
+
+
+def calibrate(
+  network: Network, batches: Sequence[np.ndarray]
+) -> dict[str, Any]:
+  """Makes a float network ready for its quantized readings.
+
+  Args:
+    network: its config's block `quant` says what is done beside observing:
+      `equalize` and `correct_biases`.
+    batches: uint8 [B, H, W, 3], all of one shape; one at least.
+
+  Returns:
+    The variables; with neither of the two they differ in `quant_stats`, and in
+    learned steps where the model has these.
+  """
+  model, quant = network.model, network.config.quant
+
+  def ready(variables):
+    observed = observe(model, variables, batches)
+    return network._replace(variables=set_steps(model, observed, batches[0]))
+
+  network = ready(network.variables)
+  if quant.equalize:
+    # The first ranges served to record the program; its channels have others.
+    network = ready(equalize(model, network.variables, lower(network), batches))
+  if not quant.correct_biases:
+    return network.variables
+  return correct_biases(model, network.variables, lower(network), batches)
+
+
+def observe(
+  model: nn.Module, variables: dict[str, Any], batches: Sequence[np.ndarray]
+) -> dict[str, Any]:
+  """Sets the ranges of all activations anew, from the float network.
+
+  Args:
+    model: whose layers say how each is observed.
+    variables: of the model; what its ranges were is forgotten.
+    batches: uint8 [B, H, W, 3].
+  """
+  empty = jax.tree.map(jnp.zeros_like, variables['quant_stats'])
+  variables = {**variables, 'quant_stats': empty}
+  for images in batches:
+    variables = _observe_batch(variables, images, model=model)
+  return variables
+
+
+@functools.partial(jax.jit, static_argnames='model')
+def _observe_batch(variables, images, *, model):
+  _, updated = model.apply(
+    variables, images, CALIBRATE, mutable=['quant_stats']
+  )
+  return {**variables, **updated}
+
+
+def set_steps(
+  model: nn.Module, variables: dict[str, Any], images: np.ndarray
+) -> dict[str, Any]:
+  """Gives learned steps their first values, where the model has any.
+
+  Args:
+    model: whose layers say how.
+    variables: of the model, ranges set.
+    images: uint8 [B, H, W, 3], for their shape alone.
+  """
+  layers = model.quant.default, *(layer for _, layer in model.quant.overrides)
+  if not any(layer.learned_steps for layer in layers):
+    return variables
+  return _set_steps(variables, images, model=model)
+
+
+@functools.partial(jax.jit, static_argnames='model')
+def _set_steps(variables, images, *, model):
+  _, updated = model.apply(
+    variables, images, INITIALIZE_STEPS, mutable=['params']
+  )
+  return {**variables, **updated}
+
+
+def has_ranges(quant_stats: Any) -> bool:
+  """Whether every activation range has been observed at least once."""
+  counts = [
+    leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(quant_stats)
+    if jax.tree_util.keystr(path).endswith('.count')
+  ]
+  return bool(counts) and all(int(count) > 0 for count in counts)

@@ -1,0 +1,104 @@
+"""What a run starts from, where it does not start from scratch."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from faceqat.checkpoint import load_network
+from faceqat.data.pipeline import batches, subset
+from faceqat.losses.objective import Objective
+from faceqat.models.import_weights.assign import assign, without_steps
+from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.quant.spec import FLOAT
+from faceqat.train_state import TrainState, make_predict
+
+Batch = dict[str, Any]
+
+# Of each person, for the first class weights.
+_IMAGES_PER_CLASS = 8
+
+
+def start_from(state: TrainState, model, path: str) -> TrainState:
+  """A new state whose backbone has the weights of a file or of another run.
+
+  Args:
+    state: of the new run.
+    model: its network.
+    path: a weight file, as `load_pretrained` takes it, or the folder of a run.
+
+  Raises:
+    ValueError: the weights are not of this model.
+  """
+  if pathlib.Path(path).is_dir():
+    variables = _of_run(state.variables, path)
+  else:
+    variables = load_pretrained(path, model, state.variables)
+  return state.replace(
+    params={**state.params, 'backbone': variables['params']},
+    batch_stats=variables['batch_stats'],
+  )
+
+
+def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
+  """The float weights of a run; ranges and learned steps stay behind."""
+  there = load_network(workdir).variables
+  values = {}
+  for collection in ('params', 'batch_stats'):
+    values |= flax.traverse_util.flatten_dict(there[collection], sep='/')
+  return assign(variables, without_steps(values), workdir)
+
+
+def with_class_means(
+  state: TrainState, model, source, batch_size: int
+) -> TrainState:
+  """A state whose class weights are the mean embeddings of the classes.
+
+  Random weights would pull a network that knows faces already in random
+  directions first (Qi et al. 2018, Low-shot learning with imprinted weights).
+
+  Args:
+    state: of the run; the backbone has its weights.
+    model: its network.
+    source: labelled images, of which the first few of each class are taken.
+    batch_size: images in one call of the network.
+  """
+  order = np.argsort(source.labels, kind='stable')
+  labels = np.asarray(source.labels)[order]
+  rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
+  predict = make_predict(model, state.variables, FLOAT)
+  weights = np.zeros((model.embedding_size, len(source.class_names)))
+  for batch in batches(
+    subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size
+  ):
+    embeddings = np.asarray(predict(batch['image']), np.float64)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    for embedding, label in zip(
+      embeddings[batch['_mask']], batch['label'][batch['_mask']]
+    ):
+      weights[:, label] += embedding
+  weights = jnp.asarray(weights, jnp.float32)
+  return state.replace(
+    params={**state.params, 'classifier': {'weights': weights}}
+  )
+
+
+def make_teacher(
+  model, variables: dict[str, Any], objective: Objective
+) -> Callable[[Batch], Batch]:
+  """Makes the function that adds to a batch what the objective asks of it.
+
+  Args:
+    model: the network.
+    variables: with which the run started; they are copied.
+    objective: where it needs a teacher, that is the float reading of these
+      variables, and a batch gets its embeddings as `target` [B, D].
+  """
+  if not objective.needs_teacher:
+    return lambda batch: batch
+  predict = make_predict(model, jax.tree.map(jnp.copy, variables), FLOAT)
+  return lambda batch: {**batch, 'target': predict(batch['image'])}

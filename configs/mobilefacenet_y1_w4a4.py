@@ -6,8 +6,8 @@
     --config.eval.pairs=LFW/pairs.txt
 
 As `mobilefacenet_y1_w4a8`, and what a convolution reads has 4 bits too, but for
-the image and what the last layer reads (as in LSQ). Outputs that only a PReLU or
-an addition reads keep 8 bits: no weight multiplies them. docs/results.md has
+the image and what the last layer reads (as in LSQ). Outputs that only a PReLU
+or an addition reads keep 8 bits: no weight multiplies them. docs/results.md has
 the scores.
 """
 

@@ -81,6 +81,8 @@ def with_class_means(
       embeddings[batch['_mask']], batch['label'][batch['_mask']]
     ):
       weights[:, label] += embedding
+  counts = np.bincount(labels, minlength=len(source.class_names))
+  weights /= np.clip(counts, 1, _IMAGES_PER_CLASS)
   weights = jnp.asarray(weights, jnp.float32)
   return state.replace(
     params={**state.params, 'classifier': {'weights': weights}}

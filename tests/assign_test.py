@@ -4,7 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceqat.models.import_weights.assign import assign, at_epsilon, listed
+from faceqat.models.import_weights.assign import (
+  assign,
+  at_epsilon,
+  listed,
+  without_steps,
+)
 
 VARIABLES = {
   'params': {
@@ -70,3 +75,19 @@ def test_the_gamma_at_another_epsilon_multiplies_by_the_same():
     new / np.sqrt(var + 1e-3), gamma / np.sqrt(var + 2e-5), rtol=1e-15
   )
   np.testing.assert_array_equal(at_epsilon(gamma, var, 1e-3, 1e-3), gamma)
+
+
+def test_learned_steps_stay_and_are_asked_of_no_file():
+  steps = {
+    'kernel_step': jnp.full(3, 0.5),
+    'quantizer': {'step': jnp.full((), 0.25)},
+  }
+  stem = {**VARIABLES['params']['stem'], **steps}
+  new = assign({**VARIABLES, 'params': {'stem': stem}}, VALUES)
+  params = new['params']['stem']
+  assert params['kernel'].any()
+  np.testing.assert_array_equal(params['kernel_step'], np.full(3, 0.5))
+  np.testing.assert_array_equal(params['quantizer']['step'], 0.25)
+  paths = ['stem/kernel', 'stem/kernel_step', 'stem/quantizer/step', 'stepped']
+  left = without_steps(dict.fromkeys(paths))
+  assert list(left) == ['stem/kernel', 'stepped']

@@ -1,6 +1,9 @@
+import functools
 import importlib
 import pathlib
 
+import jax
+import numpy as np
 import pytest
 
 from faceqat.data import sources
@@ -8,6 +11,7 @@ from faceqat.data.augment import Augment
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
+from faceqat.quant.spec import FLOAT
 from faceqat.train import check_steps, mode_at
 
 CONFIGS = sorted(
@@ -16,6 +20,9 @@ CONFIGS = sorted(
   if path.stem not in ('__init__', 'common')
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
+# Those that quantize a trained network from the first step on.
+PRETRAINED = [name for name in CONFIGS if name.startswith('mobilefacenet_y1')]
+DISTILLED = [name for name in PRETRAINED if 'arcface' not in name]
 
 
 def get(name, form=''):
@@ -32,13 +39,31 @@ def flat(config, prefix=''):
   return fields
 
 
+@functools.cache
+def layers_of(model_name):
+  """The paths of all layers with a quantizer; computes nothing."""
+  model = importlib.import_module(f'faceqat.models.{model_name}').Model()
+  images = np.zeros((1, 112, 112, 3), np.uint8)
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, images, FLOAT), jax.random.key(0)
+  )
+  names = (
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, _ in jax.tree_util.tree_leaves_with_path(shapes['quant_stats'])
+  )
+  return list(dict.fromkeys(name.split('/quantizer/')[0] for name in names))
+
+
 def test_the_main_config_is_among_them():
   assert 'mbv2_int8' in CONFIGS
+  assert 'mobilefacenet_y1_int8' in DISTILLED
 
 
 @pytest.mark.parametrize(('name', 'form'), FORMS)
 def test_everything_can_be_made_of_a_config(name, form):
   config = get(name, form)
+  if name in DISTILLED:
+    config.pretrained = 'teacher.params'
   check_steps(config)
   model = make_model(config)
   assert model.embedding_size == config.model.embedding_size
@@ -46,10 +71,54 @@ def test_everything_can_be_made_of_a_config(name, form):
   assert float(schedule(0)) > 0
   make_objective(config.loss)
   Augment(**config.data.augment)
-  if config.quant.enabled:
+  if not config.quant.enabled:
+    return
+  last_step = max(config.total_steps - 1, 0)
+  assert mode_at(last_step, config.quant).quantize
+  if name not in PRETRAINED:
     # It trains in float first, and long enough with quantizers to be judged.
     assert 0 < config.quant.start_step < config.total_steps
-    assert mode_at(config.total_steps - 1, config.quant).quantize
+
+
+@pytest.mark.parametrize('name', PRETRAINED)
+def test_a_trained_network_is_quantized_and_its_norms_frozen_at_once(name):
+  quant = get(name).quant
+  assert quant.enabled
+  first = mode_at(0, quant)
+  assert first.quantize
+  assert first.freeze_bn
+
+
+@pytest.mark.parametrize('name', DISTILLED)
+def test_distillation_without_a_teacher_is_refused(name):
+  with pytest.raises(ValueError, match='pretrained is empty; give the teacher'):
+    check_steps(get(name))
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_its_overrides_are_for_layers_that_there_are(name):
+  config = get(name)
+  quant = make_model(config).quant
+  quant.check_patterns(layers_of(config.model.name))
+  # Otherwise a dot product of two embeddings would be no cosine.
+  assert quant.layer('embedding').symmetric
+  assert quant.layer('embedding').activation_bits == 8
+
+
+def test_four_bits_are_for_what_a_convolution_reads():
+  config = get('mobilefacenet_y1_w4a4')
+  quant, layers = make_model(config).quant, layers_of(config.model.name)
+
+  def wide(path):
+    if path in ('stem', 'global_depthwise', 'embedding'):
+      return True
+    block = path.rpartition('/')[0]
+    added = path.endswith('/project') and f'{block}/add' in layers
+    return added or f'{path}_prelu' in layers
+
+  bits = {path: quant.layer(path).activation_bits for path in layers}
+  assert bits == {path: 8 if wide(path) else 4 for path in layers}
+  assert set(bits.values()) == {4, 8}
 
 
 @pytest.mark.parametrize(('name', 'form'), FORMS)
@@ -78,11 +147,12 @@ def test_smoke_changes_sizes_and_nothing_else(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_each_call_gives_a_config_of_its_own(name):
-  first = get(name)
+  first, before = get(name), flat(get(name))
   first.data.path = 'elsewhere'
-  first.quant.default.weight_bits = 4
-  assert get(name).data.path == ''
-  assert get(name).quant.default.weight_bits == 8
+  first.quant.default.weight_bits = 2
+  first.quant.overrides.embedding.symmetric = False
+  assert flat(first) != before
+  assert flat(get(name)) == before
 
 
 @pytest.mark.parametrize('name', CONFIGS)

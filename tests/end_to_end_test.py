@@ -133,10 +133,10 @@ def test_the_program_alone_has_the_accuracy_of_the_table(
     for folder in (workdir, tmp_path / 'b')
   )
   assert list(second) == READINGS[2:]
-  for reading in second:
-    assert {name: first[reading][name] for name in second[reading]} == second[
-      reading
-    ]
+  for reading, values in second.items():
+    # A program says neither what float gives nor on whom it was trained.
+    assert values.items() <= first[reading].items()
+    assert 'accuracy' in values
     assert row(alone, reading)[0] == row(printed, reading)[0]
 
 

@@ -15,6 +15,7 @@ class Model(nn.Module):
 
   embedding_size: int = 16
   features: int = 8
+  activation: str = 'relu6'
   quant: QuantSpec = QuantSpec()
   bn_momentum: float = 0.9
   dtype: jnp.dtype = jnp.float32
@@ -34,13 +35,13 @@ class Model(nn.Module):
       name='stem',
       features=self.features,
       strides=(2, 2),
-      activation='relu6',
+      activation=self.activation,
     )
     x = InvertedResidual(
       features=self.features,
       expanded=2 * self.features,
       strides=1,
-      activation='relu6',
+      activation=self.activation,
       conv=conv,
       name='block',
     )(x, mode)

@@ -1,0 +1,44 @@
+"""InsightFace's MobileFaceNet y1, distilled to weights of 4 and of 8 bits.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_mixed.py \
+    --workdir=runs/y1_mixed --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_w4a8`, but which layers have 4 bits is what a run of
+`mobilefacenet_y1_ptq` told
+
+  python -m faceqat.assign_bits --model=runs/y1_ptq --budget=695000 \
+    --num_images=64
+
+and its program file stays under 0.7 MB. docs/results.md has the scores.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_int8
+
+# And the embedding, below.
+FOUR_BITS = (
+  'block_[346789]/expand',
+  'block_1[01234]/expand',
+  'block_[12]/expand',
+  'last',
+  'block_[26789]/project',
+  'block_1[01234]/project',
+  'block_12/depthwise',
+)
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is '' or 'smoke'."""
+  config = mobilefacenet_y1_int8.get_config(arg)
+  config.quant.default.learned_steps = True
+  config.quant.overrides = {
+    **{pattern: {'weight_bits': 4} for pattern in FOUR_BITS},
+    'embedding': {'weight_bits': 4, 'symmetric': True},
+  }
+  config.optimizer.learning_rate = 5e-4
+  if not arg:
+    config.total_steps = 300
+  return config

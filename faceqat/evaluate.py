@@ -13,7 +13,7 @@ config, unless another one is given.
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,6 +54,8 @@ _CURVES = (
   'train/learning_rate',
 )
 
+READINGS = ('float', 'fake_quant', 'integer')
+
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -75,6 +77,7 @@ def evaluate_network(
   outdir: str,
   config: ml_collections.ConfigDict | None = None,
   contract: str = CONTRACTS[0],
+  readings: Sequence[str] = READINGS,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -94,10 +97,20 @@ def evaluate_network(
     config: whose `eval` block names the pairs; the network's own by default.
     contract: whose rounding the integer program and its fake-quantized twin
       follow.
+    readings: which of `READINGS` to run on the pairs.
 
   Returns:
     By reading: metric name to value.
+
+  Raises:
+    ValueError: an unknown reading, or none.
   """
+  unknown = sorted(set(readings) - set(READINGS))
+  if unknown or not readings:
+    raise ValueError(
+      f'readings are {", ".join(readings) or "none"}; choose some of '
+      f'{", ".join(READINGS)}'
+    )
   config = config or network.config
   pair_set = sources.make_evaluation_pairs(
     config.eval, image_size=network.config.data.image_size
@@ -126,6 +139,12 @@ def evaluate_network(
     atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
     print(compared.summary())
   _draw_curves(outdir, network.config)
+  predicts = {name: run for name, run in predicts.items() if name in readings}
+  if not predicts:
+    raise ValueError(
+      f'of {", ".join(readings)} there is none: the network has no activation '
+      'ranges, so it can be evaluated in float alone'
+    )
   return _report(predicts, sizes, pair_set, config, outdir, strangers)
 
 
@@ -293,7 +312,13 @@ def main():
     )
   if model.is_dir():
     network = load_network(str(model), args.step)
-    evaluate_network(network, args.out or model, args.config, args.contract)
+    evaluate_network(
+      network,
+      args.out or model,
+      args.config,
+      args.contract,
+      args.readings,
+    )
     return
   if args.config is None:
     raise ValueError(
@@ -313,6 +338,9 @@ if __name__ == '__main__':
     CONTRACTS[0],
     CONTRACTS,
     'Whose rounding a run is lowered to; a program file has its own.',
+  )
+  flags.DEFINE_list(
+    'readings', list(READINGS), 'Which of them to run, of a run.'
   )
   config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])

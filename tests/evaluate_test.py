@@ -37,6 +37,7 @@ def run_main(monkeypatch, **flags):
     'out': None,
     'config': None,
     'contract': 'tflite_ref',
+    'readings': evaluate.READINGS,
     **flags,
   }
   monkeypatch.setattr(
@@ -232,13 +233,38 @@ def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   quantized_run, tmp_path, monkeypatch, capsys
 ):
   workdir, _ = quantized_run
-  asked = {'step': 'best', 'contract': 'xnnpack', 'out': str(tmp_path)}
+  asked = {
+    'step': 'best',
+    'contract': 'xnnpack',
+    'out': str(tmp_path),
+    'readings': ['integer'],
+  }
   run_main(monkeypatch, model=str(workdir), **asked)
   best = load_network(str(workdir), 'best').step
   program = integer_program.load(tmp_path / 'program.safetensors')
   assert program.metadata['step'] == str(best)
   assert program.contract == 'xnnpack'
+  results = json.loads((tmp_path / 'results.json').read_text())
+  # Without the float reading there is nothing to be near to.
+  assert list(results) == ['integer', 'integer_match']
+  assert 'cosine_mean' not in results['integer']
   assert 'accuracy %' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('readings', 'message'),
+  [
+    (['int8'], 'readings are int8; choose some of float, fake_quant, integer'),
+    ([], 'readings are none; choose'),
+    (['integer'], 'of integer there is none: the network has no activation'),
+  ],
+)
+def test_readings_that_do_not_exist_are_refused(
+  readings, message, float_run, tmp_path
+):
+  network = load_network(float_run)
+  with pytest.raises(ValueError, match=message):
+    evaluate.evaluate_network(network, tmp_path, readings=readings)
 
 
 def test_curves_are_drawn_in_the_folder_of_a_run(

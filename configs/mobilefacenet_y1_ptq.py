@@ -5,10 +5,12 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-Three minutes on 2 CPU cores, most of it the evaluation. The observers compare
-with --config.quant.default.observer=minmax, ema, percentile or mse, the rest
-with --config.quant.equalize=False and --config.quant.correct_biases=False.
-docs/results.md has the scores.
+The observers compare with --config.quant.default.observer=minmax, ema,
+percentile or mse, the rest with --config.quant.equalize=False and
+--config.quant.correct_biases=False; docs/results.md has the scores.
+
+Two minutes on 2 CPU cores, and then the evaluation. LFW in integers 99.38 %, as
+in float.
 """
 
 from ml_collections import ConfigDict

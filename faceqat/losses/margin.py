@@ -24,8 +24,8 @@ import optax
 _MIN_SQUARED_NORM = 1e-12
 
 
-def _normalize(x: jax.Array, axis: int) -> jax.Array:
-  """Unit vectors along `axis`, with finite gradients at the zero vector."""
+def normalize(x: jax.Array, axis: int) -> jax.Array:
+  """Unit vectors along `axis`, float32, finite gradients at the zero vector."""
   x = x.astype(jnp.float32)
   squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
   # The inner `where` keeps rsqrt(0) out of the backward pass as well.
@@ -46,8 +46,8 @@ def cosine_logits(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
   # A scale of 64 turns the 2^-9 of a bfloat16 product, which accelerators use
   # for float32 by default, into an eighth of a nat: ask for all 24 bits.
   return jnp.matmul(
-    _normalize(embeddings, axis=1),
-    _normalize(weights, axis=0),
+    normalize(embeddings, axis=1),
+    normalize(weights, axis=0),
     precision=jax.lax.Precision.HIGHEST,
   )
 

@@ -6,19 +6,13 @@ collection and an observer is frozen by leaving that collection out of
 `minimum`, `maximum` and `count`, which is all that a quantizer reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from faceqat.quant import histogram
-
-if TYPE_CHECKING:
-  # `spec` takes the names of the observers from here.
-  from faceqat.quant.spec import LayerQuant
 
 
 class Range(NamedTuple):
@@ -47,6 +41,16 @@ class HistogramRange(NamedTuple):
   maximum: jax.Array
   count: jax.Array
   histogram: histogram.Histogram
+
+
+class Settings(Protocol):
+  """What observers read of a layer's quantization, `spec.LayerQuant`."""
+
+  observer: str
+  decay: float
+  percentile: float
+  activation_bits: int
+  symmetric: bool
 
 
 class Observer(NamedTuple):
@@ -85,7 +89,7 @@ def is_set(observed: Range | HistogramRange) -> jax.Array:
 
 
 def observe(
-  seen: Range | HistogramRange, x: jax.Array, layer: LayerQuant
+  seen: Range | HistogramRange, x: jax.Array, layer: Settings
 ) -> Range | HistogramRange:
   """Returns the range after one more batch.
 

@@ -2,8 +2,8 @@
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
 
-On faces that faceqat draws: 6 minutes on 2 CPU cores, 89.5 % of 600 pairs of
-new people in integers, 89.7 % in float. On LFW after an hour on real faces:
+On faces that faceqat draws: 6 to 8 minutes on 2 CPU cores, 89.5 % of 600 pairs
+of new people in integers, 89.7 % in float. On LFW after an hour on real faces:
 82.0 % in integers; docs/results.md has that command. The form `:smoke` runs all
 of its parts in a few steps, for tests.
 """

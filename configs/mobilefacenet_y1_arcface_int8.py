@@ -6,8 +6,8 @@
     --config.eval.pairs=LFW/pairs.txt
 
 As `mobilefacenet_y1_int8`, but the people of data.path are the objective: the
-class weights start at their mean embeddings. A few hundred people teach it less
-than the millions of images that made it; docs/results.md has the scores.
+class weights start at their mean embeddings. LFW in integers after 60 steps
+99.47 %, float before them 99.38; the whole length was not measured.
 """
 
 from ml_collections import ConfigDict

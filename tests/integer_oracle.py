@@ -161,6 +161,25 @@ def run_Logistic(op, arrays, inputs, output):  # noqa: N802
   return np.vectorize(table.get)(arrays[0])
 
 
+def run_SquareRoot(op, arrays, inputs, output):  # noqa: N802
+  step = fractions.Fraction(inputs[0].scale)
+  step /= fractions.Fraction(output.scale) ** 2
+  half = fractions.Fraction(1, 2)
+  table = []
+  for q in range(-128, 128):
+    # More than any output holds is as good as its root.
+    square = min(step * max(q - inputs[0].zero_point, 0), 1000**2)
+    # A first guess in float64, then the nearest integer by its definition:
+    # no further than half a step from the root, which goes up itself.
+    root = round(math.sqrt(square))
+    while (root + half) ** 2 <= square:
+      root += 1
+    while root > 0 and (root - half) ** 2 > square:
+      root -= 1
+    table.append(root + output.zero_point)
+  return _limited(np.array(table)[arrays[0] + 128], output)
+
+
 def run_Concat(op, arrays, inputs, output):  # noqa: N802
   return np.concatenate(arrays, -1)
 

@@ -13,6 +13,8 @@ import numpy as np
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant import layers
+from faceqat.quant.norm import BatchNorm
+from faceqat.quant.pooling import L2Pool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode, QuantSpec
 
 # Odd and even sides: 'SAME' pads them differently at stride 2.
@@ -56,14 +58,14 @@ LAYERS = {
     {
       'features': 8,
       'kernel_size': (1, 1),
-      'batch_norm': False,
+      'norm': None,
       'use_bias': True,
     },
     ('same',),
   ),
   'pointwise_bare': (
     layers.QuantConv,
-    {'features': 8, 'kernel_size': (1, 1), 'batch_norm': False},
+    {'features': 8, 'kernel_size': (1, 1), 'norm': None},
     ('same',),
   ),
   'depthwise': (
@@ -122,6 +124,11 @@ LAYERS = {
     {'window': (3, 3), 'padding': EXPLICIT},
     ('add',),
   ),
+  'l2_pool': (
+    L2Pool,
+    {'window': (3, 3), 'strides': (1, 2)},
+    ('same',),
+  ),
   # A squeeze-and-excitation block.
   'mean_squeeze': (layers.MeanPool, {}, ('explicit',)),
   'dense_squeeze': (
@@ -131,7 +138,7 @@ LAYERS = {
   ),
   'dense_excite': (
     layers.QuantDense,
-    {'features': 8, 'batch_norm': False, 'use_bias': True},
+    {'features': 8, 'norm': None, 'use_bias': True},
     ('dense_squeeze',),
   ),
   'sigmoid': (layers.Sigmoid, {}, ('dense_excite',)),
@@ -145,7 +152,7 @@ LAYERS = {
   ),
   'dense_bias': (
     layers.QuantDense,
-    {'features': 6, 'batch_norm': False, 'use_bias': True},
+    {'features': 6, 'norm': None, 'use_bias': True},
     ('flatten',),
   ),
   'normalized': (layers.L2Normalize, {}, ('dense_bias',)),
@@ -166,8 +173,8 @@ WEIGHTED = sorted(
 def make_layer(which: str, **more) -> nn.Module:
   """Makes a layer of the table; one batch sets its moving statistics."""
   kind, fields, _ = LAYERS[which]
-  if which in WEIGHTED:
-    more['bn_momentum'] = 0.0
+  if which in WEIGHTED and 'norm' not in fields:
+    more['norm'] = BatchNorm(momentum=0.0)
   return kind(**fields, **more)
 
 
@@ -197,7 +204,10 @@ class Network(nn.Module):
       joined.append(value)
     joined = layers.Concat(quant=self.quant, name='joined')(joined, mode)
     embedding = layers.QuantDense(
-      features=16, bn_momentum=0.0, quant=self.quant, name='embedding'
+      features=16,
+      norm=BatchNorm(momentum=0.0),
+      quant=self.quant,
+      name='embedding',
     )
     return embedding(joined, mode)
 
@@ -232,7 +242,7 @@ def random_variables(model: nn.Module, image_shape, scale=1.0, bias=0.3):
 def calibrate(model: nn.Module, variables, images):
   """Sets the moving statistics and the ranges to those of one batch.
 
-  The model is one with `bn_momentum` 0, or its statistics move only partly.
+  The model is one with `norm.momentum` 0, or its statistics move only partly.
   """
   run = jax.jit(
     lambda v, x: model.apply(

@@ -1,5 +1,6 @@
 """Pooling layers on arrays: what they average, and what padding counts."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +10,12 @@ from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.pooling import (
   AveragePool,
+  L2Pool,
   MaxPool,
   MeanPool,
   explicit_padding,
 )
-from faceqat.quant.spec import FAKE_QUANT, FLOAT
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -35,6 +37,7 @@ def windows(x, layer):
 GEOMETRIES = [
   {},
   {'window': (3, 3)},
+  {'window': (3, 3), 'strides': (1, 1)},
   {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
   {'window': (3, 3), 'strides': (1, 2), 'padding': ((2, 1), (0, 2))},
 ]
@@ -50,6 +53,36 @@ def test_padding_counts_in_no_pool(fields):
     got = layer.apply({}, x, FLOAT)
     # Float32 sums of up to nine values.
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize('fields', GEOMETRIES)
+def test_the_gradient_of_max_pooling_goes_to_the_greatest(fields):
+  x = random_image(2, 7, 6, 3)  # No two of which are equal.
+  layer = MaxPool(**fields)
+  padding = explicit_padding(
+    layer.padding, x.shape[1:3], layer.window, layer.strides
+  )
+
+  def gradient(pool):
+    return jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(pool(x)))))(x)
+
+  got = gradient(lambda x: layer.apply({}, x, FLOAT))
+  wanted = gradient(
+    lambda x: nn.max_pool(x, layer.window, layer.strides, padding)
+  )
+  # Float32 sums over the windows that a pixel wins.
+  np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+def test_equal_values_share_the_gradient_of_max_pooling():
+  gradient = jax.jit(
+    jax.grad(lambda x: jnp.sum(MaxPool().apply({}, x, FLOAT)))
+  )(jnp.zeros((1, 4, 4, 1)))
+  gradient = np.asarray(gradient)
+  assert np.all(gradient > 0)
+  # No more than there is: 1 for each window.
+  sums = gradient.reshape(2, 2, 2, 2).sum((1, 3))
+  np.testing.assert_array_equal(sums, 1)
 
 
 def test_a_mean_is_that_of_the_whole_image():
@@ -96,4 +129,88 @@ def test_padding_by_name_gives_the_sizes_of_xla(size, strides):
   assert explicit_padding(((0, 1), (2, 3)), size, (3, 3), strides) == (
     (0, 1),
     (2, 3),
+  )
+
+
+@pytest.mark.parametrize('fields', GEOMETRIES)
+def test_l2_pooling_is_the_root_of_the_mean_square(fields):
+  x = random_image(2, 7, 6, 3)
+  layer = L2Pool(**fields)
+  wanted = np.sqrt(np.nanmean(windows(x, layer) ** 2, (-2, -1)))
+  got, _ = layer.init_with_output(jax.random.key(0), x, FLOAT)
+  # Float32 sums of up to nine squares.
+  np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+class Pooled(nn.Module):
+  """One layer, which has a name here; no window leaves an odd image.
+
+  So its averages are of nine whole numbers, and never ties.
+  """
+
+  @nn.compact
+  def __call__(self, x, mode):
+    pool = L2Pool(window=(3, 3), strides=(2, 2), padding='VALID', name='pool')
+    return pool(x, mode)
+
+
+L2 = Pooled()
+
+
+def calibrated(x):
+  """Variables of `L2` whose ranges are those of `x`."""
+
+  @jax.jit
+  def observe(x):
+    variables = L2.init(jax.random.key(0), x, FLOAT)
+    mutable = ['quant_stats']
+    return L2.apply(variables, x, Mode(observe=True), mutable=mutable)[1]
+
+  return observe(x)
+
+
+run_fake = jax.jit(lambda variables, x: L2.apply(variables, x, FAKE_QUANT))
+
+
+def test_the_gradient_of_l2_pooling_is_finite_at_zero():
+  x = np.maximum(random_image(1, 9, 9, 4), 0)
+  x[0, :4] = 0
+  variables = calibrated(x)
+
+  def total(x, mode):
+    return jnp.sum(L2.apply(variables, x, mode))
+
+  gradient_of = jax.jit(jax.grad(total), static_argnames='mode')
+  for mode in (Mode(train=True), Mode(train=True, quantize=True)):
+    gradient = gradient_of(x, mode)
+    assert np.isfinite(gradient).all()
+    assert not np.any(gradient[0, :3])
+    # d sqrt(mean x^2) / dx = x / (n root), and root >= x / sqrt(n), of at
+    # most four windows; with quantization by up to a half more.
+    assert 0.1 < np.abs(gradient[0, 5:]).max() < 4 * 1.5
+
+
+def test_quantized_l2_pooling_has_a_sixteenth_of_the_range_above_zero():
+  x = np.full((1, 6, 6, 1), 1.0, np.float32)
+  variables = calibrated(x)
+  amplitudes = np.linspace(0, 0.1, 101, dtype=np.float32)
+  flat = np.broadcast_to(amplitudes[:, None, None, None], (101, 6, 6, 1))
+  roots = np.asarray(run_fake(variables, flat))[:, 0, 0, 0]
+  # Half of 1 / 255 is the square of 0.0443, and a whole one that of 0.0626.
+  assert not roots[amplitudes < 0.044].any()
+  assert (roots[(amplitudes > 0.045) & (amplitudes < 0.07)] == 16 / 255).all()
+
+
+def test_l2_pooling_is_quantized_as_the_device_has_it():
+  steps = np.random.default_rng(1).integers(-128, 128, (4, 7, 7, 3), np.int8)
+  x = jnp.asarray(steps.astype(np.float32) / 128)
+  variables = calibrated(x)
+  program = record.trace(
+    lambda image: L2.apply(variables, image, FAKE_QUANT), image_shape=(7, 7, 3)
+  )
+  device = make_evaluator(program)(steps.view(np.uint8) ^ np.uint8(128))
+  output = program.tensors[program.output]
+  fake = np.asarray(run_fake(variables, x)) / output.scale
+  np.testing.assert_array_equal(
+    np.rint(fake) + output.zero_point, np.asarray(device)
   )

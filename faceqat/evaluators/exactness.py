@@ -21,6 +21,7 @@ _ELEMENTWISE = (
   ops.Mul,
   ops.PReLU,
   ops.Requantize,
+  ops.SquareRoot,
 )
 _SHOWN_VALUES = 24
 

@@ -211,10 +211,20 @@ def _prelu(graph, operator: ops.PReLU, inputs, output):
 
 
 def _logistic(graph, operator: ops.Logistic, inputs, output):
-  (source,) = inputs
+  table = multipliers.logistic_table(inputs[0])
+  _look_up(graph, operator, table, inputs[0], output)
+
+
+def _square_root(graph, operator: ops.SquareRoot, inputs, output):
+  table = multipliers.square_root_table(inputs[0], output)
+  _look_up(graph, operator, table, inputs[0], output)
+
+
+def _look_up(
+  graph, operator, table: np.ndarray, source: Tensor, output: Tensor
+):
   name = f'{operator.name}:'
-  table = multipliers.logistic_table(source).astype(np.int32) + 128
-  table = graph.constant(table, np.uint8, f'{name}table')
+  table = graph.constant(table.astype(np.int32) + 128, np.uint8, f'{name}table')
   index = _integers(graph, source, name)
   graph.node('Gather', [table, index], inside(output))
 
@@ -314,6 +324,7 @@ _WRITERS = {
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
   ops.Logistic: _logistic,
+  ops.SquareRoot: _square_root,
   ops.Mean: _mean,
   ops.MaxPool: _max_pool,
   ops.AveragePool: _average_pool,

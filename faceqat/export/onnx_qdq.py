@@ -253,6 +253,14 @@ def _max_pool(graph, operator: ops.MaxPool, inputs, name):
   )
 
 
+def _square_root(graph, operator: ops.SquareRoot, inputs, name):
+  (source,) = inputs
+  value = _real(source)
+  if source.zero_point > source.qmin:
+    value = graph.node('Relu', [value], f'{operator.name}:not_negative')
+  return graph.node('Sqrt', [value], name)
+
+
 def _simple(kind: str, **attributes):
   """A writer of what is one float operator without constants."""
 
@@ -285,6 +293,7 @@ _WRITERS = {
   ops.Requantize: _unchanged,
   ops.PReLU: _prelu,
   ops.Logistic: _simple('Sigmoid'),
+  ops.SquareRoot: _square_root,
   ops.Mean: _simple('GlobalAveragePool'),
   ops.MaxPool: _max_pool,
   ops.AveragePool: _average_pool,

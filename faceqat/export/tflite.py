@@ -55,6 +55,10 @@ class Graph:
       name, shape, 'int8', tensor.scale, tensor.zero_point
     )
 
+  def integers(self, tensor: Tensor, name: str) -> int:
+    """Adds an int32 tensor in the shape of `tensor`."""
+    return self.builder.activation(name, image_shape(tensor), 'int32')
+
   def write(self, operator: Operator, tensors: Mapping[str, Tensor]):
     """Appends an operator; its output tensor is there already."""
     writer = tflite_operators.WRITERS[type(operator)]

@@ -64,10 +64,21 @@ class ModelBuilder:
     self._names = set()
 
   def activation(
-    self, name: str, shape: Sequence[int], kind: str, scale, zero_point: int
+    self,
+    name: str,
+    shape: Sequence[int],
+    kind: str,
+    scale: float | None = None,
+    zero_point: int = 0,
   ) -> int:
-    """Adds a tensor [B, *shape]; returns its index."""
-    tensor = self._tensor(name, (1, *shape), kind, [scale], [zero_point], 0)
+    """Adds a tensor [B, *shape]; without a scale, of plain integers.
+
+    Returns:
+      Its index.
+    """
+    scales = [] if scale is None else [scale]
+    zero_points = [zero_point] * len(scales)
+    tensor = self._tensor(name, (1, *shape), kind, scales, zero_points, 0)
     tensor.shapeSignature = [-1, *map(int, shape)]
     return len(self._tensors) - 1
 

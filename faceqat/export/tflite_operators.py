@@ -11,8 +11,8 @@ import numpy as np
 
 from faceqat.export import tflite_windows
 from faceqat.export.tflite_builder import schema
+from faceqat.integer import multipliers, record
 from faceqat.integer import operators as ops
-from faceqat.integer import record
 from faceqat.integer.tensors import QParams, Tensor
 
 _INT8 = (-128, 127)
@@ -214,6 +214,30 @@ def _logistic(graph, operator: ops.Logistic, inputs, output):
   _limited(graph, 'LOGISTIC', 2, _read(graph, inputs), None, output)
 
 
+def _square_root(graph, operator: ops.SquareRoot, inputs, output):
+  """A gather from a table of bytes: no kernel has the root of an int8."""
+  (source,) = inputs
+  builder, name = graph.builder, f'{operator.name}:'
+  wide = graph.integers(source, f'{name}int32')
+  options = schema.CastOptionsT(
+    inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32
+  )
+  builder.operator('CAST', 3, _read(graph, inputs), wide, options)
+  index = graph.integers(source, f'{name}index')
+  offset = builder.constant(
+    f'{name}offset', np.full((1, 1, 1, 1), 128, np.int32)
+  )
+  builder.operator('ADD', 1, [wide, offset], index, schema.AddOptionsT())
+  table = builder.constant(
+    f'{name}table',
+    multipliers.square_root_table(source, output),
+    scale=output.scale,
+    zero_point=output.zero_point,
+  )
+  result = graph.indices[output.name]
+  builder.operator('GATHER', 2, [table, index], result, schema.GatherOptionsT())
+
+
 def _mean(graph, operator: ops.Mean, inputs, output):
   axes = graph.builder.constant(
     f'{operator.name}:axes', np.array([1, 2], np.int32)
@@ -267,6 +291,7 @@ WRITERS = {
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
   ops.Logistic: _logistic,
+  ops.SquareRoot: _square_root,
   ops.Mean: _mean,
   ops.MaxPool: tflite_windows.write_max_pool,
   ops.AveragePool: tflite_windows.write_average_pool,

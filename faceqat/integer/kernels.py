@@ -257,6 +257,11 @@ def _logistic(operator: ops.Logistic, values, inputs, output):
   return look_up(multipliers.logistic_table(inputs[0]), values[0], -128)
 
 
+def _square_root(operator: ops.SquareRoot, values, inputs, output):
+  table = multipliers.square_root_table(inputs[0], output)
+  return look_up(table, values[0], -128)
+
+
 def look_up(table: np.ndarray, value, least: int):
   """`table[value - least]` for integers that lie in the table."""
   index = value.astype(jnp.int32) - np.int32(least)
@@ -334,6 +339,7 @@ _KERNELS = {
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
   ops.Logistic: _logistic,
+  ops.SquareRoot: _square_root,
   ops.Mean: _mean,
   ops.MaxPool: _max_pool,
   ops.AveragePool: _average_pool,

@@ -4,6 +4,7 @@ The precision of each quotient is that of the TFLite reference kernels: some
 divide in float64, some in float32. All of it runs on the host, once.
 """
 
+import fractions
 import math
 
 import numpy as np
@@ -134,6 +135,31 @@ def logistic_table(source: Tensor) -> np.ndarray:
     shares = np.float32(1) / (np.float32(1) + powers)
   steps = np.floor(shares * np.float32(256) + np.float32(0.5))
   return np.clip(steps - 128, -128, 127).astype(np.int8)
+
+
+def square_root_table(source: Tensor, output: Tensor) -> np.ndarray:
+  """What a square root gives for every int8 value.
+
+  No runtime has this operator in int8, so the rule is ours: the exact root,
+  rounded once, halves up.
+
+  Args:
+    source: its input; numbers below zero count as zero.
+    output: what the result stands for.
+
+  Returns:
+    int8 [256]; the index is q + 128.
+  """
+  step = (
+    fractions.Fraction(source.scale) / fractions.Fraction(output.scale) ** 2
+  )
+  table = []
+  for value in range(-128, 128):
+    square = max(value - source.zero_point, 0) * step.numerator
+    # floor(root + 1/2), by way of floor(2 root), which is an integer root.
+    root = (math.isqrt(4 * square // step.denominator) + 1) // 2
+    table.append(min(output.zero_point + root, output.qmax))
+  return np.array(table, np.int8)
 
 
 def mean_multiplier(source: Tensor, output: Tensor) -> tuple[int, int]:

@@ -296,6 +296,11 @@ class Logistic(Operator):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SquareRoot(Operator):
+  """The square root, at the output's scale; of what is below zero, zero."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Operator):
   """Flattens (H, W, C) to (H * W * C,), channels fastest."""
 
@@ -328,6 +333,7 @@ OPERATORS = {
     Requantize,
     PReLU,
     Logistic,
+    SquareRoot,
     Mean,
     MaxPool,
     AveragePool,

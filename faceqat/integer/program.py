@@ -31,6 +31,7 @@ from faceqat.integer.operators import (
   PReLU,
   Requantize,
   Reshape,
+  SquareRoot,
 )
 from faceqat.integer.tensors import QParams, Tensor
 
@@ -54,6 +55,7 @@ __all__ = [
   'QParams',
   'Requantize',
   'Reshape',
+  'SquareRoot',
   'Tensor',
   'check_accumulators',
   'load',

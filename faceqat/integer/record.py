@@ -31,6 +31,7 @@ __all__ = [
   'mean',
   'mul',
   'prelu',
+  'square_root',
   'trace',
 ]
 
@@ -202,11 +203,30 @@ def _check_same_trace(symbols: Sequence[Symbol], function: str):
       )
 
 
-def add(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
-  """Records a sum of two tensors of one shape."""
+def add(
+  a: Symbol,
+  b: Symbol,
+  *,
+  name: str,
+  activation_range: ActivationRange = None,
+  output: QParams,
+) -> Symbol:
+  """Records a sum of two tensors of one shape.
+
+  An activation that the limits of `output` do not cut by themselves, as a relu
+  whose zero is their least, becomes an operator behind '<name>/sum'.
+  """
   _check_same_trace((a, b), 'add')
-  operator = ops.Add(name=name, inputs=(a.tensor.name, b.tensor.name))
-  return a.recorder.append(operator, output)
+  limits = activation_limits(activation_range, output)
+  cuts = limits != (output.qmin, output.qmax)
+  operator = ops.Add(
+    name=f'{name}/sum' if cuts else name,
+    inputs=(a.tensor.name, b.tensor.name),
+  )
+  total = a.recorder.append(operator, output)
+  if not cuts:
+    return total
+  return clamp(total, name=name, activation_range=activation_range)
 
 
 def mul(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
@@ -261,6 +281,13 @@ def logistic(x: Symbol, *, name: str) -> Symbol:
   check_symbol(x, 'logistic')
   operator = ops.Logistic(name=name, inputs=(x.tensor.name,))
   return x.recorder.append(operator, ops.LOGISTIC_OUTPUT)
+
+
+def square_root(x: Symbol, *, name: str, output: QParams) -> Symbol:
+  """Records a square root; a number below zero counts as zero."""
+  check_symbol(x, 'square_root')
+  operator = ops.SquareRoot(name=name, inputs=(x.tensor.name,))
+  return x.recorder.append(operator, output)
 
 
 def mean(x: Symbol, *, name: str, output: QParams) -> Symbol:

@@ -26,6 +26,7 @@ RECORDABLE = (
   'mean',
   'mul',
   'prelu',
+  'square_root',
 )
 
 _EXISTING = f'What exists, in faceqat.integer.record: {", ".join(RECORDABLE)}.'

@@ -1,10 +1,14 @@
 """Quantized pooling layers, over windows and over whole images."""
 
+import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
@@ -12,6 +16,11 @@ from faceqat.quant.convolution import same_padding
 from faceqat.quant.layer import QuantLayer, Value
 from faceqat.quant.quantizers import OutputQuantizer
 from faceqat.quant.spec import Mode
+
+# A window's average of squares may be a tie, and the device rounds those in the
+# lower half of the range, where roots are far apart, down. In 8 bits nothing
+# else lies as near to a tie, in windows of up to a hundred.
+_BELOW_TIES = 1 - 2.0**-16
 
 Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
@@ -67,7 +76,7 @@ class MaxPool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._run(x, nn.max_pool, record.max_pool)
+    return self._run(x, _maximum, record.max_pool)
 
 
 class AveragePool(_WindowPool):
@@ -81,6 +90,99 @@ class AveragePool(_WindowPool):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     return self._run(x, _average, record.average_pool)
+
+
+class L2Pool(_WindowPool):
+  """The root of the mean square of each window (Schroff et al. 2015, NN2).
+
+  On the device it is three operators: `<layer>/square`, whose quantizer is one
+  of its own, `<layer>/average`, and the root. Squares in 8 bits are coarse near
+  zero: where the largest input is 1, inputs below 0.044 have a square of zero,
+  and the least root that is not zero is 0.063, a sixteenth of the range. The
+  gradient at a root of zero is zero, as that of a ReLU is.
+  """
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    square = _Square(quant=self.quant, name='square')
+    average = AveragePool(
+      quant=self.quant,
+      window=self.window,
+      strides=self.strides,
+      padding=self.padding,
+      name='average',
+    )
+    y = average(square(x, mode), mode)
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(y, Symbol):
+      return record.square_root(
+        y, name=self._tensor, output=quantizer.qparams()
+      )
+    root = _root(square.rounded(y, mode)).astype(y.dtype)
+    return self._finish(root, mode, quantizer)
+
+
+class _Square(QuantLayer):
+  """The product of a tensor with itself."""
+
+  def setup(self):
+    self.quantizer = OutputQuantizer(self._own())
+
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if isinstance(x, Symbol):
+      return record.mul(
+        x, x, name=self._tensor, output=self.quantizer.qparams()
+      )
+    return self._finish(x * x, mode, self.quantizer)
+
+  def rounded(self, average: jax.Array, mode: Mode) -> jax.Array:
+    """An average of squares in whole steps of a square, as the device has it.
+
+    A root would enlarge what an `AveragePool` leaves of a step near zero.
+    """
+    if not mode.quantize:
+      return average
+    # The average of what was seen has been seen.
+    settled = dataclasses.replace(mode, observe=False, initialize_steps=False)
+    below_ties = average.astype(jnp.float32) * _BELOW_TIES
+    return self.quantizer(below_ties, settled)
+
+
+def _root(square: jax.Array) -> jax.Array:
+  """The square root, with a gradient of zero where it is zero."""
+  positive = square > 0
+  root = jnp.sqrt(jnp.where(positive, square, 1).astype(jnp.float32))
+  return jnp.where(positive, root, 0)
+
+
+def _maximum(x, window, strides, padding):
+  """Where several are greatest, they share the gradient, on a processor.
+
+  XLA's CPU backend takes ten times as long for the gradient of its own max
+  pool as for one of slices: one axis after the other where windows overlap
+  most, or its fusion computes all maxima anew for each slice.
+  """
+  if jax.default_backend() != 'cpu':
+    return nn.max_pool(x, window, strides, padding)
+  config = ((0, 0, 0), *((*side, 0) for side in padding), (0, 0, 0))
+  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), config)
+  passes = [window]
+  if tuple(strides) == (1, 1):
+    passes = [(window[0], 1), (1, window[1])]
+  for part in passes:
+    x = functools.reduce(jnp.maximum, _slices(x, part, strides))
+    x = lax.optimization_barrier(x)
+  return x
+
+
+def _slices(x, window, strides):
+  """What each element of a window sees as it moves."""
+  rows, columns = (
+    (size - width) // stride * stride + 1
+    for size, width, stride in zip(x.shape[1:3], window, strides)
+  )
+  for i, j in itertools.product(*map(range, window)):
+    yield x[:, i : i + rows : strides[0], j : j + columns : strides[1]]
 
 
 def _average(x, window, strides, padding):

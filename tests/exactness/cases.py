@@ -163,6 +163,28 @@ def _logistic(draft, rng, index):
   return '32 scales'
 
 
+def _square_root(draft, rng, index):
+  """Outputs that the greatest root fills, overfills or hardly uses; ties."""
+  for number in range(32):
+    # Squares have their zero at -128.
+    zero_point = -128 if rng.random() < 0.6 else draw_zero_point(rng)
+    if number % 4 == 0:
+      # The roots of 1, 9, 25... are odd numbers of halves.
+      exponent = int(rng.integers(-6, 2))
+      source = QParams(4.0**exponent, zero_point)
+      scale = 2.0 ** (exponent + rng.integers(1, 4))
+    else:
+      source = QParams(draw_scale(rng, 1e-5, 4.0), zero_point)
+      factors = (1.0, 0.9, 4.0, 10 ** rng.uniform(-3, 2))
+      filled = (source.scale * 255) ** 0.5 / 255
+      scale = filled * factors[rng.integers(len(factors))]
+    _all_values(draft, source, channels=4, name=f'in{number}')
+    out = draw_narrower(rng, QParams(scale, draw_zero_point(rng)))
+    operator = ops.SquareRoot(name=f'out{number}', inputs=(f'in{number}',))
+    draft.operator(operator, out)
+  return '32 pairs of scales'
+
+
 def _near(rng, batch, size, channels):
   """Images that are nearly constant, so that their means lie near ties."""
   level = draw_int8(rng, batch, 1, 1, channels).astype(np.int64)
@@ -246,6 +268,7 @@ _MAKERS = {
   'Requantize': _requantize,
   'PReLU': _prelu,
   'Logistic': _logistic,
+  'SquareRoot': _square_root,
   'Mean': _mean,
   'MaxPool': lambda *args: _pool(*args, ops.MaxPool),
   'AveragePool': lambda *args: _pool(*args, ops.AveragePool),

@@ -22,6 +22,7 @@ from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.models import mobilefacenet, mobilenet_v2
+from faceqat.quant.norm import BatchNorm
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -36,9 +37,13 @@ CALIBRATION = 8
 
 MODELS = {
   'MobileNetV2': mobilenet_v2.Model(
-    embedding_size=128, width=1.0 if NIGHTLY else 0.35, bn_momentum=0.0
+    embedding_size=128,
+    width=1.0 if NIGHTLY else 0.35,
+    norm=BatchNorm(momentum=0.0),
   ),
-  'MobileFaceNet': mobilefacenet.Model(embedding_size=128, bn_momentum=0.0),
+  'MobileFaceNet': mobilefacenet.Model(
+    embedding_size=128, norm=BatchNorm(momentum=0.0)
+  ),
 }
 
 

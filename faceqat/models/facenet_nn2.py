@@ -1,0 +1,169 @@
+"""NN2, the Inception network of FaceNet (Schroff et al. 2015, table 2).
+
+Where it differs from the paper:
+
+* A batch norm follows each convolution and the embedding, in place of the two
+  local response norms of the stem: those have no form in integers.
+* The average is over what is left of the image, so an image of any size goes
+  in; in the paper it is of 224, which leaves 7x7.
+* The embedding is not normalised here: losses and evaluators do that.
+* L2 pooling takes the mean of squares, of those that lie in the image.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from faceqat.quant.layers import (
+  Concat,
+  MaxPool,
+  MeanPool,
+  QuantConv,
+  QuantDense,
+  Value,
+  input_image,
+)
+from faceqat.quant.norm import BatchNorm, Norm
+from faceqat.quant.pooling import L2Pool
+from faceqat.quant.spec import Mode, QuantSpec
+
+
+class Row(NamedTuple):
+  """Channels of a row of the table; a branch of none does not exist.
+
+  Attributes:
+    one: of the 1x1 convolution.
+    reduce_three, three: of the 3x3 convolution and the 1x1 one before it.
+    reduce_five, five: the same of the 5x5 one.
+    pool: 'max', 'l2' or none, over 3x3.
+    project: of the 1x1 convolution behind the pool.
+    stride: of the branches' last step but the projection.
+  """
+
+  one: int
+  reduce_three: int
+  three: int
+  reduce_five: int
+  five: int
+  pool: str | None
+  project: int
+  stride: int = 1
+
+
+ROWS = {
+  'inception_2': Row(0, 64, 192, 0, 0, None, 0),
+  'inception_3a': Row(64, 96, 128, 16, 32, 'max', 32),
+  'inception_3b': Row(64, 96, 128, 32, 64, 'l2', 64),
+  'inception_3c': Row(0, 128, 256, 32, 64, 'max', 0, stride=2),
+  'inception_4a': Row(256, 96, 192, 32, 64, 'l2', 128),
+  'inception_4b': Row(224, 112, 224, 32, 64, 'l2', 128),
+  'inception_4c': Row(192, 128, 256, 32, 64, 'l2', 128),
+  'inception_4d': Row(160, 144, 288, 32, 64, 'l2', 128),
+  'inception_4e': Row(0, 160, 256, 64, 128, 'max', 0, stride=2),
+  'inception_5a': Row(384, 192, 384, 48, 128, 'l2', 128),
+  'inception_5b': Row(384, 192, 384, 48, 128, 'max', 128),
+}
+POOLS = {'max': MaxPool, 'l2': L2Pool}
+# The stem's own: behind the first convolution and behind inception_2.
+STEM_POOL = {'window': (3, 3), 'strides': (2, 2)}
+
+
+class Inception(nn.Module):
+  """Convolutions of several sizes and a pool, side by side (Szegedy 2014).
+
+  Attributes:
+    row: of the table.
+    conv: `QuantConv` with the model's settings bound.
+  """
+
+  row: Row
+  conv: functools.partial
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    row, quant = self.row, self.conv.keywords['quant']
+    strides = (row.stride, row.stride)
+
+    def unit(x, name, features, size=1, strides=(1, 1)):
+      layer = self.conv(
+        name=name,
+        features=features,
+        kernel_size=(size, size),
+        strides=strides,
+        activation='relu',
+      )
+      return layer(x, mode)
+
+    branches = []
+    if row.one:
+      branches.append(unit(x, 'conv_1x1', row.one))
+    for size, reduced, features in (
+      (3, row.reduce_three, row.three),
+      (5, row.reduce_five, row.five),
+    ):
+      if features:
+        y = unit(x, f'reduce_{size}x{size}', reduced)
+        name = f'conv_{size}x{size}'
+        branches.append(unit(y, name, features, size, strides))
+    if row.pool:
+      pool = POOLS[row.pool](
+        quant=quant, window=(3, 3), strides=strides, name='pool'
+      )
+      y = pool(x, mode)
+      branches.append(unit(y, 'project', row.project) if row.project else y)
+    if len(branches) == 1:
+      return branches[0]
+    return Concat(quant=quant, name='concat')(branches, mode)
+
+
+class Model(nn.Module):
+  """FaceNet's NN2.
+
+  Attributes:
+    embedding_size: D, 128 in the paper.
+    quant: bits, observers and their overrides by layer.
+    norm: behind every convolution and the embedding.
+    dtype: of the float computation.
+  """
+
+  embedding_size: int = 128
+  quant: QuantSpec = QuantSpec()
+  norm: Norm = BatchNorm()
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: Value, mode: Mode) -> Value:
+    """Embeds faces.
+
+    Args:
+      images: `[B, H, W, 3] uint8`, or a symbol.
+      mode: the reading; static.
+
+    Returns:
+      `[B, D] float32`, not normalised; or the symbol of the embedding.
+    """
+    conv = functools.partial(
+      QuantConv, quant=self.quant, norm=self.norm, dtype=self.dtype
+    )
+    x = input_image(images, self.dtype)
+    x = conv(
+      name='conv1',
+      features=64,
+      kernel_size=(7, 7),
+      strides=(2, 2),
+      activation='relu',
+    )(x, mode)
+    x = MaxPool(quant=self.quant, name='pool1', **STEM_POOL)(x, mode)
+    for name, row in ROWS.items():
+      x = Inception(row, conv, name=name)(x, mode)
+      if name == 'inception_2':
+        x = MaxPool(quant=self.quant, name='pool2', **STEM_POOL)(x, mode)
+    x = MeanPool(quant=self.quant, name='average')(x, mode)
+    return QuantDense(
+      features=self.embedding_size,
+      quant=self.quant,
+      norm=self.norm,
+      name='embedding',
+    )(x, mode)

@@ -18,6 +18,7 @@ from faceqat.quant.layers import (
   QuantDense,
   input_image,
 )
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FAKE_QUANT, QuantSpec, make_spec
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -39,7 +40,7 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    fields = {'quant': self.quant, 'bn_momentum': 0.0}
+    fields = {'quant': self.quant, 'norm': BatchNorm(momentum=0.0)}
     conv = functools.partial(QuantConv, activation='relu6', **fields)
     linear = functools.partial(QuantConv, **fields)
     x = conv(name='stem', features=8, strides=(2, 2))(input_image(images), mode)

@@ -28,7 +28,7 @@ def prepare(model, image_size: int) -> types.SimpleNamespace:
   """Calibrates and lowers a model; each of its readings compiles once here.
 
   Args:
-    model: with `bn_momentum` 0 and 8-bit weights.
+    model: with `norm.momentum` 0 and 8-bit weights.
     image_size: of 8 drawn faces and 4 images of random pixels.
   """
   faces = SyntheticFaces(4, 2, image_size)

@@ -1,4 +1,4 @@
-"""Folded batch norm against `nn.BatchNorm` and against its own definition."""
+"""Folded batch norm and renorm against `nn.BatchNorm` and their definitions."""
 
 import functools
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from faceqat.quant.batchnorm import FoldedBatchNorm
+from faceqat.quant.norm import BatchNorm, BatchRenorm
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, Mode
 
@@ -17,7 +18,16 @@ MOMENTUM, EPSILON = 0.8, 1e-3
 TRAIN = Mode(train=True)
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
-NORM = FoldedBatchNorm(CHANNELS, MOMENTUM, EPSILON)
+WEIGHTS = LayerQuant()
+NORM = FoldedBatchNorm(CHANNELS, BatchNorm(MOMENTUM, EPSILON))
+# Half way to its limits, which some channels of the tests exceed.
+RENORM = FoldedBatchNorm(
+  CHANNELS,
+  BatchRenorm(
+    MOMENTUM, EPSILON, r_max=1.64, d_max=0.4, start=10, r_end=30, d_end=30
+  ),
+)
+COUNT, R_MAX, D_MAX = 20, 1.32, 0.2
 
 
 @pytest.fixture
@@ -45,20 +55,27 @@ def variables():
   }
 
 
-def normalise(variables, kernel, x, mode):
+@pytest.fixture
+def counted(variables):
+  """Variables of batch renorm."""
+  stats = {**variables['batch_stats'], 'count': np.float32(COUNT)}
+  return {**variables, 'batch_stats': stats}
+
+
+def normalise(variables, kernel, x, mode, norm=NORM, weights=WEIGHTS):
   """The output of a dense layer with folded batch norm, and the statistics."""
 
   def product(factor):
     folded = kernel if factor is None else kernel * factor
-    if mode.quantize:
-      folded = fake_quant_kernel(folded, LayerQuant())
+    if mode.quantize and weights:
+      folded = fake_quant_kernel(folded, weights)
     return x @ folded
 
-  y, updated = NORM.apply(variables, product, mode, mutable=['batch_stats'])
+  y, updated = norm.apply(variables, product, mode, mutable=['batch_stats'])
   return y, updated['batch_stats']
 
 
-run = jax.jit(normalise, static_argnames='mode')
+run = jax.jit(normalise, static_argnames=('mode', 'norm', 'weights'))
 
 
 def flax_norm(variables, y, train):
@@ -176,12 +193,13 @@ def test_the_layer_before_is_computed_once(variables, kernel, x, mode):
 TARGET = np.random.default_rng(5).normal(0, 1, (BATCH, CHANNELS))
 
 
-@functools.partial(jax.jit, static_argnames='mode')
-def gradients(variables, kernel, x, mode):
+@functools.partial(jax.jit, static_argnames=('mode', 'norm', 'weights'))
+def gradients(variables, kernel, x, mode, norm=NORM, weights=WEIGHTS):
   """Of a fixed random projection of the output; x, kernel, scale and bias."""
 
   def project(x, kernel, params):
-    y, _ = normalise({**variables, 'params': params}, kernel, x, mode)
+    new = {**variables, 'params': params}
+    y, _ = normalise(new, kernel, x, mode, norm, weights)
     return jnp.sum(jnp.tanh(y) * TARGET)
 
   dx, dkernel, dparams = jax.grad(project, (0, 1, 2))(
@@ -190,14 +208,15 @@ def gradients(variables, kernel, x, mode):
   return {'x': dx, 'kernel': dkernel, **dparams}
 
 
+@pytest.mark.parametrize('norm', [NORM, RENORM], ids=['norm', 'renorm'])
 @pytest.mark.parametrize('freeze_bn', [False, True])
 def test_quantized_gradients_are_close_to_the_float_ones(
-  variables, kernel, x, freeze_bn
+  counted, kernel, x, freeze_bn, norm
 ):
   quantized = Mode(train=True, quantize=True, freeze_bn=freeze_bn)
   plain = Mode(train=True, freeze_bn=freeze_bn)
-  got = gradients(variables, kernel, x, quantized)
-  wanted = gradients(variables, kernel, x, plain)
+  got = gradients(counted, kernel, x, quantized, norm)
+  wanted = gradients(counted, kernel, x, plain, norm)
   for name, value in wanted.items():
     # 8-bit weights are within 0.4 % of the largest.
     assert cosine(got[name], value) > 0.999, name
@@ -224,11 +243,15 @@ def test_unquantized_gradients_are_those_of_flax(variables, kernel, x, offset):
 
 
 @pytest.mark.parametrize('scale', [0.0, 1e-12, -1e-20, 1e-30])
-@pytest.mark.parametrize('mode', [TRAIN, QAT, FROZEN])
-def test_a_dead_scale_harms_no_gradient(variables, kernel, x, scale, mode):
-  alive = gradients(variables, kernel, x, mode)
+@pytest.mark.parametrize(
+  ('mode', 'norm'),
+  [(TRAIN, NORM), (QAT, NORM), (FROZEN, NORM), (QAT, RENORM)],
+)
+def test_a_dead_scale_harms_no_gradient(counted, kernel, x, scale, mode, norm):
+  variables = counted
+  alive = gradients(variables, kernel, x, mode, norm)
   variables['params']['scale'][2] = scale
-  got = gradients(variables, kernel, x, mode)
+  got = gradients(variables, kernel, x, mode, norm)
   for name, value in got.items():
     assert np.isfinite(value).all(), name
   others = np.arange(CHANNELS) != 2
@@ -237,10 +260,11 @@ def test_a_dead_scale_harms_no_gradient(variables, kernel, x, scale, mode):
     np.testing.assert_allclose(
       got[name][..., others], alive[name][..., others], rtol=1e-5, atol=1e-6
     )
-  y, stats = run(variables, kernel, x, mode=mode)
+  y, stats = run(variables, kernel, x, mode=mode, norm=norm)
   for value in stats.values():
     assert np.isfinite(value).all()
-  served, _ = run(variables, kernel, x, mode=Mode(quantize=mode.quantize))
+  serving = Mode(quantize=mode.quantize)
+  served, _ = run(variables, kernel, x, mode=serving, norm=norm)
   for output in (y, served):
     np.testing.assert_allclose(
       output[:, 2], variables['params']['bias'][2], rtol=1e-5
@@ -259,10 +283,14 @@ def test_a_constant_channel_gives_its_bias_and_finite_gradients(
     assert np.isfinite(value).all()
 
 
-def test_initialisation_leaves_the_statistics_alone(x, kernel):
-  created = NORM.init(jax.random.key(0), lambda factor: x @ kernel, TRAIN)
-  np.testing.assert_array_equal(created['batch_stats']['mean'], 0)
-  np.testing.assert_array_equal(created['batch_stats']['var'], 1)
+@pytest.mark.parametrize('norm', [NORM, RENORM], ids=['norm', 'renorm'])
+def test_initialisation_leaves_the_statistics_alone(x, kernel, norm):
+  created = norm.init(jax.random.key(0), lambda factor: x @ kernel, TRAIN)
+  stats = created['batch_stats']
+  np.testing.assert_array_equal(stats.pop('mean'), np.zeros(CHANNELS))
+  np.testing.assert_array_equal(stats.pop('var'), np.ones(CHANNELS))
+  # The count of batch renorm is a statistic, which checkpoints hold.
+  assert stats == ({'count': 0} if norm is RENORM else {})
 
 
 def test_a_bfloat16_product_is_normalised_in_float32(variables, kernel, x):
@@ -274,3 +302,98 @@ def test_a_bfloat16_product_is_normalised_in_float32(variables, kernel, x):
   )
   assert y.dtype == jnp.float32
   assert stats['batch_stats']['var'].dtype == jnp.float32
+
+
+def corrections(variables, product):
+  """r and d [C] of Ioffe 2017, section 3, and the statistics of the batch."""
+  moving = variables['batch_stats']
+  mean, var = product.mean(0), product.var(0)
+  spread = np.sqrt(moving['var'] + EPSILON)
+  r = np.clip(np.sqrt(var + EPSILON) / spread, 1 / R_MAX, R_MAX)
+  d = np.clip((mean - moving['mean']) / spread, -D_MAX, D_MAX)
+  return r, d, mean, var
+
+
+def renormalise(params, product, r, d):
+  """Algorithm 1 of Ioffe 2017, with r and d given."""
+  spread = np.sqrt(product.var(0) + EPSILON)
+  normalised = (product - product.mean(0)) / spread * r + d
+  return normalised * params['scale'] + params['bias']
+
+
+@pytest.mark.parametrize('mode', [TRAIN, QAT])
+def test_renorm_is_that_of_the_paper(counted, kernel, x, mode):
+  y, stats = run(counted, kernel, x, mode=mode, norm=RENORM)
+  weights = unscaled_kernel(counted, kernel) if mode.quantize else kernel
+  product = np.float64(x) @ np.float64(weights)
+  r, d, mean, var = corrections(counted, product)
+  # Both limits are met, from both sides, and both are not.
+  for values, least, most in ((r, 1 / R_MAX, R_MAX), (d, -D_MAX, D_MAX)):
+    assert (min(values), max(values)) == (least, most)
+    assert np.any((values > least) & (values < most))
+  # Float32 against float64.
+  np.testing.assert_allclose(
+    y, renormalise(counted['params'], product, r, d), rtol=0, atol=2e-5
+  )
+  for name, batch in (('mean', mean), ('var', var)):
+    moved = MOMENTUM * counted['batch_stats'][name] + (1 - MOMENTUM) * batch
+    np.testing.assert_allclose(stats[name], moved, rtol=2e-5, atol=1e-6)
+  assert stats['count'] == COUNT + 1
+
+
+def test_renorm_gradients_are_those_with_r_and_d_held(counted, kernel, x):
+  r, d, _, _ = corrections(counted, np.float64(x) @ np.float64(kernel))
+  arguments = {'x': x[:4], 'kernel': kernel, **counted['params']}
+  arguments = {name: np.float64(value) for name, value in arguments.items()}
+
+  def project(values):
+    product = np.concatenate([values['x'], x[4:]]) @ values['kernel']
+    return np.sum(np.tanh(renormalise(values, product, r, d)) * TARGET)
+
+  got = gradients(counted, kernel, x, TRAIN, RENORM)
+  for name, value in arguments.items():
+    wanted = np.zeros_like(value)
+    for index in np.ndindex(value.shape):
+      ends = []
+      for step in (1e-5, -1e-5):
+        moved = value.copy()
+        moved[index] += step
+        ends.append(project({**arguments, name: moved}))
+      wanted[index] = (ends[0] - ends[1]) / 2e-5
+    # Float32 sums of 64 terms, as against float64.
+    np.testing.assert_allclose(
+      got[name][: len(wanted)], wanted, rtol=1e-4, atol=2e-4, err_msg=name
+    )
+
+
+def test_before_its_start_renorm_is_batch_norm(counted, kernel, x):
+  counted['batch_stats']['count'] = np.float32(RENORM.norm.start)
+  y, stats = run(counted, kernel, x, mode=QAT, norm=RENORM)
+  assert stats.pop('count') == RENORM.norm.start + 1
+  wanted, wanted_stats = run(counted, kernel, x, mode=QAT)
+  wanted_stats.pop('count')
+  got = y, stats, gradients(counted, kernel, x, QAT, RENORM)
+  wanted = wanted, wanted_stats, gradients(counted, kernel, x, QAT)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+    # Multiplied by one and shifted by zero, compiled otherwise.
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_without_quantizers_folded_renorm_is_the_unfolded_one(
+  counted, kernel, x
+):
+  for function in (run, gradients):
+    folded = function(counted, kernel, x, mode=QAT, norm=RENORM, weights=None)
+    plain = function(counted, kernel, x, mode=TRAIN, norm=RENORM)
+    for a, b in zip(jax.tree.leaves(folded), jax.tree.leaves(plain)):
+      # Float32, with the factor multiplied in and divided out.
+      np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize('mode', [FLOAT, FAKE_QUANT, FROZEN])
+def test_renorm_infers_and_freezes_as_batch_norm(counted, kernel, x, mode):
+  y, stats = run(counted, kernel, x, mode=mode, norm=RENORM)
+  wanted, _ = run(counted, kernel, x, mode=mode, norm=NORM)
+  np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
+  for name, value in counted['batch_stats'].items():
+    np.testing.assert_array_equal(stats[name], value)

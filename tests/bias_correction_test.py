@@ -13,6 +13,7 @@ from backbone_checks import cosines
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
 
@@ -29,7 +30,9 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    conv = functools.partial(QuantConv, quant=self.quant, bn_momentum=0.0)
+    conv = functools.partial(
+      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
+    )
     x = input_image(images)
     x = conv(name='stem', features=8, activation='relu6')(x, mode)
     x = conv(name='depthwise', depthwise=True)(x, mode)
@@ -41,13 +44,16 @@ class Network(nn.Module):
       name='bare',
       features=12,
       kernel_size=(1, 1),
-      batch_norm=False,
+      norm=None,
       use_bias=True,
       quant=self.quant,
     )(x, mode)
     x = MeanPool(quant=self.quant, name='pool')(x, mode)
     return QuantDense(
-      features=16, bn_momentum=0.0, quant=self.quant, name='embedding'
+      features=16,
+      norm=BatchNorm(momentum=0.0),
+      quant=self.quant,
+      name='embedding',
     )(x, mode)
 
 

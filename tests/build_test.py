@@ -8,20 +8,32 @@ from ml_collections import ConfigDict
 from configs import mbv2_int8
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.models.build import make_model
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import LayerQuant
 
 
 def make_config(default=None, overrides=None, **model):
-  fields = {'name': 'mobilenet_v2', 'dtype': 'float32', **model}
-  quant = {'default': default or {}, 'overrides': overrides or {}}
+  fields = {
+    'name': 'mobilenet_v2',
+    'dtype': 'float32',
+    'norm': {'name': 'batch'},
+    **model,
+  }
+  quant = {
+    'enabled': True,
+    'default': default or {},
+    'overrides': overrides or {},
+  }
   return ConfigDict({'model': fields, 'quant': quant})
 
 
 def test_fields_reach_the_model():
   model = make_model(make_config(width=0.5, embedding_size=64))
   assert model == mobilenet_v2.Model(embedding_size=64, width=0.5)
-  model = make_model(make_config(name='mobilefacenet', bn_momentum=0.99))
-  assert model == mobilefacenet.Model(bn_momentum=0.99)
+  model = make_model(
+    make_config(name='mobilefacenet', norm={'name': 'batch', 'momentum': 0.99})
+  )
+  assert model == mobilefacenet.Model(norm=BatchNorm(momentum=0.99))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from faceqat.quant.layers import (
   QuantDense,
   input_image,
 )
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -42,7 +43,9 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    conv = functools.partial(QuantConv, quant=self.quant, bn_momentum=0.0)
+    conv = functools.partial(
+      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
+    )
     point = functools.partial(conv, kernel_size=(1, 1))
     x = conv(name='stem', features=8, strides=(2, 2))(input_image(images), mode)
     x = PReLU(quant=self.quant, name='stem_prelu')(x, mode)
@@ -50,7 +53,7 @@ class Network(nn.Module):
     x = point(
       name='bare',
       features=8,
-      batch_norm=False,
+      norm=None,
       use_bias=True,
       activation='relu',
     )(x, mode)
@@ -62,7 +65,10 @@ class Network(nn.Module):
     x = PReLU(quant=self.quant, name='last_prelu')(x, mode)
     x = Flatten(name='flatten')(x, mode)
     return QuantDense(
-      features=16, bn_momentum=0.0, quant=self.quant, name='embedding'
+      features=16,
+      norm=BatchNorm(momentum=0.0),
+      quant=self.quant,
+      name='embedding',
     )(x, mode)
 
 

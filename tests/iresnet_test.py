@@ -3,27 +3,50 @@
 import types
 
 import backbone_checks as checks
+import jax
+import jax.numpy as jnp
 import layer_network
+import numpy as np
 import pytest
 
 from faceqat.integer.program import OPERATORS
 from faceqat.models import iresnet
+from faceqat.quant.norm import BatchNorm
+from faceqat.quant.spec import FLOAT, Mode
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 # Two stages that keep their channels, two that widen them, and a unit that
 # keeps its input.
-TINY = {'DEPTHS': {18: (2, 1, 1, 1)}, 'CHANNELS': (8, 8, 12, 16)}
+TINY = {
+  'DEPTHS': {18: (2, 1, 1, 1), 34: (2, 0, 0, 0)},
+  'CHANNELS': (8, 8, 12, 16),
+  'REDUCTION': 2,
+}
 # Images of 32 leave 2x2 to the dense layer.
-MODEL = iresnet.Model(depth=18, embedding_size=24, bn_momentum=0.0)
+MODEL = iresnet.Model(depth=18, embedding_size=24, norm=BatchNorm(momentum=0.0))
+
+
+# One stage, whose channels stay.
+GATED = MODEL.clone(depth=34, squeeze_excite=True, shortcut='projection')
 
 
 @pytest.fixture(scope='module')
-def backbone():
+def tiny():
   with pytest.MonkeyPatch.context() as patch:
     for name, value in TINY.items():
       patch.setattr(iresnet, name, value)
-    yield checks.prepare(MODEL, image_size=32)
+    yield
+
+
+@pytest.fixture(scope='module')
+def backbone(tiny):
+  return checks.prepare(MODEL, image_size=32)
+
+
+@pytest.fixture(scope='module')
+def gated(tiny):
+  return checks.prepare(GATED, image_size=32)
 
 
 def test_depth_counts_the_convolutions_and_the_dense_layer():
@@ -34,6 +57,11 @@ def test_depth_counts_the_convolutions_and_the_dense_layer():
 def test_an_unknown_depth_is_refused_and_the_known_are_listed():
   with pytest.raises(ValueError, match=r'model\.depth is 20; .* 18, 34, 50, 1'):
     layer_network.random_variables(iresnet.Model(depth=20), (32, 32, 3))
+
+
+def test_an_unknown_shortcut_is_refused_and_the_known_are_listed():
+  with pytest.raises(ValueError, match=r"model\.shortcut is 'conv'; .* subsam"):
+    layer_network.random_variables(iresnet.Model(shortcut='conv'), (32, 32, 3))
 
 
 def test_the_shortcut_is_the_input_itself_where_it_can_be(backbone):
@@ -91,3 +119,82 @@ def test_every_output_quantizer_matters(backbone):
 
 def test_bfloat16_runs(backbone):
   checks.check_bfloat16_runs(backbone)
+
+
+def test_a_projection_is_the_shortcut_wherever_the_image_is_halved(gated):
+  operators = {op.name: op for op in gated.program.operators}
+  shortcuts = [operators[f'block_{index}/add'].inputs[0] for index in range(2)]
+  assert shortcuts == ['block_0/shortcut', 'block_0/add']
+
+
+def test_a_gate_follows_the_last_norm_and_opens_by_it(gated):
+  operators = {op.name: op for op in gated.program.operators}
+  place = 'block_1/squeeze_excite'
+  convolution = 'block_1/conv_2'
+  assert operators[f'{place}/squeeze'].inputs == (convolution,)
+  assert operators[f'{place}/reduce'].inputs == (f'{place}/squeeze',)
+  assert operators[f'{place}/excite'].inputs == (convolution, f'{place}/gate')
+  assert operators['block_1/add'].inputs[1] == f'{place}/excite'
+  assert operators[f'{place}/reduce'].weights.shape == (8, 4)
+  assert operators[f'{place}/expand'].weights.shape == (4, 8)
+
+
+def test_gates_differ_between_images_and_channels(gated):
+  gates = gated.integers['block_1/squeeze_excite/gate']
+  assert (gates.std(0) > 0).any()
+  assert (gates.std(1) > 0).any()
+
+
+def test_integers_of_gates_equal_the_oracle_at_every_tensor(gated):
+  checks.check_integers_equal_the_oracle(gated)
+
+
+def test_integer_program_of_gates_has_no_float(gated):
+  checks.check_program_has_no_float(gated)
+
+
+def test_embeddings_with_gates_are_close(gated):
+  checks.check_embeddings_are_close(gated)
+
+
+def test_gates_compute_in_the_models_type(tiny):
+  model = GATED.clone(dtype=jnp.bfloat16)
+  images = jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)
+  seen = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, FLOAT, mutable=True),
+    images,
+  )['intermediates']
+  types = {leaf.dtype for leaf in jax.tree.leaves(seen['block_0'])}
+  assert types == {jnp.dtype('bfloat16')}
+
+
+def test_dropout_thins_the_dense_layers_input_in_training_alone(monkeypatch):
+  monkeypatch.setattr(iresnet, 'DEPTHS', {18: (1, 0, 0, 0)})
+  monkeypatch.setattr(iresnet, 'CHANNELS', (4, 4, 4, 4))
+  model = MODEL.clone(dropout=0.4)
+  images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), np.uint8)
+  variables = layer_network.random_variables(model, (12, 12, 3))
+
+  def around(mode):
+    _, seen = model.apply(
+      variables,
+      images,
+      mode,
+      rngs={'dropout': jax.random.key(1)},
+      mutable=['intermediates'],
+      capture_intermediates=lambda module, _: module.name == 'dropout',
+    )
+    seen = seen['intermediates']
+    return seen['norm']['output'][0], seen['dropout']['__call__'][0]
+
+  # The moving statistics need no update here.
+  read = jax.jit(
+    lambda: [around(Mode(train=True, freeze_bn=True)), around(FLOAT)]
+  )
+  (before, after), (plain, same) = jax.tree.map(np.asarray, read())
+  kept = after != 0
+  # Of 8 x 6 x 6 x 4 elements: six deviations.
+  assert abs(kept.mean() - 0.6) < 6 * np.sqrt(0.4 * 0.6 / kept.size)
+  # The last bits of float32.
+  np.testing.assert_allclose(after[kept], before[kept] / 0.6, rtol=1e-6)
+  np.testing.assert_array_equal(same, plain)

@@ -28,9 +28,7 @@ MODES = {
   'frozen': Mode(train=True, quantize=True, freeze_bn=True),
 }
 NORMED = [
-  name
-  for name in table.WEIGHTED
-  if table.LAYERS[name][1].get('batch_norm', True)
+  name for name in table.WEIGHTED if table.LAYERS[name][1].get('norm', True)
 ]
 WITH_BITS = sorted(
   set(table.WEIGHTED) | {'prelu', 'add', 'multiply', 'concat', 'mean'}
@@ -334,7 +332,7 @@ def test_float_images_are_refused():
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
-    ({'use_bias': True}, 'layer .*: use_bias and batch_norm are both on'),
+    ({'use_bias': True}, 'layer .*: use_bias is on beside a norm'),
     ({'activation': 'gelu'}, "activation 'gelu' is not one of relu, relu6"),
   ],
 )

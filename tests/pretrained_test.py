@@ -15,6 +15,7 @@ from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.models.import_weights import mobilefacenet_torch, onnx_initializers
 from faceqat.models.import_weights.assign import assign
 from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.quant.norm import BatchNorm, BatchRenorm, GroupNorm
 
 SHAPE = (32, 32, 3)
 
@@ -25,7 +26,8 @@ def weights(tmp_path_factory):
 
 
 def test_all_variables_but_the_ranges_are_the_files(weights):
-  model = mobilefacenet.Model()
+  # The momentum is free.
+  model = mobilefacenet.Model(norm=BatchNorm(momentum=0.99))
   variables = layer_network.random_variables(model, SHAPE)
   new = load_pretrained(weights, model, variables)
   assert jax.tree.map(np.shape, new) == jax.tree.map(np.shape, variables)
@@ -178,3 +180,16 @@ def test_what_nothing_reads_is_refused_and_the_readable_listed(model, name):
     ValueError, match=rf'{name} cannot .*\.params for mobilefacenet'
   ):
     load_pretrained(name, model, {})
+
+
+@pytest.mark.parametrize(
+  ('norm', 'message'),
+  [
+    (BatchNorm(epsilon=1e-5), r'BatchNorm\(.*1e-05\): set .*epsilon 0\.001'),
+    (BatchRenorm(), r'BatchRenorm\(.*model\.norm to the name .batch. with'),
+    (GroupNorm(), r'GroupNorm\('),
+  ],
+)
+def test_a_norm_to_which_no_gamma_is_brought_is_refused(norm, message):
+  with pytest.raises(ValueError, match=rf'net\.pth cannot .*{message}'):
+    load_pretrained('net.pth', mobilefacenet.Model(norm=norm), {})

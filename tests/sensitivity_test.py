@@ -15,6 +15,7 @@ from faceqat.calibration.sensitivity import LayerCost
 from faceqat.checkpoint import Network
 from faceqat.lower import lower, weighted_operators, with_weight_bits
 from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, QuantSpec, make_spec
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -25,24 +26,27 @@ EPSILONS = {'conv': 0.5, 'depthwise': 1e-3, 'dense': None, 'embedding': 1e-3}
 
 
 class Model(nn.Module):
-  """Batch norms of two epsilons, and a layer without one."""
+  """Batch norms of two epsilons, and a scaled layer without one."""
 
   quant: QuantSpec = QuantSpec()
 
   @nn.compact
   def __call__(self, images, mode):
-    conv = functools.partial(QuantConv, quant=self.quant, bn_momentum=0.0)
-    x = input_image(images)
-    x = conv(name='conv', features=8, bn_epsilon=0.5, activation='relu')(
-      x, mode
+    conv = functools.partial(
+      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
     )
+    x = input_image(images)
+    x = conv(
+      name='conv', features=8, norm=BatchNorm(epsilon=0.5), activation='relu'
+    )(x, mode)
     x = conv(name='depthwise', depthwise=True, strides=(2, 2))(x, mode)
     x = MeanPool(quant=self.quant, name='pool')(x, mode)
     dense = functools.partial(QuantDense, quant=self.quant)
-    x = dense(name='dense', features=8, use_bias=True, batch_norm=False)(
+    bare = {'use_bias': True, 'norm': None, 'output_scale': 0.5}
+    x = dense(name='dense', features=8, **bare)(x, mode)
+    return dense(name='embedding', features=16, norm=BatchNorm(momentum=0.0))(
       x, mode
     )
-    return dense(name='embedding', features=16, bn_momentum=0.0)(x, mode)
 
 
 @functools.cache

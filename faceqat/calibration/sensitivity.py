@@ -61,6 +61,7 @@ def weight_errors(
     embeddings of the float network and of the one with that layer rounded.
   """
   params = flatten_dict(variables['params'], sep='/')
+  layers = model.module_paths(jax.random.key(0), images[:1], FLOAT)
   factors = _fold_factors(model, variables, images[:1])
   expected = embed(model, variables, images, FLOAT)
   errors = {}
@@ -68,7 +69,10 @@ def weight_errors(
     if operator.name not in names:
       continue
     key = f'{operator.name}/kernel'
-    rounded = _unfold(operator, params[key], factors.get(operator.name, 1.0))
+    factor = (
+      factors.get(operator.name, 1.0) * layers[operator.name].output_scale
+    )
+    rounded = _unfold(operator, params[key], factor)
     changed = unflatten_dict({**params, key: rounded}, sep='/')
     embeddings = embed(model, {**variables, 'params': changed}, images, FLOAT)
     cosines = verification.cosine(expected, embeddings)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from faceqat import models
+from faceqat.quant.norm import GroupNorm, make_norm
 from faceqat.quant.spec import make_spec
 
 DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
@@ -17,19 +18,20 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
   """Builds `models.<name>.Model` from the blocks `model` and `quant`.
 
   Args:
-    config: with `model` (`name`, `dtype`, and the fields of that `Model`) and
-      `quant` (`default`, `overrides`).
+    config: with `model` (`name`, `dtype`, `norm`, and the fields of that
+      `Model`) and `quant` (`enabled`, `default`, `overrides`).
 
   Raises:
-    ValueError: an unknown model, dtype or field; it lists what exists.
+    ValueError: an unknown model, dtype, norm or field; it lists what exists.
   """
   fields = config.model.to_dict()
   name = fields.pop('name')
   dtype = fields.pop('dtype')
+  norm = make_norm(fields.pop('norm'))
   known = sorted(
     module.name
     for module in pkgutil.iter_modules(models.__path__)
-    if not module.ispkg and module.name not in ('blocks', 'build')
+    if not module.ispkg and module.name not in ('blocks', 'build', 'complexity')
   )
   if name not in known:
     raise ValueError(
@@ -42,6 +44,7 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
   model_class = importlib.import_module(f'faceqat.models.{name}').Model
   accepted = set(model_class.__dataclass_fields__) - {
     'quant',
+    'norm',
     'dtype',
     'parent',
     'name',
@@ -52,10 +55,17 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
       f'model.{unknown[0]} is no field of {name}; it has '
       f'{", ".join(sorted(accepted))}'
     )
+  if isinstance(norm, GroupNorm) and config.quant.enabled:
+    raise ValueError(
+      "model.norm.name is 'group', which has no integer form, but "
+      "quant.enabled is on; choose the norm 'batch' or 'renorm', or switch "
+      'quant.enabled off to train in float'
+    )
   return model_class(
     quant=make_spec(
       config.quant.default.to_dict(), config.quant.overrides.to_dict()
     ),
+    norm=norm,
     dtype=DTYPES[dtype],
     **fields,
   )

@@ -3,6 +3,17 @@
 Its first convolution keeps the image's size, its units begin with a batch norm
 (after Han et al. 2017, "Deep Pyramidal Residual Networks"), and its embedding
 is a dense layer over all positions.
+
+Whose network it is, by the fields:
+
+* ZhaoJ9014/face.evoLVe's IR: `shortcut` 'subsample'. It has no batch norm
+  between a unit's first convolution and the PReLU. With `squeeze_excite` its
+  IR_SE.
+* arcface_torch of deepinsight/insightface: `shortcut` 'projection'.
+* "ResNet50" of dmonterom/face_recognition_TF2: `depth` 50, 'projection',
+  `dropout` 0.4. Its PReLUs have a slope for each element, ours one for each
+  channel; its last batch norm has no gamma; and the one before its dense layer
+  is made, but not used.
 """
 
 import functools
@@ -13,13 +24,18 @@ import jax.numpy as jnp
 from faceqat.models.blocks import conv_unit
 from faceqat.quant.layers import (
   Add,
+  Dropout,
   Flatten,
   MaxPool,
+  MeanPool,
+  Multiply,
   QuantConv,
   QuantDense,
+  Sigmoid,
   Value,
   input_image,
 )
+from faceqat.quant.norm import BatchNorm, Norm
 from faceqat.quant.spec import Mode, QuantSpec
 
 # Units in each of the four stages; the first of a stage halves the image.
@@ -32,6 +48,36 @@ DEPTHS = {
 CHANNELS = (64, 128, 256, 512)
 # PyTorch's: both sides alike, also where the stride is 2.
 PADDING = ((1, 1), (1, 1))
+SHORTCUTS = ('subsample', 'projection')
+# Of the channels, between the two dense layers of a gate.
+REDUCTION = 16
+
+
+class SqueezeExcite(nn.Module):
+  """A gate for each channel, from its mean (Hu et al. 2018).
+
+  As face.evoLVe has it: neither bias nor norm, and ReLU.
+
+  Attributes:
+    conv: `QuantConv` with the model's settings bound, for these settings.
+  """
+
+  conv: functools.partial
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    settings = self.conv.keywords
+    quant, channels = settings['quant'], x.shape[-1]
+    dense = functools.partial(
+      QuantDense, quant=quant, norm=None, dtype=settings['dtype']
+    )
+    y = MeanPool(quant=quant, name='squeeze')(x, mode)
+    y = dense(name='reduce', features=channels // REDUCTION, activation='relu')(
+      y, mode
+    )
+    y = dense(name='expand', features=channels)(y, mode)
+    y = Sigmoid(quant=quant, name='gate')(y, mode)
+    return Multiply(quant=quant, name='excite')(x, y, mode)
 
 
 class ImprovedResidual(nn.Module):
@@ -45,11 +91,14 @@ class ImprovedResidual(nn.Module):
     features: output channels.
     strides: of the second convolution, and of the shortcut.
     conv: `QuantConv` with the model's settings bound.
+    squeeze_excite, shortcut: see `Model`.
   """
 
   features: int
   strides: int
   conv: functools.partial
+  squeeze_excite: bool
+  shortcut: str
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
@@ -67,35 +116,47 @@ class ImprovedResidual(nn.Module):
     y = self.conv(
       name='conv_2', features=self.features, strides=strides, padding=PADDING
     )(y, mode)
-    if x.shape[-1] != self.features:
+    if self.squeeze_excite:
+      y = SqueezeExcite(self.conv, name='squeeze_excite')(y, mode)
+    halves = self.strides > 1
+    if x.shape[-1] != self.features or (
+      halves and self.shortcut == 'projection'
+    ):
       x = self.conv(
         name='shortcut',
         features=self.features,
         kernel_size=(1, 1),
         strides=strides,
       )(x, mode)
-    elif self.strides > 1:
+    elif halves:
       x = MaxPool(window=(1, 1), strides=strides, name='subsample')(x, mode)
     return Add(quant=self.conv.keywords['quant'], name='add')(x, y, mode)
 
 
 class Model(nn.Module):
-  """The network with the paper's output: BN, dense layer, BN.
-
-  The dropout that the paper has before the dense layer is left out.
+  """The network with the paper's output: BN, dropout, dense layer, BN.
 
   Attributes:
     depth: 18, 34, 50 or 100, as the field counts layers.
     embedding_size: D.
+    squeeze_excite: gates each unit's channels before the sum.
+    shortcut: of a stage's first unit where the channels stay: 'subsample' is
+      every second row and column of its input, 'projection' a convolution as
+      where they change.
+    dropout: the share of its inputs that the dense layer does without in
+      training; 0.4 in the paper.
     quant: bits, observers and their overrides by layer.
-    bn_momentum: of the batch norms' moving statistics.
+    norm: behind every convolution and the embedding.
     dtype: of the float computation.
   """
 
   depth: int = 50
   embedding_size: int = 512
+  squeeze_excite: bool = False
+  shortcut: str = 'subsample'
+  dropout: float = 0.0
   quant: QuantSpec = QuantSpec()
-  bn_momentum: float = 0.9
+  norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -110,16 +171,22 @@ class Model(nn.Module):
       `[B, D] float32`, not normalised; or the symbol of the embedding.
 
     Raises:
-      ValueError: there is no such depth; it lists those that there are.
+      ValueError: there is no such depth or shortcut; it lists those that there
+        are.
     """
     if self.depth not in DEPTHS:
       raise ValueError(
         f'model.depth is {self.depth!r}; choose one of '
         f'{", ".join(map(str, sorted(DEPTHS)))}'
       )
+    if self.shortcut not in SHORTCUTS:
+      raise ValueError(
+        f'model.shortcut is {self.shortcut!r}; choose one of '
+        f'{", ".join(SHORTCUTS)}'
+      )
     settings = {
       'quant': self.quant,
-      'bn_momentum': self.bn_momentum,
+      'norm': self.norm,
       'dtype': self.dtype,
     }
     conv = functools.partial(QuantConv, **settings)
@@ -139,14 +206,17 @@ class Model(nn.Module):
           features=features,
           strides=2 if unit == 0 else 1,
           conv=conv,
+          squeeze_excite=self.squeeze_excite,
+          shortcut=self.shortcut,
           name=f'block_{index}',
         )(x, mode)
         index += 1
     x = conv(name='norm', kernel_size=(1, 1), depthwise=True)(x, mode)
+    x = Dropout(rate=self.dropout, name='dropout')(x, mode)
     x = Flatten(name='flatten')(x, mode)
     return QuantDense(
       features=self.embedding_size,
       quant=self.quant,
-      bn_momentum=self.bn_momentum,
+      norm=self.norm,
       name='embedding',
     )(x, mode)

@@ -13,6 +13,7 @@ from faceqat.quant.layers import (
   Value,
   input_image,
 )
+from faceqat.quant.norm import BatchNorm, Norm
 from faceqat.quant.spec import Mode, QuantSpec
 
 # Expansion t, channels c, repeats n, first stride s.
@@ -33,13 +34,13 @@ class Model(nn.Module):
   Attributes:
     embedding_size: D, 128 in the paper.
     quant: bits, observers and their overrides by layer.
-    bn_momentum: of the batch norms' moving statistics.
+    norm: behind every convolution and the embedding.
     dtype: of the float computation.
   """
 
   embedding_size: int = 128
   quant: QuantSpec = QuantSpec()
-  bn_momentum: float = 0.9
+  norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -55,7 +56,7 @@ class Model(nn.Module):
     """
     settings = {
       'quant': self.quant,
-      'bn_momentum': self.bn_momentum,
+      'norm': self.norm,
       'dtype': self.dtype,
     }
     conv = functools.partial(QuantConv, **settings)
@@ -90,6 +91,6 @@ class Model(nn.Module):
     return QuantDense(
       features=self.embedding_size,
       quant=self.quant,
-      bn_momentum=self.bn_momentum,
+      norm=self.norm,
       name='embedding',
     )(x, mode)

@@ -13,6 +13,7 @@ from faceqat.quant.layers import (
   Value,
   input_image,
 )
+from faceqat.quant.norm import BatchNorm, Norm
 from faceqat.quant.spec import Mode, QuantSpec
 
 # Expansion t, channels c, repeats n, first stride s.
@@ -41,14 +42,14 @@ class Model(nn.Module):
     width: multiplies the channels; the last convolution never has fewer than
       1280.
     quant: bits, observers and their overrides by layer.
-    bn_momentum: of the batch norms' moving statistics.
+    norm: behind every convolution and the embedding.
     dtype: of the float computation.
   """
 
   embedding_size: int = 512
   width: float = 1.0
   quant: QuantSpec = QuantSpec()
-  bn_momentum: float = 0.9
+  norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -64,7 +65,7 @@ class Model(nn.Module):
     """
     settings = {
       'quant': self.quant,
-      'bn_momentum': self.bn_momentum,
+      'norm': self.norm,
       'dtype': self.dtype,
     }
     conv = functools.partial(QuantConv, **settings)
@@ -107,6 +108,6 @@ class Model(nn.Module):
     return QuantDense(
       features=self.embedding_size,
       quant=self.quant,
-      bn_momentum=self.bn_momentum,
+      norm=self.norm,
       name='embedding',
     )(x, mode)

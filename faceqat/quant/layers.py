@@ -7,7 +7,6 @@ output, as the integer program that the same call on a `Symbol` records will
 hold them.
 """
 
-import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -17,10 +16,16 @@ import numpy as np
 
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
-from faceqat.quant import numerics
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d
 from faceqat.quant.layer import QuantLayer, Value
+from faceqat.quant.norm import (
+  BatchNorm,
+  GroupNorm,
+  NoIntegerFormError,
+  Norm,
+  group_norm,
+)
 from faceqat.quant.pooling import (
   AveragePool,
   MaxPool,
@@ -36,12 +41,25 @@ from faceqat.quant.quantizers import (
   quantize_kernel,
 )
 from faceqat.quant.spec import LayerQuant, Mode
+from faceqat.quant.weightless import (
+  ACTIVATIONS,
+  Add,
+  Concat,
+  Dropout,
+  Flatten,
+  L2Normalize,
+  Multiply,
+  ReLU6,
+  Sigmoid,
+  activation_range,
+)
 
 __all__ = [
   'ACTIVATIONS',
   'Add',
   'AveragePool',
   'Concat',
+  'Dropout',
   'Flatten',
   'L2Normalize',
   'MaxPool',
@@ -55,9 +73,6 @@ __all__ = [
   'Value',
   'input_image',
 ]
-
-# The interval to which an activation clips.
-ACTIVATIONS = {'relu': (0.0, math.inf), 'relu6': (0.0, 6.0)}
 
 
 def input_image(images: Value, dtype=jnp.float32) -> Value:
@@ -78,10 +93,10 @@ class _Linear(QuantLayer):
 
   Attributes:
     features: output channels.
-    use_bias: a `bias` parameter; needs `batch_norm` off.
-    batch_norm: fold a batch norm `bn` into the kernel.
-    bn_momentum: of its moving statistics.
-    bn_epsilon: added to its variance.
+    norm: a batch norm `bn` is folded into the kernel; a group norm is for
+      float readings alone; None: neither.
+    use_bias: a `bias` parameter; needs `norm` None.
+    output_scale: a constant factor of kernel and bias.
     activation: None, 'relu' or 'relu6'; fused, so its output is what is
       quantized.
     quant: the model's quantization; the layer looks itself up by its path.
@@ -89,10 +104,9 @@ class _Linear(QuantLayer):
   """
 
   features: int = 0
+  norm: Norm | None = BatchNorm()
   use_bias: bool = False
-  batch_norm: bool = True
-  bn_momentum: float = 0.9
-  bn_epsilon: float = 1e-3
+  output_scale: float = 1.0
   activation: str | None = None
   dtype: jnp.dtype = jnp.float32
 
@@ -107,17 +121,19 @@ class _Linear(QuantLayer):
     """Computes with `product(x, kernel)`, or records with `recorder(x, ...)`.
 
     Raises:
-      ValueError: a bias and a batch norm, or an unknown activation.
+      ValueError: a bias and a norm, or an unknown activation.
+      NoIntegerFormError: a group norm, quantized or on a symbol.
     """
-    if self.use_bias and self.batch_norm:
+    if self.use_bias and self.norm:
       raise ValueError(
-        f'layer {self._tensor}: use_bias and batch_norm are both on; the batch '
-        'norm has a bias of its own'
+        f'layer {self._tensor}: use_bias is on beside a norm, which has a bias '
+        'of its own'
       )
-    if self.activation is not None and self.activation not in ACTIVATIONS:
-      raise ValueError(
-        f'layer {self._tensor}: activation {self.activation!r} is not one of '
-        f'{", ".join(sorted(ACTIVATIONS))}'
+    grouped = isinstance(self.norm, GroupNorm)
+    if grouped and (mode.quantize or isinstance(x, Symbol)):
+      raise NoIntegerFormError(
+        f'layer {self._tensor} has a group norm, which has no integer form; '
+        "train with model.norm.name 'batch' or 'renorm' to have one"
       )
     layer = self._own()
     kernel = self.param('kernel', nn.initializers.he_normal(), kernel_shape)
@@ -126,15 +142,13 @@ class _Linear(QuantLayer):
       if self.use_bias
       else jnp.zeros(kernel_shape[-1:])
     )
-    norm = (
-      FoldedBatchNorm(
-        kernel_shape[-1], self.bn_momentum, self.bn_epsilon, name='bn'
-      )
-      if self.batch_norm
-      else None
-    )
+    if self.output_scale != 1:
+      kernel, bias = kernel * self.output_scale, bias * self.output_scale
+    norm = None
+    if self.norm and not grouped:
+      norm = FoldedBatchNorm(kernel_shape[-1], self.norm, name='bn')
     quantizer = OutputQuantizer(layer, name='quantizer')
-    limits = ACTIVATIONS.get(self.activation)
+    limits = activation_range(self.activation, self._tensor)
     step = None
     if layer.learned_steps:
       # Beside the kernel; 0 until a reading with `initialize_steps` sets it.
@@ -166,6 +180,8 @@ class _Linear(QuantLayer):
       return product(x.astype(self.dtype), folded.astype(self.dtype))
 
     y = norm(linear, mode) if norm else linear(None).astype(jnp.float32) + bias
+    if grouped:
+      y = group_norm(self.norm, kernel_shape[-1])(y)
     y = y.astype(self.dtype)
     if limits is not None:
       y = jnp.clip(y, *limits)
@@ -218,45 +234,6 @@ class QuantDense(_Linear):
     )
 
 
-class Add(QuantLayer):
-  """The sum of two tensors of one shape, as at the end of a residual block."""
-
-  @nn.compact
-  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(a, Symbol):
-      return record.add(a, b, name=self._tensor, output=quantizer.qparams())
-    return self._finish(a + b, mode, quantizer)
-
-
-class Multiply(QuantLayer):
-  """The product of two tensors.
-
-  They have one shape, or the second is `[B, C]` beside `[B, H, W, C]`: a gate
-  per channel, as in squeeze-and-excitation (Hu 2018).
-  """
-
-  @nn.compact
-  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(a, Symbol):
-      return record.mul(a, b, name=self._tensor, output=quantizer.qparams())
-    if (a.ndim, b.ndim) == (4, 2):
-      b = b[:, None, None]
-    return self._finish(a * b, mode, quantizer)
-
-
-class Concat(QuantLayer):
-  """Joins tensors along the channels, at one common scale."""
-
-  @nn.compact
-  def __call__(self, xs: list[Value], mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(xs[0], Symbol):
-      return record.concat(xs, name=self._tensor, output=quantizer.qparams())
-    return self._finish(jnp.concatenate(xs, axis=-1), mode, quantizer)
-
-
 class PReLU(QuantLayer):
   """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015)."""
 
@@ -284,58 +261,3 @@ class PReLU(QuantLayer):
       alpha = fake_quant_kernel(alpha, slopes)
     alpha = alpha.astype(x.dtype)
     return self._finish(prelu(x, alpha), mode, quantizer)
-
-
-class Flatten(QuantLayer):
-  """`[B, H, W, C]` to `[B, H * W * C]`."""
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    del mode
-    if isinstance(x, Symbol):
-      return record.flatten(x, name=self._tensor)
-    return x.reshape(x.shape[0], -1)
-
-
-class ReLU6(QuantLayer):
-  """Clips to [0, 6] where no layer could fuse it; scale and zero point stay."""
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    del mode
-    limits = ACTIVATIONS['relu6']
-    if isinstance(x, Symbol):
-      return record.clamp(x, name=self._tensor, activation_range=limits)
-    y = jnp.clip(x, *limits)
-    self.sow('intermediates', 'output', y)
-    return y
-
-
-class Sigmoid(QuantLayer):
-  """1 / (1 + exp(-x)); on the device at scale 1/256, from 0 to 255/256."""
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    if isinstance(x, Symbol):
-      return record.logistic(x, name=self._tensor)
-    y = jax.nn.sigmoid(x.astype(jnp.float32))
-    if mode.quantize:
-      y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
-    y = y.astype(x.dtype)
-    self.sow('intermediates', 'output', y)
-    return y
-
-
-class L2Normalize(QuantLayer):
-  """Scales `[B, D]` to unit length; on the device at scale 1/128."""
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    if isinstance(x, Symbol):
-      return record.l2_normalize(x, name=self._tensor)
-    square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
-    y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
-    if mode.quantize:
-      y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
-    self.sow('intermediates', 'output', y)
-    return y

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from faceqat.models.blocks import InvertedResidual, conv_unit
 from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
+from faceqat.quant.norm import BatchNorm, Norm
 from faceqat.quant.spec import QuantSpec
 
 
@@ -17,14 +18,14 @@ class Model(nn.Module):
   features: int = 8
   activation: str = 'relu6'
   quant: QuantSpec = QuantSpec()
-  bn_momentum: float = 0.9
+  norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, images, mode):
     settings = {
       'quant': self.quant,
-      'bn_momentum': self.bn_momentum,
+      'norm': self.norm,
       'dtype': self.dtype,
     }
     conv = functools.partial(QuantConv, **settings)
@@ -49,6 +50,6 @@ class Model(nn.Module):
     return QuantDense(
       features=self.embedding_size,
       quant=self.quant,
-      bn_momentum=self.bn_momentum,
+      norm=self.norm,
       name='embedding',
     )(x, mode)

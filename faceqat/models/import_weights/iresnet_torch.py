@@ -1,32 +1,53 @@
 """PyTorch's improved residual networks, as weights of `iresnet`.
 
-Of ZhaoJ9014/face.evoLVe and what took its IR-50 over: `input_layer.0`,
-`body.0.res_layer.0` to `output_layer.4`. Three things differ from the model:
+Two namings are in circulation, by their projects:
 
-* It has no batch norm between a unit's first convolution and the PReLU. The
-  model's is given ones and zeros, and changes nothing as long as it keeps its
-  moving statistics: train on with frozen batch norms (quant.freeze_bn_step 0).
-* Its dense layer reads [C, H, W], the model's [H, W, C].
-* That layer has a bias, which is taken off the mean of the batch norm behind.
+* ZhaoJ9014/face.evoLVe, and TreB1eN/InsightFace_Pytorch before it: IR and
+  IR_SE, `input_layer.0`, `body.0.res_layer.0` to `output_layer.4`; a gate is
+  `res_layer.5.fc1` and `res_layer.5.fc2`. They have no batch norm between a
+  unit's first convolution and the PReLU. The model's is given ones and zeros,
+  and changes nothing as long as it keeps its moving statistics: train on with
+  frozen batch norms (quant.freeze_bn_step 0).
+* arcface_torch of deepinsight/insightface, iresnet18 to iresnet100: `conv1`,
+  `layer1.0.bn1` to `fc`, `features`. A stage's first unit always has a
+  `downsample`, so the model's `shortcut` is 'projection'.
 
-Channels are taken to be RGB, as face.evoLVe trains. A state with that batch
-norm, `res_layer.5`, is refused: such networks are trained on BGR or on RGB, and
-no name tells which.
+Two things differ from the model: the dense layer reads [C, H, W], the model's
+[H, W, C]; and its bias is taken off the mean of the batch norm behind it.
+
+Channels are taken to be RGB, as both projects train. A state with a batch norm
+`res_layer.5`, between a unit's first convolution and its PReLU, is refused:
+such networks are trained on BGR or on RGB, and no name tells which.
 """
 
-import functools
 import math
 import os
+from typing import NamedTuple
 
 import numpy as np
 
 from faceqat.models.import_weights import torch_layers
 from faceqat.models.import_weights.torch_layers import State
 
-# Mean and spread of the pixels in face.evoLVe's training: 0.5 of 255, both.
+# Mean and spread of the pixels in both trainings: 0.5 of 255, both.
 _PIXELS = (127.5, 127.5)
-_FIRST = 'input_layer.0.weight'
-_LAST = 'output_layer.4'
+
+
+class _Unit(NamedTuple):
+  """The names of a layer's tensors; None for what it has not."""
+
+  # None: a batch norm that stands alone.
+  conv: str | None
+  # None: the model's changes nothing.
+  norm: str | None
+  prelu: str | None = None
+
+
+class _Network(NamedTuple):
+  """Units by the model's layers; dense layers without norm, by theirs."""
+
+  units: dict[str, _Unit]
+  gates: dict[str, str]
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -41,7 +62,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   Raises:
     ValueError: names the file: it is damaged, or of another network.
   """
-  return torch_layers.read_network(path, convert, 'IR network of face.evoLVe')
+  return torch_layers.read_network(path, convert, 'improved residual network')
 
 
 def convert(
@@ -64,82 +85,123 @@ def convert(
     ValueError: lists the tensors that are missing and those that the network
       has no place for; or names one of a wrong shape.
   """
-  prefix = max(
-    torch_layers.prefixes(state, _FIRST),
-    key=lambda prefix: prefix + _FIRST in state,
-  )
-  state = torch_layers.network_state(state, prefix)
-  projected = _projections(state)
-  torch_layers.check_names(state, _names(projected), _LAST)
+  state, network = _recognise(state)
+  last = network.units['embedding'].norm
+  torch_layers.check_names(state, _names(network), last)
   values = {}
 
   def add(layer: dict[str, np.ndarray]):
     # At once: an IR-50 in float64 is 350 MB.
     values.update({name: np.float32(array) for name, array in layer.items()})
 
-  add(_convolution('stem', 'input_layer.0', 'input_layer.1', state, pixels))
-  add({'stem_prelu/alpha': state['input_layer.2.weight']})
-  for index, has_projection in enumerate(projected):
-    block, place = f'block_{index}', f'body.{index}'
-    convolution = functools.partial(_convolution, state=state)
-    add(_norm(f'{block}/norm', f'{place}.res_layer.0', state))
-    add(convolution(f'{block}/conv_1', f'{place}.res_layer.1', None))
-    slopes = state[f'{place}.res_layer.2.weight']
-    add({f'{block}/conv_1_prelu/alpha': slopes})
-    names = f'{place}.res_layer.3', f'{place}.res_layer.4'
-    add(convolution(f'{block}/conv_2', *names))
-    if has_projection:
-      names = f'{place}.shortcut_layer.0', f'{place}.shortcut_layer.1'
-      add(convolution(f'{block}/shortcut', *names))
-  add(_norm('norm', 'output_layer.0', state))
-  add(_dense(state, channels=values['norm/kernel'].size))
+  for layer, unit in network.units.items():
+    if layer == 'embedding':
+      add(_dense(unit, state, channels=values['norm/kernel'].size))
+    elif unit.conv is None:
+      add(_norm(layer, unit.norm, state))
+    else:
+      add(_convolution(layer, unit, state, pixels))
+  for layer, name in network.gates.items():
+    add({f'{layer}/kernel': _pointwise(f'{name}.weight', state)})
   return values
 
 
-def _projections(state: State) -> list[bool]:
-  """Which units change the number of channels, and project their input."""
-  projected = []
-  while f'body.{len(projected)}.res_layer.1.weight' in state:
-    shape = state[f'body.{len(projected)}.res_layer.1.weight'].shape
-    projected.append(shape[:1] != shape[1:2])
-  return projected
+def _recognise(state: State) -> tuple[dict[str, np.ndarray], _Network]:
+  """The state without prefix, and the network that explains most of it."""
+  candidates = []
+  for first, naming in (
+    ('input_layer.0.weight', _face_evolve),
+    ('conv1.weight', _arcface_torch),
+  ):
+    for prefix in torch_layers.prefixes(state, first):
+      inner = torch_layers.network_state(state, prefix)
+      candidates.append((inner, naming(inner)))
+  return max(
+    candidates,
+    key=lambda candidate: len(candidate[0].keys() & _names(candidate[1])),
+  )
 
 
-def _names(projected: list[bool]) -> set[str]:
-  """The tensors that such a network has."""
-  norms = {'input_layer.1', 'output_layer.0', _LAST}
-  others = {'input_layer.0', 'input_layer.2', 'output_layer.3'}
+def _face_evolve(state: State) -> _Network:
+  units = {
+    'stem': _Unit('input_layer.0', 'input_layer.1', 'input_layer.2'),
+  }
+  gates = {}
+  index = 0
+  has_gates = any('.res_layer.5.fc' in name for name in state)
   # Without any unit the first one is missing.
-  for index, has_projection in enumerate(projected or [True]):
-    place = f'body.{index}'
-    norms |= {f'{place}.res_layer.0', f'{place}.res_layer.4'}
-    others |= {f'{place}.res_layer.{layer}' for layer in (1, 2, 3)}
-    if has_projection:
-      others.add(f'{place}.shortcut_layer.0')
-      norms.add(f'{place}.shortcut_layer.1')
-  names = {f'{name}.weight' for name in others} | {'output_layer.3.bias'}
-  return names.union(*map(torch_layers.batch_norm_names, norms))
+  while index == 0 or f'body.{index}.res_layer.1.weight' in state:
+    block, place = f'block_{index}', f'body.{index}'
+    layer = f'{place}.res_layer'
+    units |= {
+      f'{block}/norm': _Unit(None, f'{layer}.0'),
+      f'{block}/conv_1': _Unit(f'{layer}.1', None, f'{layer}.2'),
+      f'{block}/conv_2': _Unit(f'{layer}.3', f'{layer}.4'),
+    }
+    # It projects where the number of channels changes.
+    shape = np.shape(state.get(f'{layer}.1.weight', ()))
+    if shape[:1] != shape[1:2]:
+      shortcut = f'{place}.shortcut_layer'
+      units[f'{block}/shortcut'] = _Unit(f'{shortcut}.0', f'{shortcut}.1')
+    if has_gates:
+      gate = f'{block}/squeeze_excite'
+      gates[f'{gate}/reduce'] = f'{layer}.5.fc1'
+      gates[f'{gate}/expand'] = f'{layer}.5.fc2'
+    index += 1
+  units['norm'] = _Unit(None, 'output_layer.0')
+  units['embedding'] = _Unit('output_layer.3', 'output_layer.4')
+  return _Network(units, gates)
+
+
+def _arcface_torch(state: State) -> _Network:
+  units = {'stem': _Unit('conv1', 'bn1', 'prelu')}
+  index = 0
+  for stage in range(1, 5):
+    unit = 0
+    while unit == 0 or f'layer{stage}.{unit}.conv1.weight' in state:
+      block, place = f'block_{index}', f'layer{stage}.{unit}'
+      units |= {
+        f'{block}/norm': _Unit(None, f'{place}.bn1'),
+        f'{block}/conv_1': _Unit(
+          f'{place}.conv1', f'{place}.bn2', f'{place}.prelu'
+        ),
+        f'{block}/conv_2': _Unit(f'{place}.conv2', f'{place}.bn3'),
+      }
+      if unit == 0:
+        shortcut = f'{place}.downsample'
+        units[f'{block}/shortcut'] = _Unit(f'{shortcut}.0', f'{shortcut}.1')
+      index, unit = index + 1, unit + 1
+  units['norm'] = _Unit(None, 'bn2')
+  units['embedding'] = _Unit('fc', 'features')
+  return _Network(units, {})
+
+
+def _names(network: _Network) -> set[str]:
+  """The tensors that such a network has."""
+  names = {f'{name}.weight' for name in network.gates.values()}
+  names.add(f'{network.units["embedding"].conv}.bias')
+  for unit in network.units.values():
+    names |= {f'{name}.weight' for name in (unit.conv, unit.prelu) if name}
+    if unit.norm:
+      names |= torch_layers.batch_norm_names(unit.norm)
+  return names
 
 
 def _convolution(
-  layer: str,
-  conv: str,
-  norm: str | None,
-  state: State,
-  pixels: tuple[float, float] | None = None,
+  layer: str, unit: _Unit, state: State, pixels: tuple[float, float]
 ) -> dict[str, np.ndarray]:
-  kernel, shift = torch_layers.kernel(f'{conv}.weight', state), 0.0
-  if pixels is not None:
+  kernel, shift = torch_layers.kernel(f'{unit.conv}.weight', state), 0.0
+  if layer == 'stem':
     kernel, shift = torch_layers.on_pixels(kernel, pixels)
   channels = kernel.shape[-1]
-  return {
-    f'{layer}/kernel': kernel,
-    **(
-      torch_layers.batch_norm(norm, state, layer, channels, shift)
-      if norm
-      else torch_layers.no_batch_norm(layer, channels)
-    ),
-  }
+  values = {f'{layer}/kernel': kernel}
+  if unit.norm:
+    values |= torch_layers.batch_norm(unit.norm, state, layer, channels, shift)
+  else:
+    values |= torch_layers.no_batch_norm(layer, channels)
+  if unit.prelu:
+    values[f'{layer}_prelu/alpha'] = state[f'{unit.prelu}.weight']
+  return values
 
 
 def _norm(layer: str, norm: str, state: State) -> dict[str, np.ndarray]:
@@ -151,9 +213,17 @@ def _norm(layer: str, norm: str, state: State) -> dict[str, np.ndarray]:
   }
 
 
-def _dense(state: State, channels: int) -> dict[str, np.ndarray]:
+def _pointwise(name: str, state: State) -> np.ndarray:
+  """[O, I, 1, 1] to [I, O]."""
+  kernel = torch_layers.kernel(name, state)
+  if kernel.shape[:2] != (1, 1):
+    raise torch_layers.wrong_shape(name, state[name], '[O, I, 1, 1]')
+  return kernel[0, 0]
+
+
+def _dense(unit: _Unit, state: State, channels: int) -> dict[str, np.ndarray]:
   """[O, C * H * W] to [H * W * C, O]; the image that is left is a square."""
-  name = 'output_layer.3.weight'
+  name = f'{unit.conv}.weight'
   kernel = state[name]
   inputs = kernel.shape[1] if kernel.ndim == 2 else 0
   side = math.isqrt(inputs // channels)
@@ -161,8 +231,8 @@ def _dense(state: State, channels: int) -> dict[str, np.ndarray]:
     raise torch_layers.wrong_shape(name, kernel, f'[O, {channels} * side^2]')
   size = kernel.shape[0]
   kernel = kernel.reshape(size, channels, side, side).transpose(2, 3, 1, 0)
-  bias = np.float64(state['output_layer.3.bias'])
+  bias = np.float64(state[f'{unit.conv}.bias'])
   return {
     'embedding/kernel': kernel.reshape(-1, size),
-    **torch_layers.batch_norm(_LAST, state, 'embedding', size, bias),
+    **torch_layers.batch_norm(unit.norm, state, 'embedding', size, bias),
   }

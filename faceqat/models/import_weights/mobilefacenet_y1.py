@@ -26,7 +26,7 @@ from faceqat.models.import_weights import mxnet_params, mxnet_symbol
 from faceqat.models.import_weights.assign import at_epsilon, listed
 from faceqat.models.import_weights.mxnet_symbol import VARIABLE, Node
 from faceqat.models.mobilefacenet import STAGES
-from faceqat.quant.layers import QuantConv
+from faceqat.quant.norm import BatchNorm
 
 # The first of a stage halves the image or widens it.
 _BLOCKS = (
@@ -148,7 +148,7 @@ def _batch_norm(
     gamma = np.ones_like(gamma)
   epsilon = norm.number('eps', 1e-3)
   return {
-    'scale': at_epsilon(gamma, var, epsilon, QuantConv.bn_epsilon),
+    'scale': at_epsilon(gamma, var, epsilon, BatchNorm.epsilon),
     'bias': beta,
     'mean': mean - shift,
     'var': var,

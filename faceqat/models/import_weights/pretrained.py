@@ -13,6 +13,7 @@ from faceqat.models.import_weights import (
   mobilefacenet_y1,
 )
 from faceqat.models.import_weights.assign import assign
+from faceqat.quant.norm import BatchNorm
 
 _PYTORCH = ('.pth', '.pt', '.ckpt', '.onnx')
 # (model, suffix of the file): what reads it as arrays by the model's paths.
@@ -40,7 +41,8 @@ def load_pretrained(
 
   Raises:
     ValueError: nothing reads such a file for such a model, it is damaged, or
-      it does not fit; both sides are listed.
+      it does not fit; both sides are listed. Or the model's norm is not batch
+      norm with the default epsilon, to which all gammas are brought.
   """
   name = type(model).__module__.rpartition('.')[2]
   suffix = pathlib.Path(path).suffix
@@ -49,6 +51,13 @@ def load_pretrained(
     raise ValueError(
       f'{os.fspath(path)} cannot be read for the model {name}: weights are '
       f'{known}'
+    )
+  norm = model.norm
+  if type(norm) is not BatchNorm or norm.epsilon != BatchNorm.epsilon:
+    raise ValueError(
+      f'{os.fspath(path)} cannot be read for a model with {norm}: set '
+      f"model.norm to the name 'batch' with epsilon {BatchNorm.epsilon}, to "
+      'which the weights are brought'
     )
   values = _READERS[name, suffix](path)
   return assign(variables, values, os.fspath(path))

@@ -14,7 +14,7 @@ import numpy as np
 from faceqat.models.import_weights import torch_checkpoint
 from faceqat.models.import_weights.assign import at_epsilon, listed
 from faceqat.models.import_weights.torch_state import without_wrappers
-from faceqat.quant.layers import QuantConv
+from faceqat.quant.norm import BatchNorm
 
 _EPSILON = 1e-5
 
@@ -172,7 +172,7 @@ def batch_norm(
   if not (var >= 0).all():
     raise ValueError(f'{name}.running_var has negative or no numbers')
   return {
-    f'{path}/bn/scale': at_epsilon(gamma, var, _EPSILON, QuantConv.bn_epsilon),
+    f'{path}/bn/scale': at_epsilon(gamma, var, _EPSILON, BatchNorm.epsilon),
     f'{path}/bn/bias': beta,
     f'{path}/bn/mean': mean - shift,
     f'{path}/bn/var': var,
@@ -183,7 +183,7 @@ def no_batch_norm(path: str, channels: int) -> dict[str, np.ndarray]:
   """A batch norm that changes nothing, where the original has none."""
   ones, zeros = np.ones(channels), np.zeros(channels)
   return {
-    f'{path}/bn/scale': at_epsilon(ones, ones, 0.0, QuantConv.bn_epsilon),
+    f'{path}/bn/scale': at_epsilon(ones, ones, 0.0, BatchNorm.epsilon),
     f'{path}/bn/bias': zeros,
     f'{path}/bn/mean': zeros,
     f'{path}/bn/var': ones,

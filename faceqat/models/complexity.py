@@ -1,0 +1,57 @@
+"""How large a network is, and how much it computes for one image."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import numpy as np
+
+from faceqat.quant.spec import FLOAT
+
+# They belong to the quantizers: the network in float has none.
+_LEARNED_STEPS = ('step', 'kernel_step')
+
+
+def count_parameters(variables: Mapping[str, Any]) -> int:
+  """Counts the trained numbers of a backbone.
+
+  Kernels, biases, PReLU slopes and the norms' gammas and betas; no moving
+  statistics, and no learned quantization steps.
+
+  Args:
+    variables: of `model.init`, as arrays or as shapes.
+  """
+  params = flax.traverse_util.flatten_dict(variables['params'])
+  return sum(
+    leaf.size for path, leaf in params.items() if path[-1] not in _LEARNED_STEPS
+  )
+
+
+def count_multiply_adds(model: nn.Module, image_size: int) -> int:
+  """Counts the multiply-adds of convolutions and dense layers for one image.
+
+  As a program on the device has them: batch norms are folded, and one that
+  stands alone is a depthwise 1x1 convolution. Nothing is computed or compiled.
+
+  Args:
+    model: whose layers have a `kernel`, [..., O] with all of an output's
+      inputs, and show their output.
+    image_size: height and width.
+  """
+  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, FLOAT, mutable=True),
+    images,
+  )
+  params = flax.traverse_util.flatten_dict(shapes['params'])
+  outputs = flax.traverse_util.flatten_dict(shapes['intermediates'])
+  return sum(
+    # Every weight is used once for each position of the output.
+    leaf.size * math.prod(output.shape[1:-1])
+    for path, leaf in params.items()
+    if path[-1] == 'kernel'
+    for output in outputs[*path[:-1], 'output']
+  )

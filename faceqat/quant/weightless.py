@@ -1,0 +1,163 @@
+"""Quantized layers without weights: what joins, clips and reshapes tensors."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from faceqat.integer import record
+from faceqat.integer.symbol import Symbol
+from faceqat.quant import numerics
+from faceqat.quant.layer import QuantLayer, Value
+from faceqat.quant.quantizers import OutputQuantizer
+from faceqat.quant.spec import Mode
+
+# The interval to which an activation clips.
+ACTIVATIONS = {'relu': (0.0, math.inf), 'relu6': (0.0, 6.0)}
+
+
+def activation_range(
+  name: str | None, layer: str
+) -> tuple[float, float] | None:
+  """The interval of an activation; None where there is none.
+
+  Raises:
+    ValueError: it is not one of `ACTIVATIONS`; names the layer.
+  """
+  if name is None:
+    return None
+  if name not in ACTIVATIONS:
+    raise ValueError(
+      f'layer {layer}: activation {name!r} is not one of '
+      f'{", ".join(sorted(ACTIVATIONS))}'
+    )
+  return ACTIVATIONS[name]
+
+
+class Add(QuantLayer):
+  """The sum of two tensors of one shape, as at the end of a residual block.
+
+  `activation` (None, 'relu' or 'relu6') is fused: its output is quantized.
+  """
+
+  activation: str | None = None
+
+  @nn.compact
+  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    limits = activation_range(self.activation, self._tensor)
+    if isinstance(a, Symbol):
+      return record.add(
+        a,
+        b,
+        name=self._tensor,
+        activation_range=limits,
+        output=quantizer.qparams(),
+      )
+    y = a + b
+    return self._finish(
+      y if limits is None else jnp.clip(y, *limits), mode, quantizer
+    )
+
+
+class Multiply(QuantLayer):
+  """The product of two tensors.
+
+  They have one shape, or the second is `[B, C]` beside `[B, H, W, C]`: a gate
+  per channel, as in squeeze-and-excitation (Hu 2018).
+  """
+
+  @nn.compact
+  def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(a, Symbol):
+      return record.mul(a, b, name=self._tensor, output=quantizer.qparams())
+    if (a.ndim, b.ndim) == (4, 2):
+      b = b[:, None, None]
+    return self._finish(a * b, mode, quantizer)
+
+
+class Concat(QuantLayer):
+  """Joins tensors along the channels, at one common scale."""
+
+  @nn.compact
+  def __call__(self, xs: list[Value], mode: Mode) -> Value:
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(xs[0], Symbol):
+      return record.concat(xs, name=self._tensor, output=quantizer.qparams())
+    return self._finish(jnp.concatenate(xs, axis=-1), mode, quantizer)
+
+
+class Dropout(QuantLayer):
+  """Drops elements in training (Srivastava et al. 2014), and never else.
+
+  `rate` is the share of those dropped.
+  """
+
+  rate: float = 0.0
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if not 0 <= self.rate < 1:
+      raise ValueError(
+        f'layer {self._tensor}: the dropout is {self.rate}; it lies in [0, 1)'
+      )
+    if isinstance(x, Symbol):
+      return x
+    return nn.Dropout(self.rate, deterministic=not mode.train)(x)
+
+
+class Flatten(QuantLayer):
+  """`[B, H, W, C]` to `[B, H * W * C]`."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    del mode
+    if isinstance(x, Symbol):
+      return record.flatten(x, name=self._tensor)
+    return x.reshape(x.shape[0], -1)
+
+
+class ReLU6(QuantLayer):
+  """Clips to [0, 6] where no layer could fuse it; scale and zero point stay."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    del mode
+    limits = ACTIVATIONS['relu6']
+    if isinstance(x, Symbol):
+      return record.clamp(x, name=self._tensor, activation_range=limits)
+    y = jnp.clip(x, *limits)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class Sigmoid(QuantLayer):
+  """1 / (1 + exp(-x)); on the device at scale 1/256, from 0 to 255/256."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if isinstance(x, Symbol):
+      return record.logistic(x, name=self._tensor)
+    y = jax.nn.sigmoid(x.astype(jnp.float32))
+    if mode.quantize:
+      y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
+    y = y.astype(x.dtype)
+    self.sow('intermediates', 'output', y)
+    return y
+
+
+class L2Normalize(QuantLayer):
+  """Scales `[B, D]` to unit length; on the device at scale 1/128."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    if isinstance(x, Symbol):
+      return record.l2_normalize(x, name=self._tensor)
+    square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
+    y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+    if mode.quantize:
+      y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
+    self.sow('intermediates', 'output', y)
+    return y

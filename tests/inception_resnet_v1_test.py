@@ -1,0 +1,253 @@
+"""Inception-ResNet-v1: its size and shapes, and that its readings agree."""
+
+import functools
+
+import backbone_checks as checks
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.integer.program import OPERATORS
+from faceqat.models import inception_resnet_v1
+from faceqat.quant.norm import BatchNorm
+from faceqat.quant.spec import FLOAT, Mode
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+FULL = inception_resnet_v1.Model()
+# Without dropout: one batch sets all statistics.
+MODEL = inception_resnet_v1.Model(
+  embedding_size=24, dropout=0.0, norm=BatchNorm(momentum=0.0)
+)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+  # A block of each kind and the last; all would take minutes.
+  stages = [(name, 1, *rest) for name, _, *rest in inception_resnet_v1.STAGES]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(inception_resnet_v1, 'STAGES', stages)
+    yield checks.prepare(MODEL, image_size=75)
+
+
+@functools.cache
+def outputs_of(model, image_size):
+  """Shape and dtype of every layer's output by path; nothing is computed."""
+
+  def outputs(images):
+    variables = model.init(jax.random.key(0), images, FLOAT)
+    _, seen = model.apply(variables, images, FLOAT, mutable=['intermediates'])
+    return seen['intermediates']
+
+  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
+  return {
+    jax.tree_util.keystr(path[:-2], simple=True, separator='/'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+      jax.eval_shape(outputs, images)
+    )
+  }
+
+
+def test_size_is_that_of_facenet():
+  parameters, multiply_adds = checks.count(FULL, 160, embedding=True)
+  # facenet-pytorch's InceptionResnetV1 without logits, by its definition.
+  assert sum(parameters.values()) == 23_482_624
+  scales = sum(n for name, n in parameters.items() if name.endswith('scale'))
+  # As it is served, each batch norm folded into a bias, Open Model Zoo says
+  # 23.469 M (facenet-20180408-102900), and 2.846 GFLOPs. The latter also has
+  # activations, pools and sums.
+  assert sum(parameters.values()) - scales == 23_467_824
+  assert 2 * multiply_adds == 2_835_324_608
+
+
+def test_shapes_are_those_of_facenet_at_160():
+  shapes = {
+    name: leaf.shape[1:] for name, leaf in outputs_of(FULL, 160).items()
+  }
+  expected = {
+    'conv2d_1a_3x3': (79, 79, 32),
+    'conv2d_2a_3x3': (77, 77, 32),
+    'conv2d_2b_3x3': (77, 77, 64),
+    'maxpool_3a_3x3': (38, 38, 64),
+    'conv2d_3b_1x1': (38, 38, 80),
+    'conv2d_4a_3x3': (36, 36, 192),
+    'conv2d_4b_3x3': (17, 17, 256),
+    'block35_5/branch_2/conv2d_0c_3x3': (17, 17, 32),
+    'block35_5/concat': (17, 17, 96),
+    'block35_5/add': (17, 17, 256),
+    'mixed_6a/concat': (8, 8, 896),
+    'block17_10/branch_1/conv2d_0b_1x7': (8, 8, 128),
+    'block17_10/concat': (8, 8, 256),
+    'block17_10/add': (8, 8, 896),
+    'mixed_7a/concat': (3, 3, 1792),
+    'block8_5/concat': (3, 3, 384),
+    'block8_5/add': (3, 3, 1792),
+    'block8/add': (3, 3, 1792),
+    'avgpool_1a': (1792,),
+    'embedding': (512,),
+  }
+  assert {name: shapes[name] for name in expected} == expected
+  assert not {'block35_6', 'block17_11', 'block8_6'} & {
+    name.split('/')[0] for name in shapes
+  }
+
+
+def test_the_smallest_images_leave_one_position_and_smaller_are_refused():
+  assert outputs_of(FULL, 75)['mixed_7a/concat'].shape == (1, 1, 1, 1792)
+  with pytest.raises(ValueError, match=r'images are 74x74, but .* 75x75 or'):
+    outputs_of(FULL, 74)
+
+
+def in_torch(variables, images):
+  """facenet's network as its project describes it, one block a stage."""
+  torch = pytest.importorskip('torch')
+  functional = torch.nn.functional
+  leaves = {
+    jax.tree_util.keystr(path[1:], simple=True, separator='/'): torch.tensor(
+      np.asarray(leaf)
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+  }
+
+  def norm(x, name):
+    mean, var, scale, bias = (
+      leaves[f'{name}/bn/{leaf}'] for leaf in ('mean', 'var', 'scale', 'bias')
+    )
+    return functional.batch_norm(x, mean, var, scale, bias, eps=1e-3)
+
+  def conv(x, name, stride=1, padding=0):
+    kernel = leaves[f'{name}/kernel'].permute(3, 2, 0, 1)
+    x = functional.conv2d(x, kernel, None, stride, padding)
+    return norm(x, name).relu()
+
+  def residual(x, name, scale, *branches):
+    joined = []
+    for index, branch in enumerate(branches):
+      y = x
+      for layer, padding in branch:
+        y = conv(y, f'{name}/branch_{index}/conv2d_{layer}', 1, padding)
+      joined.append(y)
+    up = f'{name}/conv2d_1x1'
+    kernel = leaves[f'{up}/kernel'].permute(3, 2, 0, 1)
+    y = functional.conv2d(torch.cat(joined, 1), kernel, leaves[f'{up}/bias'])
+    return x + scale * y
+
+  def block35(x, name):
+    one, two = ('1x1', 0), (('0a_1x1', 0), ('0b_3x3', 1))
+    three = (*two, ('0c_3x3', 1))
+    return residual(x, name, 0.17, [one], two, three).relu()
+
+  def block17(x, name):
+    seven = ('0a_1x1', 0), ('0b_1x7', (0, 3)), ('0c_7x1', (3, 0))
+    return residual(x, name, 0.10, [('1x1', 0)], seven).relu()
+
+  def block8(x, name, scale):
+    three = ('0a_1x1', 0), ('0b_1x3', (0, 1)), ('0c_3x1', (1, 0))
+    return residual(x, name, scale, [('1x1', 0)], three)
+
+  x = (torch.tensor(images).permute(0, 3, 1, 2).float() - 128) / 128
+  x = conv(x, 'conv2d_1a_3x3', 2)
+  x = conv(x, 'conv2d_2a_3x3')
+  x = conv(x, 'conv2d_2b_3x3', 1, 1)
+  x = functional.max_pool2d(x, 3, 2)
+  x = conv(x, 'conv2d_3b_1x1')
+  x = conv(x, 'conv2d_4a_3x3')
+  x = conv(x, 'conv2d_4b_3x3', 2)
+  x = block35(x, 'block35_1')
+  mixed = 'mixed_6a/branch_{}/conv2d_{}'.format
+  a = conv(x, mixed(0, '1a_3x3'), 2)
+  b = conv(x, mixed(1, '0a_1x1'))
+  b = conv(b, mixed(1, '0b_3x3'), 1, 1)
+  b = conv(b, mixed(1, '1a_3x3'), 2)
+  x = torch.cat([a, b, functional.max_pool2d(x, 3, 2)], 1)
+  x = block17(x, 'block17_1')
+  mixed = 'mixed_7a/branch_{}/conv2d_{}'.format
+  a, b, c = (conv(x, mixed(index, '0a_1x1')) for index in range(3))
+  c = conv(c, mixed(2, '0b_3x3'), 1, 1)
+  reduced = [conv(y, mixed(i, '1a_3x3'), 2) for i, y in enumerate((a, b, c))]
+  x = torch.cat([*reduced, functional.max_pool2d(x, 3, 2)], 1)
+  x = block8(x, 'block8_1', 0.20).relu()
+  x = block8(x, 'block8', 1.0).mean((2, 3))
+  return norm(x @ leaves['embedding/kernel'], 'embedding').numpy()
+
+
+def test_it_computes_what_facenet_s_network_does(backbone):
+  expected = in_torch(backbone.variables, backbone.images)
+  embedding = backbone.run_float(backbone.variables)
+  # Float sums in another order, through 40 layers.
+  np.testing.assert_allclose(embedding, expected, rtol=0, atol=1e-3)
+  assert np.std(expected, axis=0).min() > 0.1
+
+
+def test_the_program_scales_a_residual_in_its_kernel_and_bias(backbone):
+  operators = {op.name: op for op in backbone.program.operators}
+  params = backbone.variables['params']
+  scales = {'block35_1': 0.17, 'block17_1': 0.1, 'block8_1': 0.2, 'block8': 1}
+  for block, scale in scales.items():
+    layer = params[block]['conv2d_1x1']
+    operator = operators[f'{block}/conv2d_1x1']
+    step = np.float64(operator.weight_scale)
+    error = np.abs(operator.weights * step - layer['kernel'] * scale)
+    # Half a step, and the float32 division by it.
+    assert (error < 0.501 * step).all()
+    step *= backbone.program.tensors[f'{block}/concat'].scale
+    error = np.abs(operator.bias * step - layer['bias'] * scale)
+    assert (error < 0.501 * step).all()
+
+
+def test_sums_are_rectified_but_for_the_last(backbone):
+  tensors = backbone.program.tensors
+  rectified = {
+    operator.name: tensors[operator.name].zero_point == -128
+    for operator in backbone.program.operators
+    if isinstance(operator, OPERATORS['Add'])
+  }
+  assert rectified == {
+    'block35_1/add': True,
+    'block17_1/add': True,
+    'block8_1/add': True,
+    'block8/add': False,
+  }
+
+
+def test_dropout_is_for_training_alone(backbone):
+  def embed(mode):
+    model = MODEL.clone(dropout=0.5)
+    return model.apply(backbone.variables, backbone.images, mode)
+
+  jax.eval_shape(lambda: embed(FLOAT))
+  with pytest.raises(flax.errors.InvalidRngError, match='dropout'):
+    jax.eval_shape(lambda: embed(Mode(train=True, freeze_bn=True)))
+
+
+def test_integers_equal_the_oracle_at_every_tensor(backbone):
+  checks.check_integers_equal_the_oracle(backbone)
+
+
+def test_integer_program_has_no_float(backbone):
+  checks.check_program_has_no_float(backbone)
+
+
+def test_embeddings_of_the_readings_are_close(backbone):
+  checks.check_embeddings_are_close(backbone)
+
+
+def test_every_tensor_has_one_range(backbone):
+  ranges = flax.traverse_util.flatten_dict(backbone.variables['quant_stats'])
+  # The largest of some values is quantized as these are, and what is joined as
+  # the whole.
+  others = {
+    name
+    for name in backbone.program.tensors
+    if name == 'image' or 'maxpool' in name or '/requantize_' in name
+  }
+  names = {'/'.join(path[:-2]) for path in ranges}
+  assert names == set(backbone.program.tensors) - others
+
+
+def test_in_bfloat16_the_embedding_is_float32_and_the_convolutions_are_not():
+  shapes = outputs_of(FULL.clone(dtype=jnp.bfloat16), 75)
+  wide = {name for name, leaf in shapes.items() if leaf.dtype == jnp.float32}
+  assert wide == {'embedding'}

@@ -1,0 +1,180 @@
+"""The norms that a config can name, and which of them have integers."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceqat.integer import record
+from faceqat.quant.layers import Flatten, QuantConv, QuantDense, input_image
+from faceqat.quant.norm import (
+  NORMS,
+  BatchNorm,
+  BatchRenorm,
+  GroupNorm,
+  NoIntegerFormError,
+  make_norm,
+)
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+SHAPE = (2, 5, 4, 6)
+
+
+@pytest.fixture
+def x():
+  return np.random.default_rng(0).normal(0.5, 2, SHAPE).astype(np.float32)
+
+
+def test_the_limits_widen_as_in_the_paper():
+  # Ioffe 2017, section 4: from 5000 steps on, r_max to 3 at 40 k, d_max to 5
+  # at 25 k.
+  expected = {
+    0: (1, 0),
+    5000: (1, 0),
+    15000: (1 + 2 * 10 / 35, 2.5),
+    25000: (1 + 2 * 20 / 35, 5),
+    40000: (3, 5),
+    10**6: (3, 5),
+  }
+  for count, limits in expected.items():
+    got = BatchRenorm().limits(jnp.float32(count))
+    np.testing.assert_allclose(got, limits, rtol=1e-6, err_msg=str(count))
+
+
+def test_limits_whose_start_is_their_end_are_whole_after_it():
+  norm = BatchRenorm(r_max=2, d_max=1, start=3, r_end=3, d_end=4)
+  limits = [tuple(map(float, norm.limits(count))) for count in (3, 4)]
+  assert limits == [(1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(
+  ('config', 'expected'),
+  [
+    ({'name': 'batch', 'momentum': 0.99}, BatchNorm(momentum=0.99)),
+    ({'name': 'renorm', 'start': 7}, BatchRenorm(start=7)),
+    ({'name': 'group', 'groups': 8}, GroupNorm(groups=8)),
+  ],
+)
+def test_a_config_names_the_norm_and_its_fields(config, expected):
+  assert make_norm(config) == expected
+  # It is a part of a model, which is static under `jax.jit`.
+  assert hash(make_norm(config)) == hash(expected)
+
+
+@pytest.mark.parametrize(
+  ('config', 'message'),
+  [
+    ({'name': 'layer'}, r"model\.norm\.name is 'layer'; .* batch, renorm, gro"),
+    (
+      {'name': 'group', 'momentum': 0.9},
+      r"momentum is no field of 'group'; it",
+    ),
+    ({'name': 'batch', 'momentum': 1.0}, r'model\.norm: momentum is 1\.0; it '),
+    ({'name': 'renorm', 'momentum': -1}, r'model\.norm: momentum is -1; it li'),
+    ({'name': 'renorm', 'r_max': 0.5}, r'r_max is 0\.5 and d_max 5\.0; the l'),
+    ({'name': 'renorm', 'd_max': -1.0}, 'd_max -1.0; the least are 1 and 0'),
+    ({'name': 'renorm', 'd_end': 9}, 'start is 5000, .* d_end 9; the limits'),
+    ({'name': 'renorm', 'start': -1}, 'start is -1'),
+    ({'name': 'group', 'groups': 0}, 'groups is 0; it is 1 or more'),
+    *(({'name': name, 'epsilon': 0.0}, 'epsilon is 0.0') for name in NORMS),
+  ],
+)
+def test_a_wrong_norm_is_refused(config, message):
+  with pytest.raises(ValueError, match=message):
+    make_norm(config)
+
+
+@pytest.mark.parametrize(
+  ('channels', 'groups', 'taken'),
+  [(12, 4, 4), (12, 5, 4), (6, 32, 6), (7, 3, 1)],
+)
+def test_group_norm_is_that_of_flax(x, channels, groups, taken):
+  rng = np.random.default_rng(1)
+  gn = {
+    name: jnp.asarray(rng.normal(0, 1, channels), jnp.float32)
+    for name in ('scale', 'bias')
+  }
+  layer = QuantConv(
+    features=channels, norm=GroupNorm(groups, 1e-4), activation='relu'
+  )
+  variables = layer.init(jax.random.key(0), x, FLOAT)
+  assert variables['params']['gn'].keys() == gn.keys()
+
+  def expected(kernel):
+    product = nn.Conv(channels, (3, 3), use_bias=False).apply(
+      {'params': {'kernel': kernel}}, x
+    )
+    norm = nn.GroupNorm(taken, epsilon=1e-4)
+    return nn.relu(norm.apply({'params': gn}, product))
+
+  kernel = variables['params']['kernel']
+  variables['params']['gn'] = gn
+  # Sums of 54 float32 in another order, over a spread of about one.
+  np.testing.assert_allclose(
+    jax.jit(layer.apply, static_argnums=2)(variables, x, Mode(train=True)),
+    jax.jit(expected)(kernel),
+    rtol=0,
+    atol=1e-5,
+  )
+
+
+def test_a_group_norm_gives_each_image_its_own_statistics(x):
+  layer = QuantConv(features=8, norm=GroupNorm(4))
+  apply = jax.jit(layer.apply, static_argnums=2)
+  variables = layer.init(jax.random.key(0), x, FLOAT)
+  together = apply(variables, x, Mode(train=True))
+  alone = apply(variables, x[1:], FLOAT)
+  # Convolutions of other batch sizes may sum in another order.
+  np.testing.assert_allclose(together[1:], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('dense', [True, False])
+def test_an_output_of_one_position_is_one_group(x, dense):
+  # In eight groups of one channel it would be nothing but the bias.
+  norm = GroupNorm(groups=8)
+  if dense:
+    layer, x = QuantDense(features=8, norm=norm), x[:, 0, 0]
+  else:
+    layer = QuantConv(
+      features=8, kernel_size=SHAPE[1:3], padding='VALID', norm=norm
+    )
+  variables = layer.init(jax.random.key(0), x, FLOAT)
+  y = np.asarray(layer.apply(variables, x, FLOAT)).reshape(2, 8)
+  np.testing.assert_allclose(y.mean(1), 0, atol=1e-5)
+  np.testing.assert_allclose(y.std(1), 1, rtol=1e-3)
+
+
+class Network(nn.Module):
+  dense: bool
+
+  @nn.compact
+  def __call__(self, images, mode):
+    fields = {'features': 8, 'norm': GroupNorm(), 'name': 'stem'}
+    x = input_image(images)
+    if not self.dense:
+      return QuantConv(**fields)(x, mode)
+    return QuantDense(**fields)(Flatten(name='flatten')(x, mode), mode)
+
+
+@pytest.mark.parametrize('symbol', [True, False])
+@pytest.mark.parametrize('dense', [True, False])
+def test_a_group_norm_has_no_integer_form_and_says_where(dense, symbol):
+  network = Network(dense)
+  images = jnp.zeros((1, *SHAPE[1:3], 3), jnp.uint8)
+  variables = network.init(jax.random.key(0), images, FLOAT)
+
+  def quantized():
+    network.apply(variables, images, Mode(train=True, quantize=True))
+
+  def traced():
+    record.trace(
+      lambda image: network.apply(variables, image, FAKE_QUANT),
+      image_shape=images.shape[1:],
+    )
+
+  message = "layer stem has a group norm, .* 'batch' or 'renorm'"
+  with pytest.raises(NoIntegerFormError, match=message):
+    (traced if symbol else quantized)()

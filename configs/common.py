@@ -10,6 +10,9 @@ def data() -> ConfigDict:
       # A folder person/image.jpg, a RecordIO file .rec, or '' to draw faces.
       'path': '',
       'image_size': 112,
+      # Height and width of the images in `path`, resized to image_size where
+      # that is another one; 0: they have image_size.
+      'stored_size': 0,
       'seed': 0,
       # Drawn faces only.
       'num_people': 240,
@@ -22,6 +25,9 @@ def data() -> ConfigDict:
       'holdout_images_per_person': 1,
       # Skip and count an image that cannot be decoded, instead of stopping.
       'skip_damaged': False,
+      # People in a batch, with batch_size / people_per_batch images each, as
+      # triplets need; 0: the images in any order.
+      'people_per_batch': 0,
       'num_threads': 2,
       'augment': {
         'flip_probability': 0.5,
@@ -40,6 +46,8 @@ def evaluation() -> ConfigDict:
       'path': '',
       # pairs.txt in the LFW format, for a folder.
       'pairs': '',
+      # Height and width of the images in `path`, as data.stored_size.
+      'stored_size': 0,
       'batch_size': 64,
       # Drawn faces only.
       'seed': 0,
@@ -63,6 +71,8 @@ def int8() -> ConfigDict:
       'enabled': True,
       # Steps of float training before the quantizers are switched on.
       'start_step': 300,
+      # Where it is not 0: passes over the training images, instead of steps.
+      'start_epochs': 0.0,
       # From this step on the batch norms keep their statistics; -1: never.
       'freeze_bn_step': 540,
       # Where the quantizers are switched on, or after a float training:
@@ -114,36 +124,65 @@ def optimizer() -> ConfigDict:
   )
 
 
-def arcface() -> ConfigDict:
-  """A low scale and margin: those of the paper start slowly on few people."""
-  return ConfigDict({'name': 'arcface', 'scale': 16.0, 'margin': 0.2})
+def batch_norm() -> ConfigDict:
+  """Of the model: folded into the convolution before it."""
+  return ConfigDict({'name': 'batch', 'momentum': 0.9, 'epsilon': 1e-3})
 
 
-def distillation() -> ConfigDict:
-  """The embeddings of the float network that the run starts from."""
-  return ConfigDict({'name': 'distillation'})
+def batch_renorm() -> ConfigDict:
+  """Limits that widen as in the paper, scaled to trainings of 1,000 steps."""
+  return ConfigDict(
+    {
+      'name': 'renorm',
+      'momentum': 0.9,
+      'epsilon': 1e-3,
+      'r_max': 3.0,
+      'd_max': 5.0,
+      # Updates: as batch norm up to the first, the limits whole at the others.
+      'start': 100,
+      'r_end': 800,
+      'd_end': 500,
+    }
+  )
 
 
-def make_smoke(config: ConfigDict):
+def group_norm() -> ConfigDict:
+  """For float alone: it has no integer form."""
+  return ConfigDict({'name': 'group', 'groups': 32, 'epsilon': 1e-5})
+
+
+def no_regularization() -> ConfigDict:
+  """The optimiser's weight decay alone."""
+  return ConfigDict({'weight': 0.0, 'decay': 1.0})
+
+
+def make_smoke(config: ConfigDict, image_size: int):
   """Shrinks an experiment to seconds; it still runs all of its parts."""
   config.data.update(
-    image_size=32,
+    image_size=image_size,
     num_people=32,
     images_per_person=4,
     validation_people=20,
     validation_pairs=40,
+    people_per_batch=min(4, config.data.people_per_batch),
   )
   config.eval.update(
     num_people=20, images_per_person=4, num_pairs=40, agreement_images=4
   )
   config.update(
     batch_size=8,
-    total_steps=min(4, config.total_steps),
+    micro_batches=min(2, config.micro_batches),
     log_steps=1,
     eval_steps=2,
     checkpoint_steps=2,
   )
+  for name in config.stages:
+    config.stages[name].steps = 2
+  if not config.stages:
+    config.total_steps = min(4, config.total_steps)
+    config.quant.start_step = min(2, config.quant.start_step)
   config.optimizer.warmup_steps = 1
-  config.quant.update(
-    start_step=min(2, config.quant.start_step), calibration_steps=2
-  )
+  config.quant.start_epochs = min(0.4, config.quant.start_epochs)
+  config.quant.calibration_steps = 2
+  if 'depth' in config.model:
+    config.model.depth = 18

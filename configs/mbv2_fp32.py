@@ -11,10 +11,11 @@ integers; docs/results.md has that command.
 from ml_collections import ConfigDict
 
 from configs import mbv2_int8
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  config = mbv2_int8.get_config(arg)
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mbv2_int8.get_config()
   config.quant.enabled = False
-  return config
+  return compose(config, arg)

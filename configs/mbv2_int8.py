@@ -10,38 +10,34 @@ of its parts in a few steps, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, losses, models
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  if arg not in ('', 'smoke'):
-    raise ValueError(f'the config has no form :{arg}; there is :smoke')
+  """Makes the config; `arg` is as `compose` takes it."""
   config = ConfigDict(
     {
       'seed': 0,
       # Weights of another project to start from (MXNet's .params, PyTorch's
       # .pth, .pt or .ckpt; for MobileFaceNet), or ''.
       'pretrained': '',
-      'model': {
-        'name': 'mobilenet_v2',
-        'embedding_size': 128,
-        'width': 0.5,
-        'bn_momentum': 0.9,
-        'dtype': 'float32',
-      },
+      'model': models.mobilenet_v2(),
       'quant': common.int8(),
-      'loss': common.arcface(),
+      'loss': losses.arcface(),
+      'regularization': common.no_regularization(),
       'optimizer': common.optimizer(),
       'data': common.data(),
       'eval': common.evaluation(),
       'batch_size': 64,
+      # Parts of a batch that are computed one after another, to save memory.
+      'micro_batches': 1,
+      # Parts of the training; {}: it is one.
+      'stages': {},
       'total_steps': 600,
       'log_steps': 10,
       'eval_steps': 150,
       'checkpoint_steps': 150,
     }
   )
-  if arg == 'smoke':
-    common.make_smoke(config)
-  return config
+  return compose(config, arg)

@@ -9,18 +9,12 @@ as long; no score was measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import mbv2_int8
+from configs import mbv2_int8, models
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  config = mbv2_int8.get_config(arg)
-  config.model = ConfigDict(
-    {
-      'name': 'mobilefacenet',
-      'embedding_size': 128,
-      'bn_momentum': 0.9,
-      'dtype': 'float32',
-    }
-  )
-  return config
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mbv2_int8.get_config()
+  config.model = models.mobilefacenet()
+  return compose(config, arg)

@@ -12,11 +12,12 @@ class weights start at their mean embeddings. LFW in integers after 60 steps
 
 from ml_collections import ConfigDict
 
-from configs import common, mobilefacenet_y1_int8
+from configs import losses, mobilefacenet_y1_int8
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  config = mobilefacenet_y1_int8.get_config(arg)
-  config.loss = common.arcface()
-  return config
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mobilefacenet_y1_int8.get_config()
+  config.loss = losses.arcface()
+  return compose(config, arg)

@@ -16,10 +16,11 @@ in float.
 from ml_collections import ConfigDict
 
 from configs import mobilefacenet_y1_int8
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  config = mobilefacenet_y1_int8.get_config(arg)
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mobilefacenet_y1_int8.get_config()
   config.total_steps = 0
-  return config
+  return compose(config, arg)

@@ -14,11 +14,12 @@ Nine minutes on 2 shared CPU cores. LFW in integers 99.23 %, float 99.38.
 from ml_collections import ConfigDict
 
 from configs import mobilefacenet_y1_int8
+from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is '' or 'smoke'."""
-  config = mobilefacenet_y1_int8.get_config(arg)
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mobilefacenet_y1_int8.get_config()
   config.quant.default.update(weight_bits=4, learned_steps=True)
   config.quant.overrides = {
     'stem': {'weight_bits': 8},
@@ -26,6 +27,5 @@ def get_config(arg: str = '') -> ConfigDict:
     '*_prelu': {'weight_bits': 8},
   }
   config.optimizer.learning_rate = 5e-4
-  if not arg:
-    config.total_steps = 300
-  return config
+  config.total_steps = 300
+  return compose(config, arg)

@@ -5,8 +5,19 @@ import pytest
 
 from faceqat.losses import margin
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 SCALE = 64.0
 MARGIN = 0.5
+# Of the paper's CM2, and a SphereFace whose angle goes around twice.
+COMBINED = (0.9, 0.4, 0.15)
+SPHERE = (4.0, 0.0, 0.0)
+MARGINS = {
+  'arcface': MARGIN,
+  'combined': COMBINED,
+  'cosface': MARGIN,
+  'softmax': MARGIN,
+}
 NAMES = sorted(margin.LOSSES)
 
 
@@ -25,9 +36,24 @@ def _target_cosine(name, cosine):
   if name == 'cosface':
     return cosine - MARGIN
   theta = np.arccos(np.clip(cosine, -1, 1))
+  if name == 'combined':
+    m1, m2, m3 = COMBINED
+    return _monotone_cosine(m1 * theta + m2) - m3
   if theta + MARGIN < np.pi:
     return np.cos(theta + MARGIN)
   return np.cos(theta) - MARGIN * np.sin(MARGIN)
+
+
+def _monotone_cosine(angle):
+  """The cosine up to pi, and each further fall by 2 joined to the last."""
+  fallen = 0
+  while angle > np.pi:
+    angle, fallen = angle - np.pi, fallen + 2
+  return np.cos(angle) - fallen
+
+
+def _logits(name, cosine, labels, margins=MARGINS):
+  return margin.logits(name, cosine, labels, scale=SCALE, margin=margins[name])
 
 
 def _reference_loss(name, embeddings, weights, labels):
@@ -48,7 +74,7 @@ def _reference_loss(name, embeddings, weights, labels):
 def test_loss_equals_a_float64_formula(name):
   embeddings, weights, labels = _example()
   losses, _ = margin.loss(
-    name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+    name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
   )
   expected = _reference_loss(name, embeddings, weights, labels)
   assert losses.dtype == jnp.float32
@@ -59,9 +85,7 @@ def test_loss_equals_a_float64_formula(name):
 def test_arcface_target_equals_the_angle_formula_over_all_angles():
   theta = np.linspace(0, np.pi, 1001)
   cosine = np.cos(theta).astype(np.float32)
-  logits = margin.arcface(
-    cosine[:, None], np.zeros(1001, np.int32), SCALE, MARGIN
-  )
+  logits = _logits('arcface', cosine[:, None], np.zeros(1001, np.int32))
   expected = [SCALE * _target_cosine('arcface', c) for c in np.float64(cosine)]
   # arccos loses half the digits of float32 at +-1; the formula without it does
   # not, so what remains is the rounding of a logit of 64 to 24 bits.
@@ -69,12 +93,52 @@ def test_arcface_target_equals_the_angle_formula_over_all_angles():
   assert np.all(np.diff(logits[:, 0]) < 0), 'the target falls with the angle'
 
 
+@pytest.mark.parametrize('margins', [COMBINED, SPHERE, (1.35, 0.0, 0.0)])
+def test_combined_target_falls_with_the_angle_as_the_formula_does(margins):
+  m1, m2, m3 = margins
+  theta = np.linspace(0, np.pi, 1001)
+  cosine = np.cos(theta).astype(np.float32)
+  added = np.asarray(margin.combined(cosine, margins))
+  # The angle of the rounded cosine.
+  theta = np.arccos(np.float64(cosine))
+  expected = [_monotone_cosine(m1 * angle + m2) - m3 for angle in theta]
+  # A float32 angle of up to 4 pi is good to 5e-7, a value of -7 to as much.
+  np.testing.assert_allclose(cosine + added, expected, atol=2e-6)
+  # Steps near 0 and pi are smaller than the rounding.
+  assert np.all(np.diff(cosine + added) < 2e-6)
+  assert np.all(np.diff(cosine + added)[100:-100] < 0)
+
+
+def test_the_combined_margin_holds_its_parts():
+  embeddings, weights, labels = _example()
+  cosine = margin.cosine_logits(embeddings, weights)
+  logits = {
+    margins: _logits('combined', cosine, labels, {'combined': margins})
+    for margins in ((1.0, 0.0, 0.0), (1.0, 0.0, MARGIN), (1.0, MARGIN, 0.0))
+  }
+  # Two roundings of an angle, and of its cosine, times the scale.
+  np.testing.assert_allclose(
+    logits[1.0, 0.0, 0.0], _logits('softmax', cosine, labels), atol=3e-5
+  )
+  np.testing.assert_allclose(
+    logits[1.0, 0.0, MARGIN], _logits('cosface', cosine, labels), atol=3e-5
+  )
+  at_label = np.take_along_axis(np.asarray(cosine), labels[:, None], 1)
+  before_pi = np.arccos(at_label[:, 0]) + MARGIN < np.pi
+  assert np.any(before_pi)
+  np.testing.assert_allclose(
+    logits[1.0, MARGIN, 0.0][before_pi],
+    _logits('arcface', cosine, labels)[before_pi],
+    atol=3e-5,
+  )
+
+
 def test_margins_touch_the_label_only():
   embeddings, weights, labels = _example()
   cosine = margin.cosine_logits(embeddings, weights)
   other = np.arange(5) != labels[:, None]
-  for name in ('arcface', 'cosface'):
-    logits = margin.LOSSES[name](cosine, labels, SCALE, MARGIN)
+  for name in ('arcface', 'combined', 'cosface'):
+    logits = _logits(name, cosine, labels)
     np.testing.assert_array_equal(logits[other], SCALE * cosine[other])
     assert np.all(logits[~other] < SCALE * cosine[~other])
 
@@ -82,10 +146,9 @@ def test_margins_touch_the_label_only():
 def test_shards_of_the_classes_join_to_the_whole():
   embeddings, weights, labels = _example(classes=6)
   cosine = margin.cosine_logits(embeddings, weights)
-  whole = margin.arcface(cosine, labels, SCALE, MARGIN)
+  whole = _logits('arcface', cosine, labels)
   parts = [
-    margin.arcface(cosine[:, i : i + 2], labels - i, SCALE, MARGIN)
-    for i in (0, 2, 4)
+    _logits('arcface', cosine[:, i : i + 2], labels - i) for i in (0, 2, 4)
   ]
   np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole)
 
@@ -96,9 +159,9 @@ def test_shards_of_the_classes_join_to_the_whole():
 )
 def test_gradient_is_the_scale_at_parallel_vectors(name, cosine):
   labels = np.zeros(1, np.int32)
-  gradient = jax.grad(
-    lambda c: margin.LOSSES[name](c, labels, SCALE, MARGIN).sum()
-  )(jnp.full([1, 1], cosine, jnp.float32))
+  gradient = jax.grad(lambda c: _logits(name, c, labels).sum())(
+    jnp.full([1, 1], cosine, jnp.float32)
+  )
   np.testing.assert_array_equal(gradient, [[SCALE]])
 
 
@@ -112,10 +175,12 @@ def test_training_gradients_are_finite(name, dtype, factor):
 
   def mean_loss(embeddings, weights):
     return margin.loss(
-      name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+      name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
     )[0].mean()
 
-  value, gradients = jax.value_and_grad(mean_loss, (0, 1))(embeddings, weights)
+  value, gradients = jax.jit(jax.value_and_grad(mean_loss, (0, 1)))(
+    embeddings, weights
+  )
   assert np.isfinite(value)
   assert gradients[0].dtype == dtype
   for gradient in gradients:
@@ -158,7 +223,7 @@ def test_accuracy_ignores_the_margin():
   labels = np.array([0, 0], np.int32)
   for name in NAMES:
     _, hits = margin.loss(
-      name, embeddings, weights, labels, scale=SCALE, margin=MARGIN
+      name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
     )
     np.testing.assert_array_equal(hits, [1.0, 0.0])
 
@@ -174,13 +239,28 @@ def test_a_label_past_the_classes_is_nan_and_not_a_plausible_loss():
 
 def test_unknown_loss_lists_the_accepted_names():
   embeddings, weights, labels = _example()
-  with pytest.raises(ValueError, match=r"'arcfase'.*arcface.*cosface.*softmax"):
+  with pytest.raises(
+    ValueError, match=r"'arcfase'.*arcface.*combined.*cosface.*softmax"
+  ):
     margin.loss('arcfase', embeddings, weights, labels, scale=1.0, margin=0.0)
 
 
 def test_arcface_refuses_a_margin_in_degrees():
   with pytest.raises(ValueError, match=r'radians.*28\.6'):
-    margin.arcface(jnp.zeros([1, 1]), jnp.zeros(1, int), SCALE, 28.6)
+    margin.arcface(jnp.zeros([1, 1]), 28.6)
+
+
+@pytest.mark.parametrize(
+  ('margins', 'message'),
+  [
+    ((0.0, 0.3, 0.2), r'loss\.m1 is 0\.0; it is a factor'),
+    ((1.0, 28.6, 0.2), r'loss\.m2 is 28\.6; it is radians'),
+    ((1.0, 0.3, -0.2), r'loss\.m3 is -0\.2; it is a difference'),
+  ],
+)
+def test_combined_names_the_margin_that_is_out_of_range(margins, message):
+  with pytest.raises(ValueError, match=message):
+    margin.combined(jnp.zeros([1, 1]), margins)
 
 
 def test_labels_that_count_from_one_are_refused():

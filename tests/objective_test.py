@@ -1,40 +1,240 @@
+import functools
+
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from tiny_run import make_config
 
+from configs import losses
+from faceqat import sharding
 from faceqat.losses import distillation
-from faceqat.losses.objective import Distillation, Margin, make_objective
+from faceqat.losses.objective import (
+  Center,
+  Distillation,
+  LinearSoftmax,
+  Margin,
+  Triplet,
+  make_objective,
+)
+from faceqat.optimizer import make_optimizer
+from faceqat.quant.layers import MeanPool, QuantDense, input_image
+from faceqat.quant.norm import BatchNorm
+from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.train_state import Recipe, create_state, train_step
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+# As their blocks have them.
+OBJECTIVES = {
+  'softmax': Margin('softmax', 16.0),
+  'arcface': Margin('arcface', 16.0, 0.2),
+  'cosface': Margin('cosface', 16.0, 0.15),
+  'combined': Margin('combined', 16.0, (1.0, 0.1, 0.1)),
+  'linear_softmax': LinearSoftmax(),
+  'center': Center(weight=0.003, alpha=0.5),
+  'triplet': Triplet('batch_all', 0.2, False),
+  'distillation': Distillation(),
+}
+BLOCKS = sorted(losses.LOSSES)
+SMOOTHED = sorted(
+  name for name, make in losses.LOSSES.items() if 'label_smoothing' in make()
+)
 
 
-def test_an_objective_is_made_of_its_block():
-  block = ConfigDict({'name': 'arcface', 'scale': 16.0, 'margin': 0.2})
-  assert make_objective(block) == Margin('arcface', 16.0, 0.2)
-  assert make_objective(ConfigDict({'name': 'distillation'})) == Distillation()
+def _batch(size=8, classes=5, seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    'image': rng.integers(0, 256, (size, 32, 32, 3), np.uint8),
+    'label': rng.integers(0, classes, size).astype(np.int32),
+    'target': rng.normal(size=(size, 16)).astype(np.float32),
+  }
 
 
-def test_an_unknown_name_and_a_margin_out_of_range_are_refused():
-  block = ConfigDict({'name': 'triplet', 'scale': 16.0, 'margin': 0.2})
-  with pytest.raises(
-    ValueError, match=r"'triplet'; accepted: \['arcface', .*'distillation'"
-  ):
-    make_objective(block)
-  block.update(name='arcface', margin=28.6)
-  with pytest.raises(ValueError, match='margin is an angle in radians'):
-    make_objective(block)
+def _start(name, **changes):
+  """An objective of five people, its parameters and state, 8 embeddings."""
+  block = losses.LOSSES[name]()
+  block.update(changes)
+  objective = make_objective(block)
+  params = objective.initial(jax.random.key(0), 16, 5)
+  state = objective.initial_state(16, 5)
+  embeddings = np.random.default_rng(1).normal(size=(8, 16))
+  return objective, params, state, embeddings.astype(np.float32)
 
 
-def test_a_margin_objective_validates_without_its_margin():
-  rng = np.random.default_rng(0)
-  objective = Margin('arcface', 16.0, 0.5)
-  params = objective.initial(jax.random.key(0), 8, 5)
-  assert params['weights'].shape == (8, 5)
-  embeddings = rng.normal(size=(4, 8)).astype(np.float32)
-  batch = {'label': np.arange(4)}
-  with_margin, hits = objective(params, embeddings, batch)
-  without, same_hits = objective.validation(params, embeddings, batch)
+def test_every_block_makes_its_objective():
+  assert {
+    name: make_objective(make()) for name, make in losses.LOSSES.items()
+  } == OBJECTIVES
+
+
+@pytest.mark.parametrize('name', BLOCKS)
+def test_shapes_are_those_that_the_objective_promises(name):
+  objective, params, state, embeddings = _start(name)
+  values, scores, after = objective(params, state, embeddings, _batch())
+  shape = (8,) if objective.per_example else ()
+  assert scores
+  for value in (values, *scores.values()):
+    assert value.shape == shape
+    assert value.dtype == np.float32
+  # A `scan` over micro-batches carries it.
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), state
+  )
+
+
+@pytest.mark.parametrize('name', SMOOTHED)
+def test_smoothing_changes_the_training_and_not_the_validation(name):
+  plain, params, state, embeddings = _start(name)
+  smooth, *_ = _start(name, label_smoothing=0.25)
+  assert smooth != plain
+  assert smooth.validation == plain.validation
+  run = functools.partial(
+    _losses, params=params, state=state, embeddings=embeddings
+  )
+  assert not np.allclose(run(smooth), run(plain))
+  np.testing.assert_array_equal(run(smooth.validation), run(plain.validation))
+
+
+def _losses(objective, params, state, embeddings):
+  return np.asarray(objective(params, state, embeddings, _batch())[0])
+
+
+@pytest.mark.parametrize('name', ['arcface', 'combined', 'cosface'])
+def test_a_margin_objective_validates_without_its_margin(name):
+  objective, params, state, embeddings = _start(name)
+  assert params['weights'].shape == (16, 5)
+  with_margin, hits, _ = objective(params, state, embeddings, _batch())
+  without, same_hits, _ = objective.validation(
+    params, state, embeddings, _batch()
+  )
   assert np.all(np.asarray(with_margin) > np.asarray(without))
   np.testing.assert_array_equal(hits['accuracy'], same_hits['accuracy'])
+
+
+def test_a_center_loss_is_a_linear_softmax_and_a_share_of_the_distance():
+  objective, params, state, embeddings = _start('center', weight=0.5)
+  centers = np.random.default_rng(2).normal(size=(5, 16)).astype(np.float32)
+  batch = _batch()
+  total, scores, after = objective(
+    params, {'centers': centers}, embeddings, batch
+  )
+  softmax, softmax_scores, _ = LinearSoftmax()(params, {}, embeddings, batch)
+  squared = np.sum((embeddings - centers[batch['label']]) ** 2, axis=1)
+  np.testing.assert_allclose(total, softmax + 0.25 * squared, rtol=1e-6)
+  np.testing.assert_allclose(
+    scores['center_distance'], np.sqrt(squared), rtol=1e-6
+  )
+  np.testing.assert_array_equal(scores['accuracy'], softmax_scores['accuracy'])
+  seen = np.isin(np.arange(5), batch['label'])
+  moved = np.any(np.asarray(after['centers']) != centers, axis=1)
+  np.testing.assert_array_equal(moved, seen)
+  assert not np.any(state['centers'])
+
+
+class MeanColour(nn.Module):
+  """A network that compiles in no time."""
+
+  embedding_size: int = 16
+
+  @nn.compact
+  def __call__(self, images, mode):
+    quant = QuantSpec()
+    x = MeanPool(quant=quant)(input_image(images, jnp.float32), mode)
+    return QuantDense(
+      features=self.embedding_size, quant=quant, norm=BatchNorm()
+    )(x, mode)
+
+
+@pytest.mark.parametrize('name', ['center', 'triplet'])
+def test_a_network_learns_alike_on_one_device_and_on_eight(name):
+  config = make_config()
+  # Plain gradient descent: Adam makes whole steps of rounded zeros.
+  config.optimizer.update(
+    name='sgd', learning_rate=0.05, warmup_steps=0, schedule='constant'
+  )
+  optimizer, _ = make_optimizer(config.optimizer, 10)
+  recipe = Recipe(MeanColour(), optimizer, _start(name)[0])
+  step = jax.jit(functools.partial(train_step, recipe=recipe, mode=Mode(True)))
+  results, losses_seen = [], []
+  for devices in (jax.devices()[:1], jax.devices()):
+    mesh = sharding.make_mesh(16, devices)
+    batch = sharding.shard_batch(_batch(16), mesh)
+    state = create_state(recipe, num_classes=5, image_size=32)
+    state = sharding.replicate(state, mesh)
+    for _ in range(5):
+      state, metrics = step(state, batch)
+      losses_seen.append(float(metrics['loss']))
+    results.append(jax.device_get((state.params, state.objective, metrics)))
+  assert losses_seen[4] < losses_seen[0]
+  # The order of sums, through five steps of batch norms.
+  jax.tree.map(
+    lambda eight, one: np.testing.assert_allclose(
+      eight, one, rtol=1e-3, atol=1e-5
+    ),
+    results[1],
+    results[0],
+  )
+
+
+WRONG = {
+  'name': ({'name': 'triplets'}, r"Unknown loss 'triplets'; accepted: \['arc"),
+  'margin': (
+    {'name': 'arcface', 'scale': 16.0, 'margin': 28.6},
+    'margin is an angle in radians',
+  ),
+  'field too many': (
+    {'name': 'triplet', 'scale': 16.0, 'margin': 0.2},
+    r"loss\.scale is no field of the loss 'triplet'; it has mining, margin, sq",
+  ),
+  'no field wanted': (
+    {'name': 'distillation', 'scale': 16.0},
+    r"loss\.scale is no field of the loss 'distillation'; it has none",
+  ),
+  'field too few': (
+    {'name': 'combined', 'scale': 16.0, 'm1': 1.0, 'm2': 0.1},
+    r"'combined' wants loss\.m3; take its block from configs/losses\.py",
+  ),
+  'm1': (
+    {'name': 'combined', 'scale': 16.0, 'm1': 0.0, 'm2': 0.1, 'm3': 0.1},
+    r'loss\.m1 is 0\.0; it is a factor',
+  ),
+  'smoothing': (
+    {'name': 'linear_softmax', 'label_smoothing': 1.0},
+    r'loss\.label_smoothing is 1\.0',
+  ),
+  'weight': (
+    {'name': 'center', 'weight': -1.0, 'alpha': 0.5},
+    r'loss\.weight is -1\.0; .* 0 or more',
+  ),
+  'alpha': (
+    {'name': 'center', 'weight': 0.1, 'alpha': 0.0},
+    r'loss\.alpha is 0\.0; .* above 0 and at most 1',
+  ),
+  'mining': (
+    {'name': 'triplet', 'mining': 'all', 'margin': 0.2, 'squared': False},
+    r"loss\.mining is 'all'; choose one of batch_all",
+  ),
+}
+
+
+@pytest.mark.parametrize('wrong', WRONG)
+def test_a_wrong_block_is_refused_and_the_field_named(wrong):
+  block, message = WRONG[wrong]
+  with pytest.raises(ValueError, match=message):
+    make_objective(ConfigDict(block))
+
+
+def test_the_name_alone_takes_the_margin_away():
+  block = losses.arcface()
+  block.name = 'softmax'
+  _, params, state, embeddings = _start('softmax')
+  np.testing.assert_array_equal(
+    _losses(make_objective(block), params, state, embeddings),
+    _losses(OBJECTIVES['softmax'], params, state, embeddings),
+  )
 
 
 def test_distillation_is_the_squared_distance_of_unit_vectors():
@@ -43,7 +243,7 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
   unit, target_unit = (
     x / np.linalg.norm(x, axis=1, keepdims=True) for x in (embeddings, targets)
   )
-  losses, scores = Distillation()({}, embeddings, {'target': targets})
+  losses, scores, _ = Distillation()({}, {}, embeddings, {'target': targets})
   # Both round sums of eight float32 products.
   np.testing.assert_allclose(
     losses, np.sum((unit - target_unit) ** 2, 1), rtol=1e-5, atol=1e-6

@@ -1,1 +1,1 @@
-"""Training losses; `margin` holds the softmax family over class weights."""
+"""Training losses; `objective` makes the one that the config names."""

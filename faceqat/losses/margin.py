@@ -1,14 +1,14 @@
-"""Softmax, ArcFace and CosFace on the unit sphere, in float32.
+"""Softmax, ArcFace, CosFace and their combination on the sphere, in float32.
 
-All three are a softmax over `scale * cos(theta)`, where theta is the angle
-between an embedding and a class weight; they differ in what they take away
-from the cosine of the example's own class. The difference is always added
-under `stop_gradient`: the derivative of `arccos` at 1 is infinite, and so the
-gradient passes straight through the margin, `d logits / d cosine = scale`.
+All are a softmax over `scale * cos(theta)`, where theta is the angle between an
+embedding and a class weight; they differ in what they add to the cosine of the
+example's own class. That is always added under `stop_gradient`: the derivative
+of `arccos` at 1 is infinite, and so the gradient passes straight through the
+margin, `d logits / d cosine = scale`.
 
 The functions need no label inside [0, K): a row whose label is not among the
 columns has no margin anywhere. A shard that holds a part of the classes
-therefore calls them with labels relative to its own first class.
+therefore calls `logits` with labels relative to its own first class.
 """
 
 import math
@@ -17,7 +17,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+
+from faceqat.losses.softmax import cross_entropy, hits
+
+# One number; of the combined margin three.
+Margins = float | tuple[float, float, float]
 
 # Below this squared norm a vector has no direction: it is left as it is (zero
 # logits, gradient of the identity) instead of being divided by almost zero.
@@ -52,35 +56,18 @@ def cosine_logits(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
   )
 
 
-def _is_target(cosine: jax.Array, labels: jax.Array) -> jax.Array:
-  return labels[:, None] == jnp.arange(cosine.shape[1])
+def softmax(cosine: jax.Array, margin: Margins) -> jax.Array:
+  """Nothing, where there is no margin: the logits are s cos(theta).
 
-
-def softmax(
-  cosine: jax.Array, labels: jax.Array, scale: float, margin: float
-) -> jax.Array:
-  """Logits without a margin: s cos(theta).
-
-  Source: Wang et al. 2017, "NormFace", section 3.3. `labels` and `margin` are
-  not used, so that an experiment can change the loss and nothing else.
-
-  Args:
-    cosine: [B, K] float32.
-    labels: [B] int32.
-    scale: s, the inverse temperature.
-    margin: Ignored.
-
-  Returns:
-    [B, K] float32 logits.
+  Source: Wang et al. 2017, "NormFace", section 3.3. `margin` is not used, so
+  that an experiment can change the loss and nothing else.
   """
-  del labels, margin
-  return scale * cosine
+  del margin
+  return jnp.zeros_like(cosine)
 
 
-def arcface(
-  cosine: jax.Array, labels: jax.Array, scale: float, margin: float
-) -> jax.Array:
-  """Logits with an additive angular margin: s cos(theta + m) at the label.
+def arcface(cosine: jax.Array, margin: float) -> jax.Array:
+  """What an additive angular margin adds: cos(theta + m) - cos(theta).
 
   Where theta + m exceeds pi the cosine would rise again. There the target is
   cos(theta) - m sin(m), which keeps falling with theta: the fallback of the
@@ -89,13 +76,8 @@ def arcface(
   Source: Deng et al. 2019, "ArcFace", equation 3.
 
   Args:
-    cosine: [B, K] float32.
-    labels: [B] int32.
-    scale: s, the radius of the sphere.
+    cosine: float32, at the label.
     margin: m, an angle in radians from 0 to pi / 2.
-
-  Returns:
-    [B, K] float32 logits.
 
   Raises:
     ValueError: The margin is outside [0, pi / 2].
@@ -105,41 +87,109 @@ def arcface(
       f'The ArcFace margin is an angle in radians from 0 to pi / 2, got '
       f'{margin}; 28.6 degrees are 0.5.'
     )
-  # Rounding can leave a cosine of parallel vectors just above 1.
-  c = jnp.clip(cosine, -1.0, 1.0)
-  # cos(theta + m) without arccos; (1 - c)(1 + c) does not cancel near +-1.
-  sine = jnp.sqrt((1.0 - c) * (1.0 + c))
+  c, sine = _cosine_and_sine(cosine)
+  # cos(theta + m) without arccos.
   moved = c * math.cos(margin) - sine * math.sin(margin)
   fallback = c - margin * math.sin(margin)
-  target = jnp.where(c > -math.cos(margin), moved, fallback)
-  shift = jnp.where(_is_target(cosine, labels), target - cosine, 0.0)
-  return scale * (cosine + jax.lax.stop_gradient(shift))
+  return jnp.where(c > -math.cos(margin), moved, fallback) - cosine
 
 
-def cosface(
-  cosine: jax.Array, labels: jax.Array, scale: float, margin: float
-) -> jax.Array:
-  """Logits with an additive cosine margin: s (cos(theta) - m) at the label.
+def cosface(cosine: jax.Array, margin: float) -> jax.Array:
+  """What an additive cosine margin adds: -m.
 
   Source: Wang et al. 2018, "CosFace", equation 4.
 
   Args:
-    cosine: [B, K] float32.
-    labels: [B] int32.
-    scale: s, the radius of the sphere.
+    cosine: float32, at the label.
     margin: m, a difference of cosines.
-
-  Returns:
-    [B, K] float32 logits.
   """
-  return scale * (cosine - jnp.where(_is_target(cosine, labels), margin, 0.0))
+  return jnp.full_like(cosine, -margin)
 
 
-LOSSES: dict[str, Callable[..., jax.Array]] = {
+def combined(
+  cosine: jax.Array, margin: tuple[float, float, float]
+) -> jax.Array:
+  """What three margins add: cos(m1 theta + m2) - m3 - cos(theta).
+
+  Beyond pi the cosine would rise again. From k pi to (k + 1) pi the target is
+  (-1)^k cos(m1 theta + m2) - 2 k - m3, which is continuous and keeps falling:
+  psi of SphereFace. (4, 0, 0) is SphereFace's and (1, 0, m) CosFace's; (1, m,
+  0) is ArcFace's up to an angle of pi - m, where that has a fallback.
+
+  Source: Deng et al. 2019, "ArcFace", equation 4; Liu et al. 2017,
+  "SphereFace", equation 7.
+
+  Args:
+    cosine: float32, at the label.
+    margin: m1, a factor of the angle above 0; m2, an angle in radians from 0
+      to pi / 2; m3, a difference of cosines, 0 or more.
+
+  Raises:
+    ValueError: naming the margin that is out of range.
+  """
+  m1, m2, m3 = margin
+  for name, value, fits, wanted in (
+    ('m1', m1, m1 > 0, 'a factor of the angle above 0'),
+    ('m2', m2, 0 <= m2 <= math.pi / 2, 'radians from 0 to pi / 2'),
+    ('m3', m3, m3 >= 0, 'a difference of cosines, 0 or more'),
+  ):
+    if not fits:
+      raise ValueError(f'loss.{name} is {value}; it is {wanted}.')
+  c, sine = _cosine_and_sine(cosine)
+  # Unlike arccos of a float32 it is as exact near +-1 as the cosine is.
+  angle = m1 * jnp.arctan2(sine, c) + m2
+  half_turns = jnp.floor(angle / math.pi)
+  sign = 1 - 2 * (half_turns % 2)
+  return sign * jnp.cos(angle) - 2 * half_turns - m3 - cosine
+
+
+def _cosine_and_sine(cosine):
+  # Rounding can leave a cosine of parallel vectors just above 1. The product
+  # (1 - c)(1 + c) does not cancel near +-1.
+  c = jnp.clip(cosine, -1.0, 1.0)
+  return c, jnp.sqrt((1.0 - c) * (1.0 + c))
+
+
+# What each adds to the cosine at the label.
+LOSSES: dict[str, Callable[[jax.Array, Margins], jax.Array]] = {
   'arcface': arcface,
+  'combined': combined,
   'cosface': cosface,
   'softmax': softmax,
 }
+
+
+def logits(
+  name: str,
+  cosine: jax.Array,
+  labels: jax.Array,
+  *,
+  scale: float,
+  margin: Margins,
+) -> jax.Array:
+  """Scaled cosines, with a margin at the label.
+
+  Args:
+    name: One of `LOSSES`.
+    cosine: [B, K] float32.
+    labels: [B] int32.
+    scale: s, the radius of the sphere or inverse temperature.
+    margin: As the function of this name takes it.
+
+  Returns:
+    [B, K] float32.
+
+  Raises:
+    ValueError: The name is not one of `LOSSES`, or the margin out of range.
+  """
+  if name not in LOSSES:
+    raise ValueError(f'Unknown loss {name!r}; accepted: {sorted(LOSSES)}.')
+  is_target = labels[:, None] == jnp.arange(cosine.shape[1])
+  # Of a row without target any column does: what it gives is not used.
+  column = jnp.clip(labels, 0, cosine.shape[1] - 1)[:, None]
+  at_label = jnp.take_along_axis(cosine, column, axis=1)
+  shift = jnp.where(is_target, LOSSES[name](at_label, margin), 0.0)
+  return scale * (cosine + jax.lax.stop_gradient(shift))
 
 
 def loss(
@@ -149,7 +199,8 @@ def loss(
   labels: jax.Array,
   *,
   scale: float,
-  margin: float,
+  margin: Margins,
+  label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy of the margin logits, and hits of the margin-free ones.
 
@@ -159,22 +210,20 @@ def loss(
     weights: [D, K] class weights, not normalised.
     labels: [B] int32 in [0, K). A label of K or more gives a loss of NaN.
     scale: Factor of the cosines.
-    margin: Margin at the label; radians for ArcFace, a cosine for CosFace.
+    margin: Margin at the label; radians for ArcFace, a cosine for CosFace,
+      (m1, m2, m3) for the combination.
+    label_smoothing: As `softmax.cross_entropy` takes it.
 
   Returns:
     The loss of each example in nats, [B] float32, and whether the nearest
     class is the right one, [B] float32 in {0, 1}; its mean is the accuracy.
 
   Raises:
-    ValueError: The name is not one of `LOSSES`.
+    ValueError: The name is not one of `LOSSES`, or a setting out of range.
   """
-  if name not in LOSSES:
-    raise ValueError(f'Unknown loss {name!r}; accepted: {sorted(LOSSES)}.')
   cosine = cosine_logits(embeddings, weights)
-  logits = LOSSES[name](cosine, labels, scale, margin)
-  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-  hits = (jnp.argmax(cosine, axis=1) == labels).astype(jnp.float32)
-  return losses, hits
+  moved = logits(name, cosine, labels, scale=scale, margin=margin)
+  return cross_entropy(moved, labels, label_smoothing), hits(cosine, labels)
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:

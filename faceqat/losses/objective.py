@@ -1,42 +1,93 @@
-"""What a training minimises, made from the config's block `loss`.
+"""What a training minimises, made from the config's block `loss`."""
 
-An objective has parameters of its own (the class weights, for one), which are
-trained beside the backbone, and a score that says how far it has come.
-"""
-
+import dataclasses
 import functools
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from faceqat.losses import distillation, margin
+from faceqat.losses import center, distillation, margin, softmax, triplet
+from faceqat.losses.margin import Margins
 
-Scored = tuple[jax.Array, dict[str, jax.Array]]
+Batch = dict[str, jax.Array]
+# Losses [B], or one loss []; scores by name; the objective's next state.
+Scored = tuple[jax.Array, dict[str, jax.Array], Any]
 
 
-class Margin(NamedTuple):
-  """Classification by labels: softmax, ArcFace or CosFace.
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """What all objectives have in common.
+
+  An objective may have parameters of its own (class weights, for one), which
+  are trained beside the backbone, and a state that it updates by a rule of its
+  own (centers); both are checkpointed.
+  """
+
+  # A batch then holds the embeddings `target` [B, D] of a float network.
+  needs_teacher = False
+  # Its loss is a mean over losses of single images. Only then it can be
+  # measured on images left out, and averaged over micro-batches.
+  per_example = True
+
+  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
+    """The parameters of a network that has learnt nothing: here none."""
+    del key, dimension, classes
+    return {}
+
+  def initial_state(self, dimension: int, classes: int) -> Any:
+    """The state before the first batch: here none."""
+    del dimension, classes
+    return {}
+
+  def __call__(
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
+  ) -> Scored:
+    """Losses and scores of a batch, and the state after it.
+
+    Args:
+      params: the objective's own, as `initial` makes them.
+      state: as `initial_state` makes it.
+      embeddings: [B, D], not normalised.
+      batch: `label` [B] int32, or `target` [B, D] of a teacher.
+
+    Returns:
+      The losses, [B] float32 or where they are not per example [] float32;
+      scores by name, of the same shape; the next state.
+    """
+    raise NotImplementedError
+
+  @property
+  def validation(self) -> 'Objective':
+    """What a validation measures, where it is not the same."""
+    return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Margin(Objective):
+  """Classification by cosines: softmax, ArcFace, CosFace, or all at once.
 
   Attributes:
     name: of the loss, a key of `margin.LOSSES`.
     scale: s.
-    margin: m.
+    margin: m; of the combined margin m1, m2, m3.
+    label_smoothing: see `softmax.cross_entropy`.
   """
 
   name: str
   scale: float
-  margin: float
-
-  needs_teacher = False
+  margin: Margins = 0.0
+  label_smoothing: float = 0.0
 
   def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
-    """Class weights [D, K] of a network that has learnt nothing."""
+    """Class weights [D, K]."""
     return {'weights': 0.01 * jax.random.normal(key, (dimension, classes))}
 
   def __call__(
-    self, params: Any, embeddings: jax.Array, batch: dict[str, jax.Array]
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
   ) -> Scored:
     """Losses [B] in nats, and `accuracy` [B] of the margin-free logits."""
     losses, hits = margin.loss(
@@ -46,67 +97,185 @@ class Margin(NamedTuple):
       batch['label'],
       scale=self.scale,
       margin=self.margin,
+      label_smoothing=self.label_smoothing,
     )
-    return losses, {'accuracy': hits}
+    return losses, {'accuracy': hits}, state
 
   @property
   def validation(self) -> 'Margin':
-    """What a validation measures: the same without margin."""
-    return Margin('softmax', self.scale, 0.0)
+    """Neither margin nor smoothing."""
+    return Margin('softmax', self.scale)
 
 
-class Distillation(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LinearSoftmax(Objective):
+  """Classification by a linear layer with bias, on embeddings as they are.
+
+  Attributes:
+    label_smoothing: see `softmax.cross_entropy`.
+  """
+
+  label_smoothing: float = 0.0
+
+  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
+    """Class weights [D, K] that keep the variance, and a bias [K] of 0."""
+    weights = jax.random.normal(key, (dimension, classes)) / dimension**0.5
+    return {'weights': weights, 'bias': jnp.zeros(classes)}
+
+  def __call__(
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
+  ) -> Scored:
+    """Losses [B] in nats, and `accuracy` [B]."""
+    labels = batch['label']
+    logits = softmax.linear_logits(
+      embeddings, params['weights'], params['bias']
+    )
+    losses = softmax.cross_entropy(logits, labels, self.label_smoothing)
+    return losses, {'accuracy': softmax.hits(logits, labels)}, state
+
+  @property
+  def validation(self) -> 'LinearSoftmax':
+    """No smoothing."""
+    return dataclasses.replace(self, label_smoothing=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Center(LinearSoftmax):
+  """The same, with embeddings drawn to the center of their class.
+
+  Its state is `centers` [K, D], which are at 0 at first.
+
+  Attributes:
+    weight: lambda, of the center loss beside the softmax; 0 or more.
+    alpha: rate of the centers, above 0 and at most 1.
+  """
+
+  weight: float = dataclasses.field(kw_only=True)
+  alpha: float = dataclasses.field(kw_only=True)
+
+  def __post_init__(self):
+    for name, fits, wanted in (
+      ('weight', self.weight >= 0, '0 or more'),
+      ('alpha', 0 < self.alpha <= 1, 'above 0 and at most 1'),
+    ):
+      if not fits:
+        raise ValueError(
+          f'loss.{name} is {getattr(self, name)}; of a center loss it is '
+          f'{wanted}.'
+        )
+
+  def initial_state(self, dimension: int, classes: int) -> Any:
+    """The centers."""
+    return {'centers': jnp.zeros((classes, dimension))}
+
+  def __call__(
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
+  ) -> Scored:
+    """Losses [B]; `accuracy` [B], and `center_distance` [B] before the move."""
+    losses, scores, _ = super().__call__(params, state, embeddings, batch)
+    centers, labels = state['centers'], batch['label']
+    to_center, distances = center.loss(embeddings, centers, labels)
+    moved = center.moved(centers, embeddings, labels, self.alpha)
+    return (
+      losses + self.weight * to_center,
+      {**scores, 'center_distance': distances},
+      {'centers': moved},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Triplet(Objective):
+  """Distances of a batch compared with each other; see `triplet.loss`."""
+
+  mining: str
+  margin: float
+  squared: bool
+
+  per_example = False
+
+  def __call__(
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
+  ) -> Scored:
+    """The loss [], and `positive_fraction` and two mean distances, []."""
+    loss, scores = triplet.loss(
+      self.mining,
+      embeddings,
+      batch['label'],
+      margin=self.margin,
+      squared=self.squared,
+    )
+    return loss, scores, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation(Objective):
   """Learning the embeddings of a float teacher, by no labels."""
 
   needs_teacher = True
 
-  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
-    """No parameters of its own."""
-    del key, dimension, classes
-    return {}
-
   def __call__(
-    self, params: Any, embeddings: jax.Array, batch: dict[str, jax.Array]
+    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
   ) -> Scored:
-    """Losses [B], and `cosine` [B] to the teacher's `target` [B, D]."""
-    del params
+    """Losses [B], and `cosine` [B] to the teacher."""
     losses, cosines = distillation.loss(embeddings, batch['target'])
-    return losses, {'cosine': cosines}
-
-  @property
-  def validation(self) -> 'Distillation':
-    return self
+    return losses, {'cosine': cosines}, state
 
 
-Objective = Margin | Distillation
+def _combined(
+  scale: float, m1: float, m2: float, m3: float, label_smoothing: float = 0.0
+) -> Margin:
+  return Margin('combined', scale, (m1, m2, m3), label_smoothing)
+
+
+# By loss.name; what they take are the other fields of the block.
+_MAKERS: dict[str, Callable[..., Objective]] = {
+  'softmax': functools.partial(Margin, 'softmax'),
+  'arcface': functools.partial(Margin, 'arcface'),
+  'cosface': functools.partial(Margin, 'cosface'),
+  'combined': _combined,
+  'linear_softmax': LinearSoftmax,
+  'center': Center,
+  'triplet': Triplet,
+  'distillation': Distillation,
+}
 
 
 def make_objective(config: ml_collections.ConfigDict) -> Objective:
   """Reads the block `loss`.
 
   Args:
-    config: `name` 'distillation', or one of the margin losses with `scale` and
-      `margin`.
+    config: `name`, and the fields of that loss as `configs/losses.py` has them.
 
   Raises:
-    ValueError: an unknown name or a margin out of range.
+    ValueError: an unknown name, a field too many or too few, a value out of
+      range.
   """
-  if config.name == 'distillation':
-    return Distillation()
-  accepted = sorted([*margin.LOSSES, 'distillation'])
-  if config.name not in accepted:
-    raise ValueError(f'Unknown loss {config.name!r}; accepted: {accepted}.')
-  objective = Margin(**config)
-  # The loss checks its own settings: tried on one example, ahead of the model.
+  fields = config.to_dict()
+  name = fields.pop('name')
+  if name not in _MAKERS:
+    raise ValueError(f'Unknown loss {name!r}; accepted: {sorted(_MAKERS)}.')
+  accepted = inspect.signature(_MAKERS[name]).parameters
+  for field in sorted(set(fields) - set(accepted)):
+    raise ValueError(
+      f'loss.{field} is no field of the loss {name!r}; it has '
+      f'{", ".join(accepted) or "none"}.'
+    )
+  for field, parameter in accepted.items():
+    if field not in fields and parameter.default is inspect.Parameter.empty:
+      raise ValueError(
+        f'The loss {name!r} wants loss.{field}; take its block from '
+        'configs/losses.py.'
+      )
+  objective = _MAKERS[name](**fields)
+  # The losses check their own settings: tried on one example, computing
+  # nothing, ahead of the model.
   jax.eval_shape(
-    functools.partial(
-      margin.loss,
-      objective.name,
-      scale=objective.scale,
-      margin=objective.margin,
+    lambda key: objective(
+      objective.initial(key, 1, 1),
+      objective.initial_state(1, 1),
+      jnp.zeros((1, 1)),
+      {'label': jnp.zeros(1, jnp.int32), 'target': jnp.zeros((1, 1))},
     ),
-    jnp.zeros((1, 1)),
-    jnp.zeros((1, 1)),
-    jnp.zeros(1, jnp.int32),
+    jax.random.key(0),
   )
   return objective

@@ -1,0 +1,24 @@
+"""FaceNet's NN2, int8 QAT, triplets mined in batches of P people x K images.
+
+  python -m faceqat.main --config=configs/facenet_nn2_triplet.py \
+    --workdir=runs/facenet_nn2_triplet --config.data.path=FACES
+
+Schroff et al. 2015: the Inception network with L2 pooling, semi-hard negatives.
+There is no classifier, so nothing grows with the number of people.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import losses, mbv2_int8, models
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mbv2_int8.get_config()
+  config.model = models.facenet_nn2()
+  config.loss = losses.triplet()
+  config.loss.update(mining='semi_hard', squared=True)
+  config.data.people_per_batch = 16
+  config.optimizer.learning_rate = 1e-3
+  return compose(config, arg)

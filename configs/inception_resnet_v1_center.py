@@ -1,0 +1,37 @@
+"""Inception-ResNet-v1, softmax and center loss; in float, then in int8.
+
+  python -m faceqat.main --config=configs/inception_resnet_v1_center.py \
+    --workdir=runs/inception_resnet_v1_center --config.data.path=FACES \
+    --config.data.stored_size=112
+
+The network and the loss of davidsandberg/facenet. Each stage has steps and a
+learning rate of its own (--config.stages.stage_2.steps=100) and starts its
+optimiser anew; the quantizers are switched on with the second. A stage with
+train_backbone=False would train the classifier alone, as is right before a
+pretrained backbone meets new people.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import losses, mbv2_int8, models
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mbv2_int8.get_config()
+  config.model = models.inception_resnet_v1()
+  config.loss = losses.center()
+  config.data.image_size = 160
+  config.batch_size = 32
+  config.stages = {
+    'stage_1': {'steps': 400, 'learning_rate': 1e-3, 'train_backbone': True},
+    'stage_2': {'steps': 100, 'learning_rate': 2e-4, 'train_backbone': True},
+  }
+  # They follow the stages, wherever those are changed.
+  first = config.stages.stage_1.get_ref('steps')
+  second = config.stages.stage_2.get_ref('steps')
+  config.total_steps = first + second
+  config.quant.start_step = first
+  config.quant.freeze_bn_step = first + second // 2
+  return compose(config, arg, smoke_image_size=96)

@@ -1,0 +1,23 @@
+"""IR-50 (ArcFace's improved residual network) in float, ArcFace.
+
+  python -m faceqat.main --config=configs/ir50_arcface.py \
+    --workdir=runs/ir50_arcface --config.data.path=FACES
+
+Smaller and larger ones: --config.model.depth=18, 34 or 100; with
+--config.model.squeeze_excite=True those of IR-SE. --config.pretrained takes the
+weights of face.evoLVe and, with --config.model.shortcut=projection, those of
+insightface. Its integers come from calibration alone. A step of 32 images takes
+some 8 s on 2 CPU cores: train it on a GPU.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import ir50_arcface_int8
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = ir50_arcface_int8.get_config()
+  config.quant.enabled = False
+  return compose(config, arg)

@@ -1,0 +1,71 @@
+"""The block `model` of each network; a field is explained in its `Model`."""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def _model(name: str, embedding_size: int, **fields) -> ConfigDict:
+  return ConfigDict(
+    {
+      'name': name,
+      'embedding_size': embedding_size,
+      **fields,
+      'norm': common.batch_norm(),
+      'dtype': 'float32',
+    }
+  )
+
+
+def mobilenet_v2() -> ConfigDict:
+  return _model('mobilenet_v2', 128, width=0.5)
+
+
+def mobilefacenet() -> ConfigDict:
+  return _model('mobilefacenet', 128)
+
+
+def iresnet(depth: int, *, squeeze_excite: bool = False) -> ConfigDict:
+  """As face.evoLVe builds it."""
+  return _model(
+    'iresnet',
+    512,
+    depth=depth,
+    squeeze_excite=squeeze_excite,
+    shortcut='subsample',
+    dropout=0.4,
+  )
+
+
+def resnet50() -> ConfigDict:
+  """As dmonterom/face_recognition_TF2 and insightface build it."""
+  return _model(
+    'iresnet',
+    512,
+    depth=50,
+    squeeze_excite=False,
+    shortcut='projection',
+    dropout=0.4,
+  )
+
+
+def facenet_nn2() -> ConfigDict:
+  return _model('facenet_nn2', 128)
+
+
+def inception_resnet_v1() -> ConfigDict:
+  return _model('inception_resnet_v1', 512, dropout=0.2)
+
+
+MODELS = {
+  'mobilenet_v2': mobilenet_v2,
+  'mobilefacenet': mobilefacenet,
+  'ir18': lambda: iresnet(18),
+  'ir34': lambda: iresnet(34),
+  'ir50': lambda: iresnet(50),
+  'ir100': lambda: iresnet(100),
+  'ir50_se': lambda: iresnet(50, squeeze_excite=True),
+  'resnet50': resnet50,
+  'facenet_nn2': facenet_nn2,
+  'inception_resnet_v1': inception_resnet_v1,
+}

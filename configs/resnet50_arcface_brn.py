@@ -1,0 +1,29 @@
+"""ResNet50 of the TF2 ArcFace project, batch renorm, int8 QAT, ArcFace.
+
+  python -m faceqat.main --config=configs/resnet50_arcface_brn.py \
+    --workdir=runs/resnet50_arcface_brn --config.data.path=FACES
+
+After dmonterom/face_recognition_TF2: SGD; a large batch by parts, each with its
+own statistics, which batch renorm holds together; a penalty in the loss that
+shrinks as the loss does. Batch renorm folds, so it has integers.
+A step of 64 images takes some 15 s on 2 CPU cores: train it on a GPU.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, mbv2_int8, models
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  """Makes the config; `arg` is as `compose` takes it."""
+  config = mbv2_int8.get_config()
+  config.model = models.resnet50()
+  config.model.norm = common.batch_renorm()
+  config.regularization.update(weight=5e-4, decay=0.98)
+  # The penalty is in the loss.
+  config.optimizer.update(
+    name='sgd', learning_rate=0.05, weight_decay=0.0, schedule='step'
+  )
+  config.micro_batches = 4
+  return compose(config, arg)

@@ -102,6 +102,14 @@ def test_damaged_image_is_named_when_it_is_read(tmp_path):
     source[1]
 
 
+def test_stored_images_of_another_size_are_resized(tmp_path):
+  make_people(tmp_path, {'a': 1, 'b': 1})
+  source = folder.FolderSource(tmp_path, 12, stored_size=8)
+  assert source[1]['image'].shape == (12, 12, 3)
+  with pytest.raises(ValueError, match='has 8x8 pixels, wanted 12x12'):
+    folder.FolderSource(tmp_path, 8, stored_size=12)[1]
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason='needs ../shared/data')
 def test_real_faces_are_listed_whole():
   source = folder.FolderSource(DATA, 112)

@@ -62,6 +62,56 @@ def test_wrong_size_is_no_damage_and_names_both_sizes():
   assert not isinstance(info.value, images.DamagedImageError)
 
 
+def test_wrong_size_says_both_ways_out():
+  data = encode(pixels(shape=(10, 10, 3)))
+  message = r'wanted 12x12: align .* that size first, or set stored_size'
+  with pytest.raises(ValueError, match=message):
+    images.decode_image(data, 'one.jpg', 12)
+  # The size of the result is no reason to take other files than announced.
+  with pytest.raises(ValueError, match=message):
+    images.decode_image(data, 'one.jpg', 10, stored_size=12)
+
+
+@pytest.mark.parametrize('stored_size', [0, 16])
+def test_images_stored_in_the_size_wanted_are_left_as_they_are(stored_size):
+  decoded = images.decode_image(encode(pixels()), 'a', 16, stored_size)
+  np.testing.assert_array_equal(decoded, pixels())
+
+
+def bilinear_weights(stored, wanted):
+  """[wanted, stored]: triangles around the centres of the wanted pixels."""
+  ratio = stored / wanted
+  centres = (np.arange(wanted) + 0.5) * ratio - 0.5
+  # Where the image gets smaller, all pixels under the triangle are averaged.
+  distance = np.abs(centres[:, None] - np.arange(stored)) / max(ratio, 1)
+  weights = np.maximum(1 - distance, 0)
+  return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize('image_size', [8, 11, 23, 32])
+def test_images_stored_in_another_size_are_resized(image_size):
+  decoded = images.decode_image(encode(pixels()), 'a', image_size, 16)
+  assert decoded.dtype == np.uint8
+  assert decoded.shape == (image_size, image_size, 3)
+  weights = bilinear_weights(16, image_size)
+  expected = np.einsum('ay,bx,yxc->abc', weights, weights, pixels())
+  # Pillow rounds after each of the two axes.
+  np.testing.assert_allclose(decoded, expected, atol=1.1)
+
+
+def test_grey_images_are_resized_over_all_channels():
+  grey = pixels(shape=(16, 16))
+  decoded = images.decode_image(encode(grey), 'a', 20, 16)
+  assert decoded.shape == (20, 20, 3)
+  np.testing.assert_array_equal(decoded, decoded[..., :1].repeat(3, axis=-1))
+
+
+@pytest.mark.parametrize('image_size', [16, 20])
+def test_decoded_images_cannot_be_written_to(image_size):
+  decoded = images.decode_image(encode(pixels()), 'a', image_size, 16)
+  assert not decoded.flags.writeable
+
+
 def test_an_enormous_image_is_refused_by_its_header(monkeypatch):
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64)
   with pytest.raises(ValueError, match='far too many pixels'):

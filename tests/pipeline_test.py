@@ -87,18 +87,25 @@ def test_seeds_give_different_orders_and_a_seed_the_same():
   assert one != other
 
 
+@pytest.mark.parametrize('people_per_batch', [0, 2])
 @pytest.mark.parametrize('process_count', [2, 4])
-def test_global_batches_do_not_depend_on_the_number_of_processes(process_count):
+def test_global_batches_do_not_depend_on_the_number_of_processes(
+  process_count, people_per_batch
+):
   source = Numbered([10, 15], damaged=[4, 17])
-  whole = take(make(source, 8, augment_fn=AUGMENT, skip=True), 10)
+  options = {
+    'augment_fn': AUGMENT,
+    'skip': True,
+    'people_per_batch': people_per_batch,
+  }
+  whole = take(make(source, 8, **options), 10)
   parts = [
     make(
       source,
       8,
-      augment_fn=AUGMENT,
-      skip=True,
       process_index=process,
       process_count=process_count,
+      **options,
     )
     for process in range(process_count)
   ]
@@ -110,14 +117,23 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(process_count):
         np.testing.assert_array_equal(local[name], expected)
 
 
-@pytest.mark.parametrize('taken', [0, 1, 7])
-def test_restored_position_continues_with_the_same_images(taken):
+@pytest.mark.parametrize(
+  ('taken', 'people_per_batch'), [(0, 0), (1, 0), (7, 0), (1, 2), (7, 2)]
+)
+def test_restored_position_continues_with_the_same_images(
+  taken, people_per_batch
+):
   source = Numbered([10, 15], damaged=[3])
-  reference = make(source, 4, augment_fn=AUGMENT, skip=True)
+  options = {
+    'augment_fn': AUGMENT,
+    'skip': True,
+    'people_per_batch': people_per_batch,
+  }
+  reference = make(source, 4, **options)
   take(reference, taken)
   state = json.loads(json.dumps(reference.get_state()))
   expected = take(reference, 9)
-  restored = make(source, 4, augment_fn=AUGMENT, skip=True)
+  restored = make(source, 4, **options)
   # Another position first: what was read ahead must be forgotten.
   take(restored, 3)
   restored.set_state(state)
@@ -149,6 +165,49 @@ def test_position_of_other_settings_is_refused(counts, batch_size, seed, name):
   state = make(Numbered([10, 15]), 4).get_state()
   with pytest.raises(ValueError, match=f'saved input position has {name} ='):
     make(Numbered(counts), batch_size, seed=seed).set_state(state)
+
+
+@pytest.mark.parametrize(('saved', 'resumed'), [(0, 2), (2, 0), (2, 4)])
+def test_position_of_another_order_is_refused(saved, resumed):
+  source = Numbered([5] * 5)
+  state = make(source, 8, people_per_batch=saved).get_state()
+  message = f'has people_per_batch = {saved}, this run has {resumed}'
+  with pytest.raises(ValueError, match=message):
+    make(source, 8, people_per_batch=resumed).set_state(state)
+
+
+def test_people_per_batch_chooses_the_people_and_their_images():
+  # Fewer images than one batch: they are filled up.
+  source = Numbered([4, 1, 3])
+  for batch in take(make(source, 12, people_per_batch=3), 5):
+    assert np.bincount(batch['label']).tolist() == [4, 4, 4]
+    assert set(numbers(batch)) == set(range(8))
+    np.testing.assert_array_equal(batch['label'], source.labels[numbers(batch)])
+
+
+def test_augmentation_makes_the_repeats_of_an_image_differ():
+  source = Numbered([100, 1])
+  batch = next(make(source, 8, people_per_batch=2, augment_fn=AUGMENT))
+  repeats = batch['image'][batch['label'] == 1]
+  assert len({image.tobytes() for image in repeats}) == 4
+
+
+def test_a_damaged_image_is_replaced_by_one_of_the_same_person():
+  source = Numbered([4, 9, 9], damaged=[0, 1, 3])
+  iterator = make(source, 12, people_per_batch=3, skip=True)
+  for batch in take(iterator, 10):
+    assert np.bincount(batch['label']).tolist() == [4, 4, 4]
+    assert numbers(batch).count(2) == 4
+  # Three of four are damaged, and each may meet other damaged ones first.
+  assert iterator.num_skipped >= 30
+
+
+def test_others_stand_in_for_a_person_whose_images_are_all_damaged():
+  source = Numbered([4, 9, 9], damaged=range(4))
+  for batch in take(make(source, 12, people_per_batch=3, skip=True), 10):
+    people = np.bincount(batch['label'], minlength=3)
+    assert people[0] == 0
+    assert (people[1:] >= 4).all()
 
 
 def test_augmentation_differs_between_epochs():
@@ -219,6 +278,7 @@ def test_images_are_read_by_several_threads_ahead_of_the_training():
     (6, {'process_count': 4}, 'multiple of the 4 processes'),
     (30, {}, '25 images, fewer than one batch of 30'),
     (4, {'process_index': 2, 'process_count': 2}, 'process_index is 2'),
+    (8, {'people_per_batch': 4}, 'images of 2 people'),
   ],
 )
 def test_settings_that_cannot_work_are_explained(batch_size, options, message):

@@ -87,6 +87,16 @@ def test_images_and_labels_are_read_with_and_without_an_index(tmp_path, index):
   assert source.name(3) == f'{path}: record 3 (offset {offsets[3]})'
 
 
+def test_stored_images_of_another_size_are_resized(tmp_path):
+  path, _ = simple_pack(tmp_path)
+  source = recordio.RecordIOSource(path, SIZE + 3, stored_size=SIZE)
+  assert source[0]['image'].shape == (SIZE + 3, SIZE + 3, 3)
+  assert values(source) == [0, 10, 20, 30, 40]
+  source = recordio.RecordIOSource(path, SIZE, stored_size=SIZE + 1)
+  with pytest.raises(ValueError, match=r'record 2 .* or set stored_size'):
+    source[2]
+
+
 def test_images_come_in_the_order_of_their_keys(tmp_path):
   path, _ = simple_pack(tmp_path, keys=[7, 3, 9, 1, 5])
   source = recordio.RecordIOSource(path, SIZE)

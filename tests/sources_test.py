@@ -217,6 +217,59 @@ def test_images_of_another_size_are_found_at_once(tmp_path):
     sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
 
 
+@pytest.mark.parametrize(
+  ('write', 'name'), [(write_folder, 'faces'), (write_pack, 'faces.rec')]
+)
+def test_training_images_of_stored_size_are_resized(write, name, tmp_path):
+  config = data_config(
+    path=str(write(tmp_path / name)), image_size=20, stored_size=SIZE
+  )
+  data = sources.make_training_data(config)
+  people = {who(image)[0] for image in images_of(data.train)}
+  assert len(people) == 10
+  for images in (
+    images_of(data.train),
+    images_of(data.known),
+    pair_images(data.validation),
+    images_of(sources.make_held_out_people(config)),
+  ):
+    assert {image.shape for image in images} == {(20, 20, 3)}
+  config.stored_size = 24
+  with pytest.raises(ValueError, match=r'16x16 .* wanted 24x24: .*stored_'):
+    sources.make_training_data(config)
+
+
+def test_evaluation_images_of_stored_size_are_resized(tmp_path):
+  root = write_folder(tmp_path / 'lfw', people=4)
+  configs = [
+    eval_config(path=str(write_bin(tmp_path / 'lfw.bin')), stored_size=SIZE),
+    eval_config(
+      path=str(root),
+      pairs=str(write_list(tmp_path, range(4))),
+      stored_size=SIZE,
+    ),
+  ]
+  for config in configs:
+    pair_set = sources.make_evaluation_pairs(config, image_size=12)
+    images = pair_images(pair_set)
+    assert {image.shape for image in images} == {(12, 12, 3)}
+    assert who(images[0]) == (0, 0)
+    config.stored_size = 12
+    with pytest.raises(ValueError, match=r'16x16 .* wanted 12x12: .*stored_'):
+      sources.make_evaluation_pairs(config, image_size=12)
+
+
+def test_drawn_faces_ignore_the_stored_size():
+  config = data_config(image_size=20, stored_size=SIZE, validation_people=0)
+  drawn = SyntheticFaces(PEOPLE, IMAGES, image_size=20, seed=0)
+  train = sources.make_training_data(config).train
+  np.testing.assert_array_equal(train[0]['image'], drawn[0]['image'])
+  pair_set = sources.make_evaluation_pairs(
+    eval_config(stored_size=SIZE), image_size=20
+  )
+  assert pair_set.images[0].shape == (20, 20, 3)
+
+
 def test_a_damaged_first_image_is_left_to_the_training(tmp_path):
   root = write_folder(tmp_path / 'faces')
   (root / 'p00' / 'p00_0001.png').write_bytes(b'')

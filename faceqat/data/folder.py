@@ -18,12 +18,16 @@ class FolderSource:
     class_names: the K folder names.
   """
 
-  def __init__(self, root: str | os.PathLike, image_size: int):
+  def __init__(
+    self, root: str | os.PathLike, image_size: int, stored_size: int = 0
+  ):
     """Lists the folder; images are read when they are asked for.
 
     Args:
       root: the folder with one folder for each person.
-      image_size: height and width that every image must have, in pixels.
+      image_size: height and width of the images given, in pixels.
+      stored_size: height and width that every file must have, resized where
+        that is another size; 0: image_size.
 
     Raises:
       ValueError: no such folder, no people, only one person, a person without
@@ -31,6 +35,7 @@ class FolderSource:
     """
     self.root = os.fspath(root)
     self.image_size = image_size
+    self.stored_size = stored_size
     self.class_names = _people(self.root)
     self._files: list[str] = []
     counts = []
@@ -48,7 +53,9 @@ class FolderSource:
     with open(path, 'rb') as file:
       data = file.read()
     return {
-      'image': images.decode_image(data, path, self.image_size),
+      'image': images.decode_image(
+        data, path, self.image_size, self.stored_size
+      ),
       'label': self.labels[index],
     }
 

@@ -19,13 +19,18 @@ class DamagedImageError(ValueError):
   """An image whose bytes cannot be decoded; the message names it."""
 
 
-def decode_image(data: bytes, name: str, image_size: int) -> np.ndarray:
+def decode_image(
+  data: bytes, name: str, image_size: int, stored_size: int = 0
+) -> np.ndarray:
   """Decodes one image to RGB.
 
   Args:
     data: the encoded image (JPEG, PNG, BMP or WebP).
     name: the file or record, for messages.
-    image_size: the height and width that the image must have, in pixels.
+    image_size: height and width to return, in pixels.
+    stored_size: the height and width that the encoded image must have; where
+      it is not image_size, the image is resized (bilinear, and averaged where
+      it gets smaller). 0: image_size.
 
   Returns:
     uint8 [image_size, image_size, 3], RGB; grey images are repeated over the
@@ -33,8 +38,9 @@ def decode_image(data: bytes, name: str, image_size: int) -> np.ndarray:
 
   Raises:
     DamagedImageError: the bytes are empty, truncated or no image.
-    ValueError: the image has another size.
+    ValueError: the image has another size than stored_size.
   """
+  stored_size = stored_size or image_size
   if not data:
     raise DamagedImageError(
       f'{name} is empty (0 bytes): restore or remove it, or train with '
@@ -45,17 +51,20 @@ def decode_image(data: bytes, name: str, image_size: int) -> np.ndarray:
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-    raise ValueError(_wrong_size(name, 'far too many', image_size)) from None
+    raise ValueError(_wrong_size(name, 'far too many', stored_size)) from None
   except Exception as error:
     raise DamagedImageError(_damaged(name, error)) from error
   # The header already has the size: nothing large is ever decoded.
-  if image.size != (image_size, image_size):
+  if image.size != (stored_size, stored_size):
     got = f'{image.size[0]}x{image.size[1]}'
-    raise ValueError(_wrong_size(name, got, image_size))
+    raise ValueError(_wrong_size(name, got, stored_size))
   try:
-    return np.asarray(image.convert('RGB'))
+    image = image.convert('RGB')
   except Exception as error:
     raise DamagedImageError(_damaged(name, error)) from error
+  if stored_size != image_size:
+    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
+  return np.asarray(image)
 
 
 def _damaged(name: str, error: Exception) -> str:
@@ -71,8 +80,9 @@ def _damaged(name: str, error: Exception) -> str:
   )
 
 
-def _wrong_size(name: str, got: str, image_size: int) -> str:
+def _wrong_size(name: str, got: str, wanted: int) -> str:
   return (
-    f'{name} has {got} pixels, wanted {image_size}x{image_size}: align the '
-    'faces to that size first, or set image_size to the size of the data.'
+    f'{name} has {got} pixels, wanted {wanted}x{wanted}: align the faces to '
+    'that size first, or set stored_size to the size of the files, which are '
+    'then resized to image_size.'
   )

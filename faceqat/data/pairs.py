@@ -57,10 +57,10 @@ class PairSet:
 class _EncodedImages:
   """Encoded images in memory, decoded when asked for."""
 
-  def __init__(self, entries: list, name: str, image_size: int):
+  def __init__(self, entries: list, name: str, sizes: tuple[int, int]):
     self._entries = entries
     self._name = name
-    self._image_size = image_size
+    self._sizes = sizes
 
   def __len__(self) -> int:
     return len(self._entries)
@@ -68,15 +68,15 @@ class _EncodedImages:
   def __getitem__(self, index: int) -> np.ndarray:
     name = f'{self._name}: image {index}'
     data = bytes(self._entries[index])
-    return face_images.decode_image(data, name, self._image_size)
+    return face_images.decode_image(data, name, *self._sizes)
 
 
 class _ImageFiles:
   """Image files, read when asked for."""
 
-  def __init__(self, paths: list[str], image_size: int):
+  def __init__(self, paths: list[str], sizes: tuple[int, int]):
     self._paths = paths
-    self._image_size = image_size
+    self._sizes = sizes
 
   def __len__(self) -> int:
     return len(self._paths)
@@ -85,7 +85,7 @@ class _ImageFiles:
     path = self._paths[index]
     with open(path, 'rb') as file:
       data = file.read()
-    return face_images.decode_image(data, path, self._image_size)
+    return face_images.decode_image(data, path, *self._sizes)
 
 
 class SourceImages:
@@ -102,13 +102,17 @@ class SourceImages:
     return self._source[int(self._indices[index])]['image']
 
 
-def read_bin(path: str | os.PathLike, image_size: int) -> PairSet:
+def read_bin(
+  path: str | os.PathLike, image_size: int, stored_size: int = 0
+) -> PairSet:
   """Reads an InsightFace verification file, in ten consecutive folds.
 
   Args:
     path: a pickle of (encoded images, same), two images for each pair. Nothing
       in it is executed; see verification_bin.py.
-    image_size: height and width that every image must have, in pixels.
+    image_size: height and width of the images given, in pixels.
+    stored_size: height and width that every image must have, resized where
+      that is another size; 0: image_size.
 
   Raises:
     ValueError: no such file, damaged, not of this form, or below ten pairs.
@@ -123,7 +127,7 @@ def read_bin(path: str | os.PathLike, image_size: int) -> PairSet:
   folds = np.array_split(np.arange(num_pairs), 10)
   return PairSet(
     name=_stem(path),
-    images=_EncodedImages(entries, path, image_size),
+    images=_EncodedImages(entries, path, (image_size, stored_size)),
     first=np.arange(0, 2 * num_pairs, 2),
     second=np.arange(1, 2 * num_pairs, 2),
     same=same,
@@ -132,7 +136,10 @@ def read_bin(path: str | os.PathLike, image_size: int) -> PairSet:
 
 
 def read_pairs_txt(
-  root: str | os.PathLike, pairs_path: str | os.PathLike, image_size: int
+  root: str | os.PathLike,
+  pairs_path: str | os.PathLike,
+  image_size: int,
+  stored_size: int = 0,
 ) -> PairSet:
   """Reads an LFW-style list of pairs.
 
@@ -144,7 +151,9 @@ def read_pairs_txt(
   Args:
     root: the folder of the images.
     pairs_path: the list.
-    image_size: height and width that every image must have, in pixels.
+    image_size: height and width of the images given, in pixels.
+    stored_size: height and width that every image must have, resized where
+      that is another size; 0: image_size.
 
   Raises:
     ValueError: no such file, a line that is not of this form or names an image
@@ -182,7 +191,7 @@ def read_pairs_txt(
       )
   return PairSet(
     name=os.path.basename(os.path.dirname(os.path.abspath(pairs_path))),
-    images=_ImageFiles(files.paths, image_size),
+    images=_ImageFiles(files.paths, (image_size, stored_size)),
     first=np.array(first),
     second=np.array(second),
     same=same,

@@ -15,6 +15,7 @@ import grain
 import numpy as np
 
 from faceqat.data import images
+from faceqat.data.sampler import PeopleOrder, by_person
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
@@ -83,7 +84,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
       f'images_per_person is {images_per_person}, wanted 1 or more.'
     )
   held = np.zeros(len(source), bool)
-  for members in _by_person(source.labels):
+  for members in by_person(source.labels):
     if len(members) >= 3 * images_per_person:
       held[members[-images_per_person:]] = True
   if not held.any():
@@ -131,13 +132,6 @@ def _only(source, people: np.ndarray) -> Subset:
   return part
 
 
-def _by_person(labels: np.ndarray) -> list[np.ndarray]:
-  """The image indices of every person, in source order."""
-  order = np.argsort(labels, kind='stable')
-  ends = np.cumsum(np.bincount(labels))
-  return np.split(order, ends[:-1])
-
-
 @dataclasses.dataclass
 class _Load(grain.transforms.RandomMap):
   """Index -> augmented image, label and how many damaged ones were met."""
@@ -145,11 +139,13 @@ class _Load(grain.transforms.RandomMap):
   source: Any
   augment: AugmentFn | None
   skip_damaged: bool
+  keep_person: bool
   reported: set[str] = dataclasses.field(default_factory=set)
   lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
   def random_map(self, element: int, rng: np.random.Generator):
     index, skipped = element, 0
+    others = self._replacements(element, rng)
     while True:
       try:
         example = self.source[index]
@@ -163,9 +159,7 @@ class _Load(grain.transforms.RandomMap):
             f'{skipped} images in a row are damaged, the last one: {error}'
           ) from error
         self._report(error)
-      # Another image drawn for the same slot: batches stay full and every
-      # other slot keeps its image, on any number of processes.
-      index = int(rng.integers(len(self.source)))
+      index = next(others)
     image = example['image']
     if self.augment is not None:
       image = self.augment(image, rng)
@@ -174,6 +168,17 @@ class _Load(grain.transforms.RandomMap):
       'label': np.int32(example['label']),
       'skipped': np.int32(skipped),
     }
+
+  def _replacements(self, index: int, rng: np.random.Generator):
+    """Other images, drawn for the slot of `index`."""
+    # For the same slot: batches stay full and every other slot keeps its
+    # image, on any number of processes.
+    if self.keep_person:
+      labels = np.asarray(self.source.labels)
+      same = np.flatnonzero(labels == labels[index])
+      yield from rng.permutation(same[same != index]).tolist()
+    while True:
+      yield int(rng.integers(len(self.source)))
 
   def _report(self, error: images.DamagedImageError):
     with self.lock:
@@ -244,14 +249,15 @@ def make_train_iterator(
   seed: int,
   augment: AugmentFn | None,
   skip_damaged: bool,
+  people_per_batch: int = 0,
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int = 8,
 ) -> TrainIterator:
   """Endless shuffled batches; every epoch has its own order.
 
-  The stream of images is one for all processes: process p of P takes elements
-  p, p + P, ... of each global batch, so a global batch has the same images,
+  The stream of images is one for all processes: process p of n takes elements
+  p, p + n, ... of each global batch, so a global batch has the same images,
   augmented alike, on any number of processes.
 
   Args:
@@ -261,8 +267,12 @@ def make_train_iterator(
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
     skip_damaged: a damaged image is replaced by another one drawn at random,
       counted and logged; otherwise it raises and names the file or record.
-    process_index: p, this process.
-    process_count: P, all processes.
+    people_per_batch: P different people, with batch_size / P images of each,
+      as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
+      another of the same person, while there is one); 0: every epoch has each
+      image once.
+    process_index: this process.
+    process_count: all processes.
     num_threads: threads that read and decode ahead, a batch each.
 
   Returns:
@@ -270,15 +280,15 @@ def make_train_iterator(
     b = batch_size / process_count.
 
   Raises:
-    ValueError: the batch does not divide over the processes, or the source has
-      fewer images than one batch.
+    ValueError: the batch does not divide over the processes or the people, or
+      the source has fewer images than one batch, or too few people.
   """
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
       f'batch_size is {batch_size}, wanted a positive multiple of the '
       f'{process_count} processes.'
     )
-  if len(source) < batch_size:
+  if not people_per_batch and len(source) < batch_size:
     raise ValueError(
       f'The source has {len(source)} images, fewer than one batch of '
       f'{batch_size}: use a smaller batch_size.'
@@ -287,16 +297,13 @@ def make_train_iterator(
     raise ValueError(
       f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
     )
-  load = _Load(source, augment, skip_damaged)
+  load = _Load(source, augment, skip_damaged, keep_person=people_per_batch > 0)
+  order = _order(source, batch_size, people_per_batch, seed)
   # The random map stands before the slice: its generator then belongs to the
   # global position of an element, whichever process reads it.
-  dataset = (
-    grain.MapDataset.range(len(source))
-    .seed(seed)
-    .shuffle()
-    .repeat()
-    .random_map(load)[process_index::process_count]
-    .batch(batch_size // process_count)
+  stream = order.random_map(load)
+  dataset = stream[process_index::process_count].batch(
+    batch_size // process_count
   )
   # Whole batches are read ahead: decoding and stacking are off the training
   # thread, and at most num_threads batches wait in memory.
@@ -307,8 +314,22 @@ def make_train_iterator(
     'num_images': len(source),
     'batch_size': batch_size,
     'seed': seed,
+    'people_per_batch': people_per_batch,
   }
   return TrainIterator(iter(dataset.to_iter_dataset(options)), settings)
+
+
+def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:
+  """Place in the endless stream of images -> index of the image."""
+  if not people_per_batch:
+    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+  order = PeopleOrder(
+    source.labels,
+    batch_size=batch_size,
+    people_per_batch=people_per_batch,
+    seed=seed,
+  )
+  return grain.MapDataset.source(order).seed(seed)
 
 
 def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:

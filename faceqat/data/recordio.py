@@ -40,12 +40,16 @@ class RecordIOSource:
     class_names: the K labels of the pack, as text.
   """
 
-  def __init__(self, path: str | os.PathLike, image_size: int):
+  def __init__(
+    self, path: str | os.PathLike, image_size: int, stored_size: int = 0
+  ):
     """Reads the index and the label of every record, not the images.
 
     Args:
       path: the `.rec` file.
-      image_size: height and width that every image must have, in pixels.
+      image_size: height and width of the images given, in pixels.
+      stored_size: height and width that every image must have, resized where
+        that is another size; 0: image_size.
 
     Raises:
       ValueError: no such file, a truncated or damaged pack, an index that
@@ -54,6 +58,7 @@ class RecordIOSource:
     """
     self.path = os.fspath(path)
     self.image_size = image_size
+    self.stored_size = stored_size
     self._pack = _map(self.path)
     keys, offsets = _read_index(self.path, self._pack)
     starts, labels = _read_headers(self.path, self._pack, keys, offsets)
@@ -78,7 +83,9 @@ class RecordIOSource:
     parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
     data = _join(self._pack, parts)[int(self._image_starts[index]) :]
     return {
-      'image': images.decode_image(data, self.name(index), self.image_size),
+      'image': images.decode_image(
+        data, self.name(index), self.image_size, self.stored_size
+      ),
       'label': self.labels[index],
     }
 

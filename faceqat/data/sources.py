@@ -39,7 +39,8 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
 
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
-      file `.rec`, or empty for drawn faces.
+      file `.rec`, or empty for drawn faces, which are drawn at `image_size`
+      whatever `stored_size` is.
 
   Raises:
     ValueError: the set is missing, unreadable, of another image size or too
@@ -95,8 +96,8 @@ def _open(config: ml_collections.ConfigDict):
       seed=config.seed,
     )
   if pathlib.Path(config.path).suffix == '.rec':
-    return RecordIOSource(config.path, config.image_size)
-  return FolderSource(config.path, config.image_size)
+    return RecordIOSource(config.path, config.image_size, config.stored_size)
+  return FolderSource(config.path, config.image_size, config.stored_size)
 
 
 def _check_first_image(source):
@@ -112,8 +113,9 @@ def make_evaluation_pairs(
 
   Args:
     config: the block `eval`. `path` is a `.bin` file, or a folder of images
-      with `pairs` naming its `pairs.txt`, or empty for drawn faces.
-    image_size: height and width.
+      with `pairs` naming its `pairs.txt`, or empty for drawn faces. Files of
+      `stored_size` pixels are resized, drawn faces ignore it.
+    image_size: height and width of the images given.
 
   Raises:
     ValueError: the set is missing, unreadable or of another image size.
@@ -137,10 +139,12 @@ def _open_pairs(
     )
     return pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)
   if pathlib.Path(config.path).suffix == '.bin':
-    return pairs.read_bin(config.path, image_size)
+    return pairs.read_bin(config.path, image_size, config.stored_size)
   if not config.pairs:
     raise ValueError(
       f'eval.path is the folder {config.path}, but eval.pairs is empty; name '
       'its pairs.txt there'
     )
-  return pairs.read_pairs_txt(config.path, config.pairs, image_size)
+  return pairs.read_pairs_txt(
+    config.path, config.pairs, image_size, config.stored_size
+  )

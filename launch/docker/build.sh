@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Builds the image faceqat:cpu or faceqat:gpu; what has not changed is kept.
+#
+#   DEVICE=gpu launch/docker/build.sh [--dry-run] [options of docker build]
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+run docker build "--file=$root/launch/docker/Dockerfile.$DEVICE" \
+  "--tag=faceqat:$DEVICE" "$@" "$root"

@@ -12,7 +12,7 @@ from faceqat.losses.objective import Margin
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.quant.spec import Mode
-from faceqat.train_state import create_state, train_step
+from faceqat.train_state import Recipe, create_state, train_step
 
 
 def make_steps(
@@ -33,22 +33,16 @@ def make_steps(
   model = make_model(config)
   optimizer, _ = make_optimizer(config.optimizer, total_steps=1)
   objective = Margin('arcface', task.SCALE, task.MARGIN)
+  recipe = Recipe(model, optimizer, objective)
   step = jax.jit(
-    functools.partial(
-      train_step, model=model, optimizer=optimizer, objective=objective
-    ),
+    functools.partial(train_step, recipe=recipe),
     static_argnames='mode',
     donate_argnames='state',
   )
 
   def make_step(mode):
     state = create_state(
-      model,
-      optimizer,
-      objective,
-      num_classes=task.NUM_CLASSES,
-      image_size=task.IMAGE_SIZE,
-      seed=0,
+      recipe, num_classes=task.NUM_CLASSES, image_size=task.IMAGE_SIZE
     )
 
     def run():
@@ -69,6 +63,7 @@ def _config(name):
       'model': {
         'name': name,
         'embedding_size': task.EMBEDDING_SIZE,
+        'norm': common.batch_norm(),
         'dtype': 'float32',
       },
       'quant': common.int8(),

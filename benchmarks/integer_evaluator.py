@@ -39,6 +39,7 @@ from faceqat.integer.operators import Conv2D, PReLU, Requantize
 from faceqat.integer.program import IntegerProgram
 from faceqat.lower import lower
 from faceqat.models.build import make_model
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 from faceqat.train_state import make_predict
 
@@ -52,7 +53,7 @@ def make_network(name: str) -> Network:
         'embedding_size': task.EMBEDDING_SIZE,
         'dtype': 'float32',
         # The moving statistics become those of the one batch.
-        'bn_momentum': 0.0,
+        'norm': BatchNorm(momentum=0.0),
       },
       'quant': common.int8(),
       'data': {'image_size': task.IMAGE_SIZE},

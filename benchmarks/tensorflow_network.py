@@ -17,6 +17,7 @@ import tensorflow as tf
 from flax import traverse_util
 
 from faceqat.quant import layers
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.observers import Range
 from faceqat.quant.quantizers import OutputQuantizer
 from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
@@ -81,7 +82,7 @@ class Network(nn.Module):
   @nn.compact
   def __call__(self, images, mode):
     common = {'quant': QuantSpec(self.quant)}
-    norm = {'bn_momentum': BN_MOMENTUM, 'bn_epsilon': EPSILON, **common}
+    norm = {'norm': BatchNorm(BN_MOMENTUM, EPSILON), **common}
     x = layers.input_image(images)
     x = layers.QuantConv(
       features=8, strides=(2, 2), activation='relu6', name='conv', **norm
@@ -93,7 +94,7 @@ class Network(nn.Module):
     )(x, mode)
     x = layers.MeanPool(name='mean', **common)(x, mode)
     return layers.QuantDense(
-      features=CLASSES, use_bias=True, batch_norm=False, name='dense', **common
+      features=CLASSES, use_bias=True, norm=None, name='dense', **common
     )(x, mode)
 
 

@@ -7,10 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
+from faceqat import distributed
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import TrainState
@@ -23,9 +25,12 @@ class Checkpointer:
   """Keeps the latest checkpoint of a run, and its best.
 
   A checkpoint has four parts: `variables` (what the model is called with),
-  `training` (step, classifier, optimiser), `data` (position) and `config`. So
-  that whoever evaluates a network reads neither the classifier nor the
-  optimiser, which are larger than it.
+  `training` (step, classifier, the objective's state, optimiser), `data`
+  (position) and `config`. So that whoever evaluates a network reads neither
+  the classifier nor the optimiser, which are larger than it.
+
+  Of several processes, the first one saves. Reading is each one's own business:
+  nobody waits for another, so whoever has the folder can do it alone.
 
   Attributes:
     folder: `<workdir>/checkpoints`.
@@ -37,10 +42,17 @@ class Checkpointer:
       raise ValueError(
         f'{workdir} holds no checkpoints; give the folder of a training run'
       )
+    if create:
+      self.folder.mkdir(parents=True, exist_ok=True)
+    alone = ocp.options.MultiprocessingOptions(
+      primary_host=jax.process_index(),
+      active_processes={jax.process_index()},
+    )
     self._manager = ocp.CheckpointManager(
       epath.Path(self.folder),
       options=ocp.CheckpointManagerOptions(
-        create=create,
+        create=False,
+        multiprocessing_options=alone,
         # Without it, Orbax does not write the metrics that `BestN` reads.
         best_fn=_score,
         preservation_policy=policies.AnyPreservationPolicy(
@@ -54,10 +66,14 @@ class Checkpointer:
         ),
       ),
       item_handlers={
-        'variables': ocp.StandardCheckpointHandler(),
-        'training': ocp.StandardCheckpointHandler(),
-        'data': ocp.JsonCheckpointHandler(),
-        'config': ocp.JsonCheckpointHandler(),
+        'variables': ocp.StandardCheckpointHandler(
+          multiprocessing_options=alone
+        ),
+        'training': ocp.StandardCheckpointHandler(
+          multiprocessing_options=alone
+        ),
+        'data': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        'config': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
       },
     )
 
@@ -77,8 +93,10 @@ class Checkpointer:
       score: of a candidate for the best, 0 or more; None: it is none.
     """
     step = int(state.step)
-    if step in self._manager.all_steps():
+    if not distributed.is_first() or step in self._manager.all_steps():
       return
+    # A copy of its own: the next step overwrites the state.
+    state = jax.tree.map(np.array, state)
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -126,10 +144,11 @@ class Checkpointer:
 
     Args:
       step: which.
-      state: of the shapes and shardings wanted.
+      state: of the shapes and types wanted.
 
     Returns:
-      The state, and the position of the training data as it was given.
+      The state as numpy's arrays, and the position of the training data as it
+      was given.
 
     Raises:
       ValueError: the checkpoint is of another model.
@@ -140,8 +159,8 @@ class Checkpointer:
     items = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        variables=ocp.args.StandardRestore(state.variables),
-        training=ocp.args.StandardRestore(training),
+        variables=ocp.args.StandardRestore(_on_host(state.variables)),
+        training=ocp.args.StandardRestore(_on_host(training)),
         data=ocp.args.JsonRestore(),
       ),
     )
@@ -154,16 +173,24 @@ class Checkpointer:
       },
       batch_stats=variables['batch_stats'],
       quant_stats=variables['quant_stats'],
+      objective=training['objective'],
+      regularization=training['regularization'],
       opt_state=training['opt_state'],
     )
     return restored, items['data']
 
   def restore_variables(self, step: int, variables: Any) -> Any:
-    """Reads what a model is called with, of the shapes of `variables`."""
+    """Reads what a model is called with, of the shapes of `variables`.
+
+    Returns:
+      The variables as numpy's arrays.
+    """
     self._check(step, 'variables', variables)
     items = self._manager.restore(
       step,
-      args=ocp.args.Composite(variables=ocp.args.StandardRestore(variables)),
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardRestore(_on_host(variables))
+      ),
     )
     return items['variables']
 
@@ -223,7 +250,7 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
     ),
     jax.random.key(0),
   )
-  variables = checkpointer.restore_variables(step, shapes)
+  variables = jax.device_put(checkpointer.restore_variables(step, shapes))
   checkpointer.close()
   return Network(model, variables, config, step)
 
@@ -232,10 +259,17 @@ def _score(metrics: dict[str, float]) -> float:
   return metrics[_SCORE]
 
 
+def _on_host(tree: Any) -> Any:
+  """Arrays to read into, which no devices of the training are needed for."""
+  return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+
+
 def _training_part(state: TrainState) -> dict[str, Any]:
   return {
     'step': state.step,
     'classifier': state.params['classifier'],
+    'objective': state.objective,
+    'regularization': state.regularization,
     'opt_state': state.opt_state,
   }
 

@@ -41,6 +41,7 @@ def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
       network.config.eval, image_size=size
     ).images
     return np.stack([images[i] for i in range(min(count, len(images)))])
+  stored_size = network.config.eval.stored_size
   files = sorted(
     path
     for path in pathlib.Path(folder).rglob('*')
@@ -52,7 +53,10 @@ def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
       f'{", ".join(IMAGE_SUFFIXES)}'
     )
   return np.stack(
-    [decode_image(path.read_bytes(), path, size) for path in files[:count]]
+    [
+      decode_image(path.read_bytes(), path, size, stored_size)
+      for path in files[:count]
+    ]
   )
 
 

@@ -38,6 +38,8 @@ from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import CONTRACTS
 from faceqat.lower import lower
+from faceqat.models import complexity
+from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures, table
@@ -89,7 +91,8 @@ def evaluate_network(
 
   Writes `float.safetensors`, `program.safetensors`, `results.json`,
   `scores.safetensors`, `roc.png`, `pairs.png` and `agreement.txt` to `outdir`,
-  and prints the table.
+  and prints the network's size and the table. A network without ranges, or
+  with a norm that has no integer form, is evaluated in float alone.
 
   Args:
     network: from a checkpoint.
@@ -103,7 +106,7 @@ def evaluate_network(
     By reading: metric name to value.
 
   Raises:
-    ValueError: an unknown reading, or none.
+    ValueError: an unknown reading, or none that the network has.
   """
   unknown = sorted(set(readings) - set(READINGS))
   if unknown or not readings:
@@ -123,8 +126,9 @@ def evaluate_network(
   sizes = {'float': float_bytes}
   try:
     program = lower(network, contract=contract)
-  except RangesMissingError as error:
-    print(f'only float can be evaluated: {error}')
+  except (RangesMissingError, NoIntegerFormError) as error:
+    why_float = str(error)
+    print(f'only float can be evaluated: {why_float}')
   else:
     program_path = outdir / 'program.safetensors'
     integer_program.save(program, program_path)
@@ -141,10 +145,12 @@ def evaluate_network(
   _draw_curves(outdir, network.config)
   predicts = {name: run for name, run in predicts.items() if name in readings}
   if not predicts:
-    raise ValueError(
-      f'of {", ".join(readings)} there is none: the network has no activation '
-      'ranges, so it can be evaluated in float alone'
-    )
+    raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
+  parameters = complexity.count_parameters(variables)
+  print(f'{parameters:,} parameters')
+  size = network.config.data.image_size
+  multiply_adds = complexity.count_multiply_adds(model, size)
+  print(f'{multiply_adds:,} multiply-adds an image')
   return _report(predicts, sizes, pair_set, config, outdir, strangers)
 
 

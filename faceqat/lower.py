@@ -26,7 +26,8 @@ def lower(
     normalize: end with the L2-normalised embedding, at scale 1/128.
 
   Raises:
-    ValueError: a range is missing, or an accumulator could overflow.
+    ValueError: a range is missing, a norm has no integer form, or an
+      accumulator could overflow.
     TypeError: the model uses an operation that has no integer form.
   """
   program = _record(network, normalize)

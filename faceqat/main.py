@@ -4,6 +4,10 @@
 
 The same command continues a run that was stopped. Any value of the config can
 be given on the command line: --config.optimizer.learning_rate=0.05
+
+With --distributed it is started once for each process of a TPU pod or of a
+Slurm job; elsewhere also with --coordinator_address, --num_processes and
+--process_id.
 """
 
 import signal
@@ -17,18 +21,28 @@ from faceqat import command
 
 def main():
   # JAX is imported after the restart, not before and after it.
+  from faceqat import distributed
   from faceqat.checkpoint import load_network
   from faceqat.data.sources import make_evaluation_pairs
   from faceqat.evaluate import evaluate_network
   from faceqat.train import train
 
-  config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
-  # What is wrong with the pairs shows before the training, not after it.
-  make_evaluation_pairs(config.eval, image_size=config.data.image_size)
-  stopped_by = train(config, workdir)
-  if stopped_by is not None:
-    sys.exit(128 + signal.Signals(stopped_by))
-  evaluate_network(load_network(workdir), workdir, config)
+  options = flags.FLAGS
+  config, workdir = options.config, options.workdir
+  with distributed.connected(
+    options.distributed,
+    options.coordinator_address,
+    options.num_processes,
+    options.process_id,
+  ):
+    if distributed.is_first():
+      # What is wrong with the pairs shows before the training, not after it.
+      make_evaluation_pairs(config.eval, image_size=config.data.image_size)
+    stopped_by = train(config, workdir)
+    if stopped_by is not None:
+      sys.exit(128 + signal.Signals(stopped_by))
+    if distributed.is_first():
+      evaluate_network(load_network(workdir), workdir, config)
 
 
 if __name__ == '__main__':
@@ -36,6 +50,17 @@ if __name__ == '__main__':
     'config', None, 'The experiment, a file in configs/.'
   )
   flags.DEFINE_string('workdir', None, 'Folder for all that the run makes.')
+  flags.DEFINE_bool(
+    'distributed',
+    False,
+    'Train as one of several processes, which find each other on TPU pods, '
+    'Slurm and Open MPI.',
+  )
+  flags.DEFINE_string(
+    'coordinator_address', None, 'Of the first process, as host:port.'
+  )
+  flags.DEFINE_integer('num_processes', None, 'How many there are.')
+  flags.DEFINE_integer('process_id', None, 'Which one this is, from 0.')
   flags.mark_flags_as_required(['config', 'workdir'])
   command.restart_with_tuned_allocator('faceqat.main')
   command.run(main)

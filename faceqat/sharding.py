@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from faceqat import distributed
+
 
 def make_mesh(batch_size: int, devices: list | None = None) -> Mesh:
   """Makes a mesh with the one axis `data` over all devices of all processes.
@@ -29,8 +31,19 @@ def make_mesh(batch_size: int, devices: list | None = None) -> Mesh:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Puts a copy of every leaf on every device."""
-  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+  """Puts a copy of every leaf on every device.
+
+  Of several processes, the copies are of what the first one has.
+  """
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  if jax.process_count() == 1:
+    return jax.device_put(tree, everywhere)
+  return jax.tree.map(
+    lambda leaf: jax.make_array_from_process_local_data(
+      everywhere, leaf, leaf.shape
+    ),
+    distributed.arrays_of_first(tree),
+  )
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:

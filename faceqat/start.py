@@ -62,11 +62,14 @@ def with_class_means(
   directions first (Qi et al. 2018, Low-shot learning with imprinted weights).
 
   Args:
-    state: of the run; the backbone has its weights.
+    state: of the run; the backbone has its weights. Where the objective has no
+      class weights, it is returned as it is.
     model: its network.
     source: labelled images, of which the first few of each class are taken.
     batch_size: images in one call of the network.
   """
+  if 'weights' not in state.params['classifier']:
+    return state
   order = np.argsort(source.labels, kind='stable')
   labels = np.asarray(source.labels)[order]
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
@@ -84,9 +87,8 @@ def with_class_means(
   counts = np.bincount(labels, minlength=len(source.class_names))
   weights /= np.clip(counts, 1, _IMAGES_PER_CLASS)
   weights = jnp.asarray(weights, jnp.float32)
-  return state.replace(
-    params={**state.params, 'classifier': {'weights': weights}}
-  )
+  classifier = {**state.params['classifier'], 'weights': weights}
+  return state.replace(params={**state.params, 'classifier': classifier})
 
 
 def make_teacher(

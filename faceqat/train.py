@@ -1,68 +1,45 @@
 """Training: data, model, state, restore, step, loop; in that order."""
 
 import contextlib
-import functools
+import math
 import pathlib
 import signal
+import zlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
-from faceqat import sharding
+from faceqat import distributed, sharding
 from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.checkpoint import Checkpointer, Network
 from faceqat.data import pipeline, sources
 from faceqat.data.augment import Augment
-from faceqat.evaluators import verification
 from faceqat.losses.objective import Objective, make_objective
+from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 from faceqat.report.history import MetricLog
+from faceqat.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.start import make_teacher, start_from, with_class_means
+from faceqat.stop import StopRequest
 from faceqat.train_state import (
+  Recipe,
   TrainState,
   create_state,
-  make_predict,
+  restart_optimizer,
   train_step,
-  validation_step,
 )
-
-
-class StopRequest:
-  """Notes Ctrl-C and SIGTERM, so that the loop can save before it leaves."""
-
-  def __init__(self):
-    self.signal: signal.Signals | None = None
-
-  def __enter__(self) -> 'StopRequest':
-    self._previous = {
-      number: signal.signal(number, self._note)
-      for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    return self
-
-  def _note(self, number, frame):
-    del frame
-    self.signal = signal.Signals(number)
-
-  def __exit__(self, *_):
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
-
-
-def mode_at(step: int, quant: ml_collections.ConfigDict) -> Mode:
-  """The reading in which step `step` (from 0) trains."""
-  quantize = quant.enabled and step >= quant.start_step
-  return Mode(
-    train=True,
-    quantize=quantize,
-    observe=quantize,
-    freeze_bn=0 <= quant.freeze_bn_step <= step,
-  )
+from faceqat.validation import (
+  best_score,
+  layer_paths,
+  range_metrics,
+  validate,
+)
 
 
 def train(
@@ -89,6 +66,13 @@ def train(
 
   # Data. Every process reads its own part of each batch.
   data = sources.make_training_data(config.data)
+  distributed.check_same(
+    {
+      'config': config.to_dict(),
+      'training images': zlib.crc32(np.ascontiguousarray(data.train.labels)),
+    }
+  )
+  config = with_start_step(config, len(data.train))
   iterator = pipeline.make_train_iterator(
     data.train,
     batch_size=config.batch_size,
@@ -98,33 +82,31 @@ def train(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     num_threads=config.data.num_threads,
+    people_per_batch=config.data.people_per_batch,
   )
 
-  # Model and optimiser.
+  # Model, objective, and the recipe of each stage.
   model = make_model(config)
-  optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
   objective = make_objective(config.loss)
+  check_batches(config, objective)
+  stages = make_stages(config)
+  recipes = {
+    stage: make_recipe(config, model, objective, stage) for stage in stages
+  }
 
   # State, replicated over the mesh.
-  mesh = sharding.make_mesh(config.batch_size, devices)
+  mesh = sharding.make_mesh(config.batch_size // config.micro_batches, devices)
   state = create_state(
-    model,
-    optimizer,
-    objective,
+    recipes[stages[0]][0],
     num_classes=len(data.train.class_names),
     image_size=config.data.image_size,
-    seed=config.seed,
   )
   model.quant.check_patterns(layer_paths(state))
   state = sharding.replicate(state, mesh)
 
   # Step.
   step_fn = jax.jit(
-    functools.partial(
-      train_step, model=model, optimizer=optimizer, objective=objective
-    ),
-    static_argnames='mode',
-    donate_argnames='state',
+    train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
   )
 
   # Restore: 1. this run's own latest checkpoint, 2. weights of another project
@@ -136,13 +118,16 @@ def train(
     contextlib.closing(Checkpointer(workdir)) as checkpointer,
     contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
   ):
-    start = checkpointer.latest_step
+    start = distributed.value_of_first(checkpointer.latest_step)
     if config.pretrained and (start is None or objective.needs_teacher):
       state = start_from(state, model, config.pretrained)
       state = sharding.replicate(state, mesh)
     with_targets = make_teacher(model, state.variables, objective)
     if start is not None:
-      state, position = checkpointer.restore(start, state)
+      # At the end of a stage, its optimiser is still the one of the checkpoint.
+      recipe, _ = recipes[stage_at(max(start - 1, 0), stages)]
+      state = sharding.replicate(restart_optimizer(state, recipe), mesh)
+      state, position = restore_first(checkpointer, start, state, mesh)
       iterator.set_state(position)
       print(f'continues from step {start} of {config.total_steps}')
     elif config.pretrained:
@@ -174,17 +159,22 @@ def train(
     calibrated = has_ranges(state.quant_stats)
     pending = compiled = None
     for step in range(start, config.total_steps):
-      mode = mode_at(step, config.quant)
+      stage = stage_at(step, stages)
+      recipe, schedule = recipes[stage]
+      mode = mode_at(step, config.quant, stage.train_backbone)
+      if step == stage.start and step:
+        state = sharding.replicate(restart_optimizer(state, recipe), mesh)
       if mode.quantize and not calibrated:
         with progress.paused():
           state = with_calibration(state, model, data.train, config)
+          state = sharding.replicate(state, mesh)
         calibrated = True
       batch = with_targets(sharding.shard_batch(next(iterator), mesh))
-      state, metrics = step_fn(state, batch, mode=mode)
-      if mode != compiled:
+      state, metrics = step_fn(state, batch, recipe=recipe, mode=mode)
+      if (recipe, mode) != compiled:
         jax.block_until_ready(metrics)
         progress.restart(step + 1)
-        compiled = mode
+        compiled = recipe, mode
       # The device works on this step while the host looks at the last one's.
       if pending is not None:
         check_finite(*pending)
@@ -192,7 +182,7 @@ def train(
       done = step + 1
       last = done == config.total_steps
       # Read once: a signal that comes later belongs to the next step.
-      stops = stop.signal is not None
+      stops = stop.agreed(done % config.log_steps == 0 or last)
       logs = done % config.log_steps == 0 or last or stops
       evaluates = done % config.eval_steps == 0 and not stops and not last
       saves = done % config.checkpoint_steps == 0 or stops
@@ -200,7 +190,8 @@ def train(
         check_finite(*pending)
       if logs:
         values = {f'train/{k}': float(v) for k, v in metrics.items()}
-        values['train/learning_rate'] = float(schedule(step))
+        rate = float(schedule(step - stage.start))
+        values['train/learning_rate'] = rate
         values['train/images_per_second'] = progress.rate(done)
         log.write(done, values)
         progress.show(done, values, mode)
@@ -217,6 +208,7 @@ def train(
     if int(state.step) == config.total_steps and not finished:
       if not calibrated:
         state = with_calibration(state, model, data.train, config)
+        state = sharding.replicate(state, mesh)
       last_step = max(config.total_steps - 1, 0)
       validate_and_save(config.total_steps, mode_at(last_step, config.quant))
   if stop.signal:
@@ -227,6 +219,44 @@ def train(
   if iterator.num_skipped:
     print(f'damaged images were skipped {iterator.num_skipped} times')
   return stop.signal
+
+
+def restore_first(
+  checkpointer: Checkpointer, step: int, state: TrainState, mesh: Mesh
+) -> tuple[TrainState, dict[str, Any]]:
+  """A checkpoint of the first process, in all of them.
+
+  Returns:
+    The state, replicated, and the position of the training data.
+  """
+  position = None
+  if distributed.is_first():
+    state, position = checkpointer.restore(step, state)
+  state = sharding.replicate(state, mesh)
+  return state, distributed.value_of_first(position)
+
+
+def make_recipe(
+  config: ml_collections.ConfigDict, model, objective: Objective, stage: Stage
+) -> tuple[Recipe, Callable[[int], jax.Array]]:
+  """What the steps of a stage have in common, and its learning rate.
+
+  Returns:
+    The recipe, and the learning rate as a function of the stage's own steps.
+  """
+  settings = ml_collections.ConfigDict(config.optimizer)
+  settings.learning_rate = stage.learning_rate
+  optimizer, schedule = make_optimizer(settings, stage.steps)
+  recipe = Recipe(
+    model=model,
+    optimizer=optimizer,
+    objective=objective,
+    regularization=make_regularization(config.regularization),
+    train_backbone=stage.train_backbone,
+    micro_batches=config.micro_batches,
+    seed=config.seed,
+  )
+  return recipe, schedule
 
 
 def check_steps(config: ml_collections.ConfigDict):
@@ -240,6 +270,7 @@ def check_steps(config: ml_collections.ConfigDict):
     ('eval_steps', config.eval_steps),
     ('checkpoint_steps', config.checkpoint_steps),
     ('eval.batch_size', config.eval.batch_size),
+    ('micro_batches', config.micro_batches),
   ):
     if value < 1:
       raise ValueError(f'{name} is {value}; it is 1 or more')
@@ -253,6 +284,56 @@ def check_steps(config: ml_collections.ConfigDict):
       "loss.name is 'distillation', but pretrained is empty; give the teacher: "
       'a weight file, or the folder of a run'
     )
+
+
+def check_batches(config: ml_collections.ConfigDict, objective: Objective):
+  """Refuses batches that the objective cannot be computed on.
+
+  Raises:
+    ValueError: naming the fields.
+  """
+  parts = config.micro_batches
+  if config.batch_size % parts:
+    raise ValueError(
+      f'batch_size is {config.batch_size}, which does not divide into {parts} '
+      'micro_batches; give a multiple'
+    )
+  if objective.per_example:
+    return
+  if parts > 1:
+    raise ValueError(
+      f'micro_batches is {parts}, but loss.name {config.loss.name!r} compares '
+      'the images of a whole batch with each other; give micro_batches 1'
+    )
+  if not config.data.people_per_batch:
+    raise ValueError(
+      f'loss.name is {config.loss.name!r}, which needs several images of a '
+      'person in a batch; give data.people_per_batch, such as '
+      f'{max(2, config.batch_size // 4)}'
+    )
+
+
+def with_start_step(
+  config: ml_collections.ConfigDict, num_images: int
+) -> ml_collections.ConfigDict:
+  """The config with `quant.start_epochs` turned into `quant.start_step`.
+
+  Raises:
+    ValueError: the training is over before that step.
+  """
+  config = config.copy_and_resolve_references()
+  epochs = config.quant.start_epochs
+  if not epochs:
+    return config
+  start_step = math.ceil(epochs * num_images / config.batch_size)
+  if config.quant.enabled and start_step >= config.total_steps:
+    raise ValueError(
+      f'quant.start_epochs is {epochs}, which is step {start_step} of '
+      f'{num_images} images, but total_steps is {config.total_steps}; train '
+      'longer or quantize earlier'
+    )
+  config.quant.start_step = start_step
+  return config
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):
@@ -269,53 +350,6 @@ def check_finite(step: int, metrics: dict[str, jax.Array]):
         'Lower optimizer.learning_rate or loss.scale, lengthen '
         'optimizer.warmup_steps, or set optimizer.clip_global_norm'
       )
-
-
-def validate(
-  state: TrainState,
-  model,
-  objective: Objective,
-  with_targets: Callable[[dict], dict],
-  data: sources.TrainingData,
-  config: ml_collections.ConfigDict,
-  mode: Mode,
-) -> dict[str, float]:
-  """The objective on known people, verification on kept-out ones."""
-  reading = FAKE_QUANT if mode.quantize else FLOAT
-  scores = {}
-  sums = [
-    validation_step(
-      state, with_targets(batch), model=model, objective=objective, mode=reading
-    )
-    for batch in pipeline.batches(data.known, config.eval.batch_size)
-  ]
-  if sums:
-    total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
-    count = total.pop('count')
-    for name, value in total.items():
-      scores[f'validation/{name}'] = value / count
-  if data.validation is not None:
-    predict = make_predict(model, state.variables, reading)
-    for name, value in verification.evaluate(
-      predict, data.validation, batch_size=config.eval.batch_size
-    ):
-      scores[f'validation/verification_{name}'] = value
-  return scores
-
-
-def best_score(
-  scores: dict[str, float] | None,
-  config: ml_collections.ConfigDict,
-  mode: Mode,
-) -> float | None:
-  """What the best checkpoint is chosen by; None where it is no candidate.
-
-  A float network may verify better than its quantized successor, but could
-  not be lowered.
-  """
-  if scores is None or (config.quant.enabled and not mode.quantize):
-    return None
-  return scores.get('validation/verification_accuracy')
 
 
 def with_calibration(
@@ -348,31 +382,3 @@ def with_calibration(
     batch_stats=variables['batch_stats'],
     quant_stats=variables['quant_stats'],
   )
-
-
-def range_metrics(state: TrainState) -> dict[str, float]:
-  """The activation ranges, for TensorBoard."""
-  return {
-    f'ranges/{name}': float(leaf)
-    for name, leaf in _observed(state).items()
-    if name.endswith(('/minimum', '/maximum'))
-  }
-
-
-def layer_paths(state: TrainState) -> list[str]:
-  """The layers that have a quantizer."""
-  return [
-    name.removesuffix('/count')
-    for name in _observed(state)
-    if name.endswith('/count')
-  ]
-
-
-def _observed(state: TrainState) -> dict[str, jax.Array]:
-  """`<layer>/minimum`, `<layer>/maximum`, `<layer>/count`, for one."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/').replace(
-      '/quantizer/range', ''
-    ): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats)
-  }

@@ -7,7 +7,7 @@ state; the others are jitted here.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -17,6 +17,7 @@ import numpy as np
 import optax
 
 from faceqat.losses.objective import Objective
+from faceqat.losses.regularization import Regularization
 from faceqat.quant.spec import FLOAT, Mode
 
 
@@ -29,6 +30,8 @@ class TrainState(flax.struct.PyTreeNode):
       margin loss `weights` [D, K]).
     batch_stats: moving statistics of the batch norms.
     quant_stats: ranges of the activations.
+    objective: what the objective updates by a rule of its own, such as centers.
+    regularization: [] float32, coefficient of the penalty.
     opt_state: of the optimiser.
   """
 
@@ -36,6 +39,8 @@ class TrainState(flax.struct.PyTreeNode):
   params: Any
   batch_stats: Any
   quant_stats: Any
+  objective: Any
+  regularization: jax.Array
   opt_state: Any
 
   @property
@@ -48,16 +53,36 @@ class TrainState(flax.struct.PyTreeNode):
     }
 
 
+class Recipe(NamedTuple):
+  """What does not change between the steps of one stage; static under `jit`.
+
+  Attributes:
+    model: the network.
+    optimizer: of the stage.
+    objective: what is minimised.
+    regularization: a penalty beside it.
+    train_backbone: off, what the objective learns is trained alone.
+    micro_batches: parts of a batch whose gradients are taken one after another
+      and averaged, to need less memory. Batch norms take the statistics of
+      each part, and their moving averages and the objective's state are updated
+      after each.
+    seed: of the first weights and of dropout.
+  """
+
+  model: nn.Module
+  optimizer: optax.GradientTransformation
+  objective: Objective
+  regularization: Regularization = Regularization()
+  train_backbone: bool = True
+  micro_batches: int = 1
+  seed: int = 0
+
+
 def create_state(
-  model: nn.Module,
-  optimizer: optax.GradientTransformation,
-  objective: Objective,
-  *,
-  num_classes: int,
-  image_size: int,
-  seed: int,
+  recipe: Recipe, *, num_classes: int, image_size: int
 ) -> TrainState:
   """Initialises a model, what its objective learns, and the optimiser."""
+  model, objective = recipe.model, recipe.objective
 
   def create(key):
     backbone_key, classifier_key = jax.random.split(key)
@@ -72,21 +97,22 @@ def create_state(
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
-      batch_stats=variables['batch_stats'],
+      # A network with group norms has none.
+      batch_stats=variables.get('batch_stats', {}),
       quant_stats=variables['quant_stats'],
-      opt_state=optimizer.init(params),
+      objective=objective.initial_state(model.embedding_size, num_classes),
+      regularization=jnp.ones(()),
+      opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
 
-  return jax.jit(create)(jax.random.key(seed))
+  return jax.jit(create)(jax.random.key(recipe.seed))
 
 
 def train_step(
   state: TrainState,
   batch: dict[str, jax.Array],
   *,
-  model: nn.Module,
-  optimizer: optax.GradientTransformation,
-  objective: Objective,
+  recipe: Recipe,
   mode: Mode,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One step of the optimiser on one batch.
@@ -95,38 +121,110 @@ def train_step(
     state: before the step.
     batch: `image` [B, H, W, 3] uint8, and what the objective needs: `label`
       [B] int32, or `target` [B, D] of a teacher.
-    model, optimizer, objective, mode: static.
+    recipe, mode: static.
 
   Returns:
-    The state after it, and `loss`, the objective's score (`accuracy` or
-    `cosine`) and `grad_norm` (before clipping), each a float32 scalar.
+    The state after it, and `loss`, the objective's scores (such as `accuracy`
+    or `cosine`) and `grad_norm` (before clipping), each a float32 scalar; with
+    regularization also its `penalty` and `penalty_coefficient`.
   """
+  parts = recipe.micro_batches
+  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+  if parts == 1:
+    state, sums = _add_gradients(state, batch, key, recipe, mode)
+  else:
+    # Every device takes a part of each micro-batch: the batch is split over
+    # devices in runs, and a micro-batch takes each `parts`-th of a run.
+    batches = jax.tree.map(
+      lambda x: jnp.swapaxes(
+        x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1
+      ),
+      batch,
+    )
 
-  def compute_loss(params):
-    embeddings, updated = model.apply(
+    def accumulate(carry, part):
+      state, sums = carry
+      index, batch = part
+      part_key = jax.random.fold_in(key, index)
+      state, more = _add_gradients(state, batch, part_key, recipe, mode)
+      return (state, jax.tree.map(jnp.add, sums, more)), None
+
+    shapes = jax.eval_shape(
+      lambda: _add_gradients(
+        state, jax.tree.map(lambda x: x[0], batches), key, recipe, mode
+      )
+    )[1]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (state, sums), _ = jax.lax.scan(
+      accumulate, (state, zeros), (jnp.arange(parts), batches)
+    )
+  grads, metrics = jax.tree.map(lambda x: x / parts, sums)
+  return _apply_gradients(state, grads, metrics, recipe)
+
+
+def _add_gradients(state, batch, key, recipe, mode):
+  """The state with new statistics; gradients and metrics of one (part of a)
+  batch."""
+
+  def compute_loss(trained):
+    params = {**state.params, **trained}
+    embeddings, updated = recipe.model.apply(
       {**state.variables, 'params': params['backbone']},
       batch['image'],
       mode,
       mutable=['batch_stats', 'quant_stats'],
+      rngs={'dropout': key},
     )
-    losses, scores = objective(params['classifier'], embeddings, batch)
-    return jnp.mean(losses), (jax.tree.map(jnp.mean, scores), updated)
+    losses, scores, objective = recipe.objective(
+      params['classifier'], state.objective, embeddings, batch
+    )
+    scores = jax.tree.map(jnp.mean, scores)
+    return jnp.mean(losses), (scores, {**updated, 'objective': objective})
 
   (loss, (scores, updated)), grads = jax.value_and_grad(
     compute_loss, has_aux=True
-  )(state.params)
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  metrics = {
-    'loss': loss,
-    **scores,
-    'grad_norm': optax.tree.norm(grads),
-  }
+  )(_trained(state.params, recipe))
+  return state.replace(**updated), (grads, {'loss': loss, **scores})
+
+
+def _trained(params: Any, recipe: Recipe) -> Any:
+  """The parameters that a stage changes."""
+  if recipe.train_backbone:
+    return params
+  return {'classifier': params['classifier']}
+
+
+def _apply_gradients(state, grads, metrics, recipe):
+  """One update of the parameters by averaged gradients."""
+  trained = _trained(state.params, recipe)
+  regularization = state.regularization
+  if recipe.regularization.weight:
+    penalty, penalty_grads = jax.value_and_grad(recipe.regularization.penalty)(
+      trained, regularization
+    )
+    grads = jax.tree.map(jnp.add, grads, penalty_grads)
+    metrics = {
+      **metrics,
+      'penalty': penalty,
+      'penalty_coefficient': regularization,
+    }
+    regularization = recipe.regularization.next(
+      regularization, metrics['loss'], penalty
+    )
+  updates, opt_state = recipe.optimizer.update(grads, state.opt_state, trained)
+  params = {**state.params, **optax.apply_updates(trained, updates)}
   return state.replace(
     step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
+    params=params,
+    regularization=regularization,
     opt_state=opt_state,
-    **updated,
-  ), metrics
+  ), {**metrics, 'grad_norm': optax.tree.norm(grads)}
+
+
+def restart_optimizer(state: TrainState, recipe: Recipe) -> TrainState:
+  """The state at the start of a stage."""
+  trained = _trained(state.params, recipe)
+  return state.replace(opt_state=recipe.optimizer.init(trained))
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'objective', 'mode'))
@@ -150,8 +248,8 @@ def validation_step(
     batch.
   """
   embeddings = model.apply(state.variables, batch['image'], mode)
-  losses, scores = objective.validation(
-    state.params['classifier'], embeddings, batch
+  losses, scores, _ = objective.validation(
+    state.params['classifier'], state.objective, embeddings, batch
   )
   mask = batch['_mask'].astype(jnp.float32)
   return {

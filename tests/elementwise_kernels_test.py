@@ -1,6 +1,7 @@
 """Operators on single values against the oracle, for all values there are."""
 
 import itertools
+import math
 
 import integer_oracle as oracle
 import numpy as np
@@ -148,3 +149,41 @@ def test_logistic_equals_the_oracle_on_all_values(scale, zero_point):
   assert np.all(np.diff(got.ravel().astype(int)) >= 0)
   if scale == 0.25 and zero_point in (-7, 0):
     assert (got.min(), got.max()) == (-128, 127)
+
+
+@pytest.mark.parametrize('zero_point', ZERO_POINTS)
+@pytest.mark.parametrize(
+  ('scale', 'out_scale'),
+  [
+    (0.01, 0.00627),  # The greatest root fills the output.
+    (1.0, 2.0),  # Roots that are odd numbers of halves.
+    (0.0437, 0.5),
+    (3.0, 1e-3),
+    (1e-30, 1.0),
+    (1e30, 1e-30),
+  ],
+)
+def test_square_root_equals_the_oracle_on_all_values(
+  scale, out_scale, zero_point
+):
+  x = np.arange(-128, 128, dtype=np.int8).reshape(2, 128)
+  op = program.SquareRoot(name='out', inputs=('in',))
+  source = Tensor('in', (128,), scale, zero_point)
+  for out_zero_point, bits in ((-128, 8), (-8, 4), (3, 8)):
+    output = Tensor('out', (128,), out_scale, out_zero_point, bits)
+    got = check_against_oracle(op, [x], [source], output).ravel()
+    # Below zero there is no root, and zero is its own.
+    assert np.all(got[: zero_point + 129] == out_zero_point)
+    assert np.all(np.diff(got.astype(int)) >= 0)
+
+
+def test_square_roots_on_ties_go_up():
+  # The roots of 1, 9, 25 and so on are odd numbers of halves of 2.
+  source, output = Tensor('in', (1,), 1.0, -128), Tensor('out', (1,), 2.0, -128)
+  table = multipliers.square_root_table(source, output).astype(int)
+  odd = [value for value in range(256) if math.isqrt(value) % 2]
+  odd = [value for value in odd if math.isqrt(value) ** 2 == value]
+  assert len(odd) == 8
+  for value in odd:
+    assert table[value] + 128 == (math.isqrt(value) + 1) // 2
+    assert table[value - 1] + 128 == (math.isqrt(value) - 1) // 2

@@ -1,8 +1,11 @@
+import contextlib
 import dataclasses
+import io
 import json
 import shutil
 import types
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -10,12 +13,13 @@ from jaxpr_walk import forbidden_types
 from tiny_run import leaves, make_config
 
 from faceqat import evaluate
-from faceqat.checkpoint import load_network
+from faceqat.checkpoint import Network, load_network
 from faceqat.data import sources
 from faceqat.evaluators import identification, scores, verification
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import make_predict
 
@@ -229,6 +233,44 @@ def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
   assert not (tmp_path / 'program.safetensors').exists()
 
 
+@pytest.fixture(scope='module')
+def grouped(quick_compilation, tmp_path_factory):
+  """A network with group norms, untrained; its evaluation; what it printed."""
+  config = make_config()
+  config.model.norm = {'name': 'group', 'groups': 4}
+  config.quant.enabled = False
+  config.eval.identification_images = 0
+  model = make_model(config)
+  init = jax.jit(model.init, static_argnums=2)
+  images = np.zeros((1, 32, 32, 3), np.uint8)
+  variables = init(jax.random.key(0), images, FLOAT)
+  network = Network(model, variables, config, step=0)
+  printed = io.StringIO()
+  with contextlib.redirect_stdout(printed):
+    results = evaluate.evaluate_network(network, tmp_path_factory.mktemp('gn'))
+  return network, results, printed.getvalue().splitlines()
+
+
+def test_a_network_with_group_norms_is_evaluated_in_float_and_says_why(
+  grouped, tmp_path
+):
+  network, results, printed = grouped
+  assert list(results) == ['float']
+  (why,) = [line for line in printed if line.startswith('only float')]
+  assert 'layer stem has a group norm, which has no integer form' in why
+  with pytest.raises(ValueError, match='of integer there is none: layer stem'):
+    evaluate.evaluate_network(network, tmp_path, readings=['integer'])
+
+
+def test_the_size_of_the_network_stands_above_the_table(grouped):
+  _, _, printed = grouped
+  # Kernels of 3x3x3x8, 8x16, 3x3x16, 16x8 and 8x16, and the scales and biases
+  # of their norms; all but the last kernel at 16x16 positions.
+  at = printed.index('872 parameters')
+  assert printed[at + 1] == '157,824 multiply-adds an image'
+  assert any('accuracy %' in line for line in printed[at + 2 :])
+
+
 def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   quantized_run, tmp_path, monkeypatch, capsys
 ):
@@ -256,7 +298,7 @@ def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   [
     (['int8'], 'readings are int8; choose some of float, fake_quant, integer'),
     ([], 'readings are none; choose'),
-    (['integer'], 'of integer there is none: the network has no activation'),
+    (['integer'], 'of integer there is none: layer stem has no activation'),
   ],
 )
 def test_readings_that_do_not_exist_are_refused(

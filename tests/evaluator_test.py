@@ -87,6 +87,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
       padding=((1, 1), (1, 1)),
     )
     gate = record.logistic(m, name='gate')
+    x = record.square_root(x, name='root', output=q(0.02, -100))
     x = record.mul(x, gate, name='gated', output=q(0.01, -90))
     x = record.conv2d(
       x,

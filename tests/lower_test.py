@@ -5,6 +5,7 @@ from faceqat.checkpoint import load_network
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.lower import lower
+from faceqat.quant.norm import GroupNorm, NoIntegerFormError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.train_state import make_predict
 
@@ -86,3 +87,9 @@ def test_a_normalised_embedding_has_unit_length(network, images):
     128 * lengths * np.linalg.norm(np.float64(plain), axis=1)
   )
   assert cosines.min() > 0.99
+
+
+def test_a_norm_without_integers_is_refused_by_the_name_of_its_layer(network):
+  grouped = network._replace(model=network.model.clone(norm=GroupNorm()))
+  with pytest.raises(NoIntegerFormError, match='layer stem has a group norm'):
+    lower(grouped)

@@ -313,6 +313,20 @@ def test_a_logistic_function_has_one_output_scale():
     operator.check([source], program.Tensor('s', (4,), 1 / 256, 0))
 
 
+def test_a_square_root_is_quantized_as_it_is_told():
+  roots = QParams(0.02, -60, bits=7)
+  network = trace(
+    lambda x: record.square_root(stem(x), name='root', output=roots)
+  )
+  (operator,) = network.operators[1:]
+  assert (type(operator), operator.inputs) == (program.SquareRoot, ('stem',))
+  assert network.tensors['root'].qparams == roots
+  with pytest.raises(ValueError, match=r"'root' \(SquareRoot\): gives shape"):
+    operator.check(
+      [network.tensors['stem']], program.Tensor('root', (4,), 1, 0)
+    )
+
+
 def test_pooling_and_clamping_keep_their_input_scale():
   def model(x):
     x = stem(x)

@@ -17,7 +17,7 @@ from tiny_run import (
   taken_batches,
 )
 
-from configs import common
+from configs import losses
 from faceqat import start as start_module
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.checkpoint import load_network
@@ -38,7 +38,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 def distillation_config(teacher, total_steps):
   """As the configs that distil to few bits: quantized from the first step."""
   config = make_config(pretrained=str(teacher), total_steps=total_steps)
-  config.loss = common.distillation()
+  config.loss = losses.distillation()
   config.optimizer.update(learning_rate=2e-3, weight_decay=0.0)
   config.quant.update(
     start_step=0, freeze_bn_step=0, equalize=True, correct_biases=True
@@ -165,7 +165,7 @@ def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
 
 def test_a_margin_asks_for_no_teacher():
   batch = {'image': IMAGES}
-  objective = make_objective(common.arcface())
+  objective = make_objective(losses.arcface())
   assert make_teacher(Colour(), {}, objective)(batch) is batch
 
 

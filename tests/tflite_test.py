@@ -65,6 +65,7 @@ def make_program(weight_bits=8):
     )
     gate = record.logistic(gate, name='gate/logistic')
     x = record.mul(x, gate, name='gated', output=QParams(0.003, -90))
+    x = record.square_root(x, name='root', output=QParams(0.004, -100))
     pools = {'window': (3, 3), 'strides': (1, 1)}
     padding = ((1, 1), (1, 1))
     x = record.concat(
@@ -184,24 +185,27 @@ def test_tensors_carry_the_scales_of_the_program():
     weights = tensors[f'{layer}:weights']
     assert weights.quantization.quantizedDimension == axis
     assert len(weights.quantization.scale) == channels
-  versions = {code: version for code, version, _ in operators}
+  versions = {(code, version) for code, version, _ in operators}
   # The first version of each that has int8 operands, of convolution a scale
   # per channel, of MUL a factor of 1 or more (not here).
   assert versions == {
-    'QUANTIZE': 1,
-    'PAD': 2,
-    'CONV_2D': 3,
-    'DEPTHWISE_CONV_2D': 3,
-    'PRELU': 1,
-    'ADD': 2,
-    'MEAN': 2,
-    'LOGISTIC': 2,
-    'MUL': 2,
-    'MAX_POOL_2D': 2,
-    'AVERAGE_POOL_2D': 2,
-    'CONCATENATION': 2,
-    'RESHAPE': 1,
-    'L2_NORMALIZATION': 2,
+    ('QUANTIZE', 1),
+    ('PAD', 2),
+    ('CONV_2D', 3),
+    ('DEPTHWISE_CONV_2D', 3),
+    ('PRELU', 1),
+    ('ADD', 1),  # Of int32.
+    ('ADD', 2),
+    ('MEAN', 2),
+    ('LOGISTIC', 2),
+    ('CAST', 3),
+    ('GATHER', 2),
+    ('MUL', 2),
+    ('MAX_POOL_2D', 2),
+    ('AVERAGE_POOL_2D', 2),
+    ('CONCATENATION', 2),
+    ('RESHAPE', 1),
+    ('L2_NORMALIZATION', 2),
   }
 
 

@@ -14,7 +14,8 @@ from faceqat.checkpoint import Checkpointer
 from faceqat.data.pipeline import TrainIterator
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
-from faceqat.optimizer import make_optimizer
+from faceqat.stages import make_stages
+from faceqat.train import make_recipe
 from faceqat.train_state import create_state, train_step
 
 # Training people of the smoke form: 32 less 20 kept out.
@@ -31,7 +32,7 @@ def make_config(**changes):
     'name': 'tiny',
     'embedding_size': 16,
     'features': 8,
-    'bn_momentum': 0.9,
+    'norm': {'name': 'batch', 'momentum': 0.9},
     'dtype': 'float32',
   }
   config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)
@@ -41,24 +42,17 @@ def make_config(**changes):
 
 
 def make_start(config):
-  """The model, the initial state and the training step of a config."""
+  """The model, the initial state and the step of its last stage."""
   model = make_model(config)
-  optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
   objective = make_objective(config.loss)
+  recipe, _ = make_recipe(config, model, objective, make_stages(config)[-1])
   state = create_state(
-    model,
-    optimizer,
-    objective,
-    num_classes=NUM_CLASSES,
-    image_size=config.data.image_size,
-    seed=config.seed,
+    recipe, num_classes=NUM_CLASSES, image_size=config.data.image_size
   )
   # On one device, and compiled as `train` does: it is compiled only once.
   mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
   step = jax.jit(
-    functools.partial(
-      train_step, model=model, optimizer=optimizer, objective=objective
-    ),
+    functools.partial(train_step, recipe=recipe),
     static_argnames='mode',
     donate_argnames='state',
   )

@@ -7,7 +7,7 @@ from faceqat.calibration.calibrate import has_ranges, observe
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.train import mode_at
+from faceqat.stages import mode_at
 from faceqat.train_state import (
   embed,
   make_predict,

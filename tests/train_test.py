@@ -10,7 +10,9 @@ from tiny_run import leaves, make_config, read_log, read_state, taken_batches
 from faceqat import start as start_module
 from faceqat import train as train_module
 from faceqat.checkpoint import Checkpointer, load_network
-from faceqat.train import best_score, check_finite, mode_at, train
+from faceqat.stages import mode_at
+from faceqat.train import check_finite, train
+from faceqat.validation import best_score
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

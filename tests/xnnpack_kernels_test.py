@@ -193,6 +193,13 @@ def test_logistic_equals_the_oracle(scale, zero_point):
   check(operator, [source], output, [all_values()])
 
 
+def test_square_roots_are_those_of_the_reference_rules():
+  source = Tensor('in', (16, 16, 1), 0.021, -128)
+  output = Tensor('out', (16, 16, 1), 0.01, -128)
+  operator = program.SquareRoot(name='out', inputs=('in',))
+  check(operator, [source], output, [all_values()])
+
+
 def refused(operator, inputs, output):
   with pytest.raises(ValueError, match=r"'out'.*contract xnnpack") as error:
     xnnpack.check_operator(operator, inputs, output)

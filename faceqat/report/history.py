@@ -6,9 +6,14 @@ import time
 
 import numpy as np
 
+from faceqat import distributed
+
 
 class MetricLog:
-  """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures."""
+  """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures.
+
+  Of several processes, the first one writes: they all have the same values.
+  """
 
   def __init__(self, workdir: pathlib.Path):
     self._workdir = workdir
@@ -16,6 +21,8 @@ class MetricLog:
 
   def write(self, step: int, values: dict[str, float]):
     """Adds the values of a step, by name."""
+    if not distributed.is_first():
+      return
     if self._writer is None:
       # It brings TensorFlow, which takes seconds to import; readers need none.
       from clu import metric_writers

@@ -1,0 +1,103 @@
+"""Every config in its smoke form: trained, evaluated, lowered, exported.
+
+  python -m benchmarks.smoke_configs
+
+Prints a Markdown table: of the config itself, the parameters and the
+multiply-adds of one image; of its smoke form, the seconds of `faceqat.main`,
+the bytes of its program, and how many outputs of the exported .tflite and .onnx
+files differ from the integer evaluator's. The seconds are those of a process
+that compiles everything.
+"""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from faceqat.checkpoint import load_network
+from faceqat.convert import load_images
+from faceqat.export import roundtrip
+from faceqat.lower import lower
+from faceqat.models.build import make_model
+from faceqat.models.complexity import count_multiply_adds, count_parameters
+from faceqat.quant.norm import NoIntegerFormError
+from faceqat.quant.spec import FLOAT
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_NO_EXPERIMENTS = ('common', 'compose', 'losses', 'models')
+# Whose smoke run those start from that need a trained network.
+_TEACHER = 'mobilefacenet_int8'
+_IMAGES = 8
+
+
+def main():
+  names = sorted(
+    path.stem
+    for path in (_ROOT / 'configs').glob('*.py')
+    if path.stem not in _NO_EXPERIMENTS
+  )
+  # The teacher before its pupils.
+  names.sort(key=lambda name: '_y1_' in name)
+  print(
+    '| config | parameters | multiply-adds | smoke form, s | bytes | outputs '
+    '| .tflite differing | .onnx differing |\n' + '|---' * 8 + '|'
+  )
+  with tempfile.TemporaryDirectory() as folder:
+    for name in names:
+      row = [f'`{name}`', *_size(name), *_smoke(name, pathlib.Path(folder))]
+      print(f'| {" | ".join(row)} |', flush=True)
+
+
+def _size(name: str) -> list[str]:
+  """Parameters and multiply-adds of the whole network."""
+  config = importlib.import_module(f'configs.{name}').get_config()
+  model, size = make_model(config), config.data.image_size
+  images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, FLOAT), images
+  )
+  return [
+    f'{count_parameters(shapes) / 1e6:.2f} M',
+    f'{count_multiply_adds(model, size) / 1e6:,.0f} M',
+  ]
+
+
+def _smoke(name: str, folder: pathlib.Path) -> list[str]:
+  """Seconds of the command, bytes of the program, differing outputs."""
+  command = [
+    sys.executable,
+    '-m',
+    'faceqat.main',
+    f'--config=configs/{name}.py:smoke',
+    f'--workdir={folder / name}',
+  ]
+  if '_y1_' in name:
+    command.append(f'--config.pretrained={folder / _TEACHER}')
+  start = time.perf_counter()
+  subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
+  seconds = f'{time.perf_counter() - start:.0f}'
+  network = load_network(str(folder / name))
+  try:
+    program = lower(network)
+  except NoIntegerFormError:
+    return [seconds, 'float alone', '', '', '']
+  formats = ['tflite', 'onnx']
+  images = load_images(network, None, _IMAGES)
+  results = roundtrip.export(program, folder / f'{name}.files', formats, images)
+  size = (folder / name / 'program.safetensors').stat().st_size
+  comparisons = [results[form].comparison for form in formats]
+  return [
+    seconds,
+    f'{size:,}',
+    f'{comparisons[0].outputs:,}',
+    *(f'{comparison.differing}' for comparison in comparisons),
+  ]
+
+
+if __name__ == '__main__':
+  main()

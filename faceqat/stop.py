@@ -1,0 +1,50 @@
+"""Leaving a training in good order when it is told to stop."""
+
+import signal
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+class StopRequest:
+  """Notes Ctrl-C and SIGTERM, so that the loop can save before it leaves."""
+
+  def __init__(self):
+    self.signal: signal.Signals | None = None
+
+  def __enter__(self) -> 'StopRequest':
+    self._previous = {
+      number: signal.signal(number, self._note)
+      for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    return self
+
+  def _note(self, number, frame):
+    del frame
+    self.signal = signal.Signals(number)
+
+  def agreed(self, together: bool) -> bool:
+    """Whether to stop after this step.
+
+    A signal may reach one of several processes, but they have to stop after
+    the same step, or they would wait for each other for ever.
+
+    Args:
+      together: whether every process asks after this step; after other steps
+        several processes do not stop.
+    """
+    if jax.process_count() == 1:
+      return self.signal is not None
+    if not together:
+      return False
+    number = int(
+      multihost_utils.process_allgather(np.int32(self.signal or 0)).max()
+    )
+    if number:
+      self.signal = signal.Signals(number)
+    return bool(number)
+
+  def __exit__(self, *_):
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)

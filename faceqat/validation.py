@@ -1,0 +1,87 @@
+"""What is measured while a network trains, on images that training left out."""
+
+from collections.abc import Callable
+
+import jax
+import ml_collections
+
+from faceqat.data import pipeline, sources
+from faceqat.evaluators import verification
+from faceqat.losses.objective import Objective
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.train_state import TrainState, make_predict, validation_step
+
+
+def validate(
+  state: TrainState,
+  model,
+  objective: Objective,
+  with_targets: Callable[[dict], dict],
+  data: sources.TrainingData,
+  config: ml_collections.ConfigDict,
+  mode: Mode,
+) -> dict[str, float]:
+  """The objective on known people, verification on kept-out ones."""
+  reading = FAKE_QUANT if mode.quantize else FLOAT
+  scores = {}
+  sums = objective.per_example and [
+    validation_step(
+      state, with_targets(batch), model=model, objective=objective, mode=reading
+    )
+    for batch in pipeline.batches(data.known, config.eval.batch_size)
+  ]
+  if sums:
+    total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
+    count = total.pop('count')
+    for name, value in total.items():
+      scores[f'validation/{name}'] = value / count
+  if data.validation is not None:
+    predict = make_predict(model, state.variables, reading)
+    for name, value in verification.evaluate(
+      predict, data.validation, batch_size=config.eval.batch_size
+    ):
+      scores[f'validation/verification_{name}'] = value
+  return scores
+
+
+def best_score(
+  scores: dict[str, float] | None,
+  config: ml_collections.ConfigDict,
+  mode: Mode,
+) -> float | None:
+  """What the best checkpoint is chosen by; None where it is no candidate.
+
+  A float network may verify better than its quantized successor, but could
+  not be lowered.
+  """
+  if scores is None or (config.quant.enabled and not mode.quantize):
+    return None
+  return scores.get('validation/verification_accuracy')
+
+
+def range_metrics(state: TrainState) -> dict[str, float]:
+  """The activation ranges, for TensorBoard."""
+  return {
+    f'ranges/{name}': float(leaf)
+    for name, leaf in _observed(state).items()
+    if name.endswith(('/minimum', '/maximum'))
+  }
+
+
+def layer_paths(state: TrainState) -> list[str]:
+  """The layers that have a quantizer."""
+  return [
+    name.removesuffix('/count')
+    for name in _observed(state)
+    if name.endswith('/count')
+  ]
+
+
+def _observed(state: TrainState) -> dict[str, jax.Array]:
+  """`<layer>/minimum`, `<layer>/maximum`, `<layer>/count`, for one."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/').replace(
+      '/quantizer/range', ''
+    ): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats)
+  }

@@ -1,0 +1,82 @@
+"""What one of two processes does, each with four devices of this CPU.
+
+python tests/distributed_run.py FUNCTION ADDRESS PROCESS_ID ARGUMENTS...
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import jax
+import ml_collections
+import numpy as np
+
+from faceqat import distributed
+
+TESTS = pathlib.Path(__file__).parent
+
+
+def say(*words):
+  """Says something also where print is silent."""
+  os.write(1, f'{" ".join(map(str, words))}\n'.encode())
+
+
+def train_in_parts(workdir, config, compiled):
+  """Trains until process 1 is told to stop, goes on, and is stopped again."""
+  from tiny_run import taken_batches
+
+  from faceqat import models
+  from faceqat.checkpoint import load_network
+  from faceqat.quant.spec import FLOAT
+  from faceqat.train import train
+  from faceqat.train_state import make_predict
+
+  models.__path__.append(str(TESTS / 'extra_models'))
+  jax.config.update('jax_disable_most_optimizations', True)
+  jax.config.update('jax_compilation_cache_dir', compiled)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+
+  def stop(batch):
+    # Batches 2 and 3 of the second part calibrate.
+    if jax.process_index() == 1 and batch in (1, 5):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  config = ml_collections.ConfigDict(json.loads(config))
+  with taken_batches(stop) as batches:
+    for _ in range(2):
+      stopped_by = train(config, workdir)
+      say('stopped by', stopped_by.name, 'after', len(batches), 'batches')
+  if distributed.is_first():
+    # The other one is not asked for anything.
+    network = load_network(workdir)
+    predict = make_predict(network.model, network.variables, FLOAT)
+    embeddings = predict(np.zeros((1, 32, 32, 3), np.uint8))
+    say('step', network.step, 'read alone:', embeddings.shape)
+
+
+def fail(message):
+  """Agrees on values, then fails in process 1 while process 0 waits for it."""
+  index = jax.process_index()
+  print(f'printed by {index}')
+  say('value', distributed.value_of_first({'of': [index, None, 'ä']}))
+  say('array', distributed.arrays_of_first(np.full(2, index + 0.5)))
+  distributed.check_same({'seed': 1})
+  try:
+    distributed.check_same({'seed': 1, 'labels': index})
+  except ValueError as error:
+    say(error)
+  if index == 1:
+    raise ValueError(message)
+  distributed.value_of_first(0)
+
+
+if __name__ == '__main__':
+  function, address, process_id, *arguments = sys.argv[1:]
+  with distributed.connected(True, address, 2, int(process_id)):
+    globals()[function](*arguments)

@@ -1,0 +1,77 @@
+import contextlib
+import signal
+import types
+
+import pytest
+
+from configs import mbv2_int8
+from faceqat import (
+  checkpoint,
+  distributed,
+  evaluate,
+  main,
+  train,
+)
+from faceqat.data import sources
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+  """What `main` calls, in order, none of which does anything."""
+  calls = []
+
+  def note(name, result=None):
+    def called(*arguments, **_):
+      calls.append((name, *arguments))
+      return result
+
+    return called
+
+  flags = types.SimpleNamespace(
+    config=mbv2_int8.get_config('smoke'),
+    workdir=str(tmp_path),
+    distributed=True,
+    coordinator_address='host:1',
+    num_processes=4,
+    process_id=2,
+  )
+  monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
+  monkeypatch.setattr(
+    distributed, 'connected', note('connected', contextlib.nullcontext())
+  )
+  monkeypatch.setattr(sources, 'make_evaluation_pairs', note('pairs'))
+  monkeypatch.setattr(train, 'train', note('train'))
+  monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
+  monkeypatch.setattr(evaluate, 'evaluate_network', note('evaluate'))
+  return calls
+
+
+def test_pairs_are_opened_before_training_and_evaluated_after_it(calls):
+  main.main()
+  assert [name for name, *_ in calls] == [
+    *('connected', 'pairs', 'train', 'load', 'evaluate')
+  ]
+  assert calls[0][1:] == (True, 'host:1', 4, 2)
+  config = mbv2_int8.get_config('smoke')
+  assert calls[1][1].to_dict() == config.eval.to_dict()
+  assert calls[-1][1] == 'network'
+
+
+def test_only_the_first_process_evaluates(calls, monkeypatch):
+  monkeypatch.setattr(distributed, 'is_first', lambda: False)
+  main.main()
+  assert [name for name, *_ in calls] == ['connected', 'train']
+
+
+@pytest.mark.parametrize(
+  ('outcome', 'status'),
+  [(signal.SIGTERM, 128 + 15), (signal.SIGINT, 128 + 2)],
+)
+def test_a_stopped_training_exits_as_its_signal_says(
+  outcome, status, calls, monkeypatch
+):
+  monkeypatch.setattr(train, 'train', lambda *_: outcome)
+  with pytest.raises(SystemExit) as raised:
+    main.main()
+  assert raised.value.code == status
+  assert calls[-1][0] == 'pairs'

@@ -1,5 +1,7 @@
 """Layers on symbols: the program they record, and the integers it gives."""
 
+import functools
+
 import flax.linen as nn
 import integer_oracle as oracle
 import jax
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 
 from faceqat.integer import operators, record
-from faceqat.quant.layers import QuantConv
+from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import FAKE_QUANT, make_spec
+from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, make_spec
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -250,3 +252,33 @@ def test_an_image_symbol_is_the_network_s_input_unchanged():
     ).operators
     == ()
   )
+
+
+class Dead(nn.Module):
+  """A ReLU that nothing passes, and a layer behind it."""
+
+  @nn.compact
+  def __call__(self, images, mode):
+    layer = functools.partial(QuantConv, features=4, norm=None, use_bias=True)
+    x = layer(name='dead', activation='relu')(input_image(images), mode)
+    return layer(name='alive')(x, mode)
+
+
+def test_a_relu_that_was_dead_in_the_calibration_can_be_lowered():
+  model = Dead()
+  images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+  variables = table.random_variables(model, images.shape[1:])
+  variables['params']['dead']['bias'] -= 1000
+  variables = {
+    **variables,
+    **model.apply(variables, images, CALIBRATE, mutable=['quant_stats'])[1],
+  }
+  program = table.lower(model, variables, images.shape[1:])
+  values = oracle.run(program, images)
+  assert np.all(values['dead'] == program.tensors['dead'].zero_point)
+  # What is left is the bias of the layer behind it.
+  embedding = model.apply(variables, images, FAKE_QUANT)
+  tensor = program.tensors['alive']
+  steps = values['alive'].astype(np.int32) - tensor.zero_point
+  reals = steps * tensor.scale
+  np.testing.assert_allclose(reals, embedding, atol=tensor.scale)

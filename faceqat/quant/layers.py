@@ -7,6 +7,7 @@ output, as the integer program that the same call on a `Symbol` records will
 hold them.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ import numpy as np
 
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
+from faceqat.integer.tensors import QParams
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d
 from faceqat.quant.layer import QuantLayer, Value
@@ -170,7 +172,7 @@ class _Linear(QuantLayer):
         weight_bits=layer.weight_bits,
         bias=np.asarray(bias, np.float32),
         activation_range=limits,
-        output=quantizer.qparams(),
+        output=_no_finer(quantizer.qparams(), x, scale),
       )
 
     def linear(factor):
@@ -186,6 +188,16 @@ class _Linear(QuantLayer):
     if limits is not None:
       y = jnp.clip(y, *limits)
     return self._finish(y, mode, quantizer)
+
+
+def _no_finer(output: QParams, x: Symbol, weight_scale: np.ndarray) -> QParams:
+  """A scale of at least one unit of the products that it is to round.
+
+  A ReLU that let nothing through in the calibration has a range of almost
+  nothing, in whose steps the products would overflow int32.
+  """
+  unit = np.float32(x.tensor.scale) * np.max(weight_scale)
+  return dataclasses.replace(output, scale=max(output.scale, float(unit)))
 
 
 class QuantConv(_Linear):

@@ -9,21 +9,26 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from faceqat import distributed
 
 
-def make_mesh(batch_size: int, devices: list | None = None) -> Mesh:
+def make_mesh(
+  batch_size: int, devices: list | None = None, micro_batches: int = 1
+) -> Mesh:
   """Makes a mesh with the one axis `data` over all devices of all processes.
 
   Args:
-    batch_size: of the whole step; every device takes an equal part.
+    batch_size: of the whole step.
     devices: those to use; all by default.
+    micro_batches: of a step; every device takes an equal part of each.
 
   Raises:
     ValueError: the batch does not divide among the devices.
   """
   devices = jax.devices() if devices is None else devices
-  if batch_size % len(devices):
+  parts = len(devices) * micro_batches
+  if batch_size % parts:
+    times = f' times {micro_batches} micro_batches' if micro_batches > 1 else ''
     raise ValueError(
-      f'batch_size {batch_size} does not divide among {len(devices)} devices; '
-      f'choose a multiple of {len(devices)}'
+      f'batch_size {batch_size} does not divide among {len(devices)} '
+      f'devices{times}; choose a multiple of {parts}'
     )
   return jax.make_mesh(
     (len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices

@@ -95,7 +95,7 @@ def train(
   }
 
   # State, replicated over the mesh.
-  mesh = sharding.make_mesh(config.batch_size // config.micro_batches, devices)
+  mesh = sharding.make_mesh(config.batch_size, devices, config.micro_batches)
   state = create_state(
     recipes[stages[0]][0],
     num_classes=len(data.train.class_names),

@@ -51,6 +51,7 @@ _CURVES = (
   'train/loss',
   'validation/loss',
   'train/accuracy',
+  'train/positive_fraction',
   'validation/accuracy',
   'validation/verification_accuracy',
   'train/learning_rate',

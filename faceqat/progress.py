@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from faceqat.quant.spec import Mode
 
+# What says how far an objective has come: each has one of them.
+_SCORES = ('accuracy', 'cosine', 'positive_fraction')
+
 
 class Progress:
   """Measures throughput and prints one line each time it is asked.
@@ -46,11 +49,11 @@ class Progress:
     if self._rate:
       left = (self._total - step) * self._batch_size / self._rate
       pace = f'{self._rate:.0f} images/s  {_minutes(left)} left  '
-    score = 'accuracy' if 'train/accuracy' in values else 'cosine'
+    score = next(name for name in _SCORES if f'train/{name}' in values)
     print(
       f'step {step}/{self._total}  '
       f'loss {values["train/loss"]:.3f}  '
-      f'{score} {values[f"train/{score}"]:.4f}  '
+      f'{score.replace("_", " ")} {values[f"train/{score}"]:.4f}  '
       f'{pace}[{"fake_quant" if mode.quantize else "float"}]',
       flush=True,
     )

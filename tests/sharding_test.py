@@ -61,6 +61,6 @@ def test_sums_over_a_sharded_batch_are_global():
 def test_each_micro_batch_divides_among_the_devices():
   assert sharding.make_mesh(16, micro_batches=2).size == 8
   with pytest.raises(
-    ValueError, match='among 8 devices times 2 micro_batches; .* of 16'
+    ValueError, match=r'8 devices times 2 micro_batches; .* of 16'
   ):
     sharding.make_mesh(8, micro_batches=2)

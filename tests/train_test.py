@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tiny_run import leaves, make_config, read_log, read_state, taken_batches
 
+from configs.losses import LOSSES
 from faceqat import start as start_module
 from faceqat import train as train_module
 from faceqat.checkpoint import Checkpointer, load_network
@@ -325,3 +326,19 @@ def test_every_line_a_user_sees_has_the_numbers(tmp_path, capsys, monkeypatch):
   assert 'images/s' not in lines[0]
   assert 'images/s  0:00 left  [float]' in lines[1]
   assert lines[2] == '  validation: no data kept out'
+
+
+@pytest.mark.parametrize('name', sorted(set(LOSSES) - {'distillation'}))
+def test_every_objective_trains_and_says_how_far_it_is(name, tmp_path, capsys):
+  config = make_config(total_steps=2, eval_steps=2)
+  config.loss = LOSSES[name]()
+  config.data.people_per_batch = 4
+  config.quant.update(enabled=False, calibration_steps=0)
+  train(config, str(tmp_path), ONE)
+  score = 'positive fraction' if name == 'triplet' else 'accuracy'
+  assert 'step 2/2  loss ' in (text := capsys.readouterr().out)
+  assert text.count(f'  {score} ') == 2
+  last = read_log(tmp_path)[-1]
+  assert last['validation/verification_accuracy'] > 0
+  # Triplets are of a batch, not of images left out.
+  assert ('validation/loss' in last) == (name != 'triplet')

@@ -1,0 +1,87 @@
+"""What micro-batches save in memory, and what they cost in time.
+
+  python -m benchmarks.micro_batches --config=configs/mbv2_int8.py
+
+Compiles the quantized training step of a config on its whole batch and on parts
+of it, and prints for each the bytes that the compiled step asks for beside its
+arguments and results (XLA's own analysis), and the time of a step, in turns.
+"""
+
+import statistics
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from benchmarks import timing
+from faceqat.losses.objective import make_objective
+from faceqat.models.build import make_model
+from faceqat.quant.spec import Mode
+from faceqat.stages import make_stages
+from faceqat.train import check_batches, make_recipe
+from faceqat.train_state import create_state, train_step
+
+_PARTS = (1, 2, 4, 8)
+_CLASSES = 1000
+_MODE = Mode(train=True, quantize=True, observe=True)
+
+
+def main(_):
+  config = flags.FLAGS.config
+  size = config.data.image_size
+  rng = np.random.default_rng(0)
+  batch = jax.device_put(
+    {
+      'image': rng.integers(
+        0, 256, (config.batch_size, size, size, 3), np.uint8
+      ),
+      'label': rng.integers(0, _CLASSES, config.batch_size, np.int32),
+    }
+  )
+  steps, memory = {}, {}
+  for parts in _PARTS:
+    config.micro_batches = parts
+    steps[parts], memory[parts] = _compile(config, batch)
+  seconds = timing.interleave(steps, flags.FLAGS.rounds)
+  print(timing.allocator())
+  print('| micro_batches | temporary MB | ratio | s a step | ratio |')
+  print('|---' * 5 + '|')
+  for parts in _PARTS:
+    ratio = timing.median_ratio(seconds[parts], seconds[1])
+    row = (
+      f'{parts}',
+      f'{memory[parts] / 1e6:,.0f}',
+      f'{memory[parts] / memory[1]:.2f}',
+      f'{statistics.median(seconds[parts]):.2f}',
+      f'{ratio:.2f}',
+    )
+    print(f'| {" | ".join(row)} |')
+
+
+def _compile(config, batch):
+  """The step, to be called without arguments, and its temporary bytes."""
+  model, objective = make_model(config), make_objective(config.loss)
+  check_batches(config, objective)
+  recipe, _ = make_recipe(config, model, objective, make_stages(config)[0])
+  state = create_state(
+    recipe, num_classes=_CLASSES, image_size=config.data.image_size
+  )
+  step = jax.jit(
+    train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
+  )
+  compiled = step.lower(state, batch, recipe=recipe, mode=_MODE).compile()
+
+  def run():
+    nonlocal state
+    state, metrics = compiled(state, batch)
+    return float(metrics['loss'])
+
+  return run, compiled.memory_analysis().temp_size_in_bytes
+
+
+if __name__ == '__main__':
+  config_flags.DEFINE_config_file('config', None, 'The experiment.')
+  flags.DEFINE_integer('rounds', 3, 'Steps of each that are timed.')
+  flags.mark_flags_as_required(['config'])
+  app.run(main)

@@ -21,10 +21,16 @@ from faceqat import distributed
 
 TESTS = pathlib.Path(__file__).parent
 
+# Gloo greets on C's standard output, in pieces between other lines: that one
+# leads nowhere, and Python's where it led.
+_OUTPUT = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+sys.stdout = os.fdopen(os.dup(_OUTPUT), 'w', buffering=1)
+
 
 def say(*words):
   """Says something also where print is silent."""
-  os.write(1, f'{" ".join(map(str, words))}\n'.encode())
+  os.write(_OUTPUT, f'{" ".join(map(str, words))}\n'.encode())
 
 
 def train_in_parts(workdir, config, compiled):

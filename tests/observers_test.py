@@ -193,5 +193,7 @@ def _state(seen):
     },
     batch_stats={'stem': {'mean': jnp.ones(2)}},
     quant_stats={'stem': {'range': seen}},
+    objective={},
+    regularization=jnp.ones(()),
     opt_state=(jnp.ones(2),),
   )

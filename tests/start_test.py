@@ -144,7 +144,8 @@ class Source(types.SimpleNamespace):
 
 def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
   source, backbone = Source(), {'kernel': np.ones(2)}
-  state = TrainState(0, {'backbone': backbone, 'classifier': {}}, {}, {}, ())
+  params = {'backbone': backbone, 'classifier': {'weights': np.zeros((3, 3))}}
+  state = TrainState(0, params, {}, {}, {}, np.ones(()), ())
   # Fifteen images in batches of four: the last one is padded.
   new = with_class_means(state, Colour(), source, batch_size=4)
   weights = new.params['classifier']['weights']

@@ -2,6 +2,8 @@
 VENV ?= .venv
 WORKDIR ?= runs/mbv2_int8
 PYTHON ?= python3
+# Processes of the tests; each takes up to 5 GB.
+WORKERS ?= 2
 
 .PHONY: train test
 
@@ -12,7 +14,7 @@ train: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

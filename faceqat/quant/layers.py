@@ -77,6 +77,12 @@ __all__ = [
 ]
 
 
+# Steps that an int8 input may be away from its zero point.
+_STEPS = 255
+# An eighth of what int32 holds, as roundings and the output's zero come on top.
+_LARGEST_SUM = 2**28
+
+
 def input_image(images: Value, dtype=jnp.float32) -> Value:
   """Reads uint8 pixels `[B, H, W, 3]` as (pixel - 128) / 128.
 
@@ -172,7 +178,7 @@ class _Linear(QuantLayer):
         weight_bits=layer.weight_bits,
         bias=np.asarray(bias, np.float32),
         activation_range=limits,
-        output=_no_finer(quantizer.qparams(), x, scale),
+        output=_no_finer(quantizer.qparams(), x, values * scale, bias),
       )
 
     def linear(factor):
@@ -190,14 +196,25 @@ class _Linear(QuantLayer):
     return self._finish(y, mode, quantizer)
 
 
-def _no_finer(output: QParams, x: Symbol, weight_scale: np.ndarray) -> QParams:
-  """A scale of at least one unit of the products that it is to round.
+def _no_finer(
+  output: QParams, x: Symbol, weights: np.ndarray, bias: np.ndarray
+) -> QParams:
+  """A scale in which the largest sum that can occur still fits int32.
 
   A ReLU that let nothing through in the calibration has a range of almost
-  nothing, in whose steps the products would overflow int32.
+  nothing, in whose steps any sum would overflow.
+
+  Args:
+    output: scale and zero point of the layer.
+    x: its input.
+    weights: [..., O] real values.
+    bias: [O] real values.
   """
-  unit = np.float32(x.tensor.scale) * np.max(weight_scale)
-  return dataclasses.replace(output, scale=max(output.scale, float(unit)))
+  products = np.abs(weights).sum(tuple(range(weights.ndim - 1)))
+  reach = np.max(products * _STEPS * x.tensor.scale + np.abs(bias))
+  return dataclasses.replace(
+    output, scale=max(output.scale, float(np.float32(reach / _LARGEST_SUM)))
+  )
 
 
 class QuantConv(_Linear):

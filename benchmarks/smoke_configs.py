@@ -9,6 +9,7 @@ files differ from the integer evaluator's. The seconds are those of a process
 that compiles everything.
 """
 
+import contextlib
 import importlib
 import pathlib
 import subprocess
@@ -88,7 +89,10 @@ def _smoke(name: str, folder: pathlib.Path) -> list[str]:
     return [seconds, 'float alone', '', '', '']
   formats = ['tflite', 'onnx']
   images = load_images(network, None, _IMAGES)
-  results = roundtrip.export(program, folder / f'{name}.files', formats, images)
+  with contextlib.redirect_stdout(sys.stderr):
+    results = roundtrip.export(
+      program, folder / f'{name}.files', formats, images
+    )
   size = (folder / name / 'program.safetensors').stat().st_size
   comparisons = [results[form].comparison for form in formats]
   return [

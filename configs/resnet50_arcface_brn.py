@@ -6,7 +6,7 @@
 After dmonterom/face_recognition_TF2: SGD; a large batch by parts, each with its
 own statistics, which batch renorm holds together; a penalty in the loss that
 shrinks as the loss does. Batch renorm folds, so it has integers.
-A step of 64 images takes some 15 s on 2 CPU cores: train it on a GPU.
+It is a network for a GPU; no score was measured yet.
 """
 
 from ml_collections import ConfigDict

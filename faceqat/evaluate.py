@@ -265,8 +265,7 @@ def _open_strangers(
   trained: ml_collections.ConfigDict, config: ml_collections.ConfigDict
 ):
   """The people kept out of a training; None where there is none to ask."""
-  # Runs older than identification have no such field.
-  images_per_person = config.eval.get('identification_images', 0)
+  images_per_person = config.eval.identification_images
   if not images_per_person:
     return None
   if images_per_person < 2:

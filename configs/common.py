@@ -157,7 +157,11 @@ def no_regularization() -> ConfigDict:
 
 
 def make_smoke(config: ConfigDict, image_size: int):
-  """Shrinks an experiment to seconds; it still runs all of its parts."""
+  """Shrinks an experiment; it still runs all of its parts.
+
+  What is left is compiling, so the network keeps few blocks of each stage, and
+  XLA optimises less.
+  """
   config.data.update(
     image_size=image_size,
     num_people=32,
@@ -172,6 +176,7 @@ def make_smoke(config: ConfigDict, image_size: int):
   config.update(
     batch_size=8,
     micro_batches=min(2, config.micro_batches),
+    quick_compilation=True,
     log_steps=1,
     eval_steps=2,
     checkpoint_steps=2,
@@ -184,5 +189,6 @@ def make_smoke(config: ConfigDict, image_size: int):
   config.optimizer.warmup_steps = 1
   config.quant.start_epochs = min(0.4, config.quant.start_epochs)
   config.quant.calibration_steps = 2
+  config.model.depth_multiplier = 0.25
   if 'depth' in config.model:
     config.model.depth = 18

@@ -32,6 +32,8 @@ def get_config(arg: str = '') -> ConfigDict:
       'batch_size': 64,
       # Parts of a batch that are computed one after another, to save memory.
       'micro_batches': 1,
+      # Faster to compile, slower to run, on a CPU.
+      'quick_compilation': False,
       # Parts of the training; {}: it is one.
       'stages': {},
       'total_steps': 600,

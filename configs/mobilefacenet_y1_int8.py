@@ -36,6 +36,8 @@ def get_config(arg: str = '') -> ConfigDict:
       'eval': common.evaluation(),
       'batch_size': 32,
       'micro_batches': 1,
+      # Faster to compile, slower to run, on a CPU.
+      'quick_compilation': False,
       'stages': {},
       'total_steps': 200,
       'log_steps': 20,

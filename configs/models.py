@@ -10,6 +10,7 @@ def _model(name: str, embedding_size: int, **fields) -> ConfigDict:
     {
       'name': name,
       'embedding_size': embedding_size,
+      'depth_multiplier': 1.0,
       **fields,
       'norm': common.batch_norm(),
       'dtype': 'float32',

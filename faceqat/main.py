@@ -29,6 +29,8 @@ def main():
 
   options = flags.FLAGS
   config, workdir = options.config, options.workdir
+  if config.quick_compilation:
+    command.compile_quickly()
   with distributed.connected(
     options.distributed,
     options.coordinator_address,

@@ -151,8 +151,8 @@ def test_smoke_changes_sizes_and_nothing_else(name):
   full, smoke = flat(get(name)), flat(get(name, 'smoke'))
   assert full.keys() == smoke.keys()
   changed = {field for field in full if full[field] != smoke[field]}
-  assert changed
-  for field in changed:
+  assert 'quick_compilation' in changed
+  for field in changed - {'quick_compilation'}:
     kinds = {type(full[field]), type(smoke[field])}
     assert kinds in ({int}, {float}), field
     assert smoke[field] < full[field], field

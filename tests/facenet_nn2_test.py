@@ -15,7 +15,7 @@ from faceqat.quant.spec import FLOAT
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
-ROWS = facenet_nn2.ROWS
+STAGES = facenet_nn2.STAGES
 MODEL = facenet_nn2.Model(norm=BatchNorm(momentum=0.0))
 
 # Schroff et al. 2015, table 2, for images of 224:
@@ -42,7 +42,7 @@ def shapes():
   """Parameters and outputs at 224, by path; nothing is compiled."""
   images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.uint8)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(facenet_nn2, 'ROWS', ROWS)
+    patch.setattr(facenet_nn2, 'STAGES', STAGES)
     variables = jax.eval_shape(
       lambda images: MODEL.init(jax.random.key(0), images, FLOAT, mutable=True),
       images,
@@ -88,10 +88,20 @@ def test_each_row_has_the_paper_s_output(shapes):
 @pytest.fixture(scope='module')
 def backbone():
   """Every kind of row; all of them would take most of this file's time."""
-  kinds = ('inception_2', 'inception_3a', 'inception_3b', 'inception_3c')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(facenet_nn2, 'ROWS', {name: ROWS[name] for name in kinds})
+    patch.setattr(facenet_nn2, 'STAGES', STAGES[:2])
     yield checks.prepare(MODEL, image_size=32)
+
+
+def test_a_shallower_network_keeps_the_rows_that_halve_the_image(monkeypatch):
+  monkeypatch.setattr(facenet_nn2, 'STAGES', STAGES)
+  model = MODEL.clone(depth_multiplier=0.25)
+  params = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, FLOAT)['params'],
+    jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8),
+  )
+  rows = {name for name in params if name.startswith('inception')}
+  assert rows == {f'inception_{row}' for row in ('2', '3c', '4d', '4e', '5b')}
 
 
 def test_integers_equal_the_oracle_at_every_tensor(backbone):

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import signal
 import types
 
@@ -35,6 +36,7 @@ def calls(monkeypatch, tmp_path):
     num_processes=4,
     process_id=2,
   )
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=folder')
   monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
   monkeypatch.setattr(
     distributed, 'connected', note('connected', contextlib.nullcontext())
@@ -55,6 +57,13 @@ def test_pairs_are_opened_before_training_and_evaluated_after_it(calls):
   config = mbv2_int8.get_config('smoke')
   assert calls[1][1].to_dict() == config.eval.to_dict()
   assert calls[-1][1] == 'network'
+
+
+def test_a_smoke_run_compiles_quickly_under_the_flags_of_the_user(calls):
+  main.main()
+  first, *_, last = os.environ['XLA_FLAGS'].split()
+  assert first == '--xla_backend_optimization_level=0'
+  assert last == '--xla_dump_to=folder'
 
 
 def test_only_the_first_process_evaluates(calls, monkeypatch):

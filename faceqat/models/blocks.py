@@ -1,11 +1,27 @@
 """What the mobile backbones are built of."""
 
 import functools
+import math
 
 import flax.linen as nn
 
 from faceqat.quant.layers import Add, PReLU, Value
 from faceqat.quant.spec import Mode
+
+
+def scale_depth(repeats: int, multiplier: float) -> int:
+  """How many blocks a stage of so many has in a shallower or deeper network.
+
+  Raises:
+    ValueError: the multiplier is not above 0.
+  """
+  if multiplier <= 0:
+    raise ValueError(
+      f'model.depth_multiplier is {multiplier}; give a number above 0, 1 for '
+      'the network as it was published'
+    )
+  # A product such as 3 * (1 / 3) may come out a little above 1.
+  return max(1, math.ceil(round(repeats * multiplier, 6)))
 
 
 def conv_unit(

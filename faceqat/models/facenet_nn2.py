@@ -16,6 +16,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from faceqat.models.blocks import scale_depth
 from faceqat.quant.layers import (
   Concat,
   MaxPool,
@@ -65,6 +66,12 @@ ROWS = {
   'inception_5a': Row(384, 192, 384, 48, 128, 'l2', 128),
   'inception_5b': Row(384, 192, 384, 48, 128, 'max', 128),
 }
+# Rows of one size of image, the stem's first; what they have in common is the
+# number in their names.
+STAGES = tuple(
+  tuple(name for name in ROWS if name.startswith(f'inception_{size}'))
+  for size in (2, 3, 4, 5)
+)
 POOLS = {'max': MaxPool, 'l2': L2Pool}
 # The stem's own: behind the first convolution and behind inception_2.
 STEM_POOL = {'window': (3, 3), 'strides': (2, 2)}
@@ -123,12 +130,15 @@ class Model(nn.Module):
 
   Attributes:
     embedding_size: D, 128 in the paper.
+    depth_multiplier: of the rows 3a to 3c, 4a to 4e, and 5a to 5b, rounded up;
+      the last ones stay, as they change the image's size.
     quant: bits, observers and their overrides by layer.
     norm: behind every convolution and the embedding.
     dtype: of the float computation.
   """
 
   embedding_size: int = 128
+  depth_multiplier: float = 1.0
   quant: QuantSpec = QuantSpec()
   norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
@@ -156,9 +166,11 @@ class Model(nn.Module):
       activation='relu',
     )(x, mode)
     x = MaxPool(quant=self.quant, name='pool1', **STEM_POOL)(x, mode)
-    for name, row in ROWS.items():
-      x = Inception(row, conv, name=name)(x, mode)
-      if name == 'inception_2':
+    for stage, names in enumerate(STAGES, 2):
+      count = scale_depth(len(names), self.depth_multiplier)
+      for name in names[-count:]:
+        x = Inception(ROWS[name], conv, name=name)(x, mode)
+      if stage == 2:
         x = MaxPool(quant=self.quant, name='pool2', **STEM_POOL)(x, mode)
     x = MeanPool(quant=self.quant, name='average')(x, mode)
     return QuantDense(

@@ -12,6 +12,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from faceqat.models.blocks import scale_depth
 from faceqat.quant.layers import (
   Add,
   Concat,
@@ -181,6 +182,8 @@ class Model(nn.Module):
 
   Attributes:
     embedding_size: D; facenet has 128, and 512 in its later networks.
+    depth_multiplier: of the blocks in each stage, rounded up; the last block,
+      without an activation, is there always.
     dropout: part of the mean over the image that is dropped in training.
     quant: bits, observers and their overrides by layer.
     norm: behind the embedding and every convolution, but for those that are
@@ -189,6 +192,7 @@ class Model(nn.Module):
   """
 
   embedding_size: int = 512
+  depth_multiplier: float = 1.0
   dropout: float = 0.2
   quant: QuantSpec = QuantSpec()
   norm: Norm = BatchNorm()
@@ -224,7 +228,7 @@ class Model(nn.Module):
     conv = functools.partial(QuantConv, **settings)
     x = self._stem(input_image(images, self.dtype), mode, conv)
     for name, blocks, branches, scale, reduction in STAGES:
-      for index in range(blocks):
+      for index in range(scale_depth(blocks, self.depth_multiplier)):
         x = InceptionResidual(
           branches, scale, 'relu', conv, name=f'{name}_{index + 1}'
         )(x, mode)

@@ -21,7 +21,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from faceqat.models.blocks import conv_unit
+from faceqat.models.blocks import conv_unit, scale_depth
 from faceqat.quant.layers import (
   Add,
   Dropout,
@@ -138,6 +138,7 @@ class Model(nn.Module):
 
   Attributes:
     depth: 18, 34, 50 or 100, as the field counts layers.
+    depth_multiplier: of the units in each stage, rounded up.
     embedding_size: D.
     squeeze_excite: gates each unit's channels before the sum.
     shortcut: of a stage's first unit where the channels stay: 'subsample' is
@@ -151,6 +152,7 @@ class Model(nn.Module):
   """
 
   depth: int = 50
+  depth_multiplier: float = 1.0
   embedding_size: int = 512
   squeeze_excite: bool = False
   shortcut: str = 'subsample'
@@ -201,7 +203,7 @@ class Model(nn.Module):
     )
     index = 0
     for units, features in zip(DEPTHS[self.depth], CHANNELS):
-      for unit in range(units):
+      for unit in range(scale_depth(units, self.depth_multiplier)):
         x = ImprovedResidual(
           features=features,
           strides=2 if unit == 0 else 1,

@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from faceqat.models.blocks import InvertedResidual, conv_unit
+from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.layers import (
   Flatten,
   QuantConv,
@@ -33,12 +33,14 @@ class Model(nn.Module):
 
   Attributes:
     embedding_size: D, 128 in the paper.
+    depth_multiplier: of the blocks in each stage, rounded up.
     quant: bits, observers and their overrides by layer.
     norm: behind every convolution and the embedding.
     dtype: of the float computation.
   """
 
   embedding_size: int = 128
+  depth_multiplier: float = 1.0
   quant: QuantSpec = QuantSpec()
   norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
@@ -68,7 +70,7 @@ class Model(nn.Module):
     )
     index = 0
     for expansion, features, repeats, stride in STAGES:
-      for repeat in range(repeats):
+      for repeat in range(scale_depth(repeats, self.depth_multiplier)):
         x = InvertedResidual(
           features=features,
           expanded=x.shape[-1] * expansion,

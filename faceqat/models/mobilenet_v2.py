@@ -5,7 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from faceqat.models.blocks import InvertedResidual, conv_unit
+from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.layers import (
   MeanPool,
   QuantConv,
@@ -41,6 +41,7 @@ class Model(nn.Module):
     embedding_size: D.
     width: multiplies the channels; the last convolution never has fewer than
       1280.
+    depth_multiplier: of the blocks in each stage, rounded up.
     quant: bits, observers and their overrides by layer.
     norm: behind every convolution and the embedding.
     dtype: of the float computation.
@@ -48,6 +49,7 @@ class Model(nn.Module):
 
   embedding_size: int = 512
   width: float = 1.0
+  depth_multiplier: float = 1.0
   quant: QuantSpec = QuantSpec()
   norm: Norm = BatchNorm()
   dtype: jnp.dtype = jnp.float32
@@ -82,7 +84,7 @@ class Model(nn.Module):
     )
     index = 0
     for expansion, stage_channels, repeats, stride in STAGES:
-      for repeat in range(repeats):
+      for repeat in range(scale_depth(repeats, self.depth_multiplier)):
         features = round_channels(stage_channels * self.width)
         x = InvertedResidual(
           features=features,

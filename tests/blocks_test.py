@@ -1,0 +1,53 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from faceqat.models import (
+  blocks,
+  inception_resnet_v1,
+  iresnet,
+  mobilefacenet,
+  mobilenet_v2,
+)
+from faceqat.quant.spec import FLOAT
+
+
+@pytest.mark.parametrize(
+  ('repeats', 'multiplier', 'wanted'),
+  [(4, 1.0, 4), (4, 0.25, 1), (5, 0.25, 2), (3, 1 / 3, 1), (1, 0.01, 1)],
+)
+def test_depth_is_scaled_and_rounded_up(repeats, multiplier, wanted):
+  assert blocks.scale_depth(repeats, multiplier) == wanted
+
+
+def test_a_network_may_be_deeper_than_its_paper_s():
+  assert blocks.scale_depth(3, 1.5) == 5
+
+
+@pytest.mark.parametrize('multiplier', [0, -1.0])
+def test_no_network_is_without_blocks(multiplier):
+  with pytest.raises(ValueError, match=f'depth_multiplier is {multiplier}'):
+    blocks.scale_depth(3, multiplier)
+
+
+@pytest.mark.parametrize(
+  ('module', 'size', 'prefix', 'full', 'quarter'),
+  [
+    (mobilenet_v2, 32, 'block_', 17, 7),
+    (mobilefacenet, 32, 'block_', 15, 7),
+    (iresnet, 32, 'block_', 24, 7),
+    (inception_resnet_v1, 75, 'block', 21, 8),
+  ],
+)
+def test_a_quarter_of_the_depth_keeps_a_quarter_of_each_stage(
+  module, size, prefix, full, quarter
+):
+  images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+  for multiplier, wanted in ((1.0, full), (0.25, quarter)):
+    model = module.Model(depth_multiplier=multiplier)
+    init = functools.partial(model.init, mode=FLOAT)
+    params = jax.eval_shape(init, jax.random.key(0), images)['params']
+    names = [name for name in params if name.startswith(prefix)]
+    assert len(names) == wanted, multiplier

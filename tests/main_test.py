@@ -36,7 +36,7 @@ def calls(monkeypatch, tmp_path):
     num_processes=4,
     process_id=2,
   )
-  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=folder')
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
   monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
   monkeypatch.setattr(
     distributed, 'connected', note('connected', contextlib.nullcontext())
@@ -63,7 +63,7 @@ def test_a_smoke_run_compiles_quickly_under_the_flags_of_the_user(calls):
   main.main()
   first, *_, last = os.environ['XLA_FLAGS'].split()
   assert first == '--xla_backend_optimization_level=0'
-  assert last == '--xla_dump_to=folder'
+  assert last == '--xla_force_host_platform_device_count=8'
 
 
 def test_only_the_first_process_evaluates(calls, monkeypatch):

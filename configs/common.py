@@ -7,8 +7,14 @@ def data() -> ConfigDict:
   """Training images: faces that faceqat draws, until `path` names others."""
   return ConfigDict(
     {
-      # A folder person/image.jpg, a RecordIO file .rec, or '' to draw faces.
+      # A folder person/image.jpg, a file .rec of RecordIO or .array_record, a
+      # data set tfds:NAME:SPLIT of TFDS, or '' to draw faces.
       'path': '',
+      # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
+      'tfds_dir': '',
+      # How the faces of `path` are aligned, 'arcface', 'margin_32' or another
+      # name, and 'RGB' or 'BGR', where its faces.json is missing or wrong.
+      'fingerprint': {'template': '', 'channels': ''},
       'image_size': 112,
       # Height and width of the images in `path`, resized to image_size where
       # that is another one; 0: they have image_size.
@@ -42,10 +48,14 @@ def evaluation() -> ConfigDict:
   """Pairs of the final table; none of these people is ever trained on."""
   return ConfigDict(
     {
-      # A .bin file, a folder (with `pairs`), or '' to draw faces.
+      # A .bin file, a folder (with `pairs`), several with commas between them,
+      # or '' to draw faces.
       'path': '',
-      # pairs.txt in the LFW format, for a folder.
+      # For a folder, LFW's pairs.txt, pairs_CALFW.txt, pairs_CPLFW.txt, CFP's
+      # Protocol/Split/FP, AgeDB's .mat or another list, in the order of `path`.
       'pairs': '',
+      # As data.fingerprint, of all that is in `path`.
+      'fingerprint': {'template': '', 'channels': ''},
       # Height and width of the images in `path`, as data.stored_size.
       'stored_size': 0,
       'batch_size': 64,
@@ -60,6 +70,19 @@ def evaluation() -> ConfigDict:
       # Images of each person kept out of training for identification: the
       # first is the gallery's, the others are searched for; 0: none.
       'identification_images': 10,
+      # Share of these people who are unknown, that is, whom the gallery lacks,
+      # in the open set; 0: no open set. And the seed of who they are.
+      'unknown_share': 0.5,
+      'identification_seed': 0,
+      # Resamples of the people, for the intervals of accuracy, TAR and rank-1;
+      # 0: no intervals.
+      'resamples': 1000,
+      # A folder with meta/ and loose_crop/ of IJB-B or IJB-C, or '': none.
+      'templates': '',
+      # Whether images count by the norm of their embedding, and by the face
+      # detector's score, in the template that they are part of.
+      'template_norm': True,
+      'template_quality': True,
     }
   )
 
@@ -156,7 +179,7 @@ def no_regularization() -> ConfigDict:
   return ConfigDict({'weight': 0.0, 'decay': 1.0})
 
 
-def make_smoke(config: ConfigDict, image_size: int):
+def make_smoke(config: ConfigDict, image_size: int, depth: float):
   """Shrinks an experiment; it still runs all of its parts.
 
   What is left is compiling, so the network keeps few blocks of each stage, and
@@ -171,7 +194,11 @@ def make_smoke(config: ConfigDict, image_size: int):
     people_per_batch=min(4, config.data.people_per_batch),
   )
   config.eval.update(
-    num_people=20, images_per_person=4, num_pairs=40, agreement_images=4
+    num_people=20,
+    images_per_person=4,
+    num_pairs=40,
+    agreement_images=4,
+    resamples=100,
   )
   config.update(
     batch_size=8,
@@ -189,6 +216,6 @@ def make_smoke(config: ConfigDict, image_size: int):
   config.optimizer.warmup_steps = 1
   config.quant.start_epochs = min(0.4, config.quant.start_epochs)
   config.quant.calibration_steps = 2
-  config.model.depth_multiplier = 0.25
+  config.model.depth_multiplier = depth
   if 'depth' in config.model:
     config.model.depth = 18

@@ -24,7 +24,10 @@ PARTS = {'model': MODELS, 'norm': NORMS, 'loss': LOSSES, 'quant': QUANTS}
 
 
 def compose(
-  config: ConfigDict, arg: str, smoke_image_size: int = 32
+  config: ConfigDict,
+  arg: str,
+  smoke_image_size: int = 32,
+  smoke_depth: float = 0.25,
 ) -> ConfigDict:
   """The config with the parts replaced that `arg` names.
 
@@ -37,6 +40,7 @@ def compose(
     arg: '', or words with a comma between: 'smoke', which shrinks everything,
       or 'part=name' with a part and a name of `PARTS`.
     smoke_image_size: the least that the network takes.
+    smoke_depth: the share of the network's blocks that is left.
 
   Raises:
     ValueError: an unknown word; it lists those there are.
@@ -56,7 +60,7 @@ def compose(
       config.quant.enabled = name != 'float'
       config.quant.default.update(QUANTS[name])
     elif part == 'smoke':
-      common.make_smoke(config, smoke_image_size)
+      common.make_smoke(config, smoke_image_size, smoke_depth)
     else:
       config[part] = PARTS[part][name]()
   return config

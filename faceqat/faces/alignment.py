@@ -1,0 +1,188 @@
+"""From a face in a photograph to the crop that a network is fed.
+
+Two ways are in use. Networks trained with margin losses see five points of the
+face moved onto a template by a similarity (`align_arcface`); the FaceNet line
+of work sees the detector's box with a margin (`crop_with_margin`). A network
+trained on the one is lost on the other.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from PIL import Image
+
+# Where InsightFace's crops of 112x112 have the eyes, the nose and the corners
+# of the mouth, from the left to the right of the picture (`arcface_dst`).
+ARCFACE_TEMPLATE = np.array(
+  [
+    [38.2946, 51.6963],
+    [73.5318, 51.5014],
+    [56.0252, 71.7366],
+    [41.5493, 92.3655],
+    [70.7299, 92.2041],
+  ]
+)
+_TEMPLATE_SIZE = 112
+
+
+def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+  """The rotation, scale and shift that move points onto targets best.
+
+  Least squares (Umeyama 1991, https://doi.org/10.1109/34.88573), never a
+  reflection. In the plane a rotation with a scale is one complex factor, and
+  the best one a quotient. OpenCV's estimateAffinePartial2D is another thing:
+  it leaves out points that fit badly, of which five are too few.
+
+  Args:
+    points: [N, 2] x, y in pixels.
+    targets: [N, 2] where they should be.
+
+  Returns:
+    [2, 3] float64: a point p goes to matrix[:, :2] @ p + matrix[:, 2].
+
+  Raises:
+    ValueError: there are not as many targets, or the points are no numbers, or
+      are all in one place.
+  """
+  points, targets = np.asarray(points, float), np.asarray(targets, float)
+  if points.shape != targets.shape or points.ndim != 2 or len(points) < 2:
+    raise ValueError(
+      f'landmarks have shape {points.shape}, wanted {targets.shape}: x and y '
+      'of both eyes, the nose and both corners of the mouth.'
+    )
+  centre, target_centre = points.mean(axis=0), targets.mean(axis=0)
+  offsets = (points - centre) @ [1, 1j]
+  spread = np.vdot(offsets, offsets).real
+  if not math.isfinite(spread) or spread < 1e-9:
+    raise ValueError(
+      f'landmarks {points.round(1).tolist()} span no face: they have to be '
+      'finite and in different places; take those of a detector.'
+    )
+  factor = np.vdot(offsets, (targets - target_centre) @ [1, 1j]) / spread
+  turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+  return np.column_stack([turn, target_centre - turn @ centre])
+
+
+def warp(
+  image: np.ndarray, matrix: np.ndarray, size: int, extend: bool = False
+) -> np.ndarray:
+  """Moves an image by a similarity, without aliasing, onto a square.
+
+  Bilinear, as InsightFace does it. That skips pixels where the image gets
+  smaller than half, so there it is first averaged over whole blocks of k x k
+  pixels, which leaves a scale between a half and one.
+
+  Args:
+    image: [H, W, 3] uint8.
+    matrix: [2, 3], from pixels of the image to those of the result.
+    size: height and width of the result.
+    extend: outside of the image the result shows its border pixels; else it
+      is black, as in InsightFace's crops.
+
+  Returns:
+    [size, size, 3] uint8.
+  """
+  turn, shift = matrix[:, :2], matrix[:, 2]
+  ends = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
+  corners = (ends - shift) @ np.linalg.inv(turn).T
+  block = max(int(1 / math.sqrt(abs(np.linalg.det(turn)))), 1)
+  # Only the part that is seen is worked on: photographs are large, and OpenCV
+  # warps no more than 32,767 columns. A border of two blocks is for the
+  # interpolation.
+  limit = np.array(image.shape[1::-1])
+  first = np.floor(corners.min(axis=0)).astype(int) - 2 * block
+  last = np.ceil(corners.max(axis=0)).astype(int) + 2 * block + 1
+  # At least one pixel, whose colour is the border, where nothing is seen.
+  first = np.clip(first, 0, limit - 1)
+  last = np.clip(last, first + 1, limit)
+  part = image[first[1] : last[1], first[0] : last[0]]
+  smaller = np.maximum((last - first) // block, 1)
+  step = (last - first) / smaller
+  if block > 1:
+    part = cv2.resize(part, smaller.tolist(), interpolation=cv2.INTER_AREA)
+  # Pixel i of the smaller image is centred at (i + 0.5) * step - 0.5.
+  shift = shift + turn @ (first + 0.5 * step - 0.5)
+  return cv2.warpAffine(
+    part,
+    np.column_stack([turn * step, shift]),
+    (size, size),
+    flags=cv2.INTER_LINEAR,
+    borderMode=cv2.BORDER_REPLICATE if extend else cv2.BORDER_CONSTANT,
+  )
+
+
+def align_arcface(
+  image: np.ndarray, landmarks: np.ndarray, size: int = _TEMPLATE_SIZE
+) -> np.ndarray:
+  """Moves five landmarks onto the ArcFace template by a similarity.
+
+  As InsightFace's `norm_crop`: the template is scaled by size / 112, and what
+  lies outside of the photograph is black.
+
+  Args:
+    image: [H, W, 3] uint8.
+    landmarks: [5, 2] x, y in pixels of the image, in the template's order.
+    size: height and width of the crop.
+
+  Returns:
+    [size, size, 3] uint8, channels in the order of the image.
+
+  Raises:
+    ValueError: the landmarks are not five different finite points.
+  """
+  template = ARCFACE_TEMPLATE * (size / _TEMPLATE_SIZE)
+  return warp(image, estimate_similarity(landmarks, template), size)
+
+
+def crop_with_margin(
+  image: np.ndarray, box: np.ndarray, size: int = 160, margin: int = 32
+) -> np.ndarray:
+  """Cuts out a box with a margin, and resizes it to a square.
+
+  As facenet-pytorch's `extract_face`: the margin counts in pixels of the crop,
+  half on each side, so that the box itself fills size - margin of it whatever
+  the size of the photograph. (David Sandberg's `align_dataset_mtcnn.py` adds
+  it in pixels of the photograph.) As in both, a box that is no square is
+  stretched to one, and what would reach over the photograph's border is cut
+  off there, so that such a face is stretched a little more.
+
+  Args:
+    image: [H, W, 3] uint8.
+    box: [4] x, y, width, height in pixels of the image.
+    size: height and width of the crop.
+    margin: in pixels of the crop.
+
+  Returns:
+    [size, size, 3] uint8, channels in the order of the image.
+
+  Raises:
+    ValueError: the box has no part in the image, or the margin no place in
+      the crop.
+  """
+  if not 0 <= margin < size:
+    raise ValueError(
+      f'margin is {margin}, wanted at least 0 and less than size, {size}.'
+    )
+  corner, extent = np.asarray(box, float).reshape(2, 2)
+  border = extent * (margin / (2 * (size - margin)))
+  limit = np.array(image.shape[1::-1])
+  first = np.clip(corner - border, 0, limit)
+  last = np.clip(corner + extent + border, 0, limit)
+  # Written so that a box of NaN is refused too.
+  if not (last - first > 0).all():
+    raise ValueError(
+      f'box {np.round(box, 1).tolist()} (x, y, width, height) has no part in '
+      f'the image of {limit[0]}x{limit[1]} pixels: take that of a detector.'
+    )
+  whole = np.floor(first).astype(int)
+  left, top = whole
+  right, bottom = np.ceil(last).astype(int)
+  part = Image.fromarray(image[top:bottom, left:right])
+  # Pillow averages where the image gets smaller, and cuts between pixels.
+  crop = part.resize(
+    (size, size),
+    Image.Resampling.BILINEAR,
+    box=(*(first - whole), *np.minimum(last - whole, part.size)),
+  )
+  return np.array(crop)

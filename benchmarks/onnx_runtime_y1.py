@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import timing
 from faceqat import command
-from faceqat.data.pairs import read_pairs_txt
+from faceqat.data.pair_lists import read_pairs_txt
 from faceqat.evaluators import verification
 from faceqat.export import onnx_runtime
 from faceqat.models import mobilefacenet

@@ -1,5 +1,6 @@
 """Checkpoints: the state, the data's position and the config, by Orbax."""
 
+import contextlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -211,6 +212,23 @@ class Checkpointer:
     """Waits until everything is written."""
     self._manager.wait_until_finished()
     self._manager.close()
+
+
+def read_config(
+  workdir: str, which: str = 'latest'
+) -> ml_collections.ConfigDict:
+  """The config of a run's checkpoint.
+
+  Args:
+    workdir: of the run.
+    which: 'latest', 'best' or a step.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  checkpointer = Checkpointer(workdir, create=False)
+  with contextlib.closing(checkpointer):
+    return checkpointer.config(checkpointer.find(which))
 
 
 class Network(NamedTuple):

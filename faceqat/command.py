@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
@@ -49,12 +49,20 @@ def restart_with_tuned_allocator(module: str):
   os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
 
 
-def run(main: Callable[[], None]):
+def run(main: Callable[..., None], positional: Sequence[str] = ()):
   """Runs a command after parsing its flags.
 
   A wrong flag or input ends it with one sentence and exit status 1; where it
   was raised is shown with `--verbosity=1`.
+
+  Args:
+    main: what to run.
+    positional: the names of the arguments that are no flags, all of which
+      have to be given, before or between the flags; `main` gets them.
   """
+  if positional:
+    # Else what follows the first of them is no flag.
+    flags.FLAGS.set_gnu_getopt(True)
 
   # TensorFlow, which writes the TensorBoard files, greets on standard error.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -65,9 +73,17 @@ def run(main: Callable[[], None]):
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      if len(argv) > 1:
-        raise ValueError(f'unexpected argument {argv[1]!r}; flags are --name=x')
-      main()
+      arguments = argv[1:]
+      if len(arguments) > len(positional):
+        extra = arguments[len(positional)]
+        raise ValueError(f'unexpected argument {extra!r}; flags are --name=x')
+      if len(arguments) < len(positional):
+        missing = positional[len(arguments)]
+        raise ValueError(
+          f'{missing} is missing; give {" ".join(positional)}, and flags as '
+          '--name=x'
+        )
+      main(*arguments)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {error}')

@@ -8,13 +8,14 @@ The table says in how many integers they differ. Under a contract that is 0, or
 the exit status is 1 and a file names the first layer that differs.
 """
 
+import json
 import pathlib
 import sys
 
 import numpy as np
 from absl import flags
 
-from faceqat import command
+from faceqat import atomic, command
 from faceqat.checkpoint import Network, load_network
 from faceqat.data import sources
 from faceqat.data.images import IMAGE_SUFFIXES, decode_image
@@ -84,6 +85,8 @@ def main():
   images = load_images(network, args.images, args.num_images)
   results = roundtrip.export(program, out, formats, images)
   print(roundtrip.results_table(results))
+  text = json.dumps(roundtrip.results_json(results), indent=2)
+  atomic.write(out / 'exactness.json', f'{text}\n'.encode())
   broken = [name for name, result in results.items() if result.broken]
   if broken:
     reports = ', '.join(str(roundtrip.report_path(out, n)) for n in broken)

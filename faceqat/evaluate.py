@@ -7,13 +7,13 @@
 The first prints one table for float, fake-quantized and integer arithmetic,
 and for integer embeddings that are matched in integers too; a program has only
 the last two. The pairs are those of the config's `eval` block: the run's own
-config, unless another one is given.
+config, unless another one is given. Where that names several sets of pairs, or
+templates, there is a table for each (evaluation_sets.py).
 """
 
 import json
-import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -25,14 +25,12 @@ from ml_collections import config_flags
 
 from faceqat import atomic, command
 from faceqat.checkpoint import Network, load_network
-from faceqat.data import sources
+from faceqat.data import fingerprint, sources
+from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.pairs import PairSet
-from faceqat.evaluators import (
-  agreement,
-  identification,
-  scores,
-  verification,
-)
+from faceqat.evaluation_sets import evaluate_sets, make_folder, open_sets
+from faceqat.evaluators import agreement
+from faceqat.evaluators.verification import Predict
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -42,24 +40,11 @@ from faceqat.models import complexity
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
-from faceqat.report import figures, table
-from faceqat.report.history import read_curves
+from faceqat.report import figures
+from faceqat.report.history import CURVES, read_curves
 from faceqat.train_state import make_predict
 
-# What the picture of a training shows; TensorBoard has the rest.
-_CURVES = (
-  'train/loss',
-  'validation/loss',
-  'train/accuracy',
-  'train/positive_fraction',
-  'validation/accuracy',
-  'validation/verification_accuracy',
-  'train/learning_rate',
-)
-
 READINGS = ('float', 'fake_quant', 'integer')
-
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
@@ -91,9 +76,10 @@ def evaluate_network(
   as well; the best checkpoint was chosen by verification on the same people.
 
   Writes `float.safetensors`, `program.safetensors`, `results.json`,
-  `scores.safetensors`, `roc.png`, `pairs.png` and `agreement.txt` to `outdir`,
-  and prints the network's size and the table. A network without ranges, or
-  with a norm that has no integer form, is evaluated in float alone.
+  `scores.safetensors`, `identification.safetensors`, `hardest.safetensors`,
+  `roc.png`, `pairs.png`, `agreement.txt` and `agreement.json` to `outdir`, and
+  prints the network's size and the table. A network without ranges, or with a
+  norm that has no integer form, is evaluated in float alone.
 
   Args:
     network: from a checkpoint.
@@ -107,7 +93,8 @@ def evaluate_network(
     By reading: metric name to value.
 
   Raises:
-    ValueError: an unknown reading, or none that the network has.
+    ValueError: an unknown reading, or none that the network has, or pairs of
+      other faces than it was trained on.
   """
   unknown = sorted(set(readings) - set(READINGS))
   if unknown or not readings:
@@ -116,11 +103,14 @@ def evaluate_network(
       f'{", ".join(READINGS)}'
     )
   config = config or network.config
-  pair_set = sources.make_evaluation_pairs(
-    config.eval, image_size=network.config.data.image_size
+  _check_faces(
+    config,
+    fingerprint.of_run(network.config),
+    'the network',
+    network.config.data.image_size,
   )
-  strangers = _open_strangers(network.config, config)
-  outdir = _make_folder(outdir)
+  sets = open_sets(config, network.config.data.image_size, network.config)
+  outdir = make_folder(outdir)
   model, variables = network.model, network.variables
   float_bytes = _write_float(variables, outdir / 'float.safetensors')
   predicts = {'float': make_predict(model, variables, FLOAT)}
@@ -139,9 +129,11 @@ def evaluate_network(
     sizes['fake_quant'] = float_bytes
     sizes['integer'] = program_path.stat().st_size
     compared = agreement.compare(
-      model, variables, program, _first_images(pair_set, config)
+      model, variables, program, _first_images(sets.benchmarks[0], config)
     )
     atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
+    text = json.dumps(compared.to_json(), indent=2)
+    atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
     print(compared.summary())
   _draw_curves(outdir, network.config)
   predicts = {name: run for name, run in predicts.items() if name in readings}
@@ -152,7 +144,7 @@ def evaluate_network(
   size = network.config.data.image_size
   multiply_adds = complexity.count_multiply_adds(model, size)
   print(f'{multiply_adds:,} multiply-adds an image')
-  return _report(predicts, sizes, pair_set, config, outdir, strangers)
+  return evaluate_sets(predicts, sizes, sets, config, outdir)
 
 
 def evaluate_program(
@@ -161,130 +153,39 @@ def evaluate_program(
   """Evaluates a saved program on the pairs of the config's `eval` block.
 
   Raises:
-    ValueError: the file is no program, or is damaged.
+    ValueError: the file is no program, or is damaged; or the pairs are of other
+      faces than it is for.
   """
   program = integer_program.load(path)
   size = program.tensors[program.input].shape[0]
-  pair_set = sources.make_evaluation_pairs(config.eval, image_size=size)
-  return _report(
+  _check_faces(config, fingerprint.of_metadata(program.metadata), path, size)
+  sets = open_sets(config, size)
+  return evaluate_sets(
     {'integer': make_integer_predict(program)},
     {'integer': pathlib.Path(path).stat().st_size},
-    pair_set,
+    sets,
     config,
-    _make_folder(outdir),
+    make_folder(outdir),
   )
 
 
-def _report(
-  predicts: Mapping[str, Predict],
-  sizes: Mapping[str, int],
-  pair_set: PairSet,
+def _check_faces(
   config: ml_collections.ConfigDict,
-  outdir: pathlib.Path,
-  strangers=None,
-) -> dict[str, dict[str, float]]:
-  """Runs the same evaluators once a reading; prints, writes and draws."""
-  results, cosines = {}, {}
-  same = np.asarray(pair_set.same, bool)
-  float_images = None
-  for reading, predict in predicts.items():
-    print(f'evaluating {reading} on {len(pair_set)} pairs', flush=True)
-    embeddings = verification.embed_pairs(
-      predict, pair_set, config.eval.batch_size
-    )
-    cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
-    row = dict(verification.summarize(cosines[reading], same, pair_set.fold))
-    if strangers is not None:
-      row.update(
-        identification.evaluate(
-          predict,
-          strangers,
-          images_per_person=config.eval.identification_images,
-          batch_size=config.eval.batch_size,
-        )
-      )
-    if reading == 'float':
-      float_images = embeddings.images
-    elif float_images is not None:
-      row.update(_summarize_nearness(embeddings.images, float_images))
-    results[reading] = {**row, 'bytes': sizes[reading]}
-    if np.issubdtype(embeddings.images.dtype, np.integer):
-      results[f'{reading}_match'] = {
-        **_summarize_match(embeddings, same, pair_set.fold),
-        'bytes': sizes[reading],
-      }
-  text = json.dumps(table.results_json(results), indent=2)
-  atomic.write(outdir / 'results.json', f'{text}\n'.encode())
-  scores.save(scores.of_pairs(pair_set, cosines), outdir)
-  # Without the integer matching: its curve is that of the integer reading, as
-  # their scores are less than 2^-29 apart.
-  curves = {reading: (values, same) for reading, values in cosines.items()}
-  figures.roc_figure(curves, outdir / 'roc.png')
-  # The last reading is the one that ships.
-  figures.pairs_figure(pair_set, cosines[reading], outdir / 'pairs.png')
-  print(table.results_table(results))
-  print(f'curves and hardest pairs as pictures: {outdir}')
-  return results
-
-
-def _summarize_nearness(
-  embeddings: np.ndarray, float_embeddings: np.ndarray
-) -> dict[str, float]:
-  """How near the embeddings [M, D] are to the float ones of the same images."""
-  cosines = verification.cosine(embeddings, float_embeddings)
-  return {
-    'cosine_mean': float(np.mean(cosines)),
-    'cosine_p1': float(np.percentile(cosines, 1)),
-  }
-
-
-def _summarize_match(
-  embeddings: verification.PairEmbeddings, same: np.ndarray, fold: np.ndarray
-) -> dict[str, float]:
-  """What verification gives where the pairs are compared in integers.
-
-  The threshold is there twice: as a cosine, and as what a device compares a
-  score with.
-  """
-  cosines = matching.cosine(embeddings.first, embeddings.second)
-  results = dict(verification.summarize(np.asarray(cosines), same, fold))
-  threshold = results['threshold']
-  results['threshold'] = threshold / matching.ONE
-  results['threshold_q29'] = round(threshold)
-  return results
-
-
-def _make_folder(path: str | os.PathLike) -> pathlib.Path:
-  """Made once all inputs are read: a wrong one leaves nothing behind."""
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
-  return folder
-
-
-def _open_strangers(
-  trained: ml_collections.ConfigDict, config: ml_collections.ConfigDict
+  trained: Fingerprint | None,
+  name: str,
+  image_size: int,
 ):
-  """The people kept out of a training; None where there is none to ask."""
-  images_per_person = config.eval.identification_images
-  if not images_per_person:
-    return None
-  if images_per_person < 2:
-    raise ValueError(
-      f'eval.identification_images is {images_per_person}; give 2 or more, one '
-      'for the gallery, or 0 to leave identification out'
-    )
-  try:
-    return sources.make_held_out_people(trained.data)
-  except ValueError as error:
-    # A run is also evaluated where its training set is not.
-    print(f'without rank-1: {error}')
-    return None
+  """Refuses pairs of other faces, and says what cannot be compared."""
+  for note in sources.check_evaluation(
+    config.eval, trained, name, image_size=image_size
+  ):
+    print(note)
 
 
 def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):
   """Draws the training curves, where the folder is that of a training run."""
   curves = read_curves(workdir)
-  shown = [name for name in _CURVES if name in curves]
+  shown = [name for name in CURVES if name in curves]
   if shown:
     start = config.quant.start_step if config.quant.enabled else None
     figures.curves_figure(

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 
 from faceqat.checkpoint import Network
+from faceqat.data import fingerprint
+from faceqat.data.fingerprint import Fingerprint
 from faceqat.integer import record
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram
 from faceqat.quant.spec import FAKE_QUANT
@@ -67,14 +69,16 @@ def _record(network: Network, normalize: bool) -> IntegerProgram:
     return embedding
 
   size = network.config.data.image_size
+  faces = fingerprint.of_run(network.config)
+  # Older runs do not say for which faces they are.
+  faces = faces or Fingerprint(fingerprint.UNKNOWN, size)
   return record.trace(
     embed,
     image_shape=(size, size, 3),
     metadata={
       'model': network.config.model.name,
       'step': str(network.step),
-      'channel_order': 'RGB',
-      'alignment': 'arcface_112',
+      **fingerprint.to_metadata(faces),
       'input': 'uint8 pixels; pixel - 128 is the int8 value at scale 1/128',
     },
   )

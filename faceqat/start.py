@@ -1,5 +1,6 @@
 """What a run starts from, where it does not start from scratch."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
-from faceqat.checkpoint import load_network
+from faceqat.checkpoint import Checkpointer, load_network, read_config
+from faceqat.data import fingerprint, sources
+from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.import_weights.assign import assign, without_steps
@@ -21,6 +25,10 @@ Batch = dict[str, Any]
 
 # Of each person, for the first class weights.
 _IMAGES_PER_CLASS = 8
+
+# What the weight files of other projects are for, where there is one project
+# with such files: InsightFace's.
+_OF_FILES = {'.params': Fingerprint('arcface', 112)}
 
 
 def start_from(state: TrainState, model, path: str) -> TrainState:
@@ -51,6 +59,50 @@ def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
   for collection in ('params', 'batch_stats'):
     values |= flax.traverse_util.flatten_dict(there[collection], sep='/')
   return assign(variables, without_steps(values), workdir)
+
+
+def with_fingerprint(
+  config: ml_collections.ConfigDict, checkpointer: Checkpointer
+) -> ml_collections.ConfigDict:
+  """The config with `fingerprint`: the faces that the network will be for.
+
+  They are those of the training set. Where that does not say, or is drawn, they
+  are those of what the run starts from.
+
+  Args:
+    config: of the run.
+    checkpointer: of the run, which may be there to be continued.
+
+  Raises:
+    ValueError: what the run starts from, or an evaluation set, is of other
+      faces than the training set.
+  """
+  before, name = None, config.pretrained
+  step = checkpointer.latest_step
+  if step is not None:
+    name = str(checkpointer.folder.parent)
+    before = fingerprint.of_run(checkpointer.config(step))
+  elif name and pathlib.Path(name).is_dir():
+    before = fingerprint.of_run(read_config(name))
+  elif name:
+    before = _OF_FILES.get(pathlib.Path(name).suffix)
+  path, size = config.data.path, config.data.image_size
+  found = sources.training_fingerprint(config.data)
+  fingerprint.check(found, before, path, name, field='data.fingerprint')
+  if not fingerprint.is_stated(found):
+    print(fingerprint.unstated(path))
+  if fingerprint.names_template(before) and not fingerprint.names_template(
+    found
+  ):
+    found = before
+  found = found or Fingerprint(fingerprint.UNKNOWN, size)
+  found = dataclasses.replace(found, size=size)
+  # What is wrong with the pairs shows before the training, not after it.
+  sources.check_evaluation(config.eval, found, 'this training', image_size=size)
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.fingerprint = dataclasses.asdict(found)
+  return config
 
 
 def with_class_means(

@@ -25,7 +25,12 @@ from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
 from faceqat.report.history import MetricLog
 from faceqat.stages import Stage, make_stages, mode_at, stage_at
-from faceqat.start import make_teacher, start_from, with_class_means
+from faceqat.start import (
+  make_teacher,
+  start_from,
+  with_class_means,
+  with_fingerprint,
+)
 from faceqat.stop import StopRequest
 from faceqat.train_state import (
   Recipe,
@@ -119,6 +124,7 @@ def train(
     contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
   ):
     start = distributed.value_of_first(checkpointer.latest_step)
+    config = with_fingerprint(config, checkpointer)
     if config.pretrained and (start is None or objective.needs_teacher):
       state = start_from(state, model, config.pretrained)
       state = sharding.replicate(state, mesh)

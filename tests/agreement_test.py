@@ -1,6 +1,8 @@
 """The comparison of the three readings, layer by layer."""
 
+import dataclasses
 import functools
+import json
 
 import flax.linen as nn
 import layer_network
@@ -19,7 +21,7 @@ from faceqat.quant.layers import (
   input_image,
 )
 from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import FAKE_QUANT, QuantSpec, make_spec
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec, make_spec
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -79,6 +81,7 @@ def test_layers_come_in_the_order_they_run(sound):
   assert [layer.name for layer in result.layers] == NAMES
   for layer in result.layers:
     assert layer.scale == program.tensors[layer.name].scale
+    assert layer.bits == 8
 
 
 def test_a_sound_8_bit_network_agrees(sound):
@@ -116,6 +119,48 @@ def test_numbers_are_what_their_names_say(sound):
   )
   # Its worse input is the projection, not the stem.
   assert lost['block/add'] == ratios['block/project'] - ratios['block/add']
+
+
+def test_ranges_are_those_of_the_integers_and_of_the_float_outputs(sound):
+  _, program = sound
+  variables, images = calibrated()
+  # Of more contrast than those that the ranges were observed on.
+  images = np.where(images > 127, 255, 0).astype(np.uint8)
+  result = agreement.compare(Network(), variables, program, images)
+  seen = agreement.activations(Network(), variables, images, FLOAT)
+  for layer in result.layers:
+    tensor = program.tensors[layer.name]
+    low, high = layer.range
+    assert high - low == pytest.approx(255 * tensor.scale)
+    assert low == -(128 + tensor.zero_point) * tensor.scale
+    output = seen[layer.name]
+    assert layer.float_range == (output.min(), output.max())
+    nearest = np.rint(output / tensor.scale) + tensor.zero_point
+    clipped = (nearest < -128) | (nearest > 127)
+    # But for ties, which are half a step away.
+    assert layer.clipped == pytest.approx(np.mean(clipped), abs=1e-3)
+  assert max(layer.clipped for layer in result.layers) > 0
+
+
+def test_json_has_every_field_and_no_infinity(sound):
+  result, _ = sound
+  layers = (
+    dataclasses.replace(result.layers[0], float_to_fake=np.inf, lost=-np.inf),
+    *result.layers[1:],
+  )
+  found = json.loads(
+    json.dumps(
+      dataclasses.replace(result, layers=layers).to_json(), allow_nan=False
+    )
+  )
+  assert found['images'] == 64
+  assert found['worst'] == result.worst.name
+  assert found['cosine_mean'] == result.cosines.mean()
+  assert found['layers'][0]['float_to_fake'] is None
+  assert found['layers'][0]['lost'] is None
+  for read, layer in zip(found['layers'][1:], result.layers[1:]):
+    read = {k: tuple(v) if type(v) is list else v for k, v in read.items()}
+    assert read == dataclasses.asdict(layer)
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,36 @@ def test_the_difference_of_near_runs_is_surer_than_either():
   low, high = bootstrap.interval(two - one)
   assert low <= 0 <= high
   assert high - low < 0.5 * np.subtract(*bootstrap.interval(one)[::-1])
+
+
+def test_shares_are_those_of_the_drawn_people():
+  people = np.array([4, 4, 2, 7])
+  weights = bootstrap.draw_person_weights(people, 50)
+  np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
+  assert set(weights[:, 1:].sum(axis=1).tolist()) == {3}
+  hits = np.array([True, False, True, False])
+  wanted = [np.repeat(hits, row).mean() for row in weights]
+  np.testing.assert_array_equal(bootstrap.shares(hits, weights), wanted)
+  nobody = bootstrap.shares(hits, np.zeros([1, 4], np.int32))
+  assert np.isnan(nobody).all()
+  assert dict(bootstrap.limits('rank1', nobody)) == {}
+
+
+def test_the_intervals_of_pairs_hold_their_figures():
+  scores, same, fold, ends = _pairs()
+  figures = dict(verification.summarize(scores, same, fold))
+  found = dict(
+    bootstrap.of_pairs(scores, same, fold, ends, fars=[0.1], num_resamples=100)
+  )
+  assert len(found) == 4
+  for name in ('accuracy', 'tar@far=0.1'):
+    assert found[f'low/{name}'] <= figures[name] <= found[f'high/{name}']
+    assert found[f'low/{name}'] < found[f'high/{name}']
+  # Scores in integers, as matching gives them, have the same order.
+  integers = np.rint(scores * 2**20).astype(np.int32)
+  again = dict(
+    bootstrap.of_pairs(
+      integers, same, fold, ends, fars=[0.1], num_resamples=100
+    )
+  )
+  assert again == found

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import types
 
 import numpy as np
@@ -67,12 +68,17 @@ def test_every_file_gives_the_bits_of_its_contract(
       assert kept == 'none'
     else:
       assert (kept, differing, largest) == (contract, '0', '0')
+  written = json.loads((out / 'exactness.json').read_text())
+  assert list(written) == list(rows)
+  for name, (_, _, outputs, differing, _, _) in rows.items():
+    assert written[name]['outputs'] == int(outputs)
+    assert written[name]['differing'] == int(differing.replace(',', ''))
   loaded = integer_program.load(out / 'program.safetensors')
   assert loaded.contract == contract
   metadata = tflite_builder.read_metadata((out / 'model.tflite').read_bytes())
   assert metadata['contract'] == contract
   assert metadata['channel_order'] == 'RGB'
-  assert metadata['alignment'] == 'arcface_112'
+  assert metadata['alignment'] == 'drawn'
   assert metadata['model'] == 'tiny'
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from faceqat.evaluators import identification
 
@@ -58,27 +59,42 @@ def test_ties_stand_before_the_right_person(value):
   ) == [2]
 
 
-def test_rates_of_a_source_are_those_of_its_probes():
-  # Seven people ten degrees apart; of the probes one is nearest to another.
+def _identify(source, images_per_person=3, unknown_share=0.0, **settings):
+  return identification.identify(
+    _direction,
+    source,
+    images_per_person=images_per_person,
+    unknown_share=unknown_share,
+    **{'seed': 0, 'batch_size': 4, **settings},
+  )
+
+
+def _seven_people():
+  """Ten degrees apart; of the probes one is nearest to another person."""
   labels = np.repeat(np.arange(7), 3)
   values = labels * 10 + np.tile([0, 2, 3], 7)
   values[5] = 6  # Person 1, as near to person 0 as makes her second.
   values[20] = 0  # Person 6, whose image is that of person 0: last.
-  rates = dict(
-    identification.evaluate(
-      _direction, _People(labels, values), images_per_person=3, batch_size=4
-    )
-  )
+  return _People(labels, values)
+
+
+def test_rates_of_a_source_are_those_of_its_probes():
+  found = _identify(_seven_people())
   # 6 degrees are nearer to 10 than to 0.
-  assert rates == {'rank1': 13 / 14, 'rank5': 13 / 14}
+  assert dict(identification.summarize(found, 0)) == {
+    'rank1': 13 / 14,
+    'rank5': 13 / 14,
+  }
+  assert found.open_set is None
+  np.testing.assert_allclose(
+    identification.cmc(found), [13 / 14] * 6 + [1], rtol=1e-15
+  )
 
 
 def test_ranks_that_everybody_reaches_are_not_given():
   source = _People([0, 0, 1, 1, 2, 2], [0, 1, 20, 21, 40, 41])
-  rates = identification.evaluate(
-    _direction, source, images_per_person=2, batch_size=6
-  )
-  assert dict(rates) == {'rank1': 1}
+  found = _identify(source, images_per_person=2)
+  assert dict(identification.summarize(found, 0)) == {'rank1': 1}
 
 
 @pytest.mark.parametrize('images', [1, 2])
@@ -86,8 +102,151 @@ def test_nobody_to_search_for_is_an_error(images):
   labels = [0, 1, 2] if images == 2 else [0, 0, 1]
   source = _People(labels, [0, 20, 40])
   with pytest.raises(ValueError, match='needs two images of a person'):
-    dict(
-      identification.evaluate(
-        _direction, source, images_per_person=images, batch_size=6
-      )
+    _identify(source, images_per_person=images)
+
+
+def test_the_cmc_curve_counts_probes_of_each_rank():
+  found = identification.Identification(
+    np.array([1, 3, 1, 2]), np.zeros(4, int), 4, None
+  )
+  np.testing.assert_array_equal(identification.cmc(found), [0.5, 0.75, 1, 1])
+
+
+def test_the_open_set_by_hand():
+  # Gallery: 0 and 90 degrees. Mated probes at 10 and 50 (person 0, the second
+  # nearer to person 1) and at 70 (person 1); unknown ones at 20 and 45.
+  angles = np.deg2rad([0, 90, 10, 50, 70, 20, 44])
+  faces = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+  found = identification.search_open_set(
+    faces[:2], np.array([3, 5]), faces[2:], np.array([3, 3, 5, 4, 9])
+  )
+  assert found.mated.tolist() == [True, True, True, False, False]
+  assert found.hits.tolist() == [True, False, True, False, False]
+  wanted = np.cos(np.deg2rad([10, 40, 20, 20, 44]))
+  np.testing.assert_allclose(found.scores, wanted, atol=1e-15)
+  fpir, tpir = identification.open_set_rates(found)
+  # None; 10 degrees; both 20, which may part by rounding; then 44 degrees. The
+  # wrong answer at 40 degrees is never a true positive.
+  assert (fpir[0], tpir[0]) == (0, 0)
+  assert (fpir[1], tpir[1]) == (0, 1 / 3)
+  assert (0.5, 2 / 3) in zip(fpir, tpir)
+  assert (fpir[-1], tpir[-1]) == (1, 2 / 3)
+
+
+@pytest.mark.parametrize('dtype', [float, np.int32])
+def test_open_set_rates_equal_counting(dtype):
+  rng = np.random.default_rng(0)
+  centres = rng.normal(size=(40, 5))
+  people = rng.integers(40, size=700)
+  # Coarse integers: many ties.
+  faces = (3 * (centres[people] + rng.normal(size=(700, 5)))).astype(dtype)
+  gallery = (3 * centres[::2]).astype(dtype)
+  found = identification.search_open_set(
+    gallery, np.arange(0, 40, 2), faces, people
+  )
+  cosines = np.array(
+    [
+      [a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-9) for b in gallery]
+      for a in faces
+    ]
+  )
+  top = cosines.max(axis=1)
+  fpir, tpir = identification.open_set_rates(found)
+  limits = dict(
+    identification.summarize(
+      identification.Identification(np.ones(1, int), np.ones(1), 1, found), 0
     )
+  )
+  strangers = people % 2 == 1
+  # Of 350 probes without a mate 35 and 3 are expected above.
+  assert list(limits) == ['tpir@fpir=0.1']
+  best, points = 0, {(0, 0)}
+  for threshold in np.unique(top.round(9)):
+    above = top >= threshold - 1e-9
+    right = [
+      above[i]
+      and p % 2 == 0
+      and np.sum(cosines[i] >= cosines[i, p // 2] - 1e-9) == 1
+      for i, p in enumerate(people)
+    ]
+    fraction = np.mean(above[strangers])
+    share = np.sum(right) / np.sum(~strangers)
+    points.add((fraction, share))
+    if fraction <= 0.1:
+      best = max(best, share)
+  assert {(f, t) for f, t in zip(fpir, tpir)} == points
+  assert limits['tpir@fpir=0.1'] == best
+
+
+def test_who_is_unknown_follows_the_seed():
+  source = _seven_people()
+  one, again, other = (
+    _identify(source, unknown_share=0.5, seed=seed).open_set
+    for seed in (1, 1, 2)
+  )
+  for first, second in zip(one, again):
+    np.testing.assert_array_equal(first, second)
+  # Four of seven: their first images are probes too.
+  unknown = np.unique(one.people[~one.mated])
+  assert len(unknown) == 4
+  assert np.sum(~one.mated) == 12
+  assert np.sum(one.mated) == 6
+  assert set(unknown) != set(np.unique(other.people[~other.mated]))
+
+
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.99])
+def test_without_two_kinds_of_people_there_is_no_open_set(share):
+  found = _identify(_seven_people(), unknown_share=share)
+  assert found.open_set is None
+
+
+@pytest.mark.parametrize(
+  ('strangers', 'fpirs'), [(99, []), (100, ['0.1']), (1000, ['0.1', '0.01'])]
+)
+def test_tpir_is_given_only_where_ten_false_positives_are_expected(
+  strangers, fpirs
+):
+  mated = np.arange(strangers + 20) < 20
+  open_set = identification.OpenSet(
+    np.linspace(1, 0, len(mated)), mated, mated, np.arange(len(mated))
+  )
+  found = identification.Identification(
+    np.ones(20, int), np.arange(20), 1, open_set
+  )
+  assert dict(identification.summarize(found, 0)) == {
+    f'tpir@fpir={fpir}': 1 for fpir in fpirs
+  }
+
+
+def test_intervals_are_those_of_drawing_people_anew():
+  rng = np.random.default_rng(0)
+  people = np.repeat(np.arange(50), 4)
+  # Half of the people are always found, the others never are.
+  ranks = np.where(people % 2 == 0, 1, 9)
+  mated = people < 25
+  scores = rng.normal(size=200).clip(-1, 1)
+  open_set = identification.OpenSet(scores, mated, mated, people)
+  found = identification.Identification(ranks, people, 50, open_set)
+  figures = dict(identification.summarize(found, 400))
+  assert figures['rank1'] == 0.5
+  # Of 50 people: sqrt(1/4 / 50) is 0.071, and 95 % are 3.9 times as wide.
+  width = figures['high/rank1'] - figures['low/rank1']
+  assert width == pytest.approx(3.92 * np.sqrt(0.25 / 50), rel=0.2)
+  assert figures['low/tpir@fpir=0.1'] <= figures['tpir@fpir=0.1']
+  assert figures['tpir@fpir=0.1'] <= figures['high/tpir@fpir=0.1']
+
+
+def test_curves_are_saved_by_reading(tmp_path):
+  found = {
+    'float': _identify(_seven_people()),
+    'integer': _identify(_seven_people(), unknown_share=0.5),
+  }
+  identification.save(found, tmp_path)
+  stored = safetensors.numpy.load_file(tmp_path / 'identification.safetensors')
+  names = ['cmc/float', 'cmc/integer', 'fpir/integer', 'tpir/integer']
+  assert sorted(stored) == names
+  assert all(array.dtype == np.float64 for array in stored.values())
+  fpir, tpir = identification.open_set_rates(found['integer'].open_set)
+  np.testing.assert_array_equal(stored['fpir/integer'], fpir)
+  np.testing.assert_array_equal(stored['tpir/integer'], tpir)
+  assert stored['cmc/float'].shape == (7,)

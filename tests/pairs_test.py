@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import folder, images, pairs
+from faceqat.data import folder, images, pair_lists, pairs
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 needs_data = pytest.mark.skipif(
@@ -42,120 +42,6 @@ class Labelled:
 
   def name(self, index):
     return f'image{index}'
-
-
-def make_lfw(root, header='2\t1', lines=None, suffix='.png'):
-  """Ann has images 1 to 3, Bo (a .jpg name) 1 and 2; returns the list."""
-  values = {('Ann', 1): 1, ('Ann', 2): 2, ('Ann', 3): 3}
-  values |= {('Bo_Li', 1): 101, ('Bo_Li', 2): 102}
-  for (name, number), value in values.items():
-    person = root / 'images' / name
-    person.mkdir(parents=True, exist_ok=True)
-    (person / f'{name}_{number:04d}{suffix}').write_bytes(encode(value))
-  if lines is None:
-    lines = ['Ann\t1\t2', 'Ann\t1\tBo_Li\t2', 'Bo_Li\t1\t2', 'Bo_Li\t1\tAnn\t3']
-  path = root / 'pairs.txt'
-  path.write_text('\n'.join([header, *lines]) + '\n')
-  return path
-
-
-def read(root, path):
-  return pairs.read_pairs_txt(root / 'images', path, SIZE)
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.jpeg'])
-def test_list_of_pairs_is_read_with_its_folds(tmp_path, suffix):
-  pair_set = read(tmp_path, make_lfw(tmp_path, suffix=suffix))
-  values = [
-    (value_of(pair_set, a), value_of(pair_set, b))
-    for a, b in zip(pair_set.first, pair_set.second)
-  ]
-  assert values == [(1, 2), (1, 102), (101, 102), (101, 3)]
-  assert pair_set.same.tolist() == [True, False, True, False]
-  assert pair_set.same.dtype == bool
-  assert pair_set.fold.tolist() == [0, 0, 1, 1]
-  # Ann is 0, Bo 1.
-  assert pair_set.people.tolist() == [[0, 0], [0, 1], [1, 1], [1, 0]]
-  # Each image is there once, however many pairs name it.
-  assert len(pair_set.images) == 5
-  assert len(pair_set) == 4
-
-
-def test_one_number_in_the_header_is_one_fold(tmp_path):
-  pair_set = read(tmp_path, make_lfw(tmp_path, header='2'))
-  assert pair_set.fold.tolist() == [0, 0, 0, 0]
-
-
-def test_spaces_do_in_place_of_tabs_and_windows_line_ends_do(tmp_path):
-  path = make_lfw(tmp_path)
-  path.write_bytes(
-    path.read_bytes().replace(b'\t', b'  ').replace(b'\n', b'\r\n')
-  )
-  assert len(read(tmp_path, path)) == 4
-
-
-@pytest.mark.parametrize(
-  'header', ['', 'ten 300', '10 300 1', '0 1', '-1', '2.5']
-)
-def test_header_that_is_none_is_quoted(tmp_path, header):
-  path = make_lfw(tmp_path, header=header)
-  with pytest.raises(ValueError, match=f'line 1 is "{header}"'):
-    read(tmp_path, path)
-
-
-@pytest.mark.parametrize(
-  ('line', 'message'),
-  [
-    ('Ann\t1', 'is "Ann\t1", wanted "name i j"'),
-    ('Ann\t1\tx', 'wanted "name i j"'),
-    ('Ann\t1\t-2', 'wanted "name i j"'),
-    ('Ann\t1\tBo_Li\t2\t3', 'wanted "name i j"'),
-    ('', 'wanted "name i j"'),
-    ('Ann\t1\tAnn\t2', 'different pair of one person, Ann'),
-    ('Ann\t1\t4', 'does not exist: .*Ann_0004.jpg'),
-    ('Cy\t1\t2', 'does not exist: .*Cy_0001.jpg'),
-  ],
-)
-def test_wrong_line_is_named_by_number(tmp_path, line, message):
-  lines = ['Ann\t1\t2', 'Ann\t1\tBo_Li\t2', line, 'Bo_Li\t1\tAnn\t3']
-  path = make_lfw(tmp_path, lines=lines)
-  with pytest.raises(ValueError, match=rf'pairs\.txt, line 4 .*{message}'):
-    read(tmp_path, path)
-
-
-@pytest.mark.parametrize('name', ['..', '.', '../images/Ann', '/etc', 'a\\b'])
-def test_names_cannot_leave_the_folder(tmp_path, name):
-  # The file exists: only the name is the reason to refuse it.
-  for target in (tmp_path / 'images', tmp_path):
-    target.mkdir(exist_ok=True)
-    (target / '.._0001.png').write_bytes(encode(1))
-    (target / '.._0002.png').write_bytes(encode(1))
-  path = make_lfw(
-    tmp_path, header='1 1', lines=[f'{name}\t1\t2', 'Ann\t1\tBo_Li\t1']
-  )
-  with pytest.raises(ValueError, match=r'line 2 names .* no folder name'):
-    read(tmp_path, path)
-
-
-def test_lists_that_disagree_with_their_header_are_refused(tmp_path):
-  path = make_lfw(tmp_path, header='2\t2')
-  with pytest.raises(ValueError, match=r'has 4 pairs, .* announces 8'):
-    read(tmp_path, path)
-  lines = ['Ann\t1\t2', 'Ann\t1\t3', 'Bo_Li\t1\t2', 'Bo_Li\t1\tAnn\t3']
-  path = make_lfw(tmp_path, lines=lines)
-  with pytest.raises(ValueError, match=r'Fold 1 of .* has 2 same pairs'):
-    read(tmp_path, path)
-
-
-def test_missing_files_are_named(tmp_path):
-  with pytest.raises(ValueError, match=r'no list of pairs .*none\.txt'):
-    read(tmp_path, tmp_path / 'none.txt')
-  path = make_lfw(tmp_path)
-  with pytest.raises(ValueError, match=r'no image folder .*nowhere'):
-    pairs.read_pairs_txt(tmp_path / 'nowhere', path, SIZE)
-  path.write_bytes(b'\xff\xfe\x00')
-  with pytest.raises(ValueError, match='not UTF-8'):
-    read(tmp_path, path)
 
 
 def test_drawn_pairs_are_balanced_distinct_and_true():
@@ -265,24 +151,8 @@ def test_too_few_pairs_for_ten_folds_are_refused(tmp_path):
 
 
 @needs_data
-def test_lfw_view_2_is_read_whole():
-  pair_set = pairs.read_pairs_txt(
-    DATA / 'lfw' / 'images', DATA / 'lfw' / 'pairs.txt', 112
-  )
-  assert pair_set.name == 'lfw'
-  assert len(pair_set) == 6000
-  assert len(pair_set.images) == 7701
-  assert pair_set.same.sum() == 3000
-  assert np.bincount(pair_set.fold).tolist() == [600] * 10
-  # The folds share nobody, though that is a property of the list alone.
-  people = [np.unique(pair_set.people[pair_set.fold == f]) for f in range(10)]
-  assert sum(map(len, people)) == len(np.unique(pair_set.people))
-  assert pair_set.images[7700].shape == (112, 112, 3)
-
-
-@needs_data
 def test_real_verification_files_agree_with_the_list():
-  lfw = pairs.read_pairs_txt(
+  lfw = pair_lists.read_pairs_txt(
     DATA / 'lfw' / 'images', DATA / 'lfw' / 'pairs.txt', 112
   )
   first_30 = pairs.read_bin(DATA / 'lfw_600pairs.bin', 112)

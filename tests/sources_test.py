@@ -8,6 +8,7 @@ from PIL import Image
 
 from configs import common
 from faceqat.data import sources
+from faceqat.data.arrayrecord import ArrayRecordWriter
 from faceqat.data.synthetic import SyntheticFaces
 
 SIZE = 16
@@ -47,6 +48,14 @@ def write_pack(path):
   return path
 
 
+def write_records(path):
+  with ArrayRecordWriter(path) as writer:
+    for person in range(PEOPLE):
+      for image in range(IMAGES):
+        writer.write(encode(person, image), person, f'p{person:02d}')
+  return path
+
+
 def write_bin(path, same=(True, False) * 10, size=SIZE):
   images = [encode(i, i % IMAGES, size) for i in range(2 * len(same))]
   path.write_bytes(pickle.dumps((images, list(same)), protocol=2))
@@ -62,6 +71,13 @@ def write_list(root, people):
   path = root / 'pairs.txt'
   path.write_text('\n'.join(lines))
   return path
+
+
+FORMS = [
+  (write_folder, 'faces'),
+  (write_pack, 'faces.rec'),
+  (write_records, 'faces.array_record'),
+]
 
 
 def data_config(**changes):
@@ -97,9 +113,7 @@ def pair_images(pair_set):
   return [pair_set.images[index] for index in range(len(pair_set.images))]
 
 
-@pytest.mark.parametrize(
-  ('write', 'name'), [(write_folder, 'faces'), (write_pack, 'faces.rec')]
-)
+@pytest.mark.parametrize(('write', 'name'), FORMS)
 def test_held_out_people_and_images_are_never_trained_on(write, name, tmp_path):
   path = write(tmp_path / name)
   data = sources.make_training_data(data_config(path=str(path)))
@@ -217,9 +231,7 @@ def test_images_of_another_size_are_found_at_once(tmp_path):
     sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
 
 
-@pytest.mark.parametrize(
-  ('write', 'name'), [(write_folder, 'faces'), (write_pack, 'faces.rec')]
-)
+@pytest.mark.parametrize(('write', 'name'), FORMS)
 def test_training_images_of_stored_size_are_resized(write, name, tmp_path):
   config = data_config(
     path=str(write(tmp_path / name)), image_size=20, stored_size=SIZE
@@ -314,6 +326,7 @@ def test_missing_or_wrong_pairs_are_named(changes, message):
   [
     ({'path': 'none'}, 'There is no image folder none'),
     ({'path': 'none.rec'}, 'There is no RecordIO pack none.rec'),
+    ({'path': 'no.array_record'}, 'There is no ArrayRecord file no.array_rec'),
     ({'validation_people': 29}, 'Cannot hold out 29 of 30 people'),
     ({'validation_people': 10}, '10 people: 10 person-disjoint folds need'),
     ({'holdout_images_per_person': 3}, 'Nobody has the 9 images'),

@@ -82,6 +82,54 @@ def test_identification_and_nearness_to_float_have_their_columns():
   assert lines[1][3:] == ['100.00', '0.9992', '0.9800', '-']
 
 
+def test_intervals_stand_in_brackets_and_are_explained():
+  rows = {
+    'float': {
+      'accuracy': 0.9,
+      'accuracy_se': 0.01,
+      'low/accuracy': 0.88,
+      'high/accuracy': 0.915,
+      'tar@far=0.1': 0.8,
+      'low/tar@far=0.1': 0.7,
+      'high/tar@far=0.1': 0.9,
+      'tpir@fpir=0.1': 0.5,
+    },
+    'integer': {'accuracy': 0.9, 'rank1': 1, 'low/rank1': 1, 'high/rank1': 1},
+  }
+  header, _, *lines = _cells(table.results_table(rows))
+  wanted = ['TAR % @ FAR 0.1', 'rank-1 %', 'TPIR % @ FPIR 0.1']
+  assert header == ['reading', 'accuracy %', 'vs float', *wanted]
+  assert lines == [
+    [
+      'float',
+      '90.00 ± 1.00 [88.00, 91.50]',
+      '+0.00',
+      '80.00 [70.00, 90.00]',
+      '-',
+      '50.00',
+    ],
+    ['integer', '90.00', '+0.00', '-', '100.00 [100.00, 100.00]', '-'],
+  ]
+  (note,) = table.notes(rows, 1000)
+  assert note == 'In brackets: 95 % of 1,000 resamples of the people.'
+  rows = {'integer': {'rank1': 1, 'low/rank1': 1, 'high/rank1': 1}}
+  assert 'do not say who is shown' in table.notes(rows, 1000)[1]
+  assert table.notes(rows, 0) == []
+
+
+def test_benchmarks_stand_beside_each_other_with_their_mean():
+  results = {
+    'lfw': {'float': {'accuracy': 0.99}, 'integer': {'accuracy': 0.98}},
+    'CFP-FP': {'float': {'accuracy': 0.93}, 'integer': {'accuracy': 0.9}},
+  }
+  header, _, *lines = _cells(table.benchmarks_table(results))
+  assert header == ['accuracy %', 'lfw', 'CFP-FP', 'mean']
+  assert lines == [
+    ['float', '99.00', '93.00', '96.00'],
+    ['integer', '98.00', '90.00', '94.00'],
+  ]
+
+
 def test_a_single_reading_has_no_difference():
   header, _, _ = _cells(table.results_table({'integer': {'accuracy': 0.5}}))
   assert header == ['reading', 'accuracy %']
@@ -105,3 +153,12 @@ def test_json_keeps_full_precision_and_plain_types():
   assert json.loads(text) == {
     'float': {'accuracy': 1 / 3, 'auc': 0.5, 'eer': None, 'bytes': 7}
   }
+
+
+def test_cells_are_read_back_from_a_table():
+  lines = [
+    ['run', 'accuracy %', '-'],
+    ['a  b', '99.4 ± 0.1', ''],
+    ['c', '', '-'],
+  ]
+  assert table.cells(table.align(lines)) == lines

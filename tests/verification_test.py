@@ -290,6 +290,28 @@ def test_tar_is_given_only_where_ten_false_accepts_are_expected(
   ]
 
 
+@pytest.mark.parametrize('decimals', [None, 1])
+def test_det_rates_equal_those_of_scikit_learn(decimals):
+  scores, same = _overlapping(400, 0, decimals)
+  fmr, fnmr = verification.det(scores, same)
+  assert (fmr[0], fnmr[0], fmr[-1], fnmr[-1]) == (0, 1, 1, 0)
+  # scikit-learn gives the same curve without its flat ends, the other way.
+  wanted_fmr, wanted_fnmr, thresholds = metrics.det_curve(same, scores)
+  inner = set(zip(fmr.round(12), fnmr.round(12)))
+  assert len(thresholds) > 10
+  assert set(zip(wanted_fmr.round(12), wanted_fnmr.round(12))) <= inner
+  assert len(fmr) == len(np.unique(scores)) + 1
+  with pytest.raises(ValueError, match='got 0 and 5'):
+    verification.det(np.zeros(5), np.zeros(5, bool))
+
+
+def test_a_rate_is_supported_from_ten_expected_false_accepts_on():
+  # 1e-6 * 1e7 is a little less than 10 in binary.
+  for rate, trials in ((0.1, 100), (1e-3, 10_000), (1e-6, 10_000_000)):
+    assert verification.is_supported(rate, trials)
+    assert not verification.is_supported(rate, trials - 1)
+
+
 def test_constant_embeddings_are_worth_a_coin():
   results = dict(
     verification.evaluate(

@@ -1,20 +1,17 @@
-"""Verification pairs: LFW-style lists, and pairs drawn from a labelled source.
+"""Verification pairs: of InsightFace's `.bin` files, or drawn from a source.
 
-InsightFace's `.bin` files are read in verification_bin.py.
+Lists of pairs over folders of images are read in pair_lists.py.
 """
 
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from faceqat.data import images as face_images
 from faceqat.data.verification_bin import read_bin_entries
-
-_PAIR_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,23 +68,6 @@ class _EncodedImages:
     return face_images.decode_image(data, name, *self._sizes)
 
 
-class _ImageFiles:
-  """Image files, read when asked for."""
-
-  def __init__(self, paths: list[str], sizes: tuple[int, int]):
-    self._paths = paths
-    self._sizes = sizes
-
-  def __len__(self) -> int:
-    return len(self._paths)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    path = self._paths[index]
-    with open(path, 'rb') as file:
-      data = file.read()
-    return face_images.decode_image(data, path, *self._sizes)
-
-
 class SourceImages:
   """The images of a source at some indices, without their labels."""
 
@@ -124,80 +104,44 @@ def read_bin(
     raise ValueError(
       f'{path} has {num_pairs} pairs: ten folds need at least ten.'
     )
-  folds = np.array_split(np.arange(num_pairs), 10)
   return PairSet(
     name=_stem(path),
     images=_EncodedImages(entries, path, (image_size, stored_size)),
     first=np.arange(0, 2 * num_pairs, 2),
     second=np.arange(1, 2 * num_pairs, 2),
     same=same,
-    fold=np.repeat(np.arange(10), [len(fold) for fold in folds]),
+    fold=consecutive_folds(num_pairs),
   )
 
 
-def read_pairs_txt(
-  root: str | os.PathLike,
-  pairs_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
-) -> PairSet:
-  """Reads an LFW-style list of pairs.
+def consecutive_folds(count: int, folds: int = 10) -> np.ndarray:
+  """Cuts a list of pairs into parts that differ by one pair at most.
 
-  The first line is `folds n` (LFW's View 2: 10 300) or `n` (one fold): every
-  fold has n same pairs, `name i j`, and n different ones, `name i other j`.
-  Image i of a person is root/name/name_000i.jpg (or .jpeg, .png).
-  Source: http://vis-www.cs.umass.edu/lfw/README.txt, section IV.
-
-  Args:
-    root: the folder of the images.
-    pairs_path: the list.
-    image_size: height and width of the images given, in pixels.
-    stored_size: height and width that every image must have, resized where
-      that is another size; 0: image_size.
-
-  Raises:
-    ValueError: no such file, a line that is not of this form or names an image
-      that does not exist, or another number of pairs than the header says.
+  Returns:
+    int64 [count], rising.
   """
-  root, pairs_path = os.fspath(root), os.fspath(pairs_path)
-  lines = _lines(pairs_path)
-  num_folds, per_half = _parse_header(lines[0], pairs_path)
-  expected = num_folds * 2 * per_half
-  if len(lines) - 1 != expected:
-    raise ValueError(
-      f'{pairs_path} has {len(lines) - 1} pairs, its header "{lines[0]}" '
-      f'announces {expected}: restore the list.'
-    )
-  files = _FileIndex(root)
-  first, second, same, people = [], [], [], []
+  sizes = [len(part) for part in np.array_split(np.arange(count), folds)]
+  return np.repeat(np.arange(folds), sizes)
+
+
+def number_people(
+  names: Sequence[Sequence[str]], same: np.ndarray
+) -> np.ndarray | None:
+  """Gives every name of P pairs a number, in the order of their appearance.
+
+  Returns:
+    int64 [P, 2], or None where the names contradict `same`, bool [P]: then
+    they are not those of people.
+  """
   numbers: dict[str, int] = {}
-  for number, line in enumerate(lines[1:], start=2):
-    where = f'{pairs_path}, line {number}'
-    (name_a, image_a), (name_b, image_b), is_same = _parse_pair(line, where)
-    first.append(files.find(name_a, image_a, where))
-    second.append(files.find(name_b, image_b, where))
-    same.append(is_same)
-    people.append(
-      [numbers.setdefault(name, len(numbers)) for name in (name_a, name_b)]
-    )
-  same = np.array(same)
-  fold = np.repeat(np.arange(num_folds), 2 * per_half)
-  for index in range(num_folds):
-    num_same = int(same[fold == index].sum())
-    if num_same != per_half:
-      raise ValueError(
-        f'Fold {index + 1} of {pairs_path} has {num_same} same pairs, its '
-        f'header "{lines[0]}" announces {per_half}: restore the list.'
-      )
-  return PairSet(
-    name=os.path.basename(os.path.dirname(os.path.abspath(pairs_path))),
-    images=_ImageFiles(files.paths, (image_size, stored_size)),
-    first=np.array(first),
-    second=np.array(second),
-    same=same,
-    fold=fold,
-    people=np.array(people),
+  people = np.array(
+    [
+      [numbers.setdefault(name, len(numbers)) for name in ends]
+      for ends in names
+    ]
   )
+  shows_one = people[:, 0] == people[:, 1]
+  return people if np.array_equal(shows_one, same) else None
 
 
 def synthetic_pairs(
@@ -244,7 +188,7 @@ def synthetic_pairs(
   used, flat = np.unique(np.array(pairs), return_inverse=True)
   flat = flat.reshape(-1, 2)
   return PairSet(
-    name='pairs',
+    name='drawn',
     images=SourceImages(source, used),
     first=flat[:, 0],
     second=flat[:, 1],
@@ -294,91 +238,3 @@ def _different_pairs(members, count, rng, where) -> list[tuple[int, int]]:
 
 def _stem(path: str) -> str:
   return os.path.splitext(os.path.basename(path))[0]
-
-
-def _lines(path: str) -> list[str]:
-  """The lines of a list of pairs without trailing blank ones."""
-  try:
-    with open(path, encoding='utf-8') as file:
-      lines = file.read().rstrip().split('\n')
-  except FileNotFoundError:
-    raise ValueError(f'There is no list of pairs {path}.') from None
-  except UnicodeDecodeError as error:
-    raise ValueError(
-      f'{path} is no list of pairs: it is not UTF-8 text ({error}).'
-    ) from error
-  return lines
-
-
-def _parse_header(line: str, path: str) -> tuple[int, int]:
-  """(folds, same pairs in each fold, and as many different ones)."""
-  fields = line.split()
-  numbers = [int(field) for field in fields if re.fullmatch('[0-9]+', field)]
-  if len(numbers) != len(fields) or len(fields) not in (1, 2) or 0 in numbers:
-    raise ValueError(
-      f'{path}, line 1 is "{line[:60]}", wanted "folds n" (such as "10 300") '
-      'or "n": the number of same pairs in each fold.'
-    )
-  return (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-
-
-def _parse_pair(line: str, where: str):
-  """((name, image), (name, image), same) of one line."""
-  # Official lists have tabs, copies of them spaces.
-  fields = line.split('\t') if '\t' in line else line.split()
-  if len(fields) == 3:
-    fields.insert(2, fields[0])
-    is_same = True
-  else:
-    is_same = False
-  numbers = [field.strip() for field in fields[1::2]]
-  if len(fields) != 4 or not all(
-    re.fullmatch('[0-9]{1,9}', number) for number in numbers
-  ):
-    raise ValueError(
-      f'{where} is "{line[:80]}", wanted "name i j" or "name i other j".'
-    )
-  if not is_same and fields[0] == fields[2]:
-    raise ValueError(
-      f'{where} is a different pair of one person, {fields[0]}: write same '
-      'pairs as "name i j".'
-    )
-  one = (fields[0], int(numbers[0]))
-  other = (fields[2], int(numbers[1]))
-  return one, other, is_same
-
-
-class _FileIndex:
-  """Finds root/name/name_%04d.* and gives each file one index."""
-
-  def __init__(self, root: str):
-    if not os.path.isdir(root):
-      raise ValueError(
-        f'There is no image folder {root}: give the folder that holds one '
-        'folder of images for each person of the list.'
-      )
-    self._root = root
-    self._indices: dict[tuple[str, int], int] = {}
-    self.paths: list[str] = []
-
-  def find(self, name: str, image: int, where: str) -> int:
-    """The index of an image in `paths`."""
-    if (name, image) in self._indices:
-      return self._indices[name, image]
-    # A list from elsewhere must not read outside the folder.
-    if name in ('', '.', '..') or any(sign in name for sign in '/\\\0'):
-      raise ValueError(
-        f'{where} names the person "{name}", which is no folder name.'
-      )
-    stem = os.path.join(self._root, name, f'{name}_{image:04d}')
-    for suffix in _PAIR_SUFFIXES:
-      if os.path.isfile(stem + suffix):
-        break
-    else:
-      raise ValueError(
-        f'{where} names an image that does not exist: {stem}.jpg (nor '
-        f'{" or ".join(_PAIR_SUFFIXES[1:])}).'
-      )
-    self._indices[name, image] = len(self.paths)
-    self.paths.append(stem + suffix)
-    return self._indices[name, image]

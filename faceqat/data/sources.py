@@ -1,12 +1,17 @@
 """From the config's `data` and `eval` blocks to images, people and pairs."""
 
 import contextlib
+import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
+import numpy as np
 
-from faceqat.data import pairs
+from faceqat.data import fingerprint, pair_lists, pairs, tfds
+from faceqat.data.arrayrecord import ArrayRecordSource
+from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
 from faceqat.data.images import DamagedImageError
 from faceqat.data.pipeline import split_holdout, split_people, subset
@@ -39,8 +44,9 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
 
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
-      file `.rec`, or empty for drawn faces, which are drawn at `image_size`
-      whatever `stored_size` is.
+      file `.rec`, an ArrayRecord file `.array_record`, a data set of TFDS
+      `tfds:NAME`, or empty for drawn faces, which are drawn at `image_size`
+      whatever `stored_size` is. Images that are BGR are made RGB.
 
   Raises:
     ValueError: the set is missing, unreadable, of another image size or too
@@ -82,7 +88,131 @@ def make_held_out_people(config: ml_collections.ConfigDict):
   return held_out
 
 
+def training_fingerprint(
+  config: ml_collections.ConfigDict,
+) -> Fingerprint | None:
+  """What the images of `make_training_data` are; None: nothing says so.
+
+  Args:
+    config: the block `data`; its `fingerprint` goes before `faces.json`.
+
+  Raises:
+    ValueError: no such set of TFDS, or `faces.json` or the block is wrong.
+  """
+  return _as_read(_stated(config, config.path, config.image_size))
+
+
+def check_evaluation(
+  config: ml_collections.ConfigDict,
+  wanted: Fingerprint | None,
+  wanted_by: str,
+  *,
+  image_size: int,
+) -> list[str]:
+  """Compares all sets of `make_benchmarks` with what a network is for.
+
+  Args:
+    config: the block `eval`; its `fingerprint` goes before each `faces.json`.
+    wanted: of the network; None: it does not say.
+    wanted_by: the network, for messages.
+    image_size: height and width of the images given.
+
+  Returns:
+    Sentences for the user: what could not be compared, and why.
+
+  Raises:
+    ValueError: a set is of another kind of faces; it says what to do.
+  """
+  # Those are aligned as they are read. Older runs know of none.
+  is_other = fingerprint.names_template(wanted) and wanted.template != 'arcface'
+  if is_other and config.get('templates'):
+    raise ValueError(
+      f"eval.templates={config.templates} is aligned to 'arcface', {wanted_by} "
+      f'is for {wanted.template!r}: leave eval.templates empty'
+    )
+  if not config.path:
+    return []
+  untold = [] if fingerprint.is_stated(wanted) else [wanted_by]
+  for path in config.path.split(','):
+    found = _as_read(_stated(config, path, image_size))
+    fingerprint.check(found, wanted, path, wanted_by, field='eval.fingerprint')
+    if not fingerprint.is_stated(found):
+      untold.append(path)
+  return [fingerprint.unstated(what) for what in untold]
+
+
+def _stated(
+  config: ml_collections.ConfigDict, path: str, image_size: int
+) -> Fingerprint | None:
+  """What a set's files are, as they lie there."""
+  if not path:
+    return Fingerprint(fingerprint.DRAWN, image_size)
+  if path.startswith(tfds.PREFIX):
+    path = tfds.find_folder(path, config.tfds_dir)
+  found = fingerprint.read(path)
+  # Configs of older runs have no such block.
+  fields = config.get('fingerprint') or {}
+  fields = {name: value for name, value in fields.items() if value}
+  if not fields:
+    return found
+  found = found or Fingerprint(
+    fingerprint.UNKNOWN, config.stored_size or image_size
+  )
+  return dataclasses.replace(found, **fields)
+
+
+def _as_read(found: Fingerprint | None) -> Fingerprint | None:
+  """Networks are given RGB, whatever lies in the files."""
+  return found and dataclasses.replace(found, channels='RGB')
+
+
+def _is_bgr(found: Fingerprint | None) -> bool:
+  return found is not None and found.channels == 'BGR'
+
+
+class _SourceInRGB:
+  """A labelled source whose files have blue and red exchanged."""
+
+  def __init__(self, source):
+    self._source = source
+    self.labels = source.labels
+    self.class_names = source.class_names
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    example = self._source[index]
+    return {**example, 'image': example['image'][..., ::-1]}
+
+  def name(self, index: int) -> str:
+    return self._source.name(index)
+
+
+class _ImagesInRGB:
+  """The same for the images of pairs."""
+
+  def __init__(self, images: Sequence[np.ndarray]):
+    self._images = images
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    return self._images[index][..., ::-1]
+
+
 def _open(config: ml_collections.ConfigDict):
+  source = _open_files(config)
+  bgr = _is_bgr(_stated(config, config.path, config.image_size))
+  return _SourceInRGB(source) if bgr else source
+
+
+def _open_files(config: ml_collections.ConfigDict):
+  if config.path.startswith(tfds.PREFIX):
+    return tfds.TFDSSource(
+      config.path, config.image_size, config.stored_size, config.tfds_dir
+    )
   if not config.path:
     if config.num_people > _FIRST_EVALUATION_PERSON:
       raise ValueError(
@@ -97,6 +227,8 @@ def _open(config: ml_collections.ConfigDict):
     )
   if pathlib.Path(config.path).suffix == '.rec':
     return RecordIOSource(config.path, config.image_size, config.stored_size)
+  if pathlib.Path(config.path).suffix == '.array_record':
+    return ArrayRecordSource(config.path, config.image_size, config.stored_size)
   return FolderSource(config.path, config.image_size, config.stored_size)
 
 
@@ -109,26 +241,26 @@ def _check_first_image(source):
 def make_evaluation_pairs(
   config: ml_collections.ConfigDict, *, image_size: int
 ) -> pairs.PairSet:
-  """Opens the pairs of the final table: people never trained on.
+  """Opens the pairs of the final table: the first of `make_benchmarks`."""
+  return make_benchmarks(config, image_size=image_size)[0]
+
+
+def make_benchmarks(
+  config: ml_collections.ConfigDict, *, image_size: int
+) -> list[pairs.PairSet]:
+  """Opens all pairs of the final tables: people never trained on.
 
   Args:
-    config: the block `eval`. `path` is a `.bin` file, or a folder of images
-      with `pairs` naming its `pairs.txt`, or empty for drawn faces. Files of
+    config: the block `eval`. `path` names `.bin` files and folders of images,
+      between commas, and `pairs` a list for each of the folders (see
+      pair_lists.py); or `path` is empty, for drawn faces. Files of
       `stored_size` pixels are resized, drawn faces ignore it.
     image_size: height and width of the images given.
 
   Raises:
-    ValueError: the set is missing, unreadable or of another image size.
+    ValueError: a set is missing, unreadable or of another image size, there
+      are more or fewer lists than folders, or two sets have one name.
   """
-  pair_set = _open_pairs(config, image_size)
-  # An image of another size is found here, not after a training.
-  pair_set.images[0]
-  return pair_set
-
-
-def _open_pairs(
-  config: ml_collections.ConfigDict, image_size: int
-) -> pairs.PairSet:
   if not config.path:
     faces = SyntheticFaces(
       config.num_people,
@@ -137,14 +269,37 @@ def _open_pairs(
       seed=config.seed,
       first_person=_FIRST_EVALUATION_PERSON,
     )
-    return pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)
-  if pathlib.Path(config.path).suffix == '.bin':
-    return pairs.read_bin(config.path, image_size, config.stored_size)
-  if not config.pairs:
+    return [pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)]
+  paths = config.path.split(',')
+  lists = config.pairs.split(',') if config.pairs else []
+  folders = [path for path in paths if not path.endswith('.bin')]
+  if folders and not lists:
     raise ValueError(
-      f'eval.path is the folder {config.path}, but eval.pairs is empty; name '
+      f'eval.path is the folder {folders[0]}, but eval.pairs is empty; name '
       'its pairs.txt there'
     )
-  return pairs.read_pairs_txt(
-    config.path, config.pairs, image_size, config.stored_size
-  )
+  if len(folders) != len(lists):
+    raise ValueError(
+      f'eval.path names {len(folders)} folders ({", ".join(folders)}), but '
+      f'eval.pairs {len(lists)} lists; name one for each folder, in their order'
+    )
+  list_of, sizes = iter(lists), (image_size, config.stored_size)
+  benchmarks = {}
+  for path in paths:
+    if path.endswith('.bin'):
+      pair_set = pairs.read_bin(path, *sizes)
+    else:
+      pair_set = pair_lists.read_list(path, next(list_of), *sizes)
+    # An image of another size is found here, not after a training.
+    pair_set.images[0]
+    if _is_bgr(_stated(config, path, image_size)):
+      pair_set = dataclasses.replace(
+        pair_set, images=_ImagesInRGB(pair_set.images)
+      )
+    if pair_set.name in benchmarks:
+      raise ValueError(
+        f'eval.path names two sets of pairs called {pair_set.name}; rename a '
+        'file, or a folder, as results are written under these names'
+      )
+    benchmarks[pair_set.name] = pair_set
+  return list(benchmarks.values())

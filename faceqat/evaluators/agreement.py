@@ -1,6 +1,7 @@
 """Where float, fake-quantized and integer activations part, layer by layer."""
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +24,11 @@ class LayerAgreement:
   Attributes:
     name: of the layer.
     scale: real value of one integer step.
+    bits: of the integers.
+    range: the real values of the lowest and the highest integer.
+    float_range: least and greatest float output.
+    clipped: share of the float outputs that lie outside of `range`, by half a
+      step or more.
     float_to_fake: signal-to-quantization-noise ratio in dB, the float output
       against the fake-quantized one.
     float_to_integer: the same against the integer one.
@@ -33,6 +39,10 @@ class LayerAgreement:
 
   name: str
   scale: float
+  bits: int
+  range: tuple[float, float]
+  float_range: tuple[float, float]
+  clipped: float
   float_to_fake: float
   float_to_integer: float
   lost: float
@@ -56,6 +66,28 @@ class Agreement:
   def worst(self) -> LayerAgreement:
     """The layer that loses most: noise it only hands on is not its own."""
     return max(self.layers, key=lambda layer: layer.lost)
+
+  def to_json(self) -> dict[str, Any]:
+    """All of it but the single cosines, in the types of JSON.
+
+    Returns:
+      `images`, their number; `cosine_mean` and `cosine_p1`, mean and first
+      percentile of the cosines; `worst`, the name of a layer; `layers`, for
+      each the fields of `LayerAgreement`, with None for an infinite ratio.
+    """
+    return {
+      'images': len(self.cosines),
+      'cosine_mean': float(np.mean(self.cosines)),
+      'cosine_p1': float(np.percentile(self.cosines, 1)),
+      'worst': self.worst.name,
+      'layers': [
+        {
+          name: None if value in (math.inf, -math.inf) else value
+          for name, value in dataclasses.asdict(layer).items()
+        }
+        for layer in self.layers
+      ],
+    }
 
   def table(self) -> str:
     """One line a layer, the worst one marked, then the embedding."""
@@ -118,11 +150,21 @@ def compare(
     fake_steps = np.rint(fake / tensor.scale) + tensor.zero_point
     difference = np.abs(fake_steps - steps)
     ratio = sqnr(reference, (steps - tensor.zero_point) * tensor.scale)
+    low, high = (
+      (limit - tensor.zero_point) * tensor.scale
+      for limit in (tensor.qmin, tensor.qmax)
+    )
+    half = tensor.scale / 2
+    outside = (reference < low - half) | (reference > high + half)
     ratios[operator.output] = min(ratio, _MOST_DECIBELS)
     layers.append(
       LayerAgreement(
         name=operator.output,
         scale=tensor.scale,
+        bits=tensor.bits,
+        range=(low, high),
+        float_range=(float(reference.min()), float(reference.max())),
+        clipped=float(np.mean(outside)),
         float_to_fake=sqnr(reference, fake),
         float_to_integer=ratio,
         lost=source - ratio,

@@ -16,8 +16,12 @@ Two runs are compared on the same resamples: what is interesting is how their
 difference spreads, which is much less than either does.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
+# Every interval of the project is of the same resamples.
+SEED = 0
 # Resamples computed at a time: a few arrays of [_CHUNK, P] are held.
 _CHUNK = 100
 
@@ -44,6 +48,32 @@ def draw_weights(
   ).astype(np.int32)
   others = np.where(first == second, 1, drawn[:, second])
   return drawn[:, first] * others
+
+
+def draw_person_weights(people: np.ndarray, num_resamples: int) -> np.ndarray:
+  """Resamples people and counts every image that shows one of them.
+
+  Args:
+    people: [N] integers, the person in each image.
+    num_resamples: R.
+
+  Returns:
+    int32 [R, N], how often each image counts.
+  """
+  return draw_weights(np.stack([people, people], axis=1), num_resamples, SEED)
+
+
+def shares(hits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """The share of hits of each resample.
+
+  Args:
+    hits: [N] bool.
+    weights: integers [R, N].
+
+  Returns:
+    float64 [R] in [0, 1]; NaN where a resample has no weight.
+  """
+  return _ratio(weights @ hits.astype(weights.dtype), weights.sum(axis=1))
 
 
 def accuracies(
@@ -92,6 +122,45 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
   tail = 50 * (1 - level)
   low, high = np.nanpercentile(values, [tail, 100 - tail])
   return float(low), float(high)
+
+
+def limits(name: str, values: np.ndarray) -> Iterator[tuple[str, float]]:
+  """The `interval` of a figure's values, [R], as `low/name` and `high/name`.
+
+  Nothing where no resample has a value.
+  """
+  if not np.isnan(values).all():
+    low, high = interval(values)
+    yield f'low/{name}', low
+    yield f'high/{name}', high
+
+
+def of_pairs(
+  scores: np.ndarray,
+  same: np.ndarray,
+  fold: np.ndarray,
+  people: np.ndarray,
+  *,
+  fars: Sequence[float],
+  num_resamples: int,
+) -> Iterator[tuple[str, float]]:
+  """The intervals of what `verification.summarize` yields.
+
+  Args:
+    scores: [P], higher for the same person.
+    same: [P] bool.
+    fold: [P] integers.
+    people: [P, 2] integers, as in `draw_weights`.
+    fars: of the TARs.
+    num_resamples: R.
+
+  Yields:
+    `limits` of `accuracy` and of `tar@far=X`.
+  """
+  weights = draw_weights(people, num_resamples, SEED)
+  yield from limits('accuracy', accuracies(scores, same, fold, weights))
+  for far in fars:
+    yield from limits(f'tar@far={far:g}', tars(scores, same, weights, far))
 
 
 def best_thresholds(

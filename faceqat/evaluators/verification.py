@@ -16,7 +16,7 @@ from sklearn import metrics
 
 from faceqat.data.pairs import PairSet
 
-FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A rate measured on fewer false accepts than this is mostly noise.
 MIN_FALSE_ACCEPTS = 10
 
@@ -235,6 +235,57 @@ def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
   return float(far[before] + weight * (far[after] - far[before]))
 
 
+def is_supported(rate: float, trials: int) -> bool:
+  """Whether at least ten false accepts are expected in so many trials."""
+  # Rounded: 1e-3 * 10000 must count as 10.
+  return bool(round(rate * trials, 6) >= MIN_FALSE_ACCEPTS)
+
+
+def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The detection error tradeoff: false match and false non-match rates.
+
+  ISO/IEC 19795-1 plots one over the other on normal-deviate (probit) axes. Both
+  ends are at infinity there, and a false match rate that `is_supported` denies
+  is mostly noise.
+
+  Args:
+    scores: [P], higher for the same person.
+    same: [P] bool.
+
+  Returns:
+    FMR and FNMR, float64 [T] each in [0, 1], at every threshold from above all
+    scores to the lowest: FMR rises from 0 to 1, FNMR falls from 1 to 0.
+
+  Raises:
+    ValueError: All pairs are of one kind.
+  """
+  far, tar = _roc(scores, same)
+  return far, 1 - tar
+
+
+def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
+  """The figures that need no folds.
+
+  Args:
+    scores: [P], higher for the same person.
+    same: [P] bool.
+
+  Yields:
+    `auc`, `eer`, and `tar@far=X` for those of `FARS` at which at least ten
+    false accepts are expected among the negative pairs: the highest TAR whose
+    FAR does not exceed X. All are fractions, not per cent.
+
+  Raises:
+    ValueError: All pairs are of one kind.
+  """
+  far, tar = _roc(scores, same)
+  yield 'auc', float(metrics.auc(far, tar))
+  yield 'eer', equal_error_rate(far, tar)
+  for limit in FARS:
+    if is_supported(limit, np.sum(~same)):
+      yield f'tar@far={limit:g}', float(tar[far <= limit][-1])
+
+
 def summarize(
   scores: np.ndarray, same: np.ndarray, fold: np.ndarray
 ) -> Iterator[tuple[str, float]]:
@@ -248,32 +299,19 @@ def summarize(
   Yields:
     `accuracy` and `accuracy_se`, the mean over the folds and its standard
     error (the sample deviation over the square root of the number of folds;
-    insightface prints the deviation itself), `auc`, `eer`, `tar@far=X` for
-    those of `FARS` at which at least ten false accepts are expected among the
-    negative pairs, and `threshold`, the mean over the folds, in the unit of
-    the scores. All but the last are fractions, not per cent. TAR is the
-    highest one whose FAR does not exceed X.
+    insightface prints the deviation itself), what `rates` yields, and
+    `threshold`, the mean over the folds, in the unit of the scores. All but
+    the last are fractions, not per cent.
 
   Raises:
     ValueError: All pairs are of one kind, or there are fewer than two folds.
   """
-  num_negative = int(np.sum(~same))
-  if num_negative in (0, len(same)):
-    raise ValueError(
-      f'Verification needs pairs of the same and of different people, got '
-      f'{len(same) - num_negative} and {num_negative}.'
-    )
+  _check_kinds(same)
   accuracies, thresholds = fold_accuracies(scores, same, fold)
   yield 'accuracy', float(np.mean(accuracies))
   deviation = np.std(accuracies, ddof=1)
   yield 'accuracy_se', float(deviation / np.sqrt(len(accuracies)))
-  far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
-  yield 'auc', float(metrics.auc(far, tar))
-  yield 'eer', equal_error_rate(far, tar)
-  for limit in FARS:
-    # Rounded: 1e-3 * 10000 must count as 10.
-    if round(limit * num_negative, 6) >= MIN_FALSE_ACCEPTS:
-      yield f'tar@far={limit:g}', float(tar[far <= limit][-1])
+  yield from rates(scores, same)
   yield 'threshold', float(np.mean(thresholds))
 
 
@@ -298,3 +336,19 @@ def evaluate(
   scores = cosine(embeddings.first, embeddings.second)
   same, fold = np.asarray(pair_set.same, bool), np.asarray(pair_set.fold)
   yield from summarize(scores, same, fold)
+
+
+def _roc(scores, same) -> tuple[np.ndarray, np.ndarray]:
+  """FAR and TAR at every threshold, rising from 0 to 1."""
+  _check_kinds(same)
+  far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
+  return far, tar
+
+
+def _check_kinds(same: np.ndarray):
+  num_negative = int(np.sum(~same))
+  if num_negative in (0, len(same)):
+    raise ValueError(
+      f'Verification needs pairs of the same and of different people, got '
+      f'{len(same) - num_negative} and {num_negative}.'
+    )

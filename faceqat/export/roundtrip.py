@@ -125,6 +125,21 @@ def results_table(results: Mapping[str, Result]) -> str:
   )
 
 
+def results_json(results: Mapping[str, Result]) -> dict[str, dict]:
+  """The same for `json.dump`, by format; no contract is None."""
+  return {
+    name: {
+      'contract': result.contract,
+      'bytes': result.bytes,
+      'outputs': result.comparison.outputs,
+      'differing': result.comparison.differing,
+      'largest': result.comparison.largest,
+      'milliseconds': result.milliseconds,
+    }
+    for name, result in results.items()
+  }
+
+
 def _run_each(run: Run, images: np.ndarray) -> tuple[dict, float]:
   """Results of all images, and the seconds they took, one at a time."""
   run(images[:1])  # Compiles, or plans its memory.

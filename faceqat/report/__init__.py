@@ -1,1 +1,1 @@
-"""What a run leaves behind for its reader: figures and one table."""
+"""What a run leaves behind for its reader: figures, one table, one page."""

@@ -12,31 +12,11 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn import metrics
 
 from faceqat import atomic
 from faceqat.data.pairs import PairSet
-
-# Okabe and Ito's palette, told apart with any colour vision; the line styles
-# tell the curves apart in print.
-_COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-_STYLES = ('-', '--', ':', '-.')
-_MUTED = '#666666'
-
-
-def _style(i: int) -> dict:
-  """Line i: later ones are thinner, so that coinciding curves all show."""
-  return {
-    'color': _COLOURS[i % len(_COLOURS)],
-    'linestyle': _STYLES[i % len(_STYLES)],
-    'linewidth': max(2.6 - 0.6 * i, 1.2),
-  }
-
-
-def _clean(axes) -> None:
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.grid(True, color='#dddddd', linewidth=0.6)
-  axes.set_axisbelow(True)
+from faceqat.report import plots
+from faceqat.report.hardest import hardest_pairs
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
@@ -64,38 +44,11 @@ def roc_figure(
   Raises:
     ValueError: There is no reading, or one has pairs of one kind only.
   """
-  if not results:
-    raise ValueError('A ROC figure needs at least one reading, got none.')
+  plots.check(results)
   figure = Figure(figsize=(11, 4.4), layout='constrained')
   roc, histogram = figure.subplots(1, 2)
-
-  num_negative, lowest_tar = 0, 0.95
-  for i, (reading, (scores, same)) in enumerate(results.items()):
-    same = np.asarray(same, bool)
-    negatives = int(np.sum(~same))
-    if negatives in (0, len(same)):
-      raise ValueError(
-        f'The ROC curve of {reading!r} needs pairs of the same and of '
-        f'different people, got {len(same) - negatives} and {negatives}.'
-      )
-    far, tar, _ = metrics.roc_curve(same, scores)
-    # A logarithmic axis has no 0: the first point stands at one false accept.
-    roc.step(
-      np.maximum(far, 1 / negatives),
-      tar,
-      where='post',
-      label=f'{reading}, AUC {metrics.auc(far, tar):.4f}',
-      **_style(i),
-    )
-    num_negative = max(num_negative, negatives)
-    lowest_tar = min(lowest_tar, np.max(tar[far <= 1 / negatives]))
-  roc.set_xscale('log')
-  roc.set_xlim(1 / num_negative, 1)
-  margin = 0.04 * (1 - lowest_tar)
-  roc.set_ylim(lowest_tar - margin, 1 + margin)
-  roc.axvspan(
-    1 / num_negative, min(10 / num_negative, 1), color='#eeeeee', zorder=0
-  )
+  plots.draw_roc(roc, results)
+  num_negative = max(int(np.sum(~same)) for _, same in results.values())
   roc.set_xlabel(
     f'false accept rate, {num_negative} pairs of different people\n'
     '(grey: fewer than ten false accepts)'
@@ -103,47 +56,15 @@ def roc_figure(
   roc.set_ylabel('true accept rate')
   roc.set_title('ROC')
   roc.legend(loc='lower right')
-  _clean(roc)
 
-  everything = np.concatenate([scores for scores, _ in results.values()])
-  bins = np.histogram_bin_edges(everything, bins=60)
-  for i, (reading, (scores, same)) in enumerate(results.items()):
-    for which, name in ((True, 'same'), (False, 'different')):
-      chosen = np.asarray(scores)[np.asarray(same, bool) == which]
-      histogram.hist(
-        chosen,
-        bins,
-        # Fractions, not densities: they stay finite on constant scores.
-        weights=np.full(len(chosen), 1 / len(chosen)),
-        histtype='stepfilled' if i == 0 else 'step',
-        alpha=0.25 if i == 0 else 1,
-        color=('#0072B2' if which else '#D55E00'),
-        linestyle='-' if i == 0 else _STYLES[i % len(_STYLES)],
-        linewidth=1.3,
-        label=f'{name}, {reading}',
-      )
+  plots.draw_histogram(histogram, results)
   histogram.set_xlabel('score (cosine)')
   histogram.set_ylabel('fraction of the pairs')
   histogram.set_title('Scores of the same person and of different people')
   # Room above the bars for the legend.
   histogram.set_ylim(top=1.25 * histogram.get_ylim()[1])
   histogram.legend(fontsize='small', loc='upper center', ncols=len(results))
-  _clean(histogram)
   _save(figure, path)
-
-
-def _draw_curve(axes, steps, values, label, style) -> None:
-  steps, values = np.asarray(steps), np.asarray(values, np.float64)
-  reach = len(values) // 100
-  if reach and np.isfinite(values).all():
-    axes.plot(steps, values, color=style['color'], alpha=0.25, linewidth=0.8)
-    # The mean of the values around each; it ends where they no longer suffice.
-    window = 2 * reach + 1
-    values = np.convolve(values, np.full(window, 1 / window), mode='valid')
-    steps = steps[reach:-reach]
-  # A curve of few points is a list of measurements: mark each.
-  marker = 'o' if len(values) <= 30 else ''
-  axes.plot(steps, values, marker=marker, markersize=4, label=label, **style)
 
 
 def curves_figure(
@@ -154,8 +75,7 @@ def curves_figure(
   """Draws training and validation curves, one panel a quantity.
 
   `train/loss` and `valid/loss` share the panel `loss`, where they are called
-  `train` and `valid`. A curve of 100 points or more is drawn as its running
-  mean over a fiftieth of them, above the values themselves in a pale tone.
+  `train` and `valid`.
 
   Args:
     history: By name: steps [T] and values [T].
@@ -179,21 +99,15 @@ def curves_figure(
   grid = figure.subplots(height, width, squeeze=False, sharex=True).flat
   # The panels come first: zip stops at the end of them and takes no more axes.
   for (quantity, curves), axes in zip(panels.items(), grid):
-    for i, (label, (steps, values)) in enumerate(curves.items()):
-      _draw_curve(axes, steps, values, label, _style(i))
+    starts = {}
     if quantization_start is not None:
-      axes.axvline(
-        quantization_start,
-        color=_MUTED,
-        linestyle=(0, (1, 1)),
-        label='quantization starts',
-      )
+      starts['quantization starts'] = quantization_start
+    plots.draw_curves(axes, curves, starts)
     axes.set_title(quantity)
     axes.set_xlabel('step')
     axes.tick_params(labelbottom=True)
-    if any(curves) or quantization_start is not None:
+    if any(curves) or starts:
       axes.legend(fontsize='small')
-    _clean(axes)
   for axes in grid:
     axes.set_visible(False)
   _save(figure, path)
@@ -227,10 +141,10 @@ def pairs_figure(
       f'The pair set has {len(same)} pairs, but there are scores of shape '
       f'{scores.shape}; pass one score a pair.'
     )
-  order = np.argsort(scores, kind='stable')
+  false_matches, false_rejects = hardest_pairs(scores, same)
   kinds = (
-    ('Different people, highest scores', order[::-1][~same[order[::-1]]]),
-    ('Same person, lowest scores', order[same[order]]),
+    ('Different people, highest scores', false_matches),
+    ('Same person, lowest scores', false_rejects),
   )
   width = min(4, pairs_per_kind)
   height = math.ceil(pairs_per_kind / width)

@@ -8,6 +8,17 @@ import numpy as np
 
 from faceqat import distributed
 
+# What a picture of a training shows, in this order; TensorBoard has the rest.
+CURVES = (
+  'train/loss',
+  'validation/loss',
+  'train/accuracy',
+  'train/positive_fraction',
+  'validation/accuracy',
+  'validation/verification_accuracy',
+  'train/learning_rate',
+)
+
 
 class MetricLog:
   """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures.
@@ -45,18 +56,30 @@ def read_curves(
   """Reads what `MetricLog` wrote.
 
   A run that was stopped after its last checkpoint goes through some steps
-  twice; the later line of a step holds.
+  twice; the later line of a step holds. A last line that is not whole is left
+  out: the run is writing it, or the machine stopped while it did.
 
   Returns:
     By name: steps [T] and values [T]; empty where nothing was written.
+
+  Raises:
+    ValueError: another line is damaged.
   """
   path = _path(workdir)
   if not path.exists():
     return {}
   curves: dict[str, dict[int, float]] = {}
-  for line in path.read_text().splitlines():
-    values = json.loads(line)
-    step = values.pop('step')
+  lines = path.read_text(errors='replace').splitlines()
+  for number, line in enumerate(lines, 1):
+    try:
+      values = dict(json.loads(line))
+      step = values.pop('step')
+    except (ValueError, TypeError, KeyError) as error:
+      if number == len(lines):
+        break
+      raise ValueError(
+        f'{path}, line {number} is damaged ({error}); take that line out.'
+      ) from error
     for name, value in values.items():
       curves.setdefault(name, {})[step] = value
   return {

@@ -1,6 +1,7 @@
 """The one table at the end of a run: float, fake-quantized, integer."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,23 @@ def _percent(metrics: Mapping[str, float], name: str) -> str:
   return _format({name: 100 * metrics.get(name, math.nan)}, name, '{:.2f}')
 
 
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+  """What stands behind a value in per cent that has an interval."""
+  limits = [_percent(metrics, f'{end}/{name}') for end in ('low', 'high')]
+  return '' if _MISSING in limits else f' [{limits[0]}, {limits[1]}]'
+
+
+def _percent_in(metrics: Mapping[str, float], name: str) -> str:
+  """A value in per cent, with its interval where it has one."""
+  return _percent(metrics, name) + _interval(metrics, name)
+
+
 def _accuracy(metrics: Mapping[str, float]) -> str:
   accuracy = _percent(metrics, 'accuracy')
   error = _percent(metrics, 'accuracy_se')
-  return accuracy if error == _MISSING else f'{accuracy} ± {error}'
+  if error != _MISSING:
+    accuracy = f'{accuracy} ± {error}'
+  return accuracy + _interval(metrics, 'accuracy')
 
 
 def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
@@ -49,9 +63,17 @@ def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
   for name in names:
     if name.startswith('tar@far='):
       far = name.removeprefix('tar@far=')
-      columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent(row, name)
+      columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent_in(
+        row, name
+      )
   if 'rank1' in names:
-    columns['rank-1 %'] = lambda row: _percent(row, 'rank1')
+    columns['rank-1 %'] = lambda row: _percent_in(row, 'rank1')
+  for name in names:
+    if name.startswith('tpir@fpir='):
+      fpir = name.removeprefix('tpir@fpir=')
+      columns[f'TPIR % @ FPIR {fpir}'] = lambda row, name=name: _percent_in(
+        row, name
+      )
   if 'cosine_mean' in names:
     columns['cosine'] = lambda row: _format(row, 'cosine_mean', '{:.4f}')
   if 'cosine_p1' in names:
@@ -70,7 +92,8 @@ def results_table(rows: Results) -> str:
     rows: By reading (`float`, `fake_quant`, `integer`, and `integer_match`,
       where the pairs are compared in integers too), in the order of the
       table: the values that the verification evaluator yields, fractions;
-      `rank1`, of identification, a fraction; `cosine_mean` and `cosine_p1`,
+      `rank1` and `tpir@fpir=X`, of identification, fractions; `low/NAME` and
+      `high/NAME`, the interval of NAME; `cosine_mean` and `cosine_p1`,
       mean and first percentile of the cosines between this reading's
       embeddings and the first one's of the same images; and `bytes`, the size
       of the reading's file. What a reading lacks, or
@@ -92,6 +115,43 @@ def results_table(rows: Results) -> str:
   return align(lines)
 
 
+def benchmarks_table(results: Mapping[str, Results]) -> str:
+  """Writes the accuracies on several benchmarks as one table, with their mean.
+
+  Args:
+    results: by benchmark, as in `results_table`.
+
+  Returns:
+    Lines of equal length, joined by line breaks: one reading a row.
+  """
+  lines = [['accuracy %', *results, 'mean']]
+  for reading in next(iter(results.values())):
+    accuracies = [rows[reading]['accuracy'] for rows in results.values()]
+    accuracies.append(sum(accuracies) / len(accuracies))
+    lines.append([reading, *(f'{100 * value:.2f}' for value in accuracies)])
+  return align(lines)
+
+
+def notes(rows: Results, resamples: int) -> list[str]:
+  """How to read the intervals of a table, in sentences.
+
+  Args:
+    rows: as in `results_table`.
+    resamples: of the people; 0: no intervals were asked for.
+  """
+  if not resamples:
+    return []
+  found = []
+  names = {name for row in rows.values() for name in row}
+  if any(name.startswith('low/') for name in names):
+    found.append(f'In brackets: 95 % of {resamples:,} resamples of the people.')
+  if 'low/accuracy' not in names:
+    found.append(
+      'No intervals of accuracy and TAR: these pairs do not say who is shown.'
+    )
+  return found
+
+
 def align(lines: Sequence[Sequence[str]]) -> str:
   """Writes cells as columns: names to the left, numbers to the right.
 
@@ -110,6 +170,16 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     )
     for line in (titles, ['-' * width for width in widths], *rows)
   )
+
+
+def cells(text: str) -> list[list[str]]:
+  """Reads back what `align` wrote: lines of cells, the titles first."""
+  titles, rule, *rows = text.split('\n')
+  spans = [found.span() for found in re.finditer('-+', rule)]
+  return [
+    [line[start:end].strip() for start, end in spans]
+    for line in (titles, *rows)
+  ]
 
 
 def results_json(rows: Results) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,220 @@
+"""How faces were cut out of their photographs, as a note that travels along.
+
+A network trained on one alignment and evaluated on another, or trained on RGB
+and evaluated on BGR, works badly and says nothing. So a data set says what its
+faces are in `faces.json`, a run in the config of its checkpoints, and a program
+and the files made of it in their metadata. Where two meet that differ, it is an
+error; where one says nothing, it is taken as it is, and that is said.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from faceqat import atomic
+
+FILE_NAME = 'faces.json'
+CHANNELS = ('RGB', 'BGR')
+# Where nothing says how the faces are aligned.
+UNKNOWN = 'unknown'
+# Of the faces in data/synthetic.py. On 4,000 of them, in pixels of 112: eyes 28
+# apart and mouth 29 below, on average, where the ArcFace template has 35 and
+# 41, and each point strays by 4 to 6. So they lie on no template, and networks
+# may be trained on them and tried on others, or the other way round: nobody
+# takes the one for the other.
+DRAWN = 'drawn'
+
+_PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
+_MAX_BYTES = 100_000
+# What every program said before programs said what is true.
+_UNTOLD = 'arcface_112'
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+  """What the faces of a data set are, or those that a network is for.
+
+  Attributes:
+    template: where the features of a face lie: 'arcface' (five points, given
+      for 112x112 and scaled), 'margin_32' (the detector's box and a margin), a
+      name of the user's own, 'drawn' or 'unknown'.
+    size: height and width in pixels.
+    channels: 'RGB', or 'BGR' where files were written with blue and red
+      exchanged.
+    normalization: of the values; 'uint8' for pixels as they are.
+  """
+
+  template: str
+  size: int
+  channels: str = 'RGB'
+  normalization: str = 'uint8'
+
+  def __post_init__(self):
+    for name in ('template', 'normalization'):
+      value = getattr(self, name)
+      if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f'{name} is {value!r}, wanted a name')
+    if type(self.size) is not int or self.size < 1:
+      raise ValueError(f'size is {self.size!r}, wanted a number of pixels')
+    if self.channels not in CHANNELS:
+      raise ValueError(
+        f'channels is {self.channels!r}, wanted {" or ".join(CHANNELS)}'
+      )
+
+
+def path_of(path: str | os.PathLike) -> pathlib.Path:
+  """Where a data set's fingerprint is: in the folder, or beside the pack.
+
+  That of `x.rec`, `x.bin` or `x.array_record` is `x.faces.json`.
+  """
+  path = pathlib.Path(path)
+  if path.suffix in _PACK_SUFFIXES and not path.is_dir():
+    return path.with_name(f'{path.stem}.{FILE_NAME}')
+  return path / FILE_NAME
+
+
+def write(fingerprint: Fingerprint, path: str | os.PathLike):
+  """Writes the fingerprint of the data set `path`; a folder has to exist."""
+  text = json.dumps(dataclasses.asdict(fingerprint), indent=2)
+  atomic.write(path_of(path), f'{text}\n'.encode())
+
+
+def read(path: str | os.PathLike) -> Fingerprint | None:
+  """Reads the fingerprint of the data set `path`; None where it has none.
+
+  Raises:
+    ValueError: the file is not one.
+  """
+  name = path_of(path)
+  try:
+    with open(name, 'rb') as file:
+      content = file.read(_MAX_BYTES)
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+  try:
+    return of_fields(json.loads(content))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{name} is no fingerprint of faces: {error}; correct it, or remove it '
+      'and the faces are taken as they are.'
+    ) from error
+
+
+def of_fields(fields: Any) -> Fingerprint:
+  """A fingerprint from its four fields, as they stand in JSON.
+
+  Raises:
+    ValueError: one is missing or wrong. What there is beside them is no matter.
+  """
+  names = [field.name for field in dataclasses.fields(Fingerprint)]
+  if not isinstance(fields, dict):
+    raise ValueError(f'wanted an object of {", ".join(names)}')
+  missing = [name for name in names if name not in fields]
+  if missing:
+    raise ValueError(f'it does not say {", ".join(missing)}')
+  return Fingerprint(**{name: fields[name] for name in names})
+
+
+def of_run(config: Mapping[str, Any]) -> Fingerprint | None:
+  """What the network of a run is for; None where its config does not say.
+
+  Args:
+    config: of a checkpoint.
+  """
+  fields = config.get('fingerprint')
+  return of_fields(dict(fields)) if fields else None
+
+
+def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
+  """As it stands in the metadata of programs and of exported files."""
+  return {
+    'alignment': fingerprint.template,
+    'image_size': str(fingerprint.size),
+    'channel_order': fingerprint.channels,
+    'normalization': fingerprint.normalization,
+  }
+
+
+def of_metadata(metadata: Mapping[str, Any]) -> Fingerprint | None:
+  """What `to_metadata` wrote; None where a file does not say.
+
+  Raises:
+    ValueError: a value that cannot be.
+  """
+  if metadata.get('alignment', _UNTOLD) == _UNTOLD:
+    return None
+  try:
+    return Fingerprint(
+      metadata['alignment'],
+      int(metadata['image_size']),
+      metadata['channel_order'],
+      metadata['normalization'],
+    )
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      'its metadata does not say for which faces it is '
+      f'({type(error).__name__}: {error}); export the network again'
+    ) from error
+
+
+def check(
+  found: Fingerprint | None,
+  wanted: Fingerprint | None,
+  found_in: str,
+  wanted_by: str,
+  *,
+  field: str = '',
+):
+  """Compares faces with what they are to be given to, as far as both say.
+
+  Sizes are not compared: images of another size are resized or refused where
+  they are read.
+
+  Args:
+    found: of a data set; None: it does not say.
+    wanted: of a network, or of another data set.
+    found_in: the data set's path, for the message.
+    wanted_by: what stands against it.
+    field: of the config, where the user may say better than `faces.json`.
+
+  Raises:
+    ValueError: they differ; it names both, and the remedy.
+  """
+  if found is None or wanted is None:
+    return
+  names = ['channels', 'normalization']
+  if names_template(found) and names_template(wanted):
+    names.insert(0, 'template')
+  for name in names:
+    there, here = getattr(found, name), getattr(wanted, name)
+    if there == here:
+      continue
+    correct = f'correct its {FILE_NAME}'
+    if field:
+      correct = f'{correct} or give --config.{field}.{name}={here}'
+    raise ValueError(
+      f'{found_in} has faces of {name} {there!r}, {wanted_by} is for {here!r}: '
+      'cut them out of their photographs again with python -m faceqat.prepare, '
+      f'or, where {found_in} is described wrongly, {correct}.'
+    )
+
+
+def is_stated(fingerprint: Fingerprint | None) -> bool:
+  """Whether it says how the faces are aligned."""
+  return fingerprint is not None and fingerprint.template != UNKNOWN
+
+
+def names_template(fingerprint: Fingerprint | None) -> bool:
+  """Whether it names a template of photographs, which can be compared."""
+  return fingerprint is not None and fingerprint.template not in (
+    UNKNOWN,
+    DRAWN,
+  )
+
+
+def unstated(what: str) -> str:
+  """The sentence for the user of a data set or network that does not say."""
+  return f'{what} does not say how its faces are aligned; it is taken as it is'

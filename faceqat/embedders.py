@@ -1,0 +1,254 @@
+"""One function from images to embeddings, whatever holds the network.
+
+A training run read in float, fake-quantized or in integers, the file of an
+integer program, and an exported `.tflite` or `.onnx` in its own runtime.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from faceqat.checkpoint import Network, load_network
+from faceqat.data import fingerprint as fingerprints
+from faceqat.data.fingerprint import Fingerprint
+from faceqat.evaluate import READINGS, make_integer_predict
+from faceqat.evaluators import verification
+from faceqat.integer import matching
+from faceqat.integer import program as integer_program
+from faceqat.integer.program import CONTRACTS
+from faceqat.lower import lower
+from faceqat.quant.spec import FLOAT, TWINS
+from faceqat.train_state import make_predict
+
+SUFFIXES = ('.safetensors', '.tflite', '.onnx')
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedder:
+  """A network that is ready to run.
+
+  Attributes:
+    predict: from uint8 [B, H, W, 3] RGB to [B, D]: float32, or int16 that is
+      the int8 embedding less its zero point.
+    image_size: H and W.
+    stored_size: height and width that image files have, resized where that is
+      another size; 0: image_size.
+    reading: one of `evaluate.READINGS`.
+    fingerprint: how faces must be aligned; None where nothing says so.
+    network: what a run's folder holds; None for a file.
+    digest: takes a batch size, and gives 64 hex digits of what the network
+      computes; see `load`.
+  """
+
+  predict: verification.Predict
+  image_size: int
+  stored_size: int
+  reading: str
+  fingerprint: Fingerprint | None
+  network: Network | None
+  digest: Callable[[int], str]
+
+
+def load(
+  path: str | os.PathLike,
+  reading: str | None = None,
+  step: str = 'latest',
+  contract: str = CONTRACTS[0],
+) -> Embedder:
+  """Loads a network.
+
+  The digest of an integer network is that of its embeddings of fixed images:
+  a program and the files exported from it, which give the same bits, are one
+  network, whose templates can be compared. That of a float network is over its
+  parameters and settings.
+
+  Args:
+    path: the folder of a run, a program file, or an exported file.
+    reading: of a run; None: 'integer'. A file has no other.
+    step: of a run: 'latest', 'best' or a number.
+    contract: whose rounding a run is lowered to; a file has its own.
+
+  Raises:
+    ValueError: nothing of these, damaged, or without that reading.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise ValueError(
+      f'--model={path} does not exist; give the folder of a training run, or a '
+      f'file that faceqat.convert wrote ({", ".join(SUFFIXES)})'
+    )
+  reading = reading or 'integer'
+  if reading not in READINGS:
+    raise ValueError(
+      f'the reading is {reading!r}; choose from {", ".join(READINGS)}'
+    )
+  if path.is_dir():
+    return _of_run(load_network(str(path), step), reading, contract)
+  if reading != 'integer':
+    raise ValueError(
+      f'--reading={reading}: {path} holds integers alone; leave --reading out, '
+      'or give the folder of the training run'
+    )
+  if path.suffix not in _LOADERS:
+    raise ValueError(
+      f'--model={path}: its name does not end in one of '
+      f'{", ".join(SUFFIXES)}, which faceqat.convert writes'
+    )
+  predict, size, metadata = _LOADERS[path.suffix](path)
+  return Embedder(
+    predict,
+    size,
+    0,
+    'integer',
+    fingerprints.of_metadata(metadata),
+    None,
+    lambda batch_size: _answers_digest(predict, size, batch_size),
+  )
+
+
+def _of_run(network: Network, reading: str, contract: str) -> Embedder:
+  config = network.config
+  size = config.data.image_size
+  if reading == 'integer':
+    predict = make_integer_predict(lower(network, contract=contract))
+
+    def digest(batch_size):
+      return _answers_digest(predict, size, batch_size)
+
+  else:
+    mode = FLOAT if reading == 'float' else TWINS[contract]
+    if reading == 'fake_quant':
+      lower(network, contract=contract)  # Says what it lacks, if anything.
+    predict = make_predict(network.model, network.variables, mode)
+
+    def digest(batch_size):
+      del batch_size
+      return _parameters_digest(network, f'{reading} {mode}')
+
+  return Embedder(
+    predict,
+    size,
+    config.data.get('stored_size', 0),
+    reading,
+    fingerprints.of_run(config),
+    network,
+    digest,
+  )
+
+
+def _load_program(path: pathlib.Path):
+  program = integer_program.load(path)
+  size = program.tensors[program.input].shape[0]
+  return make_integer_predict(program), size, program.metadata
+
+
+def _load_tflite(path: pathlib.Path):
+  from faceqat.export import litert, tflite_builder
+
+  content = path.read_bytes()
+  try:
+    # The runtime first: it looks through the file before anything reads it.
+    litert.make_runner(content, CONTRACTS[0])
+  except ValueError as error:
+    raise ValueError(f'--model={path}: {error}') from error
+  metadata = tflite_builder.read_metadata(content)
+  contract = metadata.get('contract')
+  schema = tflite_builder.schema
+  graph = schema.Model.GetRootAs(content).Subgraphs(0)
+  image = graph.Tensors(graph.Inputs(0))
+  output = graph.Tensors(graph.Outputs(0))
+  if contract not in CONTRACTS or output.Type() != schema.TensorType.INT8:
+    raise ValueError(_foreign(path))
+  run = litert.make_runner(content, contract, threads=_threads())
+  if image.Type() == schema.TensorType.INT8:
+    unsigned = run
+
+    def run(images):
+      return unsigned((images ^ 128).view(np.int8))
+
+  zero_point = int(output.Quantization().ZeroPoint(0))
+  return _centred(run, zero_point), int(image.Shape(1)), metadata
+
+
+def _load_onnx(path: pathlib.Path):
+  import onnx
+
+  from faceqat.export import onnx_runtime
+
+  content = path.read_bytes()
+  try:
+    run = onnx_runtime.make_runner(content, threads=_threads())
+  except ValueError as error:
+    raise ValueError(f'--model={path}: {error}') from error
+  model = onnx.load_from_string(content)
+  metadata = {entry.key: entry.value for entry in model.metadata_props}
+  output = model.graph.output[0].type.tensor_type
+  if 'contract' not in metadata or output.elem_type != onnx.TensorProto.INT8:
+    raise ValueError(_foreign(path))
+  image = model.graph.input[0].type.tensor_type
+  # Embeddings are symmetric, and nothing in such a file says so.
+  return _centred(run, 0), image.shape.dim[1].dim_value, metadata
+
+
+_LOADERS = {
+  '.safetensors': _load_program,
+  '.tflite': _load_tflite,
+  '.onnx': _load_onnx,
+}
+
+
+def _centred(run, zero_point: int) -> verification.Predict:
+  """A runtime's one output, the int8 embedding, as a template."""
+
+  def predict(images):
+    (embeddings,) = run(np.ascontiguousarray(images)).values()
+    return np.asarray(matching.template(embeddings, zero_point=zero_point))
+
+  return predict
+
+
+def _foreign(path: pathlib.Path) -> str:
+  return (
+    f'--model={path} was not written by faceqat.convert: it does not say whose '
+    'rounding its int8 embeddings follow; export the network with '
+    'python -m faceqat.convert'
+  )
+
+
+def _threads() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+
+
+def _answers_digest(predict, size: int, batch_size: int) -> str:
+  """Of an integer network's templates of images that everybody can make."""
+  # By a function that is defined to the last bit: noise in squares of 1 pixel,
+  # of 4, of 16 and of 64.
+  images = []
+  for side in (1, 4, 16, 64):
+    count = -(-size // side)
+    noise = hashlib.shake_256(f'faceqat {side}'.encode()).digest(3 * count**2)
+    squares = np.frombuffer(noise, np.uint8).reshape(count, count, 3)
+    large = squares.repeat(side, axis=0).repeat(side, axis=1)
+    images.append(large[:size, :size])
+  templates = verification.embed(predict, images, batch_size)
+  return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
+
+
+def _parameters_digest(network: Network, mode: str) -> str:
+  settings = {
+    name: network.config[name].to_dict() for name in ('model', 'quant')
+  }
+  digest = hashlib.sha256(mode.encode())
+  digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+  for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
+    leaf = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    digest.update(f'{name} {leaf.dtype} {leaf.shape}'.encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()

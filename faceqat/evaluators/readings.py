@@ -1,0 +1,151 @@
+"""The same evaluation of each reading of a network: of pairs, and of people.
+
+The readings stand in the order in which they are given. Where the first is
+`float`, the others' embeddings are compared with its own.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from faceqat.data.ijb import TemplateSet
+from faceqat.data.pairs import PairSet
+from faceqat.evaluators import (
+  bootstrap,
+  identification,
+  templates,
+  verification,
+)
+from faceqat.evaluators.identification import Identification
+from faceqat.evaluators.verification import Predict
+from faceqat.integer import matching
+
+Results = dict[str, dict[str, float]]
+
+
+def on_pairs(
+  predicts: Mapping[str, Predict],
+  pair_set: PairSet,
+  *,
+  batch_size: int,
+  resamples: int,
+) -> tuple[Results, dict[str, np.ndarray]]:
+  """Verification by each reading.
+
+  Args:
+    predicts: by reading.
+    pair_set: P pairs.
+    batch_size: images in one call.
+    resamples: of the people, for intervals, where the pairs say who they show;
+      0: no intervals.
+
+  Returns:
+    Metric name to value by reading, as `verification.summarize` and
+    `bootstrap.of_pairs` give them, with `cosine_mean` and `cosine_p1`, of the
+    cosines of its embeddings and the float ones. A reading whose embeddings are
+    integers has a second row, `<reading>_match`: its pairs are compared in
+    integers too.
+    And the cosines by reading, float64 [P].
+  """
+  results, cosines = {}, {}
+  float_images = None
+  for reading, predict in predicts.items():
+    print(
+      f'evaluating {reading} on {pair_set.name}: {len(pair_set)} pairs',
+      flush=True,
+    )
+    embeddings = verification.embed_pairs(predict, pair_set, batch_size)
+    cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
+    row = dict(_summarize(cosines[reading], pair_set, resamples))
+    if reading == 'float':
+      float_images = embeddings.images
+    elif float_images is not None:
+      row.update(_summarize_nearness(embeddings.images, float_images))
+    results[reading] = row
+    if np.issubdtype(embeddings.images.dtype, np.integer):
+      results[f'{reading}_match'] = _summarize_match(
+        embeddings, pair_set, resamples
+      )
+  return results, cosines
+
+
+def on_people(
+  predicts: Mapping[str, Predict], source, **settings
+) -> dict[str, Identification]:
+  """`identification.identify` by each reading, with the same settings."""
+  found = {}
+  for reading, predict in predicts.items():
+    print(
+      f'identifying {len(source.class_names)} people by {reading}', flush=True
+    )
+    found[reading] = identification.identify(predict, source, **settings)
+  return found
+
+
+def on_templates(
+  predicts: Mapping[str, Predict], template_set: TemplateSet, **settings
+) -> tuple[Results, dict[str, np.ndarray]]:
+  """`templates.score` by each reading, with the same settings.
+
+  Returns:
+    Metric name to value by reading, and scores by reading, float64 [P].
+  """
+  results, scores = {}, {}
+  for reading, predict in predicts.items():
+    print(
+      f'evaluating {reading} on {len(template_set.images)} images of '
+      f'{template_set.name}',
+      flush=True,
+    )
+    scores[reading] = templates.score(predict, template_set, **settings)
+    results[reading] = dict(templates.summarize(scores[reading], template_set))
+  return results, scores
+
+
+def _summarize(
+  scores: np.ndarray, pair_set: PairSet, resamples: int
+) -> Iterator[tuple[str, float]]:
+  """The figures, and where people are known their intervals."""
+  same = np.asarray(pair_set.same, bool)
+  yield from verification.summarize(scores, same, pair_set.fold)
+  if resamples and pair_set.people is not None:
+    fars = [
+      far
+      for far in verification.FARS
+      if verification.is_supported(far, np.sum(~same))
+    ]
+    yield from bootstrap.of_pairs(
+      scores,
+      same,
+      pair_set.fold,
+      pair_set.people,
+      fars=fars,
+      num_resamples=resamples,
+    )
+
+
+def _summarize_nearness(
+  embeddings: np.ndarray, float_embeddings: np.ndarray
+) -> dict[str, float]:
+  """How near the embeddings [M, D] are to the float ones of the same images."""
+  cosines = verification.cosine(embeddings, float_embeddings)
+  return {
+    'cosine_mean': float(np.mean(cosines)),
+    'cosine_p1': float(np.percentile(cosines, 1)),
+  }
+
+
+def _summarize_match(
+  embeddings: verification.PairEmbeddings, pair_set: PairSet, resamples: int
+) -> dict[str, float]:
+  """What verification gives where the pairs are compared in integers.
+
+  The threshold is there twice: as a cosine, and as what a device compares a
+  score with.
+  """
+  scores = np.asarray(matching.cosine(embeddings.first, embeddings.second))
+  results = dict(_summarize(scores, pair_set, resamples))
+  threshold = results['threshold']
+  results['threshold'] = threshold / matching.ONE
+  results['threshold_q29'] = round(threshold)
+  return results

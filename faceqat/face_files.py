@@ -1,0 +1,241 @@
+"""Images of people in folders: listed first, and read when asked for.
+
+Of each image the reader gives the faces in it, as a network takes them: it is
+an aligned crop already, or a photograph in which they have to be found.
+"""
+
+import os
+import pathlib
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from faceqat.data import images
+
+
+class Reader(NamedTuple):
+  """How files become faces.
+
+  Attributes:
+    read: from a path to the faces in it, uint8 [H, W, 3] each; raises
+      ValueError where there is none.
+    suffixes: of files that it reads.
+  """
+
+  read: Callable[[pathlib.Path], list[np.ndarray]]
+  suffixes: tuple[str, ...]
+
+
+class Entry(NamedTuple):
+  """An image to read.
+
+  Attributes:
+    name: person/image.jpg.
+    person: whose name; None where nothing says.
+    read: gives the faces in it, uint8 [H, W, 3] each; raises ValueError.
+  """
+
+  name: str
+  person: str | None
+  read: Callable[[], list[np.ndarray]]
+
+
+class LeftOut(NamedTuple):
+  """An image that was not used, and why."""
+
+  name: str
+  reason: str
+
+
+def list_people(
+  root: str | os.PathLike, reader: Reader
+) -> tuple[list[Entry], list[LeftOut]]:
+  """The images of a folder root/person/image.jpg, sorted by name.
+
+  Returns:
+    The images, and files that are none; names that start with a dot, and
+    files beside the people that are no images, are not looked at.
+
+  Raises:
+    ValueError: no such folder, or images that lie beside the people.
+  """
+  root = pathlib.Path(root)
+  if not root.is_dir():
+    raise ValueError(
+      f'{root} is no folder; give one that holds a folder of images for each '
+      'person.'
+    )
+  entries, left_out = [], []
+  for person in _visible(root):
+    if person.is_dir():
+      found, others = _list_person(root, person, reader)
+      entries += found
+      left_out += others
+    elif _is_image(person, reader):
+      raise ValueError(
+        f'{person} lies beside the people: move it into the folder of its '
+        'person, so that it has a name.'
+      )
+  return entries, left_out
+
+
+def list_probes(
+  path: str | os.PathLike, reader: Reader
+) -> tuple[list[Entry], list[LeftOut]]:
+  """One image, or the images of a folder, in folders of people or not.
+
+  The person of an image is the folder in which it lies; an image that is given
+  by itself, or lies beside the people, has no name to compare with.
+
+  Raises:
+    ValueError: there is nothing of that name.
+  """
+  path = pathlib.Path(path)
+  if path.is_file():
+    return [Entry(path.name, None, lambda: reader.read(path))], []
+  if not path.is_dir():
+    raise ValueError(
+      f'{path} does not exist; give an image, or a folder of images.'
+    )
+  entries, left_out = [], []
+  for item in _visible(path):
+    if item.is_dir():
+      found, others = _list_person(path, item, reader)
+      entries += found
+      left_out += others
+    elif _is_image(item, reader):
+      entries.append(
+        Entry(item.name, None, lambda item=item: reader.read(item))
+      )
+  return entries, left_out
+
+
+def make_crop_reader(image_size: int, stored_size: int) -> Reader:
+  """Reads files that are aligned faces already, of `stored_size` pixels."""
+
+  def read(path: pathlib.Path) -> list[np.ndarray]:
+    data = path.read_bytes()
+    try:
+      return [images.decode_image(data, path.name, image_size, stored_size)]
+    except images.DamagedImageError as error:
+      # What it says next is about training.
+      raise ValueError(str(error).split(': restore')[0]) from error
+    except ValueError as error:
+      raise ValueError(
+        f'{str(error).split(": align")[0]}: align the faces to that size with '
+        'faceqat.prepare, give --photographs to do it here, or --stored_size '
+        'to resize crops'
+      ) from error
+
+  return Reader(read, images.IMAGE_SUFFIXES)
+
+
+def make_photograph_reader(
+  template: str,
+  choice: str,
+  image_size: int,
+  stored_size: int = 0,
+  *,
+  bgr: bool = False,
+  detector: str | None = None,
+) -> Reader:
+  """Reads photographs: finds the faces, and aligns them as a network wants.
+
+  Args:
+    template: 'arcface' or 'margin_32', as a `Fingerprint` has it.
+    choice: which of several faces, one of `faces.choice.CHOICES`.
+    image_size: of the faces given.
+    stored_size: to which the network's training images were aligned before
+      they were resized; 0: image_size.
+    bgr: the network takes BGR.
+    detector: an ONNX file, as `faces.detection` takes it; None: its own.
+
+  Raises:
+    ValueError: another template, or no detector.
+  """
+  # A detector's library is large, and crops need none.
+  from faceqat.faces import alignment, detection, photographs
+  from faceqat.faces import choice as choices
+
+  aligned_size = stored_size or image_size
+  if template == 'arcface':
+
+    def align(image, face):
+      return alignment.align_arcface(image, face.landmarks, size=aligned_size)
+
+  elif template == 'margin_32':
+
+    def align(image, face):
+      return alignment.crop_with_margin(
+        image, face.box, size=aligned_size, margin=32
+      )
+
+  else:
+    raise ValueError(
+      f'--photographs: the faces of --model are aligned as {template!r}, which '
+      'is not one of arcface, margin_32; align them as they were for training, '
+      'and leave --photographs out.'
+    )
+  detect = detection.make_detector(detector)
+
+  def read(path: pathlib.Path) -> list[np.ndarray]:
+    image = photographs.read_photograph(path)
+    found = choices.choose(detect(image), choice, image.shape)
+    if not found:
+      raise ValueError(f'{path.name} has no face that the detector finds')
+    crops = [_resized(align(image, face), image_size) for face in found]
+    return [crop[:, :, ::-1] for crop in crops] if bgr else crops
+
+  return Reader(read, photographs.SUFFIXES)
+
+
+def find_similar_names(names: Iterable[str]) -> list[list[str]]:
+  """Groups of names that differ in case, spaces, accents' forms or marks.
+
+  `Ann Lee`, `ann_lee` and `Ann  Lee` are probably one person.
+  """
+  groups: dict[str, list[str]] = {}
+  for name in sorted(set(names)):
+    groups.setdefault(plain_name(name), []).append(name)
+  return [group for group in groups.values() if len(group) > 1]
+
+
+def plain_name(name: str) -> str:
+  """A name without what people write differently: case, spaces, _ and -."""
+  folded = unicodedata.normalize('NFKC', name).casefold()
+  return ''.join(c for c in folded if not c.isspace() and c not in '_-')
+
+
+def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
+  entries, left_out = [], []
+  for path in _visible(folder):
+    name = path.relative_to(root).as_posix()
+    if path.is_dir() or not _is_image(path, reader):
+      kind = 'a folder' if path.is_dir() else 'no image file'
+      left_out.append(
+        LeftOut(name, f'{name} is {kind}: images lie in person/image.jpg')
+      )
+    else:
+      entries.append(
+        Entry(name, folder.name, lambda path=path: reader.read(path))
+      )
+  return entries, left_out
+
+
+def _is_image(path: pathlib.Path, reader: Reader) -> bool:
+  return path.suffix.lower() in reader.suffixes
+
+
+def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+
+
+def _resized(crop: np.ndarray, size: int) -> np.ndarray:
+  if len(crop) == size:
+    return crop
+  # As the training images were.
+  picture = Image.fromarray(crop)
+  return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))

@@ -1,0 +1,157 @@
+"""What `identify` is asked with, listed and checked before a network runs."""
+
+import pathlib
+from typing import NamedTuple
+
+from faceqat import face_files, gallery
+from faceqat.data import fingerprint as fingerprints
+from faceqat.data import sources
+from faceqat.data.fingerprint import Fingerprint
+from faceqat.embedders import Embedder
+from faceqat.evaluators.identification import split_gallery
+from faceqat.face_files import Entry, LeftOut, Reader
+from faceqat.gallery import Gallery
+
+# Those of `faces.choice`, which brings a detector along.
+CHOICES = ('largest', 'central', 'all')
+# Where a network does not say: what most are trained on.
+_USUAL_TEMPLATE = 'arcface'
+
+
+class Inputs(NamedTuple):
+  """What is listed before anything is embedded.
+
+  Attributes:
+    saved: a gallery that was loaded.
+    enrolled: images to make or to grow a gallery of.
+    probes: images to ask for; None where there is only a gallery to make.
+    strangers: images to choose a threshold on.
+    fingerprint: of the gallery's faces; None where nothing says.
+    left_out: files that are no images.
+  """
+
+  saved: Gallery | None
+  enrolled: list[Entry]
+  probes: list[Entry] | None
+  strangers: list[Entry] | None
+  fingerprint: Fingerprint | None
+  left_out: list[LeftOut]
+
+
+def list_inputs(args, embedder: Embedder) -> Inputs:
+  """Lists all images that the flags of `identify` ask for.
+
+  Args:
+    args: the flags.
+    embedder: the network, whose size and alignment the images are to have.
+
+  Raises:
+    ValueError: a folder is missing or is none of people, a gallery is damaged,
+      or faces are aligned otherwise than the network's or than each other.
+  """
+  reader = _make_reader(args, embedder, args.faces)
+  # A person is in a photograph of theirs once.
+  enrolling = reader
+  if args.photographs and args.faces == 'all':
+    enrolling = _make_reader(args, embedder, 'largest')
+  left_out: list[LeftOut] = []
+
+  faces = embedder.fingerprint
+  if not fingerprints.is_stated(faces):
+    print(fingerprints.unstated('--model'))
+
+  if args.photographs and not fingerprints.names_template(faces):
+    faces = Fingerprint(_USUAL_TEMPLATE, embedder.image_size)
+  silent = []
+
+  def listed(path, list_entries, reader):
+    nonlocal faces
+    if not args.photographs:
+      found = _check_faces(path, faces, wanted_by)
+      if not fingerprints.is_stated(found):
+        silent.append(path)
+      faces = faces if fingerprints.names_template(faces) else found or faces
+    entries, others = list_entries(path, reader)
+    left_out.extend(others)
+    return entries
+
+  told, wanted_by = fingerprints.names_template(faces), '--model'
+  saved, probes, strangers = None, None, None
+  if args.held_out:
+    enrolled, probes = _held_out(args, embedder)
+  elif pathlib.Path(args.gallery).is_file():
+    saved, enrolled = gallery.load(args.gallery), []
+    if not told:
+      faces = saved.maker.fingerprint or faces
+  else:
+    enrolled = listed(args.gallery, face_files.list_people, enrolling)
+  if not told:
+    # Whoever comes later is compared with those of the gallery.
+    wanted_by = args.gallery
+  if args.add:
+    enrolled = enrolled + listed(args.add, face_files.list_people, enrolling)
+  if args.probe:
+    probes = listed(args.probe, face_files.list_probes, reader)
+  if args.calibration:
+    strangers = listed(args.calibration, face_files.list_people, enrolling)
+  if silent and fingerprints.is_stated(faces):
+    print(fingerprints.unstated(silent[0]))
+  return Inputs(saved, enrolled, probes, strangers, faces, left_out)
+
+
+def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
+  stored_size = embedder.stored_size
+  if args.stored_size is not None:
+    stored_size = args.stored_size
+  if not args.photographs:
+    return face_files.make_crop_reader(embedder.image_size, stored_size)
+  faces = embedder.fingerprint
+  return face_files.make_photograph_reader(
+    faces.template if fingerprints.names_template(faces) else _USUAL_TEMPLATE,
+    choice,
+    embedder.image_size,
+    stored_size,
+    bgr=bool(faces) and faces.channels == 'BGR',
+    detector=args.detector,
+  )
+
+
+def _check_faces(path: str, wanted: Fingerprint | None, wanted_by: str):
+  """The fingerprint of a folder's faces; an error if it is not that wanted."""
+  folder = pathlib.Path(path)
+  found = fingerprints.read(folder.parent if folder.is_file() else folder)
+  fingerprints.check(found, wanted, path, wanted_by)
+  return found
+
+
+def _held_out(args, embedder: Embedder) -> tuple[list[Entry], list[Entry]]:
+  """One image of everybody kept out of a training, and their other ones."""
+  config = args.config
+  if config is None:
+    if embedder.network is None:
+      raise ValueError(
+        f'--held_out: {args.model} does not say on whom it was trained; give '
+        '--config=configs/mbv2_int8.py, or the one of its run'
+      )
+    config = embedder.network.config
+  source = sources.make_held_out_people(config.data)
+  if source is None:
+    raise ValueError(
+      '--held_out: data.validation_people is 0, so nobody was kept out of the '
+      'training; give --gallery and --probe'
+    )
+  if config.data.image_size != embedder.image_size:
+    raise ValueError(
+      f'--held_out: data.image_size is {config.data.image_size}, and --model '
+      f'takes {embedder.image_size}; give --config.data.image_size'
+    )
+
+  def entry(index: int) -> Entry:
+    person = source.class_names[source.labels[index]]
+    name = f'{person}/{pathlib.Path(source.name(index)).name}'
+    return Entry(name, person, lambda: [source[index]['image']])
+
+  return tuple(
+    [entry(int(index)) for index in part]
+    for part in split_gallery(source.labels, args.held_out)
+  )

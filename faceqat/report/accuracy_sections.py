@@ -1,0 +1,258 @@
+"""The sections of a page that say how well a network tells people apart."""
+
+import base64
+import io
+import pathlib
+import shlex
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from faceqat import compare
+from faceqat.compare import Evaluation
+from faceqat.report import plots, style, table
+from faceqat.report.blocks import (
+  Block,
+  Drawing,
+  Gallery,
+  Missing,
+  Picture,
+  Section,
+  Table,
+  Text,
+)
+from faceqat.report.hardest import Hardest
+from faceqat.report.run_folder import RunFolder
+
+_GREY = 'Grey: fewer than ten errors, where a rate is mostly noise.'
+
+
+def evaluate_command(run: RunFolder) -> str:
+  """What writes all that an evaluation leaves."""
+  return f'python -m faceqat.evaluate --model={shlex.quote(str(run.path))}'
+
+
+def verification(run: RunFolder) -> Section:
+  """Accuracies, what quantization costs, ROC, DET and scores."""
+  blocks: list[Block] = []
+  if run.results:
+    titles, *rows = table.cells(table.results_table(run.results))
+    pairs = f' on {run.scores.pairs}' if run.scores else ''
+    blocks.append(Table(f'Results{pairs}', titles, rows))
+  for name, results in run.benchmarks.items():
+    if results:
+      titles, *rows = table.cells(table.results_table(results))
+      blocks.append(Table(f'Results on {name}', titles, rows))
+  if not run.scores:
+    blocks.append(
+      Missing(
+        f'There are no scores ({run.path}/scores.safetensors), and so no '
+        'curves.',
+        evaluate_command(run),
+      )
+    )
+    return Section('Verification', blocks)
+  readings = {name: run.scores.cosines[name] for name in run.readings}
+  if len(readings) > 1:
+    first, *others = run.readings
+    blocks += differences([(run, first), *((run, name) for name in others)])
+  curves = {
+    name: (scores, run.scores.same) for name, scores in readings.items()
+  }
+  blocks += score_drawings(curves, run.scores.pairs)
+  return Section('Verification', blocks)
+
+
+def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
+  """Readings against the first one, with intervals over people.
+
+  Args:
+    evaluations: run and reading.
+  """
+  first, *others = (
+    Evaluation(
+      pathlib.Path(run.label), reading, run.scores, run.results.get(reading, {})
+    )
+    for run, reading in evaluations
+  )
+  try:
+    text, legend = compare.compare(first, others).split('\n\n')
+  except ValueError as error:
+    return [Missing(f'These runs cannot be compared: {error}')]
+  titles, *rows = table.cells(text)
+  return [
+    Table(
+      f'Differences to {first.run}, {first.reading}, in points',
+      titles,
+      rows,
+      note=legend,
+    )
+  ]
+
+
+def score_drawings(readings: plots.Readings, pairs: str) -> list[Block]:
+  """ROC, DET and histogram of the same pairs; none where a curve needs both
+  kinds of pairs and there is one."""
+  try:
+    plots.check(readings)
+  except ValueError as error:
+    return [Missing(str(error))]
+  same = next(iter(readings.values()))[1]
+  counts = (
+    f'{len(same):,} pairs of {pairs}, {np.sum(~same):,} of them of different '
+    'people.'
+  )
+  drawings = []
+  figure, axes = style.panel()
+  plots.draw_roc(axes, readings)
+  style.percent_ticks(axes.xaxis)
+  style.percent_ticks(axes.yaxis)
+  axes.set_xlabel('false accept rate')
+  axes.set_ylabel('true accept rate')
+  style.legend_below(figure)
+  drawings.append(Drawing('ROC', figure, f'{counts} Higher is better. {_GREY}'))
+  figure, axes = style.panel()
+  plots.draw_det(axes, readings)
+  axes.set_xlabel('false match rate')
+  axes.set_ylabel('false non-match rate')
+  style.legend_below(figure, 3)
+  drawings.append(
+    Drawing(
+      'DET',
+      figure,
+      'Both axes are probits: normal scores give straight lines. Lower is '
+      f'better; on the thin line both rates are equal (EER). {_GREY}',
+    )
+  )
+  figure, axes = style.panel()
+  plots.draw_histogram(axes, readings)
+  axes.set_xlabel('score (cosine)')
+  axes.set_ylabel('fraction of the pairs')
+  style.legend_below(figure)
+  drawings.append(
+    Drawing(
+      'Scores',
+      figure,
+      'The less the scores of the same person and of different people overlap, '
+      'the better.',
+    )
+  )
+  return drawings
+
+
+def identification(run: RunFolder) -> Section:
+  """Ranks in a closed set, and errors in an open one."""
+  title = 'Identification'
+  found = run.identification
+  if not found:
+    return Section(
+      title,
+      [
+        Missing(
+          'There are no curves of identification '
+          f'({run.path}/identification.safetensors). They need people who were '
+          'kept out of training (data.validation_people, '
+          'eval.identification_images).',
+          evaluate_command(run),
+        )
+      ],
+    )
+  blocks: list[Block] = []
+  closed = _by_reading(found, 'cmc')
+  if closed:
+    figure, axes = style.panel()
+    plots.draw_cmc(axes, closed)
+    style.percent_ticks(axes.yaxis)
+    axes.set_xlabel('rank')
+    axes.set_ylabel('probes whose person is found')
+    style.legend_below(figure, 3)
+    blocks.append(
+      Drawing(
+        'CMC, closed set',
+        figure,
+        'How often the right person is among so many of the best answers.',
+      )
+    )
+  fpir, tpir = _by_reading(found, 'fpir'), _by_reading(found, 'tpir')
+  open_set = {name: (fpir[name], tpir[name]) for name in fpir if name in tpir}
+  if open_set:
+    figure, axes = style.panel()
+    plots.draw_open_set(axes, open_set)
+    style.percent_ticks(axes.xaxis)
+    style.percent_ticks(axes.yaxis)
+    axes.set_xlabel('FPIR: strangers who are named')
+    axes.set_ylabel('TPIR: people named rightly')
+    style.legend_below(figure, 3)
+    blocks.append(
+      Drawing(
+        'Open set',
+        figure,
+        'Some probes show people who are not in the gallery. A person is named '
+        'where the best answer is right and its score is over the threshold.',
+      )
+    )
+  return Section(title, blocks)
+
+
+def _by_reading(
+  arrays: Mapping[str, np.ndarray], kind: str
+) -> dict[str, np.ndarray]:
+  """Of the arrays `kind/<reading>`, in the order of an evaluation."""
+  order = ('float', 'fake_quant', 'integer')
+  found = {
+    name.removeprefix(f'{kind}/'): array
+    for name, array in arrays.items()
+    if name.startswith(f'{kind}/') and array.ndim == 1 and len(array)
+  }
+  known = [name for name in order if name in found]
+  return {name: found[name] for name in [*known, *sorted(found.keys() - order)]}
+
+
+def hardest_pairs(run: RunFolder) -> Section:
+  """The pairs that are most likely decided wrongly, as pictures."""
+  title = 'Hardest pairs'
+  hardest = run.hardest
+  if hardest is None:
+    missing = Missing(
+      'There are no pictures of the hardest pairs '
+      f'({run.path}/hardest.safetensors).',
+      evaluate_command(run),
+    )
+    return Section(title, [missing])
+  blocks: list[Block] = []
+  threshold = run.results.get(hardest.reading, {}).get('threshold')
+  if threshold is not None:
+    blocks.append(
+      Text(
+        f'Scores of {hardest.reading}, whose threshold is {threshold:.3f} '
+        '(mean over the folds): a pair counts as the same person from there on.'
+      )
+    )
+  kinds = (
+    (False, 'Different people, highest scores (false matches)'),
+    (True, 'Same person, lowest scores (false non-matches)'),
+  )
+  for same, name in kinds:
+    chosen = np.flatnonzero(hardest.same == same)
+    pictures = [_picture(hardest, i) for i in chosen]
+    if pictures:
+      blocks.append(Gallery(name, pictures))
+  return Section(title, blocks)
+
+
+def _picture(hardest: Hardest, i: int) -> Picture:
+  first, second = hardest.images[i]
+  gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
+  both = np.concatenate([first, gap, second], axis=1)
+  content = io.BytesIO()
+  Image.fromarray(both).save(content, 'JPEG', quality=88)
+  encoded = base64.b64encode(content.getvalue()).decode()
+  people = 'the same person' if hardest.same[i] else 'different people'
+  return Picture(
+    source=f'data:image/jpeg;base64,{encoded}',
+    width=both.shape[1],
+    height=both.shape[0],
+    alternative=f'Two photographs of {people}',
+    caption=f'{hardest.score[i]:.3f} (pair {hardest.pair[i]})',
+  )

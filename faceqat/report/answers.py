@@ -1,0 +1,257 @@
+"""What identification shows: a table, predictions, a contact sheet."""
+
+import csv
+import dataclasses
+import functools
+import io
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from faceqat import atomic
+from faceqat.report import contact_sheet, predictions, table
+from faceqat.report.contact_sheet import Tile
+from faceqat.report.predictions import UNKNOWN
+from faceqat.retrieval import Matches, as_cosine
+
+# As many answers are printed; files hold all of them.
+_SHOWN_PROBES = 10
+_SHOWN_LEFT_OUT = 5
+
+Picture = Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+  """Who the probes are said to be, and who they are.
+
+  Attributes:
+    probes: P names of images.
+    truth: P names of people; None where nothing says.
+    people: the gallery's, by label.
+    images: the gallery's, by row.
+    matches: of the probes.
+    threshold: a score that who is in the gallery has to reach, or None.
+    prototypes: the rows of the matches are labels.
+  """
+
+  probes: Sequence[str]
+  truth: Sequence[str | None]
+  people: Sequence[str]
+  images: Sequence[str]
+  matches: Matches
+  threshold: float | int | None
+  prototypes: bool
+
+  @functools.cached_property
+  def accepted(self) -> np.ndarray | None:
+    """bool [P, k]; None without a threshold."""
+    if self.threshold is None:
+      return None
+    return self.matches.scores >= self.threshold
+
+  @functools.cached_property
+  def mates(self) -> np.ndarray:
+    """bool [P], whose person the gallery has."""
+    known = set(self.people)
+    return np.array([name in known for name in self.truth], bool)
+
+  @functools.cached_property
+  def strangers(self) -> np.ndarray:
+    """bool [P], whose person has a name that the gallery does not have."""
+    named = np.array([name is not None for name in self.truth], bool)
+    return named & ~self.mates
+
+  @functools.cached_property
+  def hits(self) -> np.ndarray:
+    """bool [P, k], the right person."""
+    names = np.array(self.people, object)[self.matches.people]
+    return names == np.array(self.truth, object)[:, None]
+
+  def verdict(self, p: int) -> tuple[str, str]:
+    """A mark of `contact_sheet.MARKS`, and what it means."""
+    accepted = self.accepted is None or self.accepted[p, 0]
+    if self.truth[p] is None:
+      return ('', 'probe') if accepted else (UNKNOWN, UNKNOWN)
+    if self.mates[p] and not accepted:
+      return UNKNOWN, 'missed'
+    if self.strangers[p]:
+      return ('wrong', 'not in the gallery') if accepted else ('right', UNKNOWN)
+    return ('right', 'right') if self.hits[p, 0] else ('wrong', 'wrong')
+
+
+def summarize(answers: Answers) -> dict[str, float]:
+  """Shares of right answers, as fractions.
+
+  Returns:
+    `top1` and `top<k>`, of the probes whose person the gallery has, whatever
+    the threshold. With a threshold, `accepted`, of all probes; `tpir`, of
+    those in the gallery the share that is accepted under the right name; and
+    `fpir`, of those who are not in it, the share that is given a name. What
+    there are no probes for is left out.
+  """
+  mates, hits, accepted = answers.mates, answers.hits, answers.accepted
+  k = hits.shape[1]
+  results = {}
+  if mates.any():
+    for rank in sorted({1, k}):
+      results[f'top{rank}'] = float(np.mean(hits[mates, :rank].any(axis=1)))
+  if accepted is not None:
+    results['accepted'] = float(np.mean(accepted[:, 0]))
+    if mates.any():
+      results['tpir'] = float(np.mean((hits & accepted)[mates, 0]))
+    if answers.strangers.any():
+      results['fpir'] = float(np.mean(accepted[answers.strangers, 0]))
+  return results
+
+
+def show(answers: Answers, reading: str, gallery) -> None:
+  """Prints the first answers, and one table."""
+  cosines = answers.matches.cosines
+  for p, probe in enumerate(answers.probes[:_SHOWN_PROBES]):
+    found = ', '.join(
+      f'{answers.people[person]} {cosine:.4f}'
+      for person, cosine in zip(answers.matches.people[p], cosines[p])
+    )
+    accepted = answers.accepted is None or answers.accepted[p, 0]
+    print(f'{probe}: {"" if accepted else f"{UNKNOWN}; "}{found}')
+  if len(answers.probes) > _SHOWN_PROBES:
+    print(f'... and {len(answers.probes) - _SHOWN_PROBES:,} more')
+  if not answers.mates.any():
+    print('no probe lies in the folder of a person of the gallery: no accuracy')
+  names = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
+  results = summarize(answers)
+  row = {
+    'reading': reading,
+    'people': f'{len(gallery.people):,}',
+    'templates': f'{len(gallery.people):,} means of {len(gallery.images):,}'
+    if answers.prototypes
+    else f'{len(gallery.images):,}',
+    'type': gallery.templates.dtype.name,
+    'probes': f'{len(answers.probes):,}',
+    'in gallery': f'{int(np.sum(answers.mates)):,}',
+  }
+  for name, value in results.items():
+    title = names.get(name, f'top-{name.removeprefix("top")} %')
+    row[title] = f'{100 * value:.2f}'
+  if answers.threshold is not None:
+    row['threshold'] = f'{float(as_cosine(answers.threshold)):.4f}'
+  print(table.align([list(row), list(row.values())]))
+
+
+def write(answers: Answers, out: pathlib.Path) -> None:
+  """Writes `predictions.csv` and `predictions.txt`."""
+  people = [
+    [answers.people[label] for label in labels]
+    for labels in answers.matches.people
+  ]
+  images = [
+    ['' if answers.prototypes else answers.images[row] for row in rows]
+    for rows in answers.matches.rows
+  ]
+  cosines = answers.matches.cosines
+  predictions.write_csv(
+    out / 'predictions.csv',
+    answers.probes,
+    people,
+    images,
+    cosines,
+    answers.accepted,
+  )
+  predictions.write_text(
+    out / 'predictions.txt',
+    answers.probes,
+    people,
+    cosines,
+    answers.accepted,
+  )
+
+
+def write_left_out(left_out: Sequence, out: pathlib.Path | None) -> None:
+  """Prints the first images that were not used, and lists all in a file."""
+  for name, reason in left_out[:_SHOWN_LEFT_OUT]:
+    print(f'left out: {reason if name in reason else f"{name}: {reason}"}')
+  if len(left_out) > _SHOWN_LEFT_OUT:
+    print(f'... and {len(left_out) - _SHOWN_LEFT_OUT:,} more')
+  if out is None:
+    return
+  out.mkdir(parents=True, exist_ok=True)
+  path = out / 'left_out.csv'
+  # That of an earlier run would be taken for this one's.
+  path.unlink(missing_ok=True)
+  if left_out:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerows([('image', 'reason'), *left_out])
+    atomic.write(path, text.getvalue().encode())
+
+
+def draw(
+  answers: Answers,
+  *,
+  pictures: Sequence[Picture],
+  gallery_pictures: Sequence[Picture | None],
+  labels: np.ndarray,
+  title: str,
+  max_rows: int,
+  path: pathlib.Path,
+) -> None:
+  """Draws the contact sheet; where not all probes fit, the wrong ones first.
+
+  Args:
+    answers: as they are.
+    pictures: P functions that read a probe's face.
+    gallery_pictures: N functions that read the gallery's; None where a saved
+      gallery has none.
+    labels: int [N], the person of each image of the gallery.
+    title: what comes before the figures in the line above.
+    max_rows: at most so many probes.
+    path: file to write.
+  """
+  verdicts = [answers.verdict(p) for p in range(len(answers.probes))]
+  chosen = np.arange(len(verdicts))
+  order = ['wrong', UNKNOWN, '', 'right']
+  title = f'{title}: {len(verdicts):,} probes'
+  if len(chosen) > max_rows:
+    rank = [order.index(mark) for mark, _ in verdicts]
+    chosen = np.argsort(rank, kind='stable')[:max_rows]
+    title += f', {max_rows} shown, wrong ones first'
+  if answers.threshold is not None:
+    title += f'; threshold {float(as_cosine(answers.threshold)):.3f}'
+  _, first_images = np.unique(labels, return_index=True)
+  rows = []
+  for p in chosen:
+    mark, meaning = verdicts[p]
+    probe = Tile(pictures[p](), (meaning, answers.probes[p]), mark)
+    matches = []
+    for rank, label in enumerate(answers.matches.people[p]):
+      row = answers.matches.rows[p, rank]
+      picture = gallery_pictures[
+        first_images[label] if answers.prototypes else row
+      ]
+      matches.append(
+        Tile(
+          picture() if picture else None,
+          (answers.people[label], _score(answers, p, rank)),
+          _mark(answers, p, rank),
+        )
+      )
+    rows.append((probe, matches))
+  contact_sheet.contact_sheet(rows, title, path)
+
+
+def _score(answers: Answers, p: int, rank: int) -> str:
+  text = f'{answers.matches.cosines[p, rank]:.3f}'
+  if answers.accepted is not None and not answers.accepted[p, rank]:
+    text += ', below'
+  return text
+
+
+def _mark(answers: Answers, p: int, rank: int) -> str:
+  """Who is the right one, and who was taken for them."""
+  if answers.hits[p, rank]:
+    return 'right'
+  accepted = answers.accepted is None or answers.accepted[p, 0]
+  wrong = rank == 0 and accepted and answers.truth[p] is not None
+  return 'wrong' if wrong else ''

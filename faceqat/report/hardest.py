@@ -1,0 +1,140 @@
+"""The pairs that a network most likely gets wrong, as a file with their images.
+
+A safetensors file with K pairs, so that a page can show them where the data set
+is not: `same` bool [K], `pair` int64 [K], `score` float64 [K], and `images`
+uint8 [K, 2, H, W, 3], RGB.
+"""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from PIL import Image
+
+from faceqat import atomic
+from faceqat.data.pairs import PairSet
+
+FILE_NAME = 'hardest.safetensors'
+# 24 images of 112 x 112 pixels: 0.9 MB.
+_PAIRS_PER_KIND = 6
+_MOST_PIXELS = 112
+
+
+class Hardest(NamedTuple):
+  """K pairs: false matches first, then false non-matches, hardest first.
+
+  Attributes:
+    reading: whose scores these are.
+    same: bool [K], whether both images show the same person.
+    pair: int64 [K], the number of the pair in its set.
+    score: float64 [K].
+    images: uint8 [K, 2, H, W, 3], RGB.
+  """
+
+  reading: str
+  same: np.ndarray
+  pair: np.ndarray
+  score: np.ndarray
+  images: np.ndarray
+
+
+def hardest_pairs(
+  scores: np.ndarray, same: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Orders pairs by how likely a threshold gets them wrong.
+
+  Args:
+    scores: [P], higher for the same person.
+    same: [P] bool.
+
+  Returns:
+    The positions of the different people by falling score, and of the same
+    ones by rising score. Equal scores keep their order, or its reverse.
+  """
+  order = np.argsort(scores, kind='stable')
+  return order[::-1][~same[order[::-1]]], order[same[order]]
+
+
+def save(
+  pair_set: PairSet,
+  scores: np.ndarray,
+  reading: str,
+  folder: str | os.PathLike,
+):
+  """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
+
+  Images that are larger than 112 pixels are stored in that size.
+
+  Args:
+    pair_set: P pairs.
+    scores: [P], of `reading`.
+    reading: its name.
+    folder: where to.
+  """
+  same = np.asarray(pair_set.same, bool)
+  false_matches, false_rejects = hardest_pairs(np.asarray(scores), same)
+  chosen = np.concatenate(
+    [false_matches[:_PAIRS_PER_KIND], false_rejects[:_PAIRS_PER_KIND]]
+  )
+  images = [
+    [
+      _shrink(pair_set.images[int(ends[pair])])
+      for ends in (pair_set.first, pair_set.second)
+    ]
+    for pair in chosen
+  ]
+  arrays = {
+    'same': same[chosen],
+    'pair': chosen.astype(np.int64),
+    'score': np.asarray(scores, np.float64)[chosen],
+    'images': np.array(images),
+  }
+  content = safetensors.numpy.save(arrays, metadata={'reading': reading})
+  atomic.write(pathlib.Path(folder) / FILE_NAME, content)
+
+
+def load(folder: str | os.PathLike) -> Hardest | None:
+  """Reads what `save` wrote; None where there is no such file.
+
+  Raises:
+    ValueError: the file is damaged or of another form.
+  """
+  path = pathlib.Path(folder) / FILE_NAME
+  if not path.is_file():
+    return None
+  try:
+    with safetensors.safe_open(path, 'np') as file:
+      reading = (file.metadata() or {})['reading']
+      arrays = {
+        name: file.get_tensor(name)
+        for name in Hardest._fields
+        if name != 'reading'
+      }
+  except (safetensors.SafetensorError, KeyError) as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again.'
+    ) from error
+  found = Hardest(reading, **arrays)
+  count, shape = len(found.same), found.images.shape
+  if (
+    found.images.dtype != np.uint8
+    or shape[:2] + shape[4:] != (count, 2, 3)
+    or found.pair.shape != (count,)
+    or found.score.shape != (count,)
+  ):
+    raise ValueError(
+      f'{path}: images are {found.images.dtype}{shape} of {count} pairs, '
+      f'wanted uint8({count}, 2, H, W, 3); evaluate that run again.'
+    )
+  return found
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+  if image.shape[0] <= _MOST_PIXELS:
+    return image
+  size = (_MOST_PIXELS, _MOST_PIXELS)
+  picture = Image.fromarray(image)
+  return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))

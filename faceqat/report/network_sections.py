@@ -1,0 +1,350 @@
+"""The sections of a page that say what a network is and how it was made."""
+
+import importlib.metadata
+import pathlib
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from faceqat.report import history, layer_plots, plots, style
+from faceqat.report.accuracy_sections import evaluate_command
+from faceqat.report.blocks import (
+  Block,
+  Drawing,
+  Facts,
+  Headlines,
+  Missing,
+  Section,
+  Table,
+  Text,
+)
+from faceqat.report.run_folder import RunFolder
+
+_WORST = 5
+_PACKAGES = ('jax', 'flax', 'numpy', 'matplotlib')
+
+
+def overview(run: RunFolder) -> Section:
+  """What the network is, and its headline numbers."""
+  blocks: list[Block] = []
+  numbers = _headlines(run)
+  if numbers:
+    blocks.append(Headlines(numbers))
+  config = run.config
+  facts = [('folder', str(run.path))]
+  if config is None:
+    blocks.append(
+      Missing(
+        f'How this network was trained is not known: {run.path} holds no '
+        'checkpoints. Give the folder of the training run to see it.'
+      )
+    )
+  else:
+    model = dict(config.model)
+    size = config.data.image_size
+    facts += [
+      ('network', f'{model["name"]}, {size} x {size} pixels'),
+      ('loss', config.loss.name),
+      ('trained on', config.data.path or 'faces that faceqat draws'),
+    ]
+    if config.get('pretrained'):
+      facts.append(('started from', config.pretrained))
+    facts.append(('steps', f'{run.step:,} of {config.total_steps:,}'))
+  if run.scores:
+    count = len(run.scores.same)
+    facts.append(('evaluated on', f'{count:,} pairs of {run.scores.pairs}'))
+  if run.parameters:
+    facts.append(('parameters', f'{run.parameters:,}'))
+  facts += run.program.items()
+  blocks.append(Facts(facts))
+  return Section('The network', blocks)
+
+
+def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
+  numbers = []
+  shown = run.readings or list(run.results)
+  if shown and shown[-1] in run.results:
+    last, first = run.results[shown[-1]], run.results.get(shown[0], {})
+    pairs = f', {run.scores.pairs}' if run.scores else ''
+    for name, title in (('accuracy', 'accuracy'), ('rank1', 'rank 1')):
+      if name not in last:
+        continue
+      beside = f'{shown[0]} {100 * first[name]:.2f} %' if name in first else ''
+      numbers.append(
+        (
+          f'{100 * last[name]:.2f} %',
+          f'{title} ({shown[-1]}{pairs if name == "accuracy" else ""})',
+          beside if len(shown) > 1 else '',
+        )
+      )
+    if 'bytes' in last:
+      beside = f'{shown[0]} {_megabytes(first["bytes"])}' if first else ''
+      numbers.append(
+        (
+          _megabytes(last['bytes']),
+          f'size ({shown[-1]})',
+          beside if len(shown) > 1 else '',
+        )
+      )
+  held = {k: v for k, v in run.exactness.items() if v['contract']}
+  if held:
+    differing = sum(row['differing'] for row in held.values())
+    outputs = sum(row['outputs'] for row in held.values())
+    numbers.append(
+      (
+        f'{differing:,} of {outputs:,}',
+        f'embedding integers differ in {", ".join(held)}',
+        f'contract {next(iter(held.values()))["contract"]}',
+      )
+    )
+  return numbers
+
+
+def training(runs: Sequence[RunFolder]) -> list[Block]:
+  """Curves of one training, or of several together."""
+  blocks: list[Block] = []
+  panels: dict[str, dict[str, Any]] = {}
+  for name in history.CURVES:
+    part, _, quantity = name.rpartition('/')
+    for run in runs:
+      if name in run.curves:
+        label = part if len(runs) == 1 else f'{run.label}, {part}'
+        panels.setdefault(quantity, {})[label] = run.curves[name]
+  starts = {
+    'quantization starts'
+    if len(runs) == 1
+    else f'{run.label}, quantized': run.quantization_start
+    for run in runs
+    if run.quantization_start is not None and run.curves
+  }
+  marked = ', '.join(f'step {step:,}' for step in starts.values())
+  caption = f'Upright line: quantization starts ({marked}).' if starts else ''
+  for quantity, curves in panels.items():
+    figure, axes = style.panel()
+    plots.draw_curves(axes, curves, starts)
+    axes.set_xlabel('step')
+    style.legend_below(figure, 2)
+    title = quantity.replace('_', ' ').capitalize()
+    blocks.append(Drawing(title, figure, caption))
+  for run in runs:
+    if not run.curves:
+      path = shlex.quote(str(run.path))
+      blocks.append(
+        Missing(
+          f'{run.path} has no metrics.jsonl, and so no curves of a training: '
+          'give the folder of the training run itself.',
+          f'python -m faceqat.main --config=CONFIG --workdir={path}',
+        )
+      )
+  return blocks
+
+
+def layers(run: RunFolder) -> Section:
+  """What quantization does to each layer; the worst ones by name."""
+  title = 'Layer by layer'
+  if run.agreement is None:
+    missing = Missing(
+      f'The layers were not compared ({run.path}/agreement.json): a network in '
+      'float alone has no integers, and older evaluations did not write it.',
+      evaluate_command(run),
+    )
+    return Section(title, [missing])
+  found = run.agreement
+  rows = found['layers']
+  worst = layer_plots.worst_layers(rows, _WORST)
+  names = ', '.join(rows[i]['name'] for i in worst)
+  figure, axes = style.panel(wide=True)
+  layer_plots.draw_sqnr(axes, rows, worst)
+  axes.set_xlabel('layer, in the order they run')
+  axes.set_ylabel('SQNR, dB')
+  style.legend_below(figure)
+  noise = Drawing(
+    'Signal to quantization noise',
+    figure,
+    f'Ringed: the layers that lose most to their inputs ({names}).',
+    wide=True,
+  )
+  figure, axes = style.panel(wide=True)
+  layer_plots.draw_ranges(axes, rows)
+  axes.set_xlabel('layer, in the order they run')
+  axes.set_ylabel('value')
+  style.legend_below(figure)
+  ranges = Drawing(
+    'Ranges',
+    figure,
+    'A line that leaves its bar is clipped; a bar much longer than its line '
+    'wastes integers. The axis is linear near 0 and logarithmic beyond.',
+    wide=True,
+  )
+  titles = [
+    'layer',
+    'lost dB',
+    'SQNR dB',
+    'bits',
+    'integers hold',
+    'float outputs',
+    'clipped',
+    'integer not fake-quantized',
+  ]
+  cells = [_layer_cells(row) for row in rows]
+  numbered = [
+    [f'{n}. {cells[i][0]}', *cells[i][1:]] for n, i in enumerate(worst, 1)
+  ]
+  return Section(
+    title,
+    [
+      Text(
+        f'Float against integer on {found["images"]} images: the cosine of '
+        f'their embeddings is {found["cosine_mean"]:.4f} in the mean and '
+        f'{found["cosine_p1"]:.4f} at the first percentile.'
+      ),
+      noise,
+      ranges,
+      Table('The layers that lose most', titles, numbered),
+      Table(f'All {len(rows)} layers', titles, cells, folded=True),
+    ],
+  )
+
+
+def _layer_cells(layer: Mapping[str, Any]) -> list[str]:
+  def decibels(name):
+    return 'exact' if layer[name] is None else f'{layer[name]:.1f}'
+
+  def span(name):
+    low, high = layer[name]
+    return f'{low:.3g} to {high:.3g}'
+
+  return [
+    layer['name'],
+    decibels('lost'),
+    decibels('float_to_integer'),
+    str(layer['bits']),
+    span('range'),
+    span('float_range'),
+    f'{100 * layer["clipped"]:.2f} %',
+    f'{100 * layer["fake_to_integer_differing"]:.2f} %',
+  ]
+
+
+def sizes_and_speeds(run: RunFolder) -> Section:
+  """Bytes, measured speeds, and whether exported files give the same bits."""
+  blocks: list[Block] = []
+  files = {
+    'float.safetensors': run.results.get('float', {}).get('bytes'),
+    'program.safetensors': run.results.get('integer', {}).get('bytes'),
+  }
+  files = {name: size for name, size in files.items() if size}
+  if files:
+    largest = max(files.values())
+    rows = [
+      [name, f'{size:,.0f}', f'{largest / size:.2f}']
+      for name, size in files.items()
+    ]
+    blocks.append(Table('Files', ['file', 'bytes', 'times smaller'], rows))
+  else:
+    blocks.append(Missing('No file was measured.', evaluate_command(run)))
+  facts = []
+  if 'train/images_per_second' in run.curves:
+    speeds = run.curves['train/images_per_second'][1]
+    low, middle, high = np.nanpercentile(speeds, [10, 50, 90])
+    facts.append(
+      (
+        'training',
+        f'{middle:,.0f} images/s in the median; 80 % of the logged steps '
+        f'between {low:,.0f} and {high:,.0f}',
+      )
+    )
+  if 'time' in run.curves:
+    times = run.curves['time'][1]
+    facts.append(('logged', f'{_date(times.min())} to {_date(times.max())}'))
+  if facts:
+    blocks.append(Facts(facts))
+  if run.exactness:
+    titles = ['format', 'contract', 'bytes', 'outputs', 'differing']
+    titles += ['largest', 'ms/image']
+    rows = [
+      [
+        name,
+        row['contract'] or 'none',
+        f'{row["bytes"]:,}',
+        f'{row["outputs"]:,}',
+        f'{row["differing"]:,}',
+        f'{row["largest"]}',
+        f'{row["milliseconds"]:.2f}',
+      ]
+      for name, row in run.exactness.items()
+    ]
+    note = (
+      f'{run.export}: the embeddings of each file in its own runtime against '
+      "the evaluator's, on the machine that exported them, one image at a "
+      'time. Under a contract no integer may differ.'
+    )
+    blocks.append(Table('Exported files', titles, rows, note=note))
+  else:
+    checkpoint = run.path if run.step is not None else pathlib.Path('RUN')
+    out = shlex.quote(str(run.path / 'export'))
+    blocks.append(
+      Missing(
+        f'No export with its comparison (exactness.json) is in {run.path}.',
+        f'python -m faceqat.convert --checkpoint={shlex.quote(str(checkpoint))}'
+        f' --out={out}',
+      )
+    )
+  return Section('Sizes, speeds and exactness', blocks)
+
+
+def settings(run: RunFolder) -> Section:
+  """Every field of the config."""
+  if run.config is None:
+    return Section(
+      'Config', [Missing(f'{run.path} holds no checkpoint with its config.')]
+    )
+  flat = flax.traverse_util.flatten_dict(
+    run.config.to_dict(), keep_empty_nodes=True, sep='.'
+  )
+  empty = flax.traverse_util.empty_node
+  rows = [
+    [name, '{}' if value is empty else repr(value)]
+    for name, value in sorted(flat.items())
+  ]
+  title = f'The config of step {run.step:,}'
+  return Section(
+    'Config', [Table(title, ['field', 'value'], rows, folded=True)]
+  )
+
+
+def made_with() -> dict[str, str]:
+  """The date, and what makes this page: versions, and the commit if known."""
+  versions = {'made': _date(time.time())}
+  root = pathlib.Path(__file__).parents[2]
+  # Installed, it may lie in somebody else's repository.
+  if (root / '.git').exists():
+    try:
+      described = subprocess.run(
+        ['git', '-C', str(root), 'describe', '--always', '--dirty'],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+      )
+      versions['faceqat'] = f'commit {described.stdout.strip()}'
+    except (OSError, subprocess.SubprocessError):
+      # Without git, or not trusted by it: the page does without.
+      pass
+  for name in _PACKAGES:
+    versions[name] = importlib.metadata.version(name)
+  return {**versions, 'Python': platform.python_version()}
+
+
+def _megabytes(size: float) -> str:
+  return f'{size / 1e6:.2f} MB'
+
+
+def _date(seconds: float) -> str:
+  return time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(seconds))

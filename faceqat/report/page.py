@@ -1,0 +1,118 @@
+"""One HTML page of a run, or of several: everything it shows is in it.
+
+The page needs no network, no script and no other file. A content security
+policy in it says so, and browsers hold it to that.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jinja2
+import numpy as np
+
+from faceqat.report import accuracy_sections as accuracy
+from faceqat.report import network_sections as network
+from faceqat.report import svg, table
+from faceqat.report.blocks import Block, Drawing, Missing, Section, Table, Text
+from faceqat.report.run_folder import RunFolder
+
+
+def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
+  """Writes the page.
+
+  Args:
+    runs: one or more; several are compared first.
+    made_with: names and versions for the foot of the page.
+
+  Returns:
+    HTML. Whatever comes from a run is escaped.
+  """
+  parts = [(run, _sections(run)) for run in runs]
+  compared = [comparison(runs)] if len(runs) > 1 else []
+  prefixes = (f'd{number}-' for number in itertools.count(1))
+
+  def draw(drawing: Drawing) -> str:
+    label = f'{drawing.title}. {drawing.caption}'
+    return svg.to_svg(drawing.figure, next(prefixes), label)
+
+  templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / 'templates'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  return templates.get_template('page.html').render(
+    title=', '.join(run.label for run in runs),
+    compared=compared,
+    parts=parts,
+    made_with=made_with,
+    draw=draw,
+  )
+
+
+def comparison(runs: Sequence[RunFolder]) -> Section:
+  """Several runs beside each other: what ships of each, the last reading."""
+  blocks: list[Block] = []
+  rows, pairs = {}, []
+  for run in runs:
+    reading = (run.readings or list(run.results) or [''])[-1]
+    rows[f'{run.label}, {reading}'] = run.results.get(reading, {})
+    if run.scores:
+      pairs.append((run, reading))
+  if any(rows.values()):
+    titles, *cells = table.cells(table.results_table(rows))
+    titles[0] = 'run'
+    # The second column of accuracies says nothing of runs on other pairs.
+    if len(pairs) < len(runs) or not _same_pairs(runs):
+      kept = [i for i, name in enumerate(titles) if not name.startswith('vs ')]
+      titles, *cells = ([line[i] for i in kept] for line in (titles, *cells))
+    blocks.append(Table('What ships of each run', titles, cells))
+  if len(pairs) > 1:
+    first, _ = pairs[0]
+    blocks += accuracy.differences([(first, first.readings[0]), *pairs])
+    if _same_pairs([run for run, _ in pairs]):
+      curves = {
+        f'{run.label}, {reading}': (
+          run.scores.cosines[reading],
+          run.scores.same,
+        )
+        for run, reading in pairs
+      }
+      blocks += accuracy.score_drawings(curves, first.scores.pairs)
+  else:
+    blocks.append(
+      Missing(
+        'Fewer than two of these runs have scores: evaluate each.',
+        '\n'.join(accuracy.evaluate_command(run) for run in runs),
+      )
+    )
+  trained = [run for run in runs if run.curves]
+  if trained:
+    blocks.append(Text('The trainings together:'))
+    blocks += network.training(trained)
+  return Section('Comparison', blocks)
+
+
+def _sections(run: RunFolder) -> list[Section]:
+  return [
+    network.overview(run),
+    Section('Training', network.training([run])),
+    accuracy.verification(run),
+    accuracy.identification(run),
+    accuracy.hardest_pairs(run),
+    network.layers(run),
+    network.sizes_and_speeds(run),
+    network.settings(run),
+  ]
+
+
+def _same_pairs(runs: Sequence[RunFolder]) -> bool:
+  first = runs[0].scores
+  return all(
+    run.scores.pairs == first.pairs
+    and np.array_equal(run.scores.same, first.same)
+    and np.array_equal(run.scores.images, first.images)
+    for run in runs
+  )

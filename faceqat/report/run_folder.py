@@ -1,0 +1,244 @@
+"""Reads what a run left behind, as far as it is there."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import ml_collections
+import numpy as np
+import safetensors
+
+from faceqat.checkpoint import Checkpointer
+from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.scores import Scores
+from faceqat.integer import program as integer_program
+from faceqat.integer.program import Conv2D, Dense
+from faceqat.models.complexity import count_parameters
+from faceqat.report import hardest, history
+from faceqat.report.hardest import Hardest
+
+# What convert writes beside the files of an export.
+EXACTNESS = 'exactness.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+  """A run's folder; None, or an empty dict, for what it does not have.
+
+  Attributes:
+    path: as the user gave it.
+    label: short, another one for each run of a page.
+    results: of results.json, by reading.
+    benchmarks: those of further sets of pairs or templates, by name.
+    scores: of scores.safetensors.
+    curves: of metrics.jsonl, by name: steps [T] and values [T].
+    config: with which the latest checkpoint was trained, and `step`, its step.
+    agreement: of agreement.json.
+    hardest: of hardest.safetensors.
+    identification: arrays of identification.safetensors, by name.
+    export: the folder that convert wrote, and `exactness`, what it says of each
+      format.
+    parameters: the trained numbers of the float network.
+    program: what the integer program says of itself, in words, by name.
+  """
+
+  path: pathlib.Path
+  label: str
+  results: Mapping[str, Mapping[str, float]]
+  benchmarks: Mapping[str, Mapping[str, Mapping[str, float]]]
+  scores: Scores | None
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
+  config: ml_collections.ConfigDict | None
+  step: int | None
+  agreement: Mapping[str, Any] | None
+  hardest: Hardest | None
+  identification: Mapping[str, np.ndarray]
+  export: pathlib.Path | None
+  exactness: Mapping[str, Mapping[str, Any]]
+  parameters: int | None
+  program: Mapping[str, str]
+
+  @property
+  def readings(self) -> list[str]:
+    """Those with scores, float first, what ships last."""
+    order = ('float', 'fake_quant', 'integer')
+    found = self.scores.cosines if self.scores else {}
+    return [name for name in order if name in found]
+
+  @property
+  def quantization_start(self) -> int | None:
+    """The step from which a training was quantized; None: it was not."""
+    quant = (self.config or {}).get('quant')
+    if not quant or not quant.get('enabled'):
+      return None
+    return quant.get('start_step')
+
+
+def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
+  """Reads a folder that `faceqat.main` or `faceqat.evaluate` wrote.
+
+  Args:
+    path: the folder.
+    label: short name for it.
+    export: a folder that `faceqat.convert` wrote; None: the run's folder, or
+      one in it, where there is one.
+
+  Raises:
+    ValueError: there is no such folder, nothing of a run in it, or a damaged
+      file.
+  """
+  folder = pathlib.Path(path)
+  if not folder.is_dir():
+    raise ValueError(
+      f'{path} is no folder; give the folder of a training run, or one that '
+      'faceqat.evaluate wrote.'
+    )
+  config, step = _read_config(folder)
+  export_folder = _find_export(folder, export)
+  run = RunFolder(
+    path=folder,
+    label=label,
+    results=_read_results(folder / 'results.json'),
+    benchmarks={
+      path.parent.name: _read_results(path)
+      for path in sorted(folder.glob('benchmarks/*/results.json'))
+    },
+    scores=(
+      scores_file.load(folder)
+      if (folder / scores_file.FILE_NAME).is_file()
+      else None
+    ),
+    curves=history.read_curves(folder),
+    config=config,
+    step=step,
+    agreement=_read_json(folder / 'agreement.json'),
+    hardest=hardest.load(folder),
+    identification=_read_arrays(folder / 'identification.safetensors'),
+    export=export_folder,
+    exactness=(
+      _read_json(export_folder / EXACTNESS) or {} if export_folder else {}
+    ),
+    parameters=_count_parameters(folder / 'float.safetensors'),
+    program=_describe_program(folder / 'program.safetensors'),
+  )
+  if not (run.results or run.scores or run.curves or run.config):
+    raise ValueError(
+      f'{path} has nothing of a run: no results.json, scores.safetensors, '
+      'metrics.jsonl or checkpoints; give the folder of a training run.'
+    )
+  return run
+
+
+def _find_export(folder: pathlib.Path, export: str | None):
+  if export is not None:
+    found = pathlib.Path(export)
+    if not (found / EXACTNESS).is_file():
+      raise ValueError(
+        f'--export={export} has no {EXACTNESS}; give a folder that was written '
+        f'by python -m faceqat.convert --checkpoint={folder} --out={export}'
+      )
+    return found
+  found = [folder / EXACTNESS, *sorted(folder.glob(f'*/{EXACTNESS}'))]
+  return next((path.parent for path in found if path.is_file()), None)
+
+
+def _read_config(folder: pathlib.Path):
+  """The config of the latest checkpoint, and its step; None where none is."""
+  if not (folder / 'checkpoints').is_dir():
+    return None, None
+  checkpointer = Checkpointer(str(folder), create=False)
+  try:
+    step = checkpointer.latest_step
+    return (None, None) if step is None else (checkpointer.config(step), step)
+  finally:
+    checkpointer.close()
+
+
+def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
+  """By reading and name; what was no finite number is NaN."""
+  rows = _read_json(path) or {}
+  try:
+    return {
+      reading: {k: math.nan if v is None else v for k, v in row.items()}
+      for reading, row in rows.items()
+    }
+  except AttributeError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again.'
+    ) from error
+
+
+def _read_json(path: pathlib.Path) -> dict | None:
+  if not path.is_file():
+    return None
+  try:
+    return dict(json.loads(path.read_text()))
+  except (ValueError, TypeError) as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); take it away and write it again.'
+    ) from error
+
+
+def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  if not path.is_file():
+    return {}
+  try:
+    with safetensors.safe_open(path, 'np') as file:
+      names = file.keys()
+      return {name: file.get_tensor(name) for name in names}
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again.'
+    ) from error
+
+
+def _count_parameters(path: pathlib.Path) -> int | None:
+  params = {
+    tuple(name.split('/')[1:]): array
+    for name, array in _read_arrays(path).items()
+    if name.startswith('params/')
+  }
+  if not params:
+    return None
+  return count_parameters({'params': flax.traverse_util.unflatten_dict(params)})
+
+
+def _describe_program(path: pathlib.Path) -> dict[str, str]:
+  if not path.is_file():
+    return {}
+  program = integer_program.load(path)
+  layers = [x for x in program.operators if isinstance(x, (Conv2D, Dense))]
+  shape = program.tensors[program.input].shape
+  # Every weight is used once for each position of the output.
+  multiply_adds = sum(
+    layer.weights.size * math.prod(program.tensors[layer.output].shape[:-1])
+    for layer in layers
+  )
+  return {
+    # Of the file's own words, but for what the config says as well.
+    **{
+      name.replace('_', ' '): value
+      for name, value in program.metadata.items()
+      if name not in ('model', 'step', 'image_size')
+    },
+    'input shape': ' x '.join(map(str, shape)),
+    'embedding': f'{program.tensors[program.output].shape[-1]} integers',
+    'multiply-adds an image': f'{multiply_adds:,}',
+    'bits of weights': _counted(layer.weight_bits for layer in layers),
+    'bits of activations': _counted(
+      program.tensors[x.output].bits for x in program.operators
+    ),
+    'rounding contract': program.contract,
+  }
+
+
+def _counted(bits) -> str:
+  """8 where all are, else how many layers have which."""
+  values, counts = np.unique(list(bits), return_counts=True)
+  if len(values) == 1:
+    return str(values[0])
+  return ', '.join(f'{v} in {c} layers' for v, c in zip(values, counts))

@@ -1,0 +1,197 @@
+"""Who of a gallery is it: the nearest people, and the threshold for strangers.
+
+Scores are cosines. Of float templates they are float32; of integer templates
+they are those of `integer.matching`, exact to the last bit.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from faceqat.evaluators.verification import MIN_FALSE_ACCEPTS, is_supported
+from faceqat.integer import matching
+
+# Templates compared with a block of probes at a time. A search holds some ten
+# arrays of scores, so they are a few hundred MB however large the gallery is.
+GALLERY_BLOCK = 32_768
+PROBE_BLOCK = 256
+# So many times k templates are looked at first, for k people.
+_MORE = 4
+
+
+class Matches(NamedTuple):
+  """The k nearest people of each of P probes, the nearest first.
+
+  Attributes:
+    people: int32 [P, k], labels.
+    rows: int32 [P, k], the gallery's template that is nearest of this person.
+    scores: float32 [P, k], or int32 in steps of 1 / `matching.ONE`.
+  """
+
+  people: np.ndarray
+  rows: np.ndarray
+  scores: np.ndarray
+
+  @property
+  def cosines(self) -> np.ndarray:
+    """float64 [P, k]."""
+    return as_cosine(self.scores)
+
+
+def as_cosine(scores):
+  """Scores of either kind as float64 in [-1, 1]."""
+  scores = np.asarray(scores)
+  if np.issubdtype(scores.dtype, np.integer):
+    return scores / matching.ONE
+  return scores.astype(np.float64)
+
+
+def as_score(cosine: float, integers: bool) -> float | int:
+  """The lowest score that reaches a cosine, as the matching gives scores."""
+  return int(np.ceil(cosine * matching.ONE)) if integers else float(cosine)
+
+
+def find_people(
+  templates: np.ndarray,
+  labels: np.ndarray,
+  probes: np.ndarray,
+  k: int,
+  block: int = GALLERY_BLOCK,
+) -> Matches:
+  """Finds the k people whose best template is most similar to each probe.
+
+  Args:
+    templates: [N, D], float32 unit vectors, or integers as `matching` takes.
+    labels: int [N], the person of each.
+    probes: [P, D], of the same kind.
+    k: at most the number of people.
+    block: templates compared at a time.
+
+  Returns:
+    The matches. Of equal scores the earlier template comes first.
+
+  Raises:
+    ValueError: k is not in [1, people], or `matching` refuses the templates.
+  """
+  labels = np.asarray(labels)
+  people = len(np.unique(labels))
+  if not 1 <= k <= people:
+    raise ValueError(
+      f'k is {k}, for a gallery of {people} people; it must be 1 to {people}.'
+    )
+  parts = []
+  for start in range(0, len(probes), PROBE_BLOCK):
+    some = probes[start : start + PROBE_BLOCK]
+    rows = np.zeros([len(some), 0], np.int32)
+    scores = None
+    for first in range(0, len(templates), block):
+      part = slice(first, first + block)
+      more, more_scores = _search_block(templates[part], labels[part], some, k)
+      rows = np.concatenate([rows, more + np.int32(first)], axis=1)
+      scores = (
+        more_scores
+        if scores is None
+        else np.concatenate([scores, more_scores], axis=1)
+      )
+      # Whoever is among the best of all is among the best of their block.
+      rows, scores = _best_people(rows, scores, labels, k)
+    parts.append((rows, scores))
+  rows, scores = (np.concatenate(part) for part in zip(*parts))
+  return Matches(labels[rows].astype(np.int32), rows, scores)
+
+
+def choose_threshold(best: np.ndarray, rate: float) -> float | int:
+  """The threshold that at most a stated share of strangers reaches.
+
+  It is the score of the n-th nearest of the strangers, n being the rate times
+  their number, so that n of them reach it. Whoever is as they are reaches it
+  with a probability of at most n / (M + 1), which is below the rate (Vovk et
+  al. 2005, "Algorithmic Learning in a Random World"); as far as they are people
+  like those, and not the same few people again and again.
+
+  Args:
+    best: [M], the highest score of each image of a stranger.
+    rate: the false-positive identification rate, above 0 and below 1.
+
+  Returns:
+    Of the type of the scores; `score >= threshold` is accepted.
+
+  Raises:
+    ValueError: M is too small for the rate to be more than noise.
+  """
+  best = np.sort(np.asarray(best))[::-1]
+  if not 0 < rate < 1:
+    raise ValueError(
+      f'--false_positive_rate={rate:g}: it must be above 0 and below 1.'
+    )
+  if not is_supported(rate, len(best)):
+    # As a percentage would, a rate is rounded up to three digits.
+    supported = MIN_FALSE_ACCEPTS / len(best) if len(best) else 1
+    needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
+    remedy = f'give {needed:,} images or more'
+    if supported < 1:
+      remedy += f', or a rate of at least {_rounded_up(supported):g}'
+    raise ValueError(
+      f'--false_positive_rate={rate:g}: {len(best):,} images of strangers do '
+      f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '
+      f'for the rate to be more than noise; {remedy}.'
+    )
+  # Rounded: 0.01 * 1000 must count as 10.
+  count = int(round(rate * len(best), 6))
+  threshold = best[count - 1]
+  if best[count] == threshold:
+    # Those that tie are accepted together or not at all.
+    if np.issubdtype(best.dtype, np.integer):
+      return int(threshold) + 1
+    return float(np.nextafter(threshold, np.float32(np.inf)))
+  return threshold.item()
+
+
+def _rounded_up(rate: float) -> float:
+  digits = 10.0 ** (2 - np.floor(np.log10(rate)))
+  return float(np.ceil(round(rate * digits, 6)) / digits)
+
+
+def _search_block(templates, labels, probes, k: int):
+  """The templates of the k best people (or of all) in one block."""
+  # The same for every block of a size: each other number is compiled anew.
+  wanted = min(_MORE * k, len(templates))
+  k = min(k, len(np.unique(labels)))
+  integers = np.issubdtype(templates.dtype, np.integer)
+  search = matching.search if integers else _search_float
+  gallery, queries = jnp.asarray(templates), jnp.asarray(probes)
+  while True:
+    rows, scores = map(np.asarray, search(gallery, queries, wanted))
+    found = [len(np.unique(labels[row])) for row in rows]
+    if min(found) >= k:
+      return _best_people(rows, scores, labels, k)
+    # One person may have all the best templates: look further down.
+    wanted = min(_MORE * wanted, len(templates))
+
+
+def _best_people(rows, scores, labels, k: int):
+  """Everybody's first template in [P, m], the k with the highest scores."""
+  # Stable, so that of equal scores the earlier one stays first.
+  order = np.argsort(-scores.astype(np.float64), axis=1, kind='stable')
+  rows = np.take_along_axis(rows, order, axis=1)
+  scores = np.take_along_axis(scores, order, axis=1)
+  chosen = []
+  for people in labels[rows]:
+    _, first = np.unique(people, return_index=True)
+    chosen.append(np.sort(first)[:k])
+  chosen = np.stack(chosen)
+  return (
+    np.take_along_axis(rows, chosen, axis=1),
+    np.take_along_axis(scores, chosen, axis=1),
+  )
+
+
+@functools.partial(jax.jit, static_argnames='k')
+def _search_float(gallery, probes, k: int):
+  scores = jnp.matmul(probes, gallery.T, precision=lax.Precision.HIGHEST)
+  scores, rows = lax.top_k(jnp.clip(scores, -1, 1), k)
+  return rows, scores

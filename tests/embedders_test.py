@@ -1,0 +1,158 @@
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from faceqat import embedders
+from faceqat.checkpoint import load_network
+from faceqat.evaluators import verification
+from faceqat.export.formats import FORMATS
+from faceqat.integer import program as integer_program
+from faceqat.integer.evaluator import make_evaluator
+from faceqat.lower import lower
+from faceqat.quant.spec import FAKE_QUANT, FLOAT
+from faceqat.train_state import make_predict
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def network(quick_compilation, quantized_run):
+  return load_network(str(quantized_run[0]))
+
+
+@pytest.fixture(scope='module')
+def exported(network, tmp_path_factory):
+  """The folder of a network's exported files."""
+  folder = tmp_path_factory.mktemp('exported')
+  program = lower(network)
+  for form in FORMATS.values():
+    (folder / form.file).write_bytes(form.to_bytes(program))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def integer(quick_compilation, quantized_run):
+  return embedders.load(quantized_run[0])
+
+
+def test_a_run_is_read_in_integers_unless_another_reading_is_asked(
+  integer, network, quantized_run
+):
+  assert integer.reading == 'integer'
+  assert integer.image_size == 32
+  assert integer.network.step == network.step
+  raw = np.asarray(make_evaluator(lower(network))(IMAGES))
+  np.testing.assert_array_equal(integer.predict(IMAGES), raw)
+  for reading, mode in (('float', FLOAT), ('fake_quant', FAKE_QUANT)):
+    embedder = embedders.load(quantized_run[0], reading)
+    assert embedder.reading == reading
+    np.testing.assert_array_equal(
+      embedder.predict(IMAGES),
+      make_predict(network.model, network.variables, mode)(IMAGES),
+    )
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['program.safetensors', 'model.tflite', 'model_int8.tflite', 'model.onnx'],
+)
+def test_every_file_is_the_network_that_the_run_is(name, exported, integer):
+  embedder = embedders.load(exported / name)
+  assert embedder.network is None
+  assert embedder.image_size == integer.image_size
+  assert embedder.fingerprint == integer.fingerprint
+  np.testing.assert_array_equal(
+    embedder.predict(IMAGES), integer.predict(IMAGES)
+  )
+  # So a gallery that one made is one for the other, in any size of batch.
+  assert embedder.digest(3) == integer.digest(8)
+
+
+def test_a_file_that_keeps_no_contract_is_another_network(exported, integer):
+  embedder = embedders.load(exported / 'model_qdq.onnx')
+  answers, expected = embedder.predict(IMAGES), integer.predict(IMAGES)
+  cosines = verification.cosine(answers, np.asarray(expected))
+  assert cosines.min() > 0.9
+  # Of four embeddings of noise one is enough to tell.
+  assert embedder.digest(4) != integer.digest(4)
+
+
+def test_another_network_has_another_digest(integer, exported, quantized_run):
+  program = integer_program.load(exported / 'program.safetensors')
+  last = program.operators[-1]
+  changed = dataclasses.replace(last, bias=last.bias + 400)
+  program = dataclasses.replace(
+    program, operators=(*program.operators[:-1], changed)
+  )
+  path = exported / 'changed.safetensors'
+  integer_program.save(program, path)
+  digests = [embedders.load(path).digest(4), integer.digest(4)]
+  digests += [
+    embedders.load(quantized_run[0], reading).digest(4)
+    for reading in ('float', 'fake_quant')
+  ]
+  best = embedders.load(quantized_run[0], 'float', step='best')
+  digests.append(best.digest(4))
+  steps = {best.network.step, integer.network.step}
+  assert len(set(digests)) == 3 + len(steps)
+  assert all(len(digest) == 64 for digest in digests)
+
+
+def test_a_zero_point_is_taken_off(exported):
+  program = integer_program.load(exported / 'program.safetensors')
+  output = program.tensors[program.output]
+  moved = dataclasses.replace(output, zero_point=-5)
+  program = dataclasses.replace(
+    program, tensors={**program.tensors, program.output: moved}
+  )
+  path = exported / 'moved.tflite'
+  path.write_bytes(FORMATS['tflite'].to_bytes(program))
+  raw = np.asarray(make_evaluator(program)(IMAGES)).astype(int)
+  np.testing.assert_array_equal(embedders.load(path).predict(IMAGES), raw + 5)
+
+
+def foreign_onnx(path):
+  graph = helper.make_graph(
+    [helper.make_node('Identity', ['x'], ['y'])],
+    'foreign',
+    [helper.make_tensor_value_info('x', TensorProto.FLOAT, ['b', 4, 4, 3])],
+    [helper.make_tensor_value_info('y', TensorProto.FLOAT, ['b', 4, 4, 3])],
+  )
+  opset = [helper.make_opsetid('', 17)]
+  onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'write', 'message'),
+  [
+    ('absent', lambda p: None, 'does not exist; give the folder of a train'),
+    ('empty', lambda p: p.mkdir(), 'holds no checkpoints'),
+    ('net.pth', lambda p: p.write_bytes(b''), 'does not end in one of .safet'),
+    ('net.tflite', lambda p: p.write_bytes(b'x'), 'LiteRT does not take'),
+    ('net.onnx', lambda p: p.write_bytes(b'x'), 'Runtime .* does not take'),
+    ('net.onnx', foreign_onnx, 'not written by faceqat.convert'),
+    ('net.safetensors', lambda p: p.write_bytes(b'x'), 'no faceqat program'),
+  ],
+)
+def test_what_is_no_network_is_refused_by_name(name, write, message, tmp_path):
+  path = tmp_path / name
+  write(path)
+  with pytest.raises(ValueError, match=message) as caught:
+    embedders.load(path)
+  assert str(path) in str(caught.value)
+
+
+def test_readings_that_do_not_exist_are_refused(exported, float_run):
+  with pytest.raises(ValueError, match="'int8'; choose from float, fake_quant"):
+    embedders.load(float_run, 'int8')
+  with pytest.raises(ValueError, match=r'--reading=float: .* integers alone'):
+    embedders.load(exported / 'model.onnx', 'float')
+  for reading in ('integer', 'fake_quant'):
+    with pytest.raises(ValueError, match='no activation'):
+      embedders.load(float_run, reading)
+  assert embedders.load(float_run, 'float').image_size == 32

@@ -1,0 +1,137 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from ijb_test import make_ijb
+from pair_lists_test import encode, make_calfw
+from templates_test import _predict
+
+from configs import mbv2_int8
+from faceqat import evaluation_sets
+from faceqat.evaluators import scores, verification
+
+SIZE = 8
+
+
+def _float(images):
+  return _predict(images) * np.float32(0.5)
+
+
+# An integer reading that is not the float one.
+_PREDICTS = {'float': _float, 'integer': lambda images: _predict(images) // 64}
+_SIZES = {'float': 400, 'integer': 100}
+
+
+@pytest.fixture
+def config(tmp_path):
+  """Of a .bin file, whose people are not known, and a list of pairs."""
+  config = mbv2_int8.get_config('smoke')
+  config.data.image_size = SIZE
+  rng = np.random.default_rng(0)
+  entries = [encode(value) for value in rng.integers(1, 256, 60)]
+  path = tmp_path / 'drawn.bin'
+  path.write_bytes(pickle.dumps((entries, [True, False] * 15)))
+  config.eval.update(
+    path=f'{path},{tmp_path / "images"}',
+    pairs=str(make_calfw(tmp_path)),
+    resamples=20,
+    batch_size=8,
+  )
+  return config
+
+
+def evaluate(config, outdir, trained=None, size=SIZE):
+  outdir.mkdir(exist_ok=True)
+  sets = evaluation_sets.open_sets(config, size, trained)
+  return evaluation_sets.evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
+
+
+def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
+  outdir = tmp_path / 'out'
+  results = evaluate(config, outdir)
+  assert list(results) == ['float', 'integer', 'integer_match']
+  assert json.loads((outdir / 'results.json').read_text()) == results
+  assert results['integer']['bytes'] == results['integer_match']['bytes'] == 100
+  assert scores.load(outdir).pairs == 'drawn'
+  other = outdir / 'benchmarks' / 'CALFW'
+  stored = scores.load(other)
+  assert stored.pairs == 'CALFW'
+  assert stored.people is not None
+  found = json.loads((other / 'results.json').read_text())
+  assert 'rank1' not in found['float']
+  summary = verification.summarize(
+    stored.cosines['integer'], stored.same, stored.fold
+  )
+  assert found['integer']['accuracy'] == dict(summary)['accuracy']
+  assert 'low/accuracy' in found['integer']
+  assert 'low/accuracy' not in results['integer']
+  for folder in (outdir, other):
+    for name in ('roc.png', 'pairs.png'):
+      assert (folder / name).read_bytes().startswith(b'\x89PNG')
+  printed = capsys.readouterr().out
+  both = (results['float']['accuracy'] + found['float']['accuracy']) / 2
+  lines = printed.splitlines()
+  (start,) = (i for i, x in enumerate(lines) if x.startswith('accuracy %'))
+  titles, _, row = (line.split() for line in lines[start : start + 3])
+  assert titles[2:] == ['drawn', 'CALFW', 'mean']
+  assert (row[0], row[-1]) == ('float', f'{100 * both:.2f}')
+  assert 'these pairs do not say who is shown' in printed
+  assert 'In brackets: 95 % of 20 resamples' in printed
+
+
+def test_people_are_identified_beside_the_first_pairs(config, tmp_path):
+  outdir = tmp_path / 'out'
+  config.eval.update(path=config.eval.path.split(',')[0], pairs='')
+  results = evaluate(config, outdir, trained=config)
+  assert 0 < results['float']['rank1'] <= 1
+  assert results['float']['low/rank1'] <= results['float']['rank1']
+  assert 'rank1' not in results['integer_match']
+  path = outdir / 'identification.safetensors'
+  stored = safetensors.numpy.load_file(path)
+  kinds = ('cmc', 'fpir', 'tpir')
+  assert set(stored) == {f'{kind}/{name}' for kind in kinds for name in _SIZES}
+  # Rank-1 of all people in the gallery.
+  assert stored['cmc/float'][0] == results['float']['rank1']
+  # A later evaluation that identifies nobody leaves no curves of another one.
+  config.eval.identification_images = 0
+  evaluate(config, outdir, trained=config)
+  assert not path.exists()
+
+
+def test_templates_have_a_table_of_their_own(config, tmp_path, capsys):
+  outdir = tmp_path / 'out'
+  config.eval.path = ''
+  config.eval.templates = str(make_ijb(tmp_path / 'ijb'))
+  evaluate(config, outdir)
+  found = json.loads((outdir / 'benchmarks/ijbc/results.json').read_text())
+  assert list(found) == ['float', 'integer']
+  assert set(found['float']) == {'auc', 'eer', 'bytes'}
+  assert 'ijbc:\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'unknown_share': 1.0}, 'unknown_share is 1.0; give a share'),
+    ({'unknown_share': -0.5}, 'unknown_share is -0.5; give a share'),
+    ({'identification_images': 1}, 'identification_images is 1; give 2'),
+    ({'templates': 'nowhere'}, r'nowhere/meta has 0 lists \*_face_tid_mid'),
+    ({'pairs': ''}, r'but eval\.pairs is empty; name'),
+    ({'pairs': 'a.txt,b.txt'}, r'names 1 folders .*, but eval\.pairs 2 lists'),
+    ({'path': 'a/images,b.bin'}, 'does not exist|no image folder'),
+  ],
+)
+def test_sets_that_cannot_be_opened_are_named(change, message, config):
+  config.eval.update(change)
+  with pytest.raises(ValueError, match=message):
+    evaluation_sets.open_sets(config, SIZE, config)
+
+
+def test_two_sets_of_one_name_are_refused(config):
+  path = config.eval.path.split(',')[0]
+  config.eval.path = f'{path},{path}'
+  config.eval.pairs = ''
+  with pytest.raises(ValueError, match='two sets of pairs called drawn'):
+    evaluation_sets.open_sets(config, SIZE)

@@ -1,0 +1,208 @@
+import csv
+import functools
+import shutil
+
+import ml_collections
+import numpy as np
+import pytest
+from identify_run import (
+  SIZE,
+  draw_people,
+  find_drawn,
+  read,
+  run_it,
+  table_of,
+  write_program,
+)
+from PIL import Image
+
+from faceqat import (
+  embedders,
+  gallery,
+  identify_inputs,
+)
+from faceqat.data import fingerprint
+from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import choice, detection
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+@pytest.fixture(scope='module')
+def program(quick_compilation, quantized_run, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('program')
+  return write_program(quantized_run[0], folder / 'program.safetensors')
+
+
+@pytest.fixture(scope='module')
+def people(tmp_path_factory):
+  return draw_people(tmp_path_factory.mktemp('people'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_once():
+  """A network that is loaded once is compiled once."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(embedders, 'load', functools.cache(embedders.load))
+    yield
+
+
+def test_a_file_needs_a_config_to_know_whom_it_was_not_trained_on(
+  program, quantized_run, tmp_path, monkeypatch, capsys
+):
+  with pytest.raises(ValueError, match='does not say on whom it was trained'):
+    run_it(monkeypatch, program, tmp_path / 'out', held_out=2)
+  network = embedders.load(quantized_run[0], 'float').network
+  config = ml_collections.ConfigDict(network.config.to_dict())
+  found = run_it(
+    monkeypatch, program, tmp_path / 'a', held_out=2, config=config
+  )
+  own = run_it(monkeypatch, quantized_run[0], tmp_path / 'b', held_out=2)
+  assert found == own
+  with pytest.raises(ValueError, match='give 2 or more images a person'):
+    run_it(monkeypatch, quantized_run[0], tmp_path / 'out', held_out=1)
+  config.data.validation_people = 0
+  with pytest.raises(ValueError, match='nobody was kept out'):
+    run_it(monkeypatch, program, tmp_path / 'out', held_out=2, config=config)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_faces_of_another_alignment_are_refused(
+  program, people, tmp_path, monkeypatch
+):
+  for part in ('gallery', 'probes'):
+    shutil.copytree(people / part, tmp_path / part)
+  fingerprint.write(Fingerprint('arcface', SIZE), tmp_path / 'gallery')
+  flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
+  saved = tmp_path / 'people.safetensors'
+  run_it(monkeypatch, program, tmp_path / 'a', save_gallery=saved, **flags)
+  assert gallery.load(saved).maker.fingerprint.template == 'arcface'
+  fingerprint.write(Fingerprint('margin_32', SIZE), tmp_path / 'probes')
+  for made in (tmp_path / 'gallery', saved):
+    flags['gallery'] = made
+    with pytest.raises(ValueError, match=r"probes has faces of template 'marg"):
+      run_it(monkeypatch, program, tmp_path / 'b', **flags)
+  assert not (tmp_path / 'b').exists()
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  for part in ('gallery', 'probes'):
+    shutil.copytree(people / part, tmp_path / part)
+  ann = tmp_path / 'probes' / 'person_000000'
+  (ann / '3.png').write_bytes(b'no image')
+  Image.new('RGB', (40, 40)).save(ann / '4.png')
+  (tmp_path / 'gallery' / 'person_000001' / 'notes.txt').write_text('x')
+  (tmp_path / 'gallery' / 'nobody').mkdir()
+  out = tmp_path / 'out'
+  flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
+  rows = run_it(monkeypatch, program, out, **flags)
+  assert len(rows) == 16 * 5
+  with (out / 'left_out.csv').open(newline='') as file:
+    listed = {row['image']: row['reason'] for row in csv.DictReader(file)}
+  assert listed.keys() == {
+    'person_000001/notes.txt',
+    'person_000000/3.png',
+    'person_000000/4.png',
+  }
+  assert 'cannot be decoded' in listed['person_000000/3.png']
+  assert '40x40 pixels, wanted 32x32: align' in listed['person_000000/4.png']
+  assert 'no image file' in listed['person_000001/notes.txt']
+  printed = capsys.readouterr().out
+  assert all(name in printed for name in listed)
+  assert table_of(printed)['people'] == '6'
+  # A later run that lacks nothing takes the list away.
+  flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
+  run_it(monkeypatch, program, out, **flags)
+  assert not (out / 'left_out.csv').exists()
+
+
+def test_crops_of_another_size_are_resized_when_that_is_said(
+  program, people, tmp_path, monkeypatch
+):
+  for path in (people / 'probes').rglob('*.png'):
+    target = tmp_path / 'large' / path.relative_to(people / 'probes')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(read(path)).resize((64, 64)).save(target)
+  flags = {'gallery': tmp_path / 'large', 'probe': tmp_path / 'large'}
+  with pytest.raises(
+    ValueError,
+    match=r'gallery is empty: 18 were left out, .*64x64 pixels, wanted 32x32',
+  ):
+    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+  assert not (tmp_path / 'out').exists()
+  assert run_it(monkeypatch, program, tmp_path / 'out', stored_size=64, **flags)
+
+
+def make_empty(root):
+  (root / 'gallery').mkdir()
+
+
+def make_loose(root):
+  (root / 'gallery').mkdir()
+  Image.new('RGB', (SIZE, SIZE)).save(root / 'gallery' / 'face.png')
+
+
+def make_unknown(root):
+  (root / 'gallery' / 'unknown').mkdir(parents=True)
+  Image.new('RGB', (SIZE, SIZE)).save(root / 'gallery' / 'unknown' / 'a.png')
+
+
+@pytest.mark.parametrize(
+  ('make', 'changes', 'message'),
+  [
+    (make_empty, {}, 'the gallery is empty: there is no image in a folder'),
+    (make_loose, {}, r'face\.png lies beside the people'),
+    (make_unknown, {}, "person of the gallery is called 'unknown'"),
+    (None, {}, 'is no folder; give one that holds a folder of images'),
+    (None, {'held_out': 5}, '--held_out takes its own'),
+    (make_empty, {'probe': 'nowhere'}, 'nowhere does not exist; give an imag'),
+  ],
+)
+def test_wrong_folders_leave_nothing(
+  make, changes, message, program, people, tmp_path, monkeypatch
+):
+  if make:
+    make(tmp_path)
+  flags = {
+    'gallery': tmp_path / 'gallery',
+    'probe': people / 'probes',
+    **changes,
+  }
+  with pytest.raises(ValueError, match=message):
+    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_faces_of_photographs_are_found_first(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(detection, 'make_detector', find_drawn)
+  probes = tmp_path / 'probes'
+  probes.mkdir()
+  pair = [
+    read(people / 'probes' / name / '3.png')
+    for name in ('person_000000', 'person_000001')
+  ]
+  Image.fromarray(np.concatenate(pair, axis=1)).save(probes / 'two.png')
+  Image.new('RGB', (50, 50)).save(probes / 'wall.tif')
+  flags = {'gallery': people / 'gallery', 'probe': probes, 'photographs': True}
+  saved = tmp_path / 'people.safetensors'
+  out = tmp_path / 'out'
+  rows = run_it(
+    monkeypatch, program, out, faces='all', save_gallery=saved, k=1, **flags
+  )
+  assert [row['probe'] for row in rows] == ['two.png', 'two.png#2']
+  # Where neither network nor photographs say how, they are aligned as usual.
+  assert gallery.load(saved).maker.fingerprint == Fingerprint('arcface', SIZE)
+  assert 'wall.tif has no face that the detector finds' in (
+    capsys.readouterr().out
+  )
+  assert 'wall.tif' in (out / 'left_out.csv').read_text()
+  rows = run_it(monkeypatch, program, out, k=1, **flags)
+  assert [row['probe'] for row in rows] == ['two.png']
+
+
+def test_the_choices_are_those_of_the_faces():
+  assert identify_inputs.CHOICES == choice.CHOICES

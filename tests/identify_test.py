@@ -1,0 +1,376 @@
+import functools
+import shutil
+
+import numpy as np
+import pytest
+from identify_run import (
+  SIZE,
+  draw_people,
+  read,
+  run_it,
+  table_of,
+  write_program,
+)
+from PIL import Image
+
+from faceqat import (
+  embedders,
+  gallery,
+)
+from faceqat.data import sources
+from faceqat.evaluators import identification, verification
+from faceqat.integer import matching
+from faceqat.report import answers
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+@pytest.fixture(scope='module')
+def program(quick_compilation, quantized_run, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('program')
+  return write_program(quantized_run[0], folder / 'program.safetensors')
+
+
+@pytest.fixture(scope='module')
+def people(tmp_path_factory):
+  return draw_people(tmp_path_factory.mktemp('people'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_once():
+  """A network that is loaded once is compiled once."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(embedders, 'load', functools.cache(embedders.load))
+    yield
+
+
+def test_probes_are_answered_with_people_and_images(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  out = tmp_path / 'made' / 'here'
+  rows = run_it(
+    monkeypatch,
+    program,
+    out,
+    gallery=people / 'gallery',
+    probe=people / 'probes',
+    sheet_rows=24,
+  )
+  # 18 probes with 5 answers each, by falling score.
+  assert len(rows) == 18 * 5
+  right = [row['probe'].split('/')[0] == row['person'] for row in rows]
+  for start in range(0, len(rows), 5):
+    found = rows[start : start + 5]
+    assert [row['rank'] for row in found] == list('12345')
+    assert len({row['person'] for row in found}) == 5
+    scores = [float(row['score']) for row in found]
+    assert scores == sorted(scores, reverse=True)
+  for row in rows:
+    assert row['gallery_image'].startswith(f'{row["person"]}/')
+    assert row['accepted'] == ''
+  shown = table_of(capsys.readouterr().out)
+  assert shown['people'] == '6'
+  assert shown['templates'] == shown['probes'] == shown['in gallery'] == '18'
+  assert shown['type'] == 'int16'
+  assert shown['top-1 %'] == f'{100 * np.mean(right[::5]):.2f}'
+  hits = np.reshape(right, [18, 5]).any(axis=1)
+  assert shown['top-5 %'] == f'{100 * np.mean(hits):.2f}'
+  # The same in one line a probe.
+  lines = (out / 'predictions.txt').read_text().splitlines()
+  assert lines == [
+    f'{row["probe"]} {row["person"]} {row["score"]}' for row in rows[::5]
+  ]
+  with Image.open(out / 'contact_sheet.png') as picture:
+    assert picture.size[1] > 18 * 112
+  assert sorted(path.name for path in out.iterdir()) == [
+    'contact_sheet.png',
+    'predictions.csv',
+    'predictions.txt',
+  ]
+
+
+def test_scores_are_those_of_matching_in_integers(
+  program, people, tmp_path, monkeypatch
+):
+  rows = run_it(
+    monkeypatch,
+    program,
+    tmp_path,
+    gallery=people / 'gallery',
+    probe=people / 'probes' / 'person_000002' / '3.png',
+    k=1,
+  )
+  (row,) = rows
+  # An image by itself has no person to compare with.
+  assert row['probe'] == '3.png'
+  images = [
+    read(path)
+    for path in (
+      people / 'probes' / 'person_000002' / '3.png',
+      people / 'gallery' / row['gallery_image'],
+    )
+  ]
+  predict = embedders.load(program).predict
+  a, b = verification.embed(predict, images, 2)
+  score = int(matching.cosine(a, b))
+  # Nine decimals have every bit of a score.
+  assert round(float(row['score']) * matching.ONE) == score
+
+
+@pytest.mark.parametrize('reading', ['float', 'fake_quant', 'integer'])
+def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
+  reading, quantized_run, tmp_path, monkeypatch, capsys
+):
+  run_it(monkeypatch, quantized_run[0], tmp_path, held_out=3, reading=reading)
+  shown = table_of(capsys.readouterr().out)
+  embedder = embedders.load(quantized_run[0], reading)
+  source = sources.make_held_out_people(embedder.network.config.data)
+  first, others = identification.split_gallery(source.labels, 3)
+  images = [source[int(i)]['image'] for i in (*first, *others)]
+  embeddings = verification.embed(embedder.predict, images, 16)
+  ranks = identification.find_ranks(
+    embeddings[: len(first)],
+    embeddings[len(first) :],
+    source.labels[others],
+  )
+  assert shown['reading'] == reading
+  assert shown['people'] == shown['templates'] == str(len(first))
+  assert shown['top-1 %'] == f'{100 * np.mean(ranks <= 1):.2f}'
+  assert shown['top-5 %'] == f'{100 * np.mean(ranks <= 5):.2f}'
+
+
+@pytest.mark.parametrize('int8', [False, True])
+@pytest.mark.parametrize('prototypes', [False, True])
+def test_a_saved_gallery_answers_as_its_folder_does(
+  int8, prototypes, program, people, tmp_path, monkeypatch, capsys
+):
+  saved = tmp_path / 'people.safetensors'
+  flags = {'probe': people / 'probes', 'prototypes': prototypes}
+  fresh = run_it(
+    monkeypatch,
+    program,
+    tmp_path / 'a',
+    gallery=people / 'gallery',
+    save_gallery=saved,
+    int8=int8,
+    **flags,
+  )
+  again = run_it(monkeypatch, program, tmp_path / 'b', gallery=saved, **flags)
+  assert again == fresh
+  shown = table_of(capsys.readouterr().out)
+  assert shown['type'] == ('int8' if int8 else 'int16')
+  images = {row['gallery_image'] for row in again}
+  # A mean of images is none of them.
+  assert (images == {''}) == prototypes
+  if prototypes:
+    assert shown['templates'] == '6 means of 18'
+
+
+def test_a_grown_gallery_answers_as_one_made_at_once(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  for number, folder in enumerate(sorted((people / 'gallery').iterdir())):
+    # Half of the people first; of one of them two images come later.
+    for image in sorted(folder.iterdir()):
+      early = number < 3 and (number or image.name == '0.png')
+      part = tmp_path / ('early' if early else 'late') / folder.name
+      part.mkdir(parents=True, exist_ok=True)
+      shutil.copy(image, part)
+  saved = tmp_path / 'people.safetensors'
+  probe = {'probe': people / 'probes'}
+  assert (
+    run_it(
+      monkeypatch,
+      program,
+      tmp_path / 'a',
+      gallery=tmp_path / 'early',
+      save_gallery=saved,
+    )
+    is None
+  )
+  assert not (tmp_path / 'a').exists()
+  grown = run_it(
+    monkeypatch,
+    program,
+    tmp_path / 'b',
+    gallery=saved,
+    add=tmp_path / 'late',
+    save_gallery=saved,
+    **probe,
+  )
+  whole = run_it(
+    monkeypatch, program, tmp_path / 'c', gallery=people / 'gallery', **probe
+  )
+  assert grown == whole
+  capsys.readouterr()
+  run_it(
+    monkeypatch,
+    program,
+    tmp_path / 'd',
+    gallery=saved,
+    add=tmp_path / 'late',
+    **probe,
+  )
+  printed = capsys.readouterr().out
+  assert '11 images are in the gallery already' in printed
+  assert table_of(printed)['templates'] == '18'
+
+
+def test_a_gallery_of_another_network_or_reading_is_refused(
+  program, quantized_run, people, tmp_path, monkeypatch
+):
+  saved = tmp_path / 'people.safetensors'
+  run_it(
+    monkeypatch,
+    quantized_run[0],
+    tmp_path / 'a',
+    gallery=people / 'gallery',
+    save_gallery=saved,
+  )
+  flags = {'gallery': saved, 'probe': people / 'probes'}
+  # The program of the run is the same network.
+  assert run_it(monkeypatch, program, tmp_path / 'b', **flags)
+  out = tmp_path / 'c'
+  with pytest.raises(ValueError, match='give --reading=integer, or make the'):
+    run_it(monkeypatch, quantized_run[0], out, reading='float', **flags)
+  made = gallery.load(saved)
+  other = made.maker.__class__('integer', 'ab' * 32, made.maker.fingerprint)
+  object.__setattr__(made, 'maker', other)
+  gallery.save(made, saved)
+  with pytest.raises(ValueError, match='was made by another network'):
+    run_it(monkeypatch, program, out, **flags)
+  assert not out.exists()
+
+
+def test_a_gallery_with_one_person_works_and_says_what_that_means(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  one = tmp_path / 'gallery'
+  shutil.copytree(people / 'gallery' / 'person_000002', one / 'person_000002')
+  rows = run_it(
+    monkeypatch,
+    program,
+    tmp_path / 'out',
+    gallery=one,
+    probe=people / 'probes',
+  )
+  assert {row['person'] for row in rows} == {'person_000002'}
+  printed = capsys.readouterr().out
+  assert 'has one person, person_000002, who is everybody' in printed
+  shown = table_of(printed)
+  assert shown['in gallery'] == '3'
+  assert shown['top-1 %'] == '100.00'
+
+
+def test_probes_of_the_gallery_and_similar_names_are_said(
+  program, people, tmp_path, monkeypatch, capsys
+):
+  probes = tmp_path / 'probes'
+  shutil.copytree(people / 'probes', probes)
+  shutil.copy(
+    people / 'gallery' / 'person_000001' / '0.png', probes / 'copy.png'
+  )
+  (probes / 'person_000004').rename(probes / 'Person  000004')
+  rows = run_it(
+    monkeypatch,
+    program,
+    tmp_path / 'out',
+    gallery=people / 'gallery',
+    probe=probes,
+  )
+  printed = capsys.readouterr().out
+  assert '1 of 19 probes are images of the gallery, the first one copy.png' in (
+    printed
+  )
+  assert "'Person  000004' and 'person_000004' are taken for different" in (
+    printed
+  )
+  copy = next(row for row in rows if row['probe'] == 'copy.png')
+  assert copy['person'] == 'person_000001'
+  assert float(copy['score']) == 1
+  # Names with spaces are one word in the simple form.
+  lines = (tmp_path / 'out' / 'predictions.txt').read_text().splitlines()
+  assert all(len(line.split(' ')) == 3 for line in lines)
+  assert any(line.startswith('Person_000004/3.png ') for line in lines)
+
+
+def test_a_saved_gallery_has_pictures_of_what_is_added_again(
+  program, people, tmp_path, monkeypatch
+):
+  drawn = []
+  monkeypatch.setattr(
+    answers.contact_sheet,
+    'contact_sheet',
+    lambda rows, title, path: drawn.append(rows),
+  )
+  saved = tmp_path / 'people.safetensors'
+  flags = {'probe': people / 'probes', 'sheet_rows': 3}
+  gallery_folder = people / 'gallery'
+  for more in (
+    {'gallery': gallery_folder, 'save_gallery': saved},
+    {'gallery': saved},
+    {'gallery': saved, 'add': gallery_folder},
+  ):
+    run_it(monkeypatch, program, tmp_path, **flags, **more)
+  fresh, bare, again = (
+    [match.picture for _, matches in rows for match in matches]
+    for rows in drawn
+  )
+  assert all(picture is None for picture in bare)
+  np.testing.assert_array_equal(again, fresh)
+
+
+def test_missing_flags_are_named(program, people, tmp_path, monkeypatch):
+  with pytest.raises(ValueError, match='give --gallery'):
+    run_it(monkeypatch, program, tmp_path / 'out', probe=people / 'probes')
+  with pytest.raises(ValueError, match=r'give --probe, .* or --save_gallery'):
+    run_it(monkeypatch, program, tmp_path / 'out', gallery=people / 'gallery')
+  with pytest.raises(
+    ValueError, match=r'there is no folder .*nowhere; make it'
+  ):
+    run_it(
+      monkeypatch,
+      program,
+      tmp_path / 'out',
+      gallery=people / 'gallery',
+      save_gallery=tmp_path / 'nowhere' / 'people.safetensors',
+    )
+  (tmp_path / 'out').write_bytes(b'mine')
+  with pytest.raises(ValueError, match='out is a file; give a folder'):
+    run_it(
+      monkeypatch,
+      program,
+      tmp_path / 'out',
+      gallery=people / 'gallery',
+      probe=people / 'probes',
+    )
+
+
+def test_the_worst_answers_come_first_on_a_sheet_that_is_too_small(
+  program, people, tmp_path, monkeypatch
+):
+  drawn = []
+  monkeypatch.setattr(
+    answers.contact_sheet,
+    'contact_sheet',
+    lambda rows, title, path: drawn.append((rows, title)),
+  )
+  flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
+  rows = run_it(monkeypatch, program, tmp_path, sheet_rows=4, **flags)
+  wrong = [
+    row['probe']
+    for row in rows[::5]
+    if row['probe'].split('/')[0] != row['person']
+  ]
+  ((shown, title),) = drawn
+  assert '18 probes, 4 shown, wrong ones first' in title
+  names = [probe.lines[1] for probe, _ in shown]
+  assert len(names) == 4
+  assert names[: len(wrong)] == wrong[:4]
+  for probe, matches in shown:
+    person = probe.lines[1].split('/')[0]
+    assert probe.picture.shape == (SIZE, SIZE, 3)
+    for rank, match in enumerate(matches):
+      right = match.lines[0] == person
+      assert match.mark == ('right' if right else '' if rank else 'wrong')
+    assert probe.mark == matches[0].mark

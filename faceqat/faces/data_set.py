@@ -1,0 +1,71 @@
+"""From crops of people to a folder set, a RecordIO pack or an ArrayRecord."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+
+FORMATS = ('folder', 'recordio', 'arrayrecord')
+# By person, the files of the crops below the folder that holds them.
+People = Mapping[str, Sequence[str]]
+
+
+def write(
+  people: People,
+  crops: str | os.PathLike,
+  folder: str | os.PathLike,
+  split: str,
+  data_format: str,
+  image_size: int,
+) -> pathlib.Path:
+  """Writes one data set.
+
+  Crops in a folder set are hard links where the file system has them, and so
+  take no room twice.
+
+  Args:
+    people: sorted by name, which is the order of the labels.
+    crops: the folder that holds them.
+    folder: what to write into.
+    split: the name of the pack, or of the folder below `folder`; empty: the
+      folder itself, and packs are called `train`.
+    data_format: one of `FORMATS`.
+    image_size: height and width of the crops.
+
+  Returns:
+    What a config's `data.path` has to name.
+  """
+  crops, folder = pathlib.Path(crops), pathlib.Path(folder)
+  if data_format == 'folder':
+    return _write_folder(people, crops, folder / split)
+  if data_format == 'recordio' and split in ('', 'train'):
+    # What InsightFace's own programs want to know of what they train on.
+    (folder / 'property').write_text(
+      f'{len(people)},{image_size},{image_size}\n'
+    )
+  # What reads and writes packs is not needed by workers.
+  from faceqat.data import arrayrecord, recordio_writer
+
+  writer, suffix = {
+    'recordio': (recordio_writer.RecordIOWriter, '.rec'),
+    'arrayrecord': (arrayrecord.ArrayRecordWriter, '.array_record'),
+  }[data_format]
+  path = folder / f'{split or "train"}{suffix}'
+  with writer(path) as pack:
+    for label, (person, files) in enumerate(people.items()):
+      for file in files:
+        pack.write((crops / file).read_bytes(), label, person)
+  return path
+
+
+def _write_folder(
+  people: People, crops: pathlib.Path, folder: pathlib.Path
+) -> pathlib.Path:
+  for person, files in people.items():
+    (folder / person).mkdir(parents=True)
+    for file in files:
+      try:
+        os.link(crops / file, folder / file)
+      except OSError:
+        shutil.copyfile(crops / file, folder / file)
+  return folder

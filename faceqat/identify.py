@@ -29,25 +29,25 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from faceqat import (
-  command,
+from faceqat import command
+from faceqat.evaluate import READINGS
+from faceqat.faces.choice import CHOICES
+from faceqat.identification import (
+  answers,
   embedders,
   enrolment,
   face_files,
   gallery,
-  identify_inputs,
   retrieval,
 )
-from faceqat.enrolment import Faces
-from faceqat.evaluate import READINGS
-from faceqat.face_files import LeftOut
-from faceqat.gallery import Gallery
-from faceqat.identify_inputs import Inputs
+from faceqat.identification.enrolment import Faces
+from faceqat.identification.face_files import LeftOut
+from faceqat.identification.gallery import Gallery
+from faceqat.identification.inputs import Inputs, list_inputs
+from faceqat.identification.predictions import UNKNOWN
+from faceqat.identification.retrieval import Matches
 from faceqat.integer import matching
 from faceqat.integer.program import CONTRACTS
-from faceqat.report import answers as report
-from faceqat.report.predictions import UNKNOWN
-from faceqat.retrieval import Matches
 
 
 class Known(NamedTuple):
@@ -91,7 +91,7 @@ def main():
   embedder = embedders.load(
     args.model, args.reading, step=args.step, contract=args.contract
   )
-  inputs = identify_inputs.list_inputs(args, embedder)
+  inputs = list_inputs(args, embedder)
   counts = [len(inputs.enrolled), len(inputs.probes or ())]
   # One size of batch, for which the network is compiled once.
   batch_size = min(args.batch_size, max(*counts, 1))
@@ -107,7 +107,7 @@ def main():
       f'images of {len(people):,} people, {size:,} bytes'
     )
   if inputs.probes is None:
-    report.write_left_out(left_out, out if left_out else None)
+    answers.write_left_out(left_out, out if left_out else None)
     return
   threshold = _choose_threshold(
     args, embedder, inputs, known, batch_size, left_out
@@ -127,7 +127,7 @@ def main():
   k = min(args.k, len(people))
   if 1 < k < args.k:
     print(f'the gallery has {k} people: the {k} nearest are all of them')
-  answers = report.Answers(
+  found = answers.Answers(
     faces.names,
     faces.people,
     people,
@@ -137,10 +137,10 @@ def main():
     args.prototypes,
   )
   out.mkdir(parents=True, exist_ok=True)
-  report.write_left_out(left_out, out)
-  report.write(answers, out)
-  report.draw(
-    answers,
+  answers.write_left_out(left_out, out)
+  answers.write(found, out)
+  answers.draw(
+    found,
     pictures=faces.pictures,
     gallery_pictures=known.pictures,
     labels=known.gallery.labels,
@@ -148,7 +148,7 @@ def main():
     max_rows=args.sheet_rows,
     path=out / 'contact_sheet.png',
   )
-  report.show(answers, embedder.reading, known.gallery)
+  answers.show(found, embedder.reading, known.gallery)
   print(f'predictions and contact sheet: {out}')
 
 
@@ -356,7 +356,7 @@ if __name__ == '__main__':
   flags.DEFINE_enum(
     'faces',
     'largest',
-    identify_inputs.CHOICES,
+    CHOICES,
     'Which of several in a photograph of probes.',
   )
   flags.DEFINE_string(

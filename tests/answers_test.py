@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from faceqat.face_files import LeftOut
-from faceqat.report import answers
-from faceqat.retrieval import Matches
+from faceqat.identification import answers
+from faceqat.identification.face_files import LeftOut
+from faceqat.identification.retrieval import Matches
 
 # Who is in the pictures, and with which scores they are said to be whom.
 TRUTH = ['Ann', 'Ann', 'Bob', 'Eve', None]

@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from faceqat import embedders
 from faceqat.checkpoint import load_network
 from faceqat.evaluators import verification
 from faceqat.export.formats import FORMATS
+from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.lower import lower

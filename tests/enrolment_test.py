@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from faceqat import embedders, enrolment, gallery
-from faceqat.face_files import Entry, LeftOut
+from faceqat.identification import embedders, enrolment, gallery
+from faceqat.identification.face_files import Entry, LeftOut
 
 
 def make_embedder(predict=None):

@@ -8,10 +8,8 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat import (
-  face_files,
-)
 from faceqat.faces import detection
+from faceqat.identification import face_files
 
 
 def test_photographs_are_aligned_as_the_network_was_trained(

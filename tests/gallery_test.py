@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from faceqat import gallery
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.gallery import Maker
+from faceqat.identification import gallery
+from faceqat.identification.gallery import Maker
 
 MAKER = Maker('integer', 'ab' * 32, Fingerprint('arcface', 112))
 # 10 images of four people, who come in any order.

@@ -6,9 +6,10 @@ import types
 import numpy as np
 from PIL import Image
 
-from faceqat import embedders, identify
+from faceqat import identify
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.faces.detection import Face
+from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
 from faceqat.lower import lower
 

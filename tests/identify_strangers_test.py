@@ -12,8 +12,8 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat import embedders
 from faceqat.data.synthetic import SyntheticFaces
+from faceqat.identification import embedders
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

@@ -13,14 +13,10 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat import (
-  embedders,
-  gallery,
-)
 from faceqat.data import sources
 from faceqat.evaluators import identification, verification
+from faceqat.identification import answers, embedders, gallery
 from faceqat.integer import matching
-from faceqat.report import answers
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

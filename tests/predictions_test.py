@@ -3,8 +3,8 @@ import csv
 import numpy as np
 import pytest
 
+from faceqat.identification import predictions
 from faceqat.integer import matching
-from faceqat.report import predictions
 
 PROBES = ['Ann Lee/1.jpg', 'a,"b".jpg']
 PEOPLE = [['Ann Lee', 'Bob'], ['Bob', 'Ann Lee']]

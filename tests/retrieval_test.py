@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faceqat import retrieval
+from faceqat.identification import retrieval
 from faceqat.integer import matching
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from faceqat import atomic
-from faceqat.report import contact_sheet, predictions, table
+from faceqat.identification import predictions
+from faceqat.identification.predictions import UNKNOWN
+from faceqat.identification.retrieval import Matches, as_cosine
+from faceqat.report import contact_sheet, table
 from faceqat.report.contact_sheet import Tile
-from faceqat.report.predictions import UNKNOWN
-from faceqat.retrieval import Matches, as_cosine
 
 # As many answers are printed; files hold all of them.
 _SHOWN_PROBES = 10

@@ -16,14 +16,10 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat import (
-  embedders,
-  gallery,
-  identify_inputs,
-)
 from faceqat.data import fingerprint
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.faces import choice, detection
+from faceqat.faces import detection
+from faceqat.identification import embedders, gallery
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -202,7 +198,3 @@ def test_faces_of_photographs_are_found_first(
   assert 'wall.tif' in (out / 'left_out.csv').read_text()
   rows = run_it(monkeypatch, program, out, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png']
-
-
-def test_the_choices_are_those_of_the_faces():
-  assert identify_inputs.CHOICES == choice.CHOICES

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from faceqat.embedders import Embedder
 from faceqat.evaluators import verification
-from faceqat.face_files import Entry, LeftOut
-from faceqat.gallery import DIGEST_BYTES, digest_image
+from faceqat.identification.embedders import Embedder
+from faceqat.identification.face_files import Entry, LeftOut
+from faceqat.identification.gallery import DIGEST_BYTES, digest_image
 
 # Batches of one call of `verification.embed`: few of their images are held.
 _BATCHES_AT_ONCE = 4

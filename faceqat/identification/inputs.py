@@ -3,17 +3,15 @@
 import pathlib
 from typing import NamedTuple
 
-from faceqat import face_files, gallery
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data import sources
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.embedders import Embedder
 from faceqat.evaluators.identification import split_gallery
-from faceqat.face_files import Entry, LeftOut, Reader
-from faceqat.gallery import Gallery
+from faceqat.identification import face_files, gallery
+from faceqat.identification.embedders import Embedder
+from faceqat.identification.face_files import Entry, LeftOut, Reader
+from faceqat.identification.gallery import Gallery
 
-# Those of `faces.choice`, which brings a detector along.
-CHOICES = ('largest', 'central', 'all')
 # Where a network does not say: what most are trained on.
 _USUAL_TEMPLATE = 'arcface'
 

@@ -198,6 +198,7 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
     images_per_person=4,
     num_pairs=40,
     agreement_images=4,
+    batch_size=16,
     resamples=100,
   )
   config.update(

@@ -268,6 +268,8 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
     ),
     jax.random.key(0),
   )
+  # A network with group norms has none; its state says so.
+  shapes = {'batch_stats': {}, **shapes}
   variables = jax.device_put(checkpointer.restore_variables(step, shapes))
   checkpointer.close()
   return Network(model, variables, config, step)

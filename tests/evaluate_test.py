@@ -13,15 +13,15 @@ from jaxpr_walk import forbidden_types
 from tiny_run import leaves, make_config
 
 from faceqat import evaluate
-from faceqat.checkpoint import Network, load_network
+from faceqat.checkpoint import load_network
 from faceqat.data import sources
 from faceqat.evaluators import identification, scores, verification
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.report import hardest
+from faceqat.train import train
 from faceqat.train_state import make_predict
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -250,16 +250,14 @@ def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
 
 @pytest.fixture(scope='module')
 def grouped(quick_compilation, tmp_path_factory):
-  """A network with group norms, untrained; its evaluation; what it printed."""
-  config = make_config()
+  """A network with group norms, trained; its evaluation; what it printed."""
+  config = make_config(total_steps=1)
   config.model.norm = {'name': 'group', 'groups': 4}
   config.quant.enabled = False
   config.eval.identification_images = 0
-  model = make_model(config)
-  init = jax.jit(model.init, static_argnums=2)
-  images = np.zeros((1, 32, 32, 3), np.uint8)
-  variables = init(jax.random.key(0), images, FLOAT)
-  network = Network(model, variables, config, step=0)
+  workdir = tmp_path_factory.mktemp('grouped_run')
+  train(config, str(workdir), jax.devices()[:1])
+  network = load_network(str(workdir))
   printed = io.StringIO()
   with contextlib.redirect_stdout(printed):
     results = evaluate.evaluate_network(network, tmp_path_factory.mktemp('gn'))

@@ -9,7 +9,7 @@ outputs of the exported .tflite and .onnx files differ from the integer
 evaluator's.
 
 NAME is a file of configs/ without its ending; all if there is none. Those with
-y1 in their names start from the network of mobilefacenet_int8, and need it.
+y1 in their names start from a smoke run of mobilefacenet_int8.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from faceqat.quant.spec import FLOAT
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _NO_EXPERIMENTS = ('common', 'compose', 'losses', 'models')
-# Whose smoke run those start from that need a trained network.
+# Whose smoke run those start from that need a trained network; of their depth.
 _TEACHER = 'mobilefacenet_int8'
 _IMAGES = 8
 
@@ -47,8 +47,6 @@ def main():
   )
   if sys.argv[1:]:
     names = [name for name in names if name in sys.argv[1:]]
-  # The teacher before its pupils.
-  names.sort(key=lambda name: '_y1_' in name)
   print(
     '| config | parameters | multiply-adds | smoke form, s | bytes | outputs '
     '| .tflite differing | .onnx differing |\n' + '|---' * 8 + '|'
@@ -75,17 +73,16 @@ def _size(name: str) -> list[str]:
 
 def _smoke(name: str, folder: pathlib.Path) -> list[str]:
   """Seconds of the command, bytes of the program, differing outputs."""
-  command = [
-    sys.executable,
-    '-m',
-    'faceqat.main',
-    f'--config=configs/{name}.py:smoke',
-    f'--workdir={folder / name}',
-  ]
+  values = []
   if '_y1_' in name:
-    command.append(f'--config.pretrained={folder / _TEACHER}')
+    config = importlib.import_module(f'configs.{name}').get_config('smoke')
+    depth = config.model.depth_multiplier
+    teacher = folder / f'teacher_{depth}'
+    if not teacher.exists():
+      _run(_TEACHER, teacher, [f'--config.model.depth_multiplier={depth}'])
+    values = [f'--config.pretrained={teacher}']
   start = time.perf_counter()
-  subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
+  _run(name, folder / name, values)
   seconds = f'{time.perf_counter() - start:.0f}'
   network = load_network(str(folder / name))
   try:
@@ -106,6 +103,19 @@ def _smoke(name: str, folder: pathlib.Path) -> list[str]:
     f'{comparisons[0].outputs:,}',
     *(f'{comparison.differing}' for comparison in comparisons),
   ]
+
+
+def _run(name: str, workdir: pathlib.Path, values: list[str]):
+  """Trains and evaluates the smoke form."""
+  command = [
+    sys.executable,
+    '-m',
+    'faceqat.main',
+    f'--config=configs/{name}.py:smoke',
+    f'--workdir={workdir}',
+    *values,
+  ]
+  subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == '__main__':

@@ -68,7 +68,9 @@ def normalise(variables, kernel, x, mode, norm=NORM, weights=WEIGHTS):
   def product(factor):
     folded = kernel if factor is None else kernel * factor
     if mode.quantize and weights:
-      folded = fake_quant_kernel(folded, weights)
+      folded = fake_quant_kernel(
+        folded, weights, normalized=mode.batch_statistics
+      )
     return x @ folded
 
   y, updated = norm.apply(variables, product, mode, mutable=['batch_stats'])
@@ -271,6 +273,55 @@ def test_a_dead_scale_harms_no_gradient(counted, kernel, x, scale, mode, norm):
     )
 
 
+@pytest.mark.parametrize('per_channel', [True, False])
+@pytest.mark.parametrize('bits', [4, 8])
+@pytest.mark.parametrize(
+  ('mode', 'norm'), [(QAT, NORM), (FROZEN, NORM), (QAT, RENORM)]
+)
+def test_a_gamma_of_zero_has_the_gradient_of_the_float_network(
+  counted, kernel, x, mode, norm, bits, per_channel
+):
+  counted['params']['scale'][2] = 0
+  weights = LayerQuant(bits, per_channel=per_channel)
+  plain = Mode(train=True, freeze_bn=mode.freeze_bn)
+  got = gradients(counted, kernel, x, mode, norm, weights)
+  wanted = gradients(counted, kernel, x, plain, norm)
+  assert abs(wanted['scale'][2]) > 1
+  # The channel alone depends on no rounded weight.
+  for name in ('scale', 'bias'):
+    np.testing.assert_allclose(
+      got[name][2], wanted[name][2], rtol=1e-4, atol=1e-4
+    )
+  np.testing.assert_array_equal(got['kernel'][:, 2], 0)
+
+
+@pytest.mark.parametrize('norm', [NORM, RENORM], ids=['norm', 'renorm'])
+@pytest.mark.parametrize('off', [[2], [*range(CHANNELS)]], ids=['one', 'all'])
+def test_a_gamma_of_zero_keeps_real_statistics_and_revives(
+  counted, kernel, x, norm, off
+):
+  counted['params']['scale'][off] = 0
+  _, stats = run(counted, kernel, x, mode=QAT, norm=norm)
+  _, wanted = run(counted, kernel, x, mode=TRAIN, norm=norm)
+  for name in ('mean', 'var'):
+    # Float32, with a factor multiplied in and divided out.
+    np.testing.assert_allclose(
+      np.array(stats[name])[off],
+      np.array(wanted[name])[off],
+      rtol=1e-5,
+      atol=1e-6,
+    )
+  params = counted['params']
+  for _ in range(3):
+    found = gradients(counted, kernel, x, QAT, norm)
+    kernel = kernel - 0.01 * found['kernel']
+    params = {name: params[name] - 0.01 * found[name] for name in params}
+    counted = {**counted, 'params': params}
+  assert np.all(np.abs(params['scale'])[off] > 1e-3)
+  served, _ = run(counted, kernel, x, mode=FAKE_QUANT, norm=norm)
+  assert np.all(np.std(served, 0)[off] > 1e-4)
+
+
 def test_a_constant_channel_gives_its_bias_and_finite_gradients(
   variables, kernel, x
 ):
@@ -397,3 +448,97 @@ def test_renorm_infers_and_freezes_as_batch_norm(counted, kernel, x, mode):
   np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
   for name, value in counted['batch_stats'].items():
     np.testing.assert_array_equal(stats[name], value)
+
+
+# Resolved in float32 to 82 steps of 2.4e-4 each.
+MEAN, DEVIATION = 4000, 0.02
+
+
+@pytest.fixture(params=[(64,), (8, 14, 14), (16, 1, 1)], ids=str)
+def far(request):
+  """Values whose mean is 200,000 deviations from 0, one channel's is not."""
+  rng = np.random.default_rng(7)
+  mean = np.array([MEAN, 0, -2, -MEAN, MEAN])
+  deviation = np.array([DEVIATION, 1, 3, DEVIATION, 1])
+  return np.float32(rng.normal(mean, deviation, (*request.param, 5)))
+
+
+def exact_statistics(y):
+  y = np.float64(y).reshape(-1, y.shape[-1])
+  return y.mean(0), y.var(0)
+
+
+NORM_5 = FoldedBatchNorm(5, BatchNorm(0.0, 1e-6))
+
+
+def new_variables(y, norm=NORM_5):
+  return norm.init(jax.random.key(0), lambda factor: y, TRAIN)
+
+
+@pytest.mark.parametrize('start', [0, 1000])
+@pytest.mark.parametrize('kind', [BatchNorm, BatchRenorm])
+@pytest.mark.parametrize('mode', [TRAIN, QAT])
+def test_a_variance_small_beside_the_mean_is_exact(far, mode, kind, start):
+  norm = FoldedBatchNorm(5, kind(0.0, 1e-6))
+  variables = new_variables(far, norm)
+  variables['batch_stats']['mean'] += start
+
+  @jax.jit
+  def normalise(y):
+    def product(factor):
+      return y if factor is None else y * factor
+
+    return norm.apply(variables, product, mode, mutable=['batch_stats'])
+
+  y, updated = normalise(far)
+  mean, var = exact_statistics(far)
+  stats = updated['batch_stats']
+  # Of the mean itself, one rounding, half a unit in the last place; two more
+  # where the fold's factor is divided out.
+  np.testing.assert_allclose(stats['mean'], mean, rtol=3e-7, atol=1e-7)
+  wanted = (far - mean) / np.sqrt(var + 1e-6)
+  # The fold's product has rounded each value by up to half of 2.4e-4, 0.006
+  # of the deviation: at random, so the variance gains 3e-6 / 0.04.
+  loss = 2e-2 if mode.quantize else 1e-5
+  np.testing.assert_allclose(stats['var'], var, rtol=max(loss / 50, 1e-5))
+  np.testing.assert_allclose(y, wanted, atol=loss)
+
+
+def test_gradients_beside_a_large_mean_are_those_of_float64(far):
+  rng = np.random.default_rng(8)
+  target = rng.normal(0, 1, far.shape)
+  variables = new_variables(far)
+
+  def project(y):
+    out, _ = NORM_5.apply(
+      variables, lambda factor: y, TRAIN, mutable=['batch_stats']
+    )
+    return jnp.sum(out * np.float32(target))
+
+  got = jax.jit(jax.grad(project))(far)
+  # Ioffe and Szegedy 2015, section 3.
+  mean, var = exact_statistics(far)
+  normal = (far - mean) / np.sqrt(var + 1e-6)
+  axes = tuple(range(far.ndim - 1))
+  slope = np.mean(target * normal, axes)
+  wanted = (target - np.mean(target, axes) - normal * slope) / np.sqrt(
+    var + 1e-6
+  )
+  # Float32 sums of some hundred terms against float64, relative to the largest.
+  error = np.abs(got - wanted).max(axes) / np.abs(wanted).max(axes)
+  assert error.max() < 2e-5
+
+
+def test_the_origin_may_be_an_outlier():
+  # All of the middle row is far from the rest: the worst origin there is.
+  y = np.random.default_rng(9).normal(5, 1e-3, (4, 12, 12, 2))
+  y[:, 6] += 1000
+  y = np.float32(y)
+  _, updated = jax.jit(
+    lambda y: NORM_5.apply(
+      new_variables(y), lambda factor: y, TRAIN, mutable=['batch_stats']
+    )
+  )(y)
+  # Twelve rows lose at most some dozens of roundings of 6e-8.
+  _, var = exact_statistics(y)
+  np.testing.assert_allclose(updated['batch_stats']['var'], var, rtol=1e-5)

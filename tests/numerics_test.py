@@ -74,87 +74,34 @@ def test_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
     _assert_sums_close(dhigh, want[2], g)
 
 
-@pytest.mark.parametrize('narrow_range', [False, True])
-@pytest.mark.parametrize('bits', ALL_BITS)
-def test_per_channel_fake_quant_is_bit_equal_to_tensorflow(bits, narrow_range):
-  rng = np.random.default_rng(bits)
-  kwargs = {'num_bits': bits, 'narrow_range': narrow_range}
-  for sign in SIGNS:
-    low, high = _range(rng, sign, (5,))
-    x = _values(rng, low, high, bits, narrow_range)
-    g = F32(rng.normal(size=x.shape))
-    name = 'fake_quant_with_min_max_vars_per_channel'
-    expected = getattr(tf.quantization, name)(x, low, high, **kwargs)
-    y, dx, dlow, dhigh = _value_and_gradients(
-      g, x, low, high, bits=bits, narrow_range=narrow_range
-    )
-    np.testing.assert_array_equal(y, expected)
-    want = getattr(tf.quantization, f'{name}_gradient')(
-      g, x, low, high, **kwargs
-    )
-    np.testing.assert_array_equal(dx, want[0])
-    _assert_sums_close(dlow, want[1], g)
-    _assert_sums_close(dhigh, want[2], g)
-
-
 @pytest.mark.parametrize('bits', [2, 4, 8, 16])
-def test_ranges_and_scales_known_at_compile_time_change_no_bit(bits):
+def test_ranges_known_at_compile_time_change_no_bit(bits):
   rng = np.random.default_rng(0)
   low, high = _range(rng, 'mixed')
   x = _values(rng, low, high, bits, False)
-  scale, zero_point = map(
-    np.asarray, numerics.nudged_params(low, high, bits=bits)
-  )
   fixed = jax.jit(lambda x: numerics.fake_quant(x, low, high, bits=bits))(x)
   np.testing.assert_array_equal(
     fixed,
     tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=bits),
   )
-  np.testing.assert_array_equal(
-    jax.jit(lambda x: numerics.quantize(x, scale, zero_point, bits=bits))(x),
-    numerics.quantize(x, scale, zero_point, bits=bits),
-  )
 
 
 @pytest.mark.parametrize('narrow_range', [False, True])
 @pytest.mark.parametrize('bits', ALL_BITS)
-def test_integers_are_the_steps_of_fake_quant(bits, narrow_range):
+def test_fake_quant_gives_steps_of_the_nudged_params(bits, narrow_range):
   rng = np.random.default_rng(bits)
   kwargs = {'bits': bits, 'narrow_range': narrow_range}
   for _ in range(5):
     low, high = _range(rng, 'mixed')
     x = _values(rng, low, high, bits, narrow_range)
-    scale, zero_point = numerics.nudged_params(low, high, **kwargs)
-    q = numerics.quantize(x, scale, zero_point, **kwargs)
-    qmin, qmax = numerics.signed_limits(bits, narrow_range)
-    assert q.dtype == jnp.int32
-    assert (q.min(), q.max()) == (qmin, qmax)
-    np.testing.assert_array_equal(
-      numerics.dequantize(q, scale, zero_point),
-      numerics.fake_quant(x, low, high, **kwargs),
+    scale, zero_point = map(
+      np.asarray, numerics.nudged_params(low, high, **kwargs)
     )
-
-
-@pytest.mark.parametrize('bits', [4, 8])
-def test_per_channel_integers_are_exact_for_fake_quantized_kernels(bits):
-  kernel = jax.random.normal(jax.random.key(0), (3, 3, 16, 64))
-  low, high = numerics.kernel_range(kernel, per_channel=True)
-  kwargs = {'bits': bits, 'narrow_range': True}
-  rounded = numerics.fake_quant(kernel, low, high, **kwargs)
-  scale, zero_point = numerics.nudged_params(low, high, **kwargs)
-  q = numerics.quantize(rounded, scale, zero_point, **kwargs)
-  np.testing.assert_array_equal(zero_point, 0)
-  np.testing.assert_array_equal(
-    numerics.dequantize(q, scale, zero_point), rounded
-  )
-
-
-def test_quantize_rounds_ties_up_and_saturates():
-  x = jnp.array([-1e9, -1.5, -0.5, -0.25, 0, 0.25, 0.5, 1.5, 1e9])
-  q = numerics.quantize(x, 1.0, 0, bits=8)
-  np.testing.assert_array_equal(q, [-128, -1, 0, 0, 0, 0, 1, 2, 127])
-  q = numerics.quantize(x, 1.0, 0, bits=8, narrow_range=True)
-  assert q[0] == -127
+    y = np.asarray(numerics.fake_quant(x, low, high, **kwargs))
+    steps = np.rint(np.float64(y) / scale)
+    np.testing.assert_array_equal(y, F32(steps) * scale)
+    limits = (steps.min() + zero_point, steps.max() + zero_point)
+    assert limits == numerics.signed_limits(bits, narrow_range)
 
 
 @pytest.mark.parametrize(
@@ -186,31 +133,24 @@ def test_degenerate_ranges_stay_finite(value):
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize('per_channel', [False, True])
-@pytest.mark.parametrize('bits', [4, 6, 8])
-def test_every_weight_inside_a_symmetric_range_gets_gradient(bits, per_channel):
-  kernel = jax.random.normal(jax.random.key(bits), (3, 3, 1, 999))
-  low, high = numerics.kernel_range(kernel, per_channel=per_channel)
-  gradient = jax.grad(
-    lambda k: numerics.fake_quant(
-      k, low, high, bits=bits, narrow_range=True
-    ).sum()
-  )(kernel)
-  np.testing.assert_array_equal(gradient, 1)
-
-
-def test_kernel_range_spans_the_last_axis_and_contains_zero():
+def test_the_widest_weight_is_one_of_its_channel_and_of_either_sign():
   kernel = jnp.array([[1.0, -2.0, 0.0], [3.0, -1.0, 0.0]])[None, None]
   # The margin is 2^-22 relative.
-  low, high = numerics.kernel_range(kernel, per_channel=True)
-  np.testing.assert_allclose(high, [3, 2, numerics.MIN_WIDTH / 2], rtol=1e-6)
-  np.testing.assert_array_equal(low, -high)
-  low, high = numerics.kernel_range(kernel, per_channel=True, symmetric=False)
-  np.testing.assert_allclose(low, [0, -2, 0], rtol=1e-6)
-  np.testing.assert_allclose(high, [3, 0, 0], rtol=1e-6)
-  low, high = numerics.kernel_range(kernel, per_channel=False)
-  assert low.shape == high.shape == ()
-  np.testing.assert_allclose((low, high), (-3, 3), rtol=1e-6)
+  widest = numerics.widest_weight(kernel, per_channel=True)
+  np.testing.assert_allclose(widest, [3, 2, 0], rtol=1e-6)
+  widest = numerics.widest_weight(kernel, per_channel=False)
+  assert widest.shape == ()
+  assert widest == pytest.approx(3, rel=1e-6)
+
+
+def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other():
+  x = jnp.linspace(-2, 2, 9)
+  y, pullback = jax.vjp(lambda x: numerics.straight_through(x, 0 * x + 3), x)
+  np.testing.assert_array_equal(y, 3)
+  np.testing.assert_array_equal(pullback(x)[0], x)
+  assert numerics.straight_through(x.astype(jnp.bfloat16), x).dtype == (
+    jnp.bfloat16
+  )
 
 
 def test_gradients_of_a_stopped_range_are_dead_code():
@@ -246,13 +186,11 @@ def test_unsupported_bits_are_an_error(bits):
     numerics.fake_quant(jnp.ones(3), -1.0, 1.0, bits=bits)
   with pytest.raises(ValueError, match='from 2 to 16'):
     numerics.nudged_params(-1.0, 1.0, bits=bits)
-  with pytest.raises(ValueError, match='from 2 to 16'):
-    numerics.quantize(jnp.ones(3), 1.0, 0, bits=bits)
 
 
 def test_a_range_that_does_not_fit_is_an_error():
-  with pytest.raises(ValueError, match=r'\(3,\) and \(3,\).*\(2, 4\)'):
-    numerics.fake_quant(jnp.ones((2, 4)), -jnp.ones(3), jnp.ones(3))
+  with pytest.raises(ValueError, match=r'\(4,\) and \(\).*scalars'):
+    numerics.fake_quant(jnp.ones((2, 4)), -jnp.ones(4), 1.0)
 
 
 def test_the_roundings_part_at_halves_alone():

@@ -1,5 +1,7 @@
 """Ranges of outputs and the integers of kernels, as layers hold them."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -181,10 +183,11 @@ def test_outputs_are_steps_of_the_scale_that_the_program_gets(bits, symmetric):
   steps = np.rint(steps)
   assert steps.min() == output.qmin
   assert steps.max() == output.qmax
-  integers = numerics.quantize(
-    y, output.scale, output.zero_point, bits=bits, narrow_range=symmetric
-  )
-  np.testing.assert_array_equal(steps, integers)
+  real = np.float64(y) / output.scale + output.zero_point
+  # Nearest, where it is not beside a tie.
+  clear = np.abs(real % 1 - 0.5) > 1e-4
+  nearest = np.clip(np.rint(real), output.qmin, output.qmax)
+  np.testing.assert_array_equal(steps[clear], nearest[clear])
 
 
 def test_symmetric_ranges_have_zero_point_zero_and_the_wider_side():
@@ -270,6 +273,77 @@ def test_integers_times_scale_are_the_fake_quantized_kernel(
   assert np.all(np.abs(fake - weights) <= scale * (0.5 + 1e-4))
 
 
+def kernel_of_ties(bits, channels=64, seed=0):
+  """[25, C]: halves of steps, an ulp up or down, and what sets the scale."""
+  rng = np.random.default_rng(seed)
+  upper = 2 ** (bits - 1) - 1
+  scale = np.float32(10 ** rng.uniform(-5, 1, channels))
+  steps = rng.integers(-upper, upper, (24, channels)) + 0.5
+  weights = np.float32(steps * scale)
+  ulps = rng.integers(-1, 2, weights.shape)
+  weights = np.where(
+    ulps, np.nextafter(weights, np.float32(ulps * 1e30)), weights
+  )
+  return np.concatenate([weights, np.float32(upper * scale)[None]])
+
+
+@pytest.mark.parametrize('learned', [False, True])
+@pytest.mark.parametrize('per_channel', [True, False])
+@pytest.mark.parametrize('bits', range(2, 9))
+def test_ties_ship_as_they_are_trained(bits, per_channel, learned):
+  weights = kernel_of_ties(bits)
+  if not per_channel:
+    # One scale for all.
+    weights = np.concatenate([weights[:, 9], weights[-1:, 9]])[:, None]
+    weights = weights * np.ones(4, np.float32)
+  layer = LayerQuant(bits, per_channel=per_channel, learned_steps=learned)
+  step = None
+  if learned:
+    step = np.abs(weights[-1]) / (2 ** (bits - 1) - 1)
+    step = step if per_channel else step[0]
+
+  def product(kernel, x):
+    return x @ fake_quant_kernel(kernel, layer, step)
+
+  integers, scale = quantize_kernel(weights, layer, step)
+  wanted = integers * scale
+  fake = [
+    fake_quant_kernel(weights, layer, step),
+    jax.jit(lambda k: fake_quant_kernel(k, layer, step))(weights),
+    # Constants, folded by the compiler.
+    jax.jit(lambda: fake_quant_kernel(weights, layer, step))(),
+    # Fused with what makes it and what reads it; the identity adds zeros.
+    jax.jit(lambda k, x: product(k * 0.5, x))(
+      weights * 2, np.eye(len(weights), dtype=np.float32)
+    ),
+  ]
+  for kernel in fake:
+    np.testing.assert_array_equal(kernel, wanted)
+  # Both neighbours of a tie are there.
+  assert len(np.unique(integers)) >= 2**bits - 2
+
+
+@pytest.mark.parametrize('bits', range(2, 9))
+def test_only_ties_are_rounded_otherwise_than_by_tensorflow(bits):
+  tf = pytest.importorskip('tensorflow')
+  weights = np.concatenate(
+    [kernel((400, 64), seed=bits), kernel_of_ties(bits, seed=bits)]
+  )
+  widest = np.asarray(numerics.widest_weight(weights, per_channel=True))
+  layer = LayerQuant(bits)
+  wanted = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+    weights, -widest, widest, num_bits=bits, narrow_range=True
+  ).numpy()
+  got = np.asarray(fake_quant_kernel(weights, layer))
+  _, scale = quantize_kernel(weights, layer)
+  steps = np.abs(np.float64(weights) / scale)
+  # It multiplies with an inverse: some roundings of 2^-24 of so many steps.
+  tie = np.abs(steps % 1 - 0.5) <= 2.0**-20 * 2**bits
+  np.testing.assert_array_equal(got[~tie], wanted[~tie])
+  assert np.all(np.abs(got - wanted) <= scale * 1.001)
+  assert np.mean(~tie) > 0.9
+
+
 def test_gradient_reaches_every_weight_the_largest_too():
   gradient = jax.grad(lambda k: jnp.sum(fake_quant_kernel(k, LayerQuant())))(
     kernel()
@@ -285,6 +359,32 @@ def test_a_dead_channel_keeps_a_scale_that_a_bias_fits():
     assert scale[channel] == pytest.approx(scale.max() / 4096, rel=1e-5)
   # What a bias of ten times the layer's largest weight is, in such steps.
   assert 10 * np.abs(weights).max() / (scale[2] / 128) < 2**31
+
+
+@pytest.mark.parametrize('learned', [False, True])
+@pytest.mark.parametrize('per_channel', [True, False])
+def test_before_a_norm_a_channel_that_is_off_keeps_its_weights(
+  per_channel, learned
+):
+  layer = LayerQuant(per_channel=per_channel, learned_steps=learned)
+  alive = kernel()
+  weights = alive.at[..., 1].multiply(1e-9).at[..., 2].set(0)
+  step = None
+  if learned:
+    step = jnp.full((6,) if per_channel else (), 0.01)
+  shipped = fake_quant_kernel(weights, layer, step)
+  np.testing.assert_array_equal(shipped[..., 1], 0)
+  run = functools.partial(
+    fake_quant_kernel, layer=layer, step=step, normalized=True
+  )
+  got, pullback = jax.vjp(run, weights)
+  np.testing.assert_array_equal(got[..., 1], weights[..., 1])
+  others = np.arange(6) != 1
+  np.testing.assert_array_equal(got[..., others], shipped[..., others])
+  reaches = pullback(jnp.ones_like(got))[0]
+  np.testing.assert_array_equal(reaches[..., :3], 1)
+  # All of them off, as behind a batch norm that starts with gamma 0.
+  np.testing.assert_array_equal(run(alive * 1e-10), alive * 1e-10)
 
 
 def test_a_kernel_of_zeros_has_a_positive_scale():

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceqat.quant import exact
 from faceqat.quant.norm import BatchNorm, BatchRenorm
 from faceqat.quant.spec import Mode
 
@@ -47,9 +48,19 @@ class FoldedBatchNorm(nn.Module):
     if isinstance(self.norm, BatchRenorm):
       self.count = self.variable('batch_stats', 'count', jnp.zeros, ())
 
+  def values(self) -> dict[str, jax.Array]:
+    """Returns what is folded, by its path within the layer; each [C]."""
+    return {
+      'bn/scale': self.scale,
+      'bn/bias': self.bias,
+      'bn/mean': self.mean.value,
+      'bn/var': self.var.value,
+    }
+
   def fold(self) -> tuple[jax.Array, jax.Array]:
     """Returns the kernel's factor [C] and the bias [C] by moving statistics."""
-    factor = self.scale * jax.lax.rsqrt(self.var.value + self.norm.epsilon)
+    # Lowering folds by itself, and has to get the kernel that was trained.
+    factor = self.scale * exact.inverse_root(self.var.value + self.norm.epsilon)
     return factor, self.bias - self.mean.value * factor
 
   def __call__(
@@ -80,7 +91,8 @@ class FoldedBatchNorm(nn.Module):
     scale, bias = self.scale * sign, self.bias
     if isinstance(self.norm, BatchRenorm) and not self.is_initializing():
       # The same reductions as those of _normalize, which XLA computes once.
-      r, d = self._renorm(*_statistics(jax.lax.stop_gradient(y)), factor)
+      origin, offset, var = _statistics(jax.lax.stop_gradient(y))
+      r, d = self._renorm(origin + offset, var, factor)
       scale, bias = scale * r, bias + self.scale * d
     y, mean, var = _normalize(y, scale, bias, self.norm.epsilon * square)
     if mode.quantize:
@@ -121,32 +133,47 @@ def _normalize(y, scale, bias, epsilon):
 
 
 def _statistics(y):
-  """Mean and variance [C] of y [..., C]."""
+  """Returns an origin o, the mean of y - o, and the variance of y, all [C].
+
+  E[y^2] - E[y]^2 loses all digits of a variance that is small beside the mean.
+  E[(y - o)^2] - E[y - o]^2 is exact to about 1 + (mean - o)^2 / var roundings.
+  With o the mean of the middle row, one in H of all values, this is at most H:
+  squared deviations sum to N var over all, so those of the row do not exceed
+  it, and the square of their mean is at most N var over N / H. A mean of all
+  would cost a pass over y more.
+  """
   axes = tuple(range(y.ndim - 1))
-  mean = jnp.mean(y, axes)
-  return mean, jnp.maximum(
-    jnp.mean(jnp.square(y), axes) - jnp.square(mean), 0.0
-  )
+  row = y[:, y.shape[1] // 2] if y.ndim > 2 else y
+  origin = jnp.mean(row, tuple(range(row.ndim - 1)))
+  shifted = y - origin
+  offset = jnp.mean(shifted, axes)
+  square = jnp.mean(jnp.square(shifted), axes)
+  return origin, offset, jnp.maximum(square - jnp.square(offset), 0.0)
 
 
 def _normalize_fwd(y, scale, bias, epsilon):
-  mean, var = _statistics(y)
+  origin, offset, var = _statistics(y)
   spread = jax.lax.rsqrt(var + epsilon)
-  normalized = (y - mean) * (scale * spread) + bias
-  return (normalized, mean, var), (y, mean, spread, scale)
+  # Not y less the mean, which is rounded: y - origin is exact where it matters.
+  normalized = (y - origin - offset) * (scale * spread) + bias
+  residuals = y, origin, offset, spread, scale
+  return (normalized, origin + offset, var), residuals
 
 
 def _normalize_bwd(residuals, cotangents):
-  y, mean, spread, scale = residuals
+  y, origin, offset, spread, scale = residuals
   g, _, _ = cotangents
   axes = tuple(range(y.ndim - 1))
   g_sum = jnp.sum(g, axes)
-  # As exact as the variance, which is computed alike; with y - mean in the sum
-  # XLA would write that difference to memory.
-  gy_sum = jnp.sum(g * y, axes) - mean * g_sum
+  # Off the rounded mean, and what that rounding took: with a difference that is
+  # computed elsewhere too, XLA would write it to memory.
+  mean = origin + offset
+  rest = offset - (mean - origin)
+  gy_sum = jnp.sum(g * (y - mean), axes) - rest * g_sum
   count = y.size // y.shape[-1]
   slope = jnp.square(spread) * gy_sum / count
-  dy = (g - g_sum / count - (y - mean) * slope) * (scale * spread)
+  deviation = y - origin - offset
+  dy = (g - g_sum / count - deviation * slope) * (scale * spread)
   return dy, spread * gy_sum, g_sum, None
 
 

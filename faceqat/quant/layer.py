@@ -1,7 +1,10 @@
 """What every quantized layer is: its own quantization, name and output."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
+import numpy as np
 
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
@@ -20,6 +23,17 @@ class QuantLayer(nn.Module):
   @property
   def _tensor(self) -> str:
     return '/'.join(self.path)
+
+  def _check_finite(self, parameters: Mapping[str, jax.Array | None]):
+    """Raises ValueError where one of the layer's parameters is no number."""
+    for name, value in parameters.items():
+      wrong = ~np.isfinite(0.0 if value is None else value)
+      if wrong.any():
+        raise ValueError(
+          f'layer {self._tensor}: {wrong.sum()} of {wrong.size} values of its '
+          f'{name} are NaN or infinite, which no integer stands for; lower an '
+          'earlier checkpoint, or train with a lower learning rate'
+        )
 
   def _finish(self, y: jax.Array, mode: Mode, quantizer) -> jax.Array:
     """Quantizes the output, and shows it to whoever collects intermediates."""

@@ -168,15 +168,22 @@ class _Linear(QuantLayer):
         self.put_variable('params', 'kernel_step', start)
 
     if isinstance(x, Symbol):
-      factor, bias = norm.fold() if norm else (jnp.ones(()), bias)
-      values, scale = quantize_kernel(kernel * factor, layer, step)
+      self._check_finite({'kernel': kernel, 'bias': bias, 'kernel_step': step})
+      if norm:
+        self._check_finite(norm.values())
+        factor, bias = norm.fold()
+        kernel = kernel * factor
+        self._check_finite({'kernel folded with bn': kernel})
+      values, scale = quantize_kernel(kernel, layer, step)
+      bias = np.asarray(bias, np.float32)
+      scale = _no_finer_than_bias(scale, values, bias, x)
       return recorder(
         x,
         name=self._tensor,
         weights=values,
         weight_scale=scale,
         weight_bits=layer.weight_bits,
-        bias=np.asarray(bias, np.float32),
+        bias=bias,
         activation_range=limits,
         output=_no_finer(quantizer.qparams(), x, values * scale, bias),
       )
@@ -184,7 +191,12 @@ class _Linear(QuantLayer):
     def linear(factor):
       folded = kernel if factor is None else kernel * factor
       if mode.quantize:
-        folded = fake_quant_kernel(folded, layer, step)
+        folded = fake_quant_kernel(
+          folded,
+          layer,
+          step,
+          normalized=norm is not None and mode.batch_statistics,
+        )
       return product(x.astype(self.dtype), folded.astype(self.dtype))
 
     y = norm(linear, mode) if norm else linear(None).astype(jnp.float32) + bias
@@ -215,6 +227,25 @@ def _no_finer(
   return dataclasses.replace(
     output, scale=max(output.scale, float(np.float32(reach / _LARGEST_SUM)))
   )
+
+
+def _no_finer_than_bias(
+  scale: np.ndarray, weights: np.ndarray, bias: np.ndarray, x: Symbol
+) -> np.ndarray:
+  """The scale of the weights, or the bias's where these are all 0.
+
+  0 is 0 in any scale. That of a channel without weights is next to nothing, and
+  no bias fits int32 in such steps; so it has one that gives its bias 24 bits.
+
+  Args:
+    scale: [O] real values of one step.
+    weights: int8 [..., O].
+    bias: [O] real values.
+    x: the layer's input.
+  """
+  least = np.abs(bias) / (np.float32(x.tensor.scale) * 2**24)
+  zero = ~weights.any(tuple(range(weights.ndim - 1)))
+  return np.where(zero, np.maximum(scale, least), scale)
 
 
 class QuantConv(_Linear):
@@ -278,6 +309,7 @@ class PReLU(QuantLayer):
     # The runtimes' kernels take one scale for all slopes.
     slopes = LayerQuant(weight_bits=layer.weight_bits, per_channel=False)
     if isinstance(x, Symbol):
+      self._check_finite({'alpha': alpha})
       values, scale = quantize_kernel(alpha, slopes)
       return record.prelu(
         x,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from faceqat.quant import numerics
+from faceqat.quant import exact, numerics
 
 # The least-error start tries these factors: first on the step at which nothing
 # is clipped, then around the best. Kernels of two bits take about 0.3, those
@@ -30,13 +30,19 @@ def whole_steps(
 ) -> jax.Array:
   """Returns round(clip(x / step, lower, upper)), float32.
 
+  With 'half_up', in which weights are rounded, they are the same in every
+  program (`exact.nearest_steps`).
+
   Args:
     x: [..., C], real values.
     step: [] or [C] float32, real value of one step, positive.
     lower, upper: []; whole steps from real 0, at most 0 and at least 0.
     rounding: where a half goes, a key of `numerics.ROUNDINGS`.
   """
-  steps = numerics.divide(x.astype(jnp.float32), step)
+  x = x.astype(jnp.float32)
+  if rounding == 'half_up':
+    return exact.nearest_steps(x, step, lower=lower, upper=upper)
+  steps = numerics.divide(x, step)
   return numerics.ROUNDINGS[rounding](jnp.clip(steps, lower, upper))
 
 
@@ -158,10 +164,10 @@ def _quantize_fwd(x, step, lower, upper, gradient_scale, rounding):
 
 def _quantize_bwd(rounding, residuals, g):
   x, step, lower, upper, gradient_scale = residuals
-  real = numerics.divide(x.astype(jnp.float32), step)
-  clipped = jnp.clip(real, lower, upper)
+  steps = whole_steps(x, step, lower=lower, upper=upper, rounding=rounding)
+  real = x.astype(jnp.float32) / step
   inside = (real > lower) & (real < upper)
-  slope = numerics.ROUNDINGS[rounding](clipped) - jnp.where(inside, real, 0)
+  slope = steps - jnp.where(inside, real, 0)
   axes = tuple(range(x.ndim - step.ndim))
   g_step = gradient_scale * jnp.sum(g.astype(jnp.float32) * slope, axes)
   return jnp.where(inside, g, 0), g_step, None, None, None

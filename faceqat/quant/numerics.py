@@ -4,8 +4,10 @@
 TensorFlow's fake quantization ops, `q` in [1 if narrow_range else 0,
 2^bits - 1]; the signed integer of a runtime is that minus 2^(bits - 1).
 
-Every operation is in the order of TensorFlow's kernel, so that its ops are an
-independent reference, bit for bit. A compiler may contract `a * b + c` into
+Every operation is in the order of TensorFlow's kernel, so that its op for one
+range is an independent reference, bit for bit. Weights, whose integers ship,
+are rounded by `exact` instead, and differ from its op for a range per channel
+at ties alone. A compiler may contract `a * b + c` into
 one rounding, which moves ties; where that would matter a `minimum` or
 `maximum` that changes no value stands between the product and the sum.
 """
@@ -19,8 +21,7 @@ import numpy as np
 # Real width below which a range holds no information (a dead channel).
 MIN_WIDTH = 1e-6
 
-# Nudging rounds scale and limit once each, 2^-24 relative: a kernel range this
-# much wider surely keeps the largest weight inside, and with it its gradient.
+# Nudging rounds scale and limit once each, 2^-24 relative.
 _KERNEL_MARGIN = 1 + 2.0**-22
 
 
@@ -61,7 +62,7 @@ def nudged_params(
   """
   minimum = jnp.minimum(jnp.asarray(minimum, jnp.float32), 0)
   maximum = jnp.maximum(jnp.asarray(maximum, jnp.float32), 0)
-  scale, _, zero_point = _nudge(minimum, maximum, bits, narrow_range)
+  scale, zero_point = _nudge(minimum, maximum, bits, narrow_range)
   return scale, zero_point.astype(jnp.int32) - 2 ** (bits - 1)
 
 
@@ -76,16 +77,15 @@ def fake_quant(
 ) -> jax.Array:
   """Rounds x to the steps of a range; the gradient goes straight through.
 
-  Equal to `tf.quantization.fake_quant_with_min_max_vars` (scalar range) and
-  `..._per_channel` ([C] range). The range is nudged but, as there, not
-  extended: pass one that contains 0 (observers and `kernel_range` give such),
-  or it is shifted to touch 0. A range narrower than `MIN_WIDTH`, where those
-  ops give 0 or NaN, is given that width.
+  Equal to `tf.quantization.fake_quant_with_min_max_vars`. The range is nudged
+  but, as there, not extended: pass one that contains 0 (observers give such),
+  or it is shifted to touch 0. A range narrower than `MIN_WIDTH`, where that op
+  gives 0 or NaN, is given that width.
 
   Args:
-    x: [..., C], floating; computed in float32, returned in its own type.
-    minimum: [] or [C], real value.
-    maximum: same shape.
+    x: any shape, floating; computed in float32, returned in its own type.
+    minimum: [], real value.
+    maximum: [].
     bits: 2..16.
     narrow_range: leaves out the lowest integer.
     rounding: where an integer's half goes, a key of `ROUNDINGS`; 'half_up' is
@@ -96,62 +96,28 @@ def fake_quant(
     (limits included), minimum below it and maximum above it, summed.
 
   Raises:
-    ValueError: if bits is not in 2..16 or the range's shape does not fit x.
+    ValueError: if bits is not in 2..16 or the range is no pair of scalars.
   """
   minimum = jnp.asarray(minimum, jnp.float32)
   maximum = jnp.asarray(maximum, jnp.float32)
-  _check_range_shape(x, minimum, maximum)
+  if minimum.shape or maximum.shape:
+    raise ValueError(
+      f'the range has shapes {minimum.shape} and {maximum.shape}; an array '
+      'has one range, and both its ends are scalars.'
+    )
   return _fake_quant(x, minimum, maximum, bits, narrow_range, rounding)
 
 
-def quantize(
-  x: jax.Array,
-  scale: jax.Array,
-  zero_point: jax.Array,
-  *,
-  bits: int,
-  narrow_range: bool = False,
-) -> jax.Array:
-  """Returns the signed integers of real values, int32: floor(x / scale + 0.5).
-
-  With the scale and zero point of `nudged_params` it gives exactly the steps
-  of a scalar-range `fake_quant`. With a [C] range, whose reference multiplies
-  with the inverse scale, values that are a float32 rounding away from a tie
-  may land one step apart; `quantize(fake_quant(x))` is exact for both.
-
-  Args:
-    x: [..., C], real values.
-    scale: [] or [C] float32, real value of one step.
-    zero_point: same shape, int32, signed.
-    bits: 2..16.
-    narrow_range: leaves out the lowest integer.
-
-  Raises:
-    ValueError: if bits is not in 2..16.
-  """
-  # Constants would be folded into sums that round differently.
-  scale, signed = jax.lax.optimization_barrier(
-    (jnp.asarray(scale, jnp.float32), jnp.asarray(zero_point, jnp.int32))
-  )
-  unsigned = (signed + 2 ** (bits - 1)).astype(jnp.float32)
-  low, high = _nudged_limits(scale, unsigned, bits, narrow_range)
-  steps = divide(_shift(x, low, high), scale)
-  steps = _round(steps, unsigned, bits, narrow_range)
-  return steps.astype(jnp.int32) + signed
+@jax.custom_vjp
+def straight_through(x: jax.Array, rounded: jax.Array) -> jax.Array:
+  """Returns `rounded`, of x's shape and in its type; the gradient is x's."""
+  return rounded.astype(x.dtype)
 
 
-def dequantize(
-  q: jax.Array, scale: jax.Array, zero_point: jax.Array
-) -> jax.Array:
-  """Returns the real values `scale * (q - zero_point)`, float32.
-
-  Args:
-    q: [..., C] integers, signed.
-    scale: [] or [C] float32, real value of one step.
-    zero_point: same shape, int32, signed.
-  """
-  steps = jnp.asarray(q, jnp.int32) - jnp.asarray(zero_point, jnp.int32)
-  return steps.astype(jnp.float32) * jnp.asarray(scale, jnp.float32)
+straight_through.defvjp(
+  lambda x, rounded: (straight_through(x, rounded), None),
+  lambda _, g: (g, None),
+)
 
 
 def divide(x: jax.Array, step: jax.Array) -> jax.Array:
@@ -166,33 +132,23 @@ def divide(x: jax.Array, step: jax.Array) -> jax.Array:
   return x / jnp.where(jnp.isnan(x), 1, step)
 
 
-def kernel_range(
-  kernel: jax.Array, *, per_channel: bool, symmetric: bool = True
-) -> tuple[jax.Array, jax.Array]:
-  """Returns the range of a kernel's weights, always containing 0.
+def widest_weight(kernel: jax.Array, *, per_channel: bool) -> jax.Array:
+  """Returns the largest magnitude among weights, to which their steps reach.
 
-  A hair (2^-22 relative) wider than the weights, as the rounding of the scale
-  could otherwise leave the largest weight just outside and without gradient.
-  No gradient flows through the range itself.
+  It is a hair (2^-22 relative) more, so that TensorFlow's operation, given the
+  range from -w to w, has the largest weight surely inside after its roundings.
 
   Args:
     kernel: [..., O]; the last axis is the output channel, also of depthwise
       kernels [kh, kw, 1, C].
-    per_channel: one range per output channel, else one for all.
-    symmetric: (-m, m) with m = max |kernel|; with narrow range the zero point
-      is then exactly 0.
+    per_channel: one for each output channel, else one for all.
 
   Returns:
-    (minimum, maximum): [O] or [] float32, real values.
+    [O] or [] float32, real value, without gradient.
   """
   kernel = jax.lax.stop_gradient(kernel).astype(jnp.float32)
   axes = tuple(range(kernel.ndim - 1)) if per_channel else None
-  minimum = jnp.minimum(jnp.min(kernel, axes), 0) * _KERNEL_MARGIN
-  maximum = jnp.maximum(jnp.max(kernel, axes), 0) * _KERNEL_MARGIN
-  if symmetric:
-    maximum = jnp.maximum(jnp.maximum(maximum, -minimum), MIN_WIDTH / 2)
-    minimum = -maximum
-  return minimum, maximum
+  return jnp.max(jnp.abs(kernel), axes) * _KERNEL_MARGIN
 
 
 def _unsigned_limits(bits, narrow_range):
@@ -201,17 +157,8 @@ def _unsigned_limits(bits, narrow_range):
   return (1 if narrow_range else 0), 2**bits - 1
 
 
-def _check_range_shape(x, minimum, maximum):
-  fits = minimum.shape == () or minimum.shape == x.shape[-1:]
-  if minimum.shape != maximum.shape or not fits:
-    raise ValueError(
-      f'the range has shapes {minimum.shape} and {maximum.shape} for an array '
-      f'of shape {x.shape}; both must be scalars or both {x.shape[-1:]}.'
-    )
-
-
 def _nudge(minimum, maximum, bits, narrow_range):
-  """Returns the scale, its inverse and the unsigned zero point, float32."""
+  """Returns the scale and the unsigned zero point, float32."""
   qmin, qmax = (np.float32(q) for q in _unsigned_limits(bits, narrow_range))
   width = jnp.maximum(maximum - minimum, MIN_WIDTH)
   # Behind a barrier, or XLA multiplies with the inverse instead.
@@ -221,7 +168,7 @@ def _nudge(minimum, maximum, bits, narrow_range):
   # Half away from zero; floor(z + 0.5) would round 0.49999997 up.
   floor = jnp.floor(zero_point)
   zero_point = floor + (zero_point - floor >= 0.5)
-  return scale, steps / width, zero_point
+  return scale, zero_point
 
 
 def _nudged_limits(scale, zero_point, bits, narrow_range):
@@ -229,10 +176,6 @@ def _nudged_limits(scale, zero_point, bits, narrow_range):
   low = jnp.minimum((qmin - zero_point) * scale, 0)
   high = jnp.maximum((qmax - zero_point) * scale, 0)
   return low, high
-
-
-def _shift(x, low, high):
-  return jnp.clip(jnp.asarray(x, jnp.float32), low, high) - low
 
 
 # Whole steps from real 0; they differ at a half alone.
@@ -243,12 +186,6 @@ ROUNDINGS = {
 }
 
 
-def _round(steps, zero_point, bits, narrow_range, rounding='half_up'):
-  """Returns whole steps from real 0, given real-valued steps from `low`."""
-  qmin, _ = _unsigned_limits(bits, narrow_range)
-  return ROUNDINGS[rounding](steps - (zero_point - qmin))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _fake_quant(x, minimum, maximum, bits, narrow_range, rounding):
   operands = x, minimum, maximum
@@ -256,17 +193,13 @@ def _fake_quant(x, minimum, maximum, bits, narrow_range, rounding):
 
 
 def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range, rounding):
-  scale, inverse_scale, zero_point = _nudge(
-    minimum, maximum, bits, narrow_range
-  )
+  scale, zero_point = _nudge(minimum, maximum, bits, narrow_range)
   low, high = _nudged_limits(scale, zero_point, bits, narrow_range)
-  shifted = _shift(x, low, high)
-  # The two reference kernels differ here: one divides, one multiplies.
-  if minimum.ndim == 0:
-    steps = divide(shifted, scale)
-  else:
-    steps = jnp.maximum(shifted * inverse_scale, 0)
-  y = _round(steps, zero_point, bits, narrow_range, rounding) * scale
+  shifted = jnp.clip(jnp.asarray(x, jnp.float32), low, high) - low
+  # Whole steps from real 0, given those from `low`.
+  qmin, _ = _unsigned_limits(bits, narrow_range)
+  steps = divide(shifted, scale) - (zero_point - qmin)
+  y = ROUNDINGS[rounding](steps) * scale
   return y.astype(x.dtype), (x, low, high)
 
 
@@ -275,9 +208,8 @@ def _fake_quant_bwd(bits, narrow_range, rounding, residuals, g):
   x, low, high = residuals
   below, above = x < low, x > high
   # The sums are dead code wherever the range carries no gradient.
-  axes = tuple(range(x.ndim - low.ndim))
-  g_minimum = jnp.sum(jnp.where(below, g, 0), axes, dtype=jnp.float32)
-  g_maximum = jnp.sum(jnp.where(above, g, 0), axes, dtype=jnp.float32)
+  g_minimum = jnp.sum(jnp.where(below, g, 0), dtype=jnp.float32)
+  g_maximum = jnp.sum(jnp.where(above, g, 0), dtype=jnp.float32)
   return jnp.where(below | above, 0, g), g_minimum, g_maximum
 
 

@@ -1,14 +1,12 @@
 """The quantizers that layers are built with: of an output, and of a kernel."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer.program import QParams
-from faceqat.quant import learned_step, numerics, observers
+from faceqat.quant import exact, learned_step, numerics, observers
 from faceqat.quant.spec import LayerQuant, Mode
 
 # A channel whose weights have died keeps a scale of at least this part of the
@@ -126,33 +124,46 @@ def initial_kernel_step(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
 
 
 def fake_quant_kernel(
-  kernel: jax.Array, layer: LayerQuant, step: jax.Array | None = None
+  kernel: jax.Array,
+  layer: LayerQuant,
+  step: jax.Array | None = None,
+  *,
+  normalized: bool = False,
 ) -> jax.Array:
   """Fake-quantizes a kernel; the gradient passes straight through.
+
+  The result is exactly the integers of `quantize_kernel` times their scale.
 
   Args:
     kernel: [..., O], folded.
     layer: its quantization.
     step: learned, [O] or [] float32, and given a gradient; None: the weights
       of a channel, or all, span their range.
+    normalized: the statistics of the batch follow. They and the gradient of
+      gamma are those of the product before gamma, which has to be there even
+      for a channel that gamma has switched off: such a channel, whose weights
+      all ship as 0, stays as it is.
   """
+  steps, scale = _integers(jax.lax.stop_gradient(kernel), layer, step)
   if step is None:
-    return numerics.fake_quant(
+    rounded = numerics.straight_through(kernel, steps * scale)
+  else:
+    upper = _largest(layer)
+    rounded = learned_step.quantize_with_step(
       kernel,
-      *_kernel_limits(kernel, layer),
-      bits=layer.weight_bits,
-      narrow_range=True,
+      scale,
+      lower=-upper,
+      upper=upper,
+      gradient_scale=learned_step.gradient_scale(
+        kernel.size // step.size, -upper, upper
+      ),
     )
-  upper = _largest(layer)
-  return learned_step.quantize_with_step(
-    kernel,
-    _kernel_step(step, layer),
-    lower=-upper,
-    upper=upper,
-    gradient_scale=learned_step.gradient_scale(
-      kernel.size // step.size, -upper, upper
-    ),
-  )
+  if not normalized:
+    return rounded
+  axes = tuple(range(kernel.ndim - 1))
+  widest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)), axes)
+  off = (widest < _least_width(widest)) & jnp.all(steps == 0, axes)
+  return jnp.where(off, kernel, rounded)
 
 
 def quantize_kernel(
@@ -162,26 +173,30 @@ def quantize_kernel(
 
   The arguments are those of `fake_quant_kernel`.
   """
-  values, scale = _integers(kernel, layer, step)
+  values, scale = _compiled_integers(kernel, layer, step)
   scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
   return np.asarray(values, np.int8), scale
 
 
+def _integers(kernel, layer, step):
+  """Returns the whole steps of a kernel, float32, and their scale [O] or [].
+
+  Training and lowering both call it, each in a program of its own, and have to
+  get the same: it is made of operations that leave no choice (`exact`).
+  """
+  kernel, upper = kernel.astype(jnp.float32), _largest(layer)
+  if step is not None:
+    scale = _kernel_step(step, layer)
+  else:
+    widest = numerics.widest_weight(kernel, per_channel=layer.per_channel)
+    widest = jnp.maximum(widest, _least_width(widest))
+    scale = exact.divide(widest, upper)
+  return exact.nearest_steps(kernel, scale, lower=-upper, upper=upper), scale
+
+
 # Compiled whole: lowering meets some thirty shapes of kernels, and compiling
 # each operation for each of them took most of its time.
-@functools.partial(jax.jit, static_argnames='layer')
-def _integers(kernel, layer, step):
-  if step is not None:
-    upper, scale = _largest(layer), _kernel_step(step, layer)
-    steps = learned_step.whole_steps(kernel, scale, lower=-upper, upper=upper)
-    return steps, scale
-  scale, zero_point = numerics.nudged_params(
-    *_kernel_limits(kernel, layer), bits=layer.weight_bits, narrow_range=True
-  )
-  values = numerics.quantize(
-    kernel, scale, zero_point, bits=layer.weight_bits, narrow_range=True
-  )
-  return values, scale
+_compiled_integers = jax.jit(_integers, static_argnames='layer')
 
 
 def _largest(layer: LayerQuant) -> int:
@@ -202,9 +217,8 @@ def _least_step(bits: int) -> float:
   return numerics.MIN_WIDTH / (2**bits - 1)
 
 
-def _kernel_limits(
-  kernel: jax.Array, layer: LayerQuant
-) -> tuple[jax.Array, jax.Array]:
-  _, widest = numerics.kernel_range(kernel, per_channel=layer.per_channel)
-  widest = jnp.maximum(widest, jnp.max(widest) * _LEAST_RELATIVE_SCALE)
-  return -widest, widest
+def _least_width(widest: jax.Array) -> jax.Array:
+  """Returns the least range of a channel, given all; a power of two of it."""
+  return jnp.maximum(
+    jnp.max(widest) * _LEAST_RELATIVE_SCALE, numerics.MIN_WIDTH / 2
+  )

@@ -1,0 +1,92 @@
+"""Arithmetic that gives the same bits in every program, on every processor.
+
+Training and lowering are compiled apart, perhaps for different processors, and
+have to round a weight to the same integer. A quotient or a root cannot decide
+it: XLA and the processors approximate them, by a product with a reciprocal or
+by a few Newton steps, each a little differently; and of a product in a sum,
+`a * b + c`, a compiler may leave out the rounding.
+
+So such an approximation gives no more than a first guess here. Which of its
+neighbours is the result is decided by products and comparisons alone: a single
+product is rounded alike by all (IEEE 754), and is never part of a sum unless
+it is exact and has no rounding to leave out.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# In units in the last place, more than a guess is off on any processor.
+_ROOT_NEIGHBOURS = np.arange(-8, 9)
+_QUOTIENT_NEIGHBOURS = np.arange(-2, 3)
+# What is left of a float32 has 12 significant bits.
+_HIGH_BITS = np.int32(-(2**12))
+
+
+def nearest_steps(
+  x: jax.Array,
+  step: jax.Array,
+  *,
+  lower: jax.Array | int,
+  upper: jax.Array | int,
+) -> jax.Array:
+  """Returns x / step rounded to a whole number, halves up, and clipped.
+
+  It is the largest k with x >= (k - 1/2) * step, where the product is rounded
+  to float32: what is halfway as float32 has it goes up.
+
+  Args:
+    x: [..., C] float32.
+    step: [] or [C] float32, positive.
+    lower, upper: whole numbers, of less than 2^20 in magnitude.
+
+  Returns:
+    x's shape, float32, whole numbers.
+  """
+  guess = jnp.clip(jnp.round(x / step), lower, upper)
+  up_to = x >= (guess - 0.5) * step
+  beyond = x >= (guess + 0.5) * step
+  steps = guess - 1 + up_to.astype(jnp.float32) + beyond.astype(jnp.float32)
+  return jnp.clip(steps, lower, upper)
+
+
+def divide(x: jax.Array, divisor: int) -> jax.Array:
+  """Returns x / divisor, the float32 that is nearest.
+
+  Args:
+    x: any shape, float32, of 1e-30 or more.
+    divisor: an odd number below 2^8.
+  """
+  if divisor % 2 == 0 or not 0 < divisor < 2**8:
+    raise ValueError(f'divisor is {divisor}; it is odd and below 256.')
+  bits, quotients = _neighbours(
+    x * np.float32(1 / divisor), _QUOTIENT_NEIGHBOURS
+  )
+  # Both parts have 12 bits, so their products with the divisor are exact, and
+  # so are the differences. An odd divisor leaves no two equally near.
+  high = jax.lax.bitcast_convert_type(bits & _HIGH_BITS, jnp.float32)
+  low = quotients - high
+  error = jnp.abs((x - high * divisor) - low * divisor)
+  best = jnp.argmin(error, axis=0, keepdims=True)
+  return jnp.take_along_axis(quotients, best, axis=0)[0]
+
+
+def inverse_root(x: jax.Array) -> jax.Array:
+  """Returns 1 / sqrt(x), within a unit in the last place, no gradient.
+
+  It is the largest r with (r * r) * x <= 1, both products rounded to float32.
+
+  Args:
+    x: any shape, float32, positive and finite.
+  """
+  bits, roots = _neighbours(jax.lax.rsqrt(x), _ROOT_NEIGHBOURS)
+  fitting = jnp.sum(roots * roots * x <= 1, axis=0) - 1
+  return jax.lax.bitcast_convert_type(bits[0] + fitting, jnp.float32)
+
+
+def _neighbours(guess, offsets):
+  """Returns the float32 about a positive one, [N, ...], as bits and values."""
+  bits = jax.lax.bitcast_convert_type(
+    jax.lax.stop_gradient(guess), jnp.int32
+  ) + jnp.expand_dims(offsets.astype(np.int32), range(1, guess.ndim + 1))
+  return bits, jax.lax.bitcast_convert_type(bits, jnp.float32)

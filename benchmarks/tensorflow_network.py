@@ -238,7 +238,9 @@ class _Twin:
     }
     factor = tf.ones_like(scale)
     if self._mode.quantize:
-      factor = scale * tf.math.rsqrt(stats['var'] + EPSILON)
+      # A root and a quotient, each rounded once: of tf.math.rsqrt the last bits
+      # depend on the processor, and then no sum of the exact step is exact.
+      factor = scale * (1 / np.sqrt((stats['var'] + EPSILON).numpy()))
       if self._mode.batch_statistics:
         factor = tf.stop_gradient(factor)
     kernel = self._kernel_quantizer(name, kernel * factor)

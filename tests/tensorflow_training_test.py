@@ -79,9 +79,11 @@ def test_single_operations_differ_by_rounding_alone(ordinary):
     assert results[f'quantizers of {name}'].differing == 0
   assert results['their gradient'].differing == 0
   for name in ('normalisation', 'momentum', 'ranges'):
-    # XLA rounds a * b + c once where the processor has that instruction.
+    # XLA rounds a * b + c once where the processor has that instruction, and
+    # may do so in one of two loops.
     apart, fused = results[f'{name} a * b + c'], results[f'{name}, fused']
-    assert 0 in (apart.differing, fused.differing), name
+    once, twice = (np.equal(r.ours, r.theirs) for r in (fused, apart))
+    assert np.all(once | twice), name
   for name, result in results.items():
     # n roundings, each of 2^-24 of what has been added up: n is at most the
     # batch's 2048 pixels, and the sums of magnitudes are not ten times the
@@ -93,8 +95,9 @@ def test_gradients_differ_by_rounding_alone_on_the_same_quantized_values(
   ordinary,
 ):
   _, _, ours, given = ordinary
-  # The losses are equal but for the rounding of exp and log.
-  assert ours.loss == pytest.approx(given.loss, rel=1e-6)
+  # The losses are equal but for the rounding of exp and log, of a few last
+  # bits (2^-22) in either library, and of eight sums of eight.
+  assert ours.loss == pytest.approx(given.loss, rel=1e-5)
   for name, gradient in ours.gradients.items():
     # As above: up to 2048 roundings by 2^-24. But terms cancel, and a batch
     # norm's scale, to which the network is next to indifferent, has gradients

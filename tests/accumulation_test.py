@@ -36,25 +36,29 @@ def sgd_config(micro_batches):
   return config
 
 
-def run(micro_batches, mode, steps=2):
+def run(micro_batches, mode):
+  """One step: what rounding does to it would grow in those after it."""
   _, state, step = make_start(sgd_config(micro_batches))
-  for _ in range(steps):
-    state, metrics = step(state, make_batch(16), mode=mode)
-  return leaves(state), {name: float(value) for name, value in metrics.items()}
+  state, metrics = step(state, make_batch(16), mode=mode)
+  return state, {name: float(value) for name, value in metrics.items()}
 
 
 def test_the_average_gradient_is_that_of_the_whole_batch():
   whole, whole_metrics = run(1, FROZEN)
+  _, start, _ = make_start(sgd_config(1))
   for parts in (2, 4):
     state, metrics = run(parts, FROZEN)
     assert metrics.keys() == whole_metrics.keys()
     for name, value in metrics.items():
       # Sums of float32 in another order.
       np.testing.assert_allclose(value, whole_metrics[name], rtol=1e-4)
-    for name, leaf in state.items():
-      np.testing.assert_allclose(
-        leaf, whole[name], rtol=1e-3, atol=1e-5, err_msg=name
-      )
+    for name, leaf in leaves(state).items():
+      wanted = leaves(whole)[name]
+      moved = np.abs(wanted - leaves(start)[name]).max()
+      # Also where terms of a gradient cancel; a part of the batch, or a sum in
+      # place of a mean, would be off by all of it. 1e-7 of rounded parameters.
+      bound = 1e-3 * moved + 2e-7 * np.abs(wanted).max()
+      assert np.abs(leaf - wanted).max() <= bound, name
 
 
 def test_moving_statistics_are_updated_after_each_micro_batch():
@@ -77,7 +81,6 @@ def test_moving_statistics_are_updated_after_each_micro_batch():
 
 def test_micro_batches_do_not_depend_on_the_number_of_devices():
   recipe, state, batch = _compilable(4)
-  mode = Mode(train=True, quantize=True, observe=True)
   step = jax.jit(train_step, static_argnames=('recipe', 'mode'))
   results = []
   for count in (1, 8):
@@ -86,11 +89,20 @@ def test_micro_batches_do_not_depend_on_the_number_of_devices():
       sharding.replicate(state, mesh),
       sharding.shard_batch(batch, mesh),
       recipe=recipe,
-      mode=mode,
+      # Without quantizers, where a tie would fall to either side.
+      mode=Mode(train=True),
     )
     results.append(float(metrics['loss']))
   # Sums over the batch in another order.
   np.testing.assert_allclose(*results, rtol=1e-4)
+  # What another choice of images for a micro-batch would change.
+  shuffled = {name: np.roll(value, 1, 0) for name, value in batch.items()}
+  shuffled = {
+    name: np.concatenate([v[:16:2], v[1:16:2], v[16:]])
+    for name, v in shuffled.items()
+  }
+  _, metrics = step(state, shuffled, recipe=recipe, mode=Mode(train=True))
+  assert abs(float(metrics['loss']) / results[0] - 1) > 1e-3
 
 
 def _compilable(parts, size=32):

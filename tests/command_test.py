@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import settings
 
 from faceqat import command
 
@@ -15,9 +16,12 @@ SMOKE = 'configs/mbv2_int8.py:smoke'
 
 
 def run(module, *flags):
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
   # As a user has it: one device.
-  environment.pop('XLA_FLAGS', None)
+  environment = {
+    **os.environ,
+    'PYTHONPATH': str(ROOT),
+    'XLA_FLAGS': settings.xla_flags(),
+  }
   return subprocess.run(
     [sys.executable, '-m', f'faceqat.{module}', *map(str, flags)],
     cwd=ROOT,

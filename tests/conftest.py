@@ -8,12 +8,12 @@ import contextlib
 import os
 import pathlib
 
+import settings
+
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # TensorFlow, to which some tests compare, then sums in one order on every CPU.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-)
+os.environ['XLA_FLAGS'] = settings.xla_flags(devices=8)
 
 import jax
 import pytest
@@ -24,6 +24,26 @@ from faceqat.train import train
 
 # `model.name = 'tiny'` finds a module there as it finds those of the package.
 models.__path__.append(str(pathlib.Path(__file__).parent / 'extra_models'))
+
+# Begun first, as the process that met one of them last would end alone. They
+# start commands, which compile for themselves.
+SLOWEST = (
+  'end_to_end_test.py',
+  'distributed_test.py',
+  'notebooks_test.py',
+  'networks_test.py',
+  'train_test.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+  items.sort(
+    key=lambda item: (
+      SLOWEST.index(item.path.name)
+      if item.path.name in SLOWEST
+      else len(SLOWEST)
+    )
+  )
 
 
 @contextlib.contextmanager
@@ -48,8 +68,16 @@ def _compiling_quickly(folder):
 
 @pytest.fixture(scope='session')
 def compiled(tmp_path_factory):
-  """The folder of what these tests have compiled."""
-  return tmp_path_factory.mktemp('compiled')
+  """The folder of what this run of the tests has compiled, in any process.
+
+  What is read from it are the bits that compiling would give. It is not kept
+  for a later run, which may be on another processor.
+  """
+  folder = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    # Each of these processes has a folder in one that is common to all.
+    folder = folder.parent
+  return folder / 'compiled'
 
 
 @pytest.fixture(scope='module')

@@ -9,8 +9,10 @@ import pathlib
 import signal
 import sys
 
+import settings
+
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+os.environ['XLA_FLAGS'] = settings.xla_flags(devices=4)
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax

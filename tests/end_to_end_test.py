@@ -8,15 +8,16 @@ import subprocess
 import sys
 
 import pytest
+import settings
 
 ROOT = pathlib.Path(__file__).parents[1]
 READINGS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
 # Compiling seventeen blocks takes most of the time that this takes.
-XLA_FLAGS = (
-  '--xla_backend_optimization_level=0 '
-  '--xla_llvm_disable_expensive_passes=true '
-  '--xla_cpu_use_fusion_emitters=false'
+XLA_FLAGS = settings.xla_flags(
+  '--xla_backend_optimization_level=0',
+  '--xla_llvm_disable_expensive_passes=true',
+  '--xla_cpu_use_fusion_emitters=false',
 )
 
 

@@ -150,7 +150,8 @@ def test_shards_of_the_classes_join_to_the_whole():
   parts = [
     _logits('arcface', cosine[:, i : i + 2], labels - i) for i in (0, 2, 4)
   ]
-  np.testing.assert_array_equal(jnp.concatenate(parts, axis=1), whole)
+  # Roundings of a logit of up to 64; a margin at another place adds tens.
+  np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=3e-5)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -26,8 +26,9 @@ def test_embeddings_are_those_of_the_graph(tmp_path, fix_gamma):
   graph = path.with_name('model-symbol.json').read_text()
   params = mxnet_interpreter.read_params(path.read_bytes())
   expected = mxnet_interpreter.run(graph, params, images)['fc1']
-  # Fifty layers of sums in float32 against float64.
-  tolerance = 5e-6 * np.abs(expected).max()
+  # Fifty layers of float32 sums in any order, against float64: ten roundings by
+  # 2^-24 a layer are 3e-5. A layer in a wrong place changes all of it.
+  tolerance = 3e-5 * np.abs(expected).max()
   np.testing.assert_allclose(predict(images), expected, atol=tolerance)
 
 

@@ -52,8 +52,9 @@ def test_decay_moves_kernels_and_class_weights_only(name):
   still = jax.tree.map(jnp.zeros_like, _params())
   params = _run(_config(name=name), still, steps=1)
   shrunk = np.float32(2 - 0.1 * 0.01 * 2)
-  np.testing.assert_allclose(params['backbone']['conv']['kernel'], shrunk)
-  np.testing.assert_allclose(params['head']['weights'], shrunk)
+  # A few roundings by 2^-24; all of the decay is a thousandth.
+  for leaf in (params['backbone']['conv']['kernel'], params['head']['weights']):
+    np.testing.assert_allclose(leaf, shrunk, rtol=1e-6)
   untouched = [
     params['backbone']['conv']['bias'],
     *params['backbone']['bn'].values(),
@@ -124,7 +125,7 @@ def test_schedule_is_the_rate_the_optimizer_applies():
   state = transform.init(params)
   for step in range(10):
     updates, state = transform.update({'bias': jnp.ones([])}, state, params)
-    np.testing.assert_allclose(-updates['bias'], schedule(step))
+    np.testing.assert_allclose(-updates['bias'], schedule(step), rtol=1e-6)
 
 
 def test_update_compiles_and_accepts_a_traced_step():
@@ -218,7 +219,8 @@ def test_sgd_moves_learned_steps_as_all_else_but_without_decay():
   moved = _run_steps(_config(learning_rate=1e-3), [0.5])
   shares = 1 - 0.0005 / np.float32([1e-4, 1e-2, 1])
   np.testing.assert_allclose(moved['conv']['kernel_step'], shares, rtol=1e-5)
-  np.testing.assert_allclose(moved['conv']['quantizer']['step'], 0.995)
+  step = moved['conv']['quantizer']['step']
+  np.testing.assert_allclose(step, 0.995, rtol=1e-6)
 
 
 def test_the_state_of_adamw_is_as_without_learned_steps():

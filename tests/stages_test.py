@@ -130,5 +130,6 @@ def test_a_run_continues_in_any_stage_with_the_same_bits(
   resumed, _ = read_state(config, tmp_path, 10)
   whole, resumed = leaves(whole), leaves(resumed)
   assert any('opt_state' in name for name in whole)
+  # One program, compiled alike for one device of one processor.
   for name, leaf in whole.items():
     assert leaf.tobytes() == resumed[name].tobytes(), name

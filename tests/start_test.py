@@ -254,6 +254,7 @@ def test_a_stopped_distillation_resumes_with_the_same_teacher(
   assert whole.params['classifier'] == parts.params['classifier'] == {}
   whole, parts = leaves(whole), leaves(parts)
   assert whole.keys() == parts.keys()
+  # One program, compiled alike for one device of one processor.
   for name, array in whole.items():
     assert array.tobytes() == parts[name].tobytes(), name
 

@@ -83,6 +83,29 @@ def leaves(tree):
   }
 
 
+def assert_trained_alike(config, one, other, share=0.02):
+  """That two states come of the same batches, whatever the order of sums.
+
+  What each parameter and each momentum has moved by is compared with how far
+  all of them have moved. Sums in another order part by some 1e-6 of that, and
+  an activation on the other side of a tie by a 255th in one of thousands. With
+  a small learning rate neither grows from step to step. A gradient, statistics
+  or ranges of a part of the batch would be off by more than a tenth.
+  """
+  start = leaves(make_start(config)[1])
+  one, other = leaves(one), leaves(other)
+  assert start.keys() == one.keys() == other.keys()
+  for part in ('params', 'batch_stats', 'quant_stats', 'opt_state'):
+    names = [name for name in start if name.startswith(part)]
+    moved = [one[name] - start[name] for name in names]
+    apart = [other[name] - one[name] for name in names]
+    whole = np.sqrt(sum(np.sum(np.square(m)) for m in moved))
+    assert whole > 0, part
+    for name, a, b in zip(names, apart, moved):
+      bound = share * np.linalg.norm(b) + 0.01 * share * whole
+      assert np.linalg.norm(a) <= bound, name
+
+
 @contextlib.contextmanager
 def taken_batches(at_batch=lambda number: None):
   """Notes a digest of every batch that training takes.

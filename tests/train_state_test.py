@@ -92,6 +92,7 @@ def test_quantizers_that_are_off_leave_the_output_alone():
       embed(variables, images, model=make_model(config), mode=mode)
     )
 
+  # Without quantizers the same program, compiled twice.
   assert np.array_equal(run(CONFIG, FLOAT), run(coarse, FLOAT))
   assert not np.array_equal(run(CONFIG, FAKE_QUANT), run(coarse, FAKE_QUANT))
 
@@ -163,6 +164,7 @@ def test_the_seed_decides_the_initial_state():
 
 
 def test_a_step_gives_the_same_bits_each_time():
+  # Compiled twice, alike, and run on the same processor.
   states = []
   for _ in range(2):
     _, state, step = make_start(CONFIG)

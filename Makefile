@@ -4,6 +4,9 @@ WORKDIR ?= runs/mbv2_int8
 PYTHON ?= python3
 # Processes of the tests; each takes up to 5 GB.
 WORKERS ?= 2
+# All tests, or some files: tests/matching_test.py. @tests/tight.txt are those
+# that compare floats, for another `XLA_FLAGS=--xla_cpu_max_isa=AVX2`.
+TESTS ?=
 
 .PHONY: train test
 
@@ -14,7 +17,8 @@ train: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+	$(VENV)/bin/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile \
+	  --no-loadscope-reorder $(TESTS)
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -118,7 +118,7 @@ def test_without_quantization_it_is_flax_batch_norm(variables, kernel, x, mode):
   # Sums of 64 float32 in another order, and in inference another product.
   np.testing.assert_allclose(y, wanted, rtol=0, atol=2e-5)
   for name, value in updated['batch_stats'].items():
-    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-5)
   moved = not np.array_equal(stats['mean'], variables['batch_stats']['mean'])
   assert moved == mode.train
 
@@ -139,7 +139,7 @@ def test_quantized_training_normalises_the_unscaled_quantized_product(
       stats[name],
       MOMENTUM * moving[name] + (1 - MOMENTUM) * batch,
       rtol=2e-5,
-      atol=1e-6,
+      atol=1e-5,
     )
   # The quantization is there: an 8-bit kernel is a little off.
   plain, _ = run(variables, kernel, x, mode=TRAIN)
@@ -177,7 +177,7 @@ def test_training_meets_inference_once_the_statistics_are_the_batch_s(
   # statistics above are a fixed point; float32 sums of 64 remain.
   np.testing.assert_allclose(trained, served, rtol=0, atol=2e-5)
   for name, value in variables['batch_stats'].items():
-    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(stats[name], value, rtol=2e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('mode', [FLOAT, FAKE_QUANT, TRAIN, QAT])
@@ -388,7 +388,7 @@ def test_renorm_is_that_of_the_paper(counted, kernel, x, mode):
   )
   for name, batch in (('mean', mean), ('var', var)):
     moved = MOMENTUM * counted['batch_stats'][name] + (1 - MOMENTUM) * batch
-    np.testing.assert_allclose(stats[name], moved, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(stats[name], moved, rtol=2e-5, atol=1e-5)
   assert stats['count'] == COUNT + 1
 
 
@@ -426,8 +426,8 @@ def test_before_its_start_renorm_is_batch_norm(counted, kernel, x):
   got = y, stats, gradients(counted, kernel, x, QAT, RENORM)
   wanted = wanted, wanted_stats, gradients(counted, kernel, x, QAT)
   for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-    # Multiplied by one and shifted by zero, compiled otherwise.
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    # Multiplied by one and shifted by zero, compiled otherwise: as above.
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4)
 
 
 def test_without_quantizers_folded_renorm_is_the_unfolded_one(
@@ -445,7 +445,8 @@ def test_without_quantizers_folded_renorm_is_the_unfolded_one(
 def test_renorm_infers_and_freezes_as_batch_norm(counted, kernel, x, mode):
   y, stats = run(counted, kernel, x, mode=mode, norm=RENORM)
   wanted, _ = run(counted, kernel, x, mode=mode, norm=NORM)
-  np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-6)
+  # Sums of nine float32 products below 5, compiled twice.
+  np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-5)
   for name, value in counted['batch_stats'].items():
     np.testing.assert_array_equal(stats[name], value)
 

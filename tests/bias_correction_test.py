@@ -99,8 +99,9 @@ def test_every_channel_has_its_float_mean_before_the_activation():
   for norm in NORMS:
     moved = np.abs(before[norm] - expected[norm]).max()
     left = np.abs(after[norm] - expected[norm]).max()
-    # Now and then the bias, summed otherwise, rounds a value the other way.
-    assert left < 0.02 * moved, norm
+    # Now and then the bias, summed otherwise, rounds a value the other way;
+    # without a correction all would be left.
+    assert left < 0.05 * moved, norm
 
 
 def test_it_is_one_layer_after_another():
@@ -122,7 +123,7 @@ def test_it_is_one_layer_after_another():
       params[f'{norm}/bias'],
       rtol=0,
       # As above, but through all layers before.
-      atol=0.03 * size,
+      atol=0.06 * size,
     )
 
 

@@ -154,8 +154,9 @@ def test_the_float_network_stays():
     for variables in (before, after)
   )
   for name in ('clipped', 'shared', 'branch', 'add', 'embedding'):
-    # Each weight and activation is rounded to 24 bits anew, in eight layers.
-    atol = 1e-5 * np.abs(old[name]).max()
+    # Each weight and activation is rounded to 24 bits anew, in eight layers of
+    # up to 72 products: 1e-4. A channel that is off changes all of it.
+    atol = 1e-4 * np.abs(old[name]).max()
     np.testing.assert_allclose(new[name], old[name], rtol=0, atol=atol)
 
 
@@ -168,7 +169,7 @@ def test_before_a_depthwise_layer_all_channels_span_the_same():
   alive = np.arange(8) != DEAD
   assert old[alive].max() / old[alive].min() > 20
   # Float32 rounding; and the widest channel stays as wide.
-  np.testing.assert_allclose(new[alive], old.max(), rtol=1e-5)
+  np.testing.assert_allclose(new[alive], old.max(), rtol=1e-4)
   assert new[DEAD] == old[DEAD] == 0
 
 
@@ -191,7 +192,7 @@ def test_elsewhere_channels_and_weights_share_the_burden(chain):
     )
     ratios.append(span / np.abs(kernel).max((0, 2)))
   assert ratios[0].max() / ratios[0].min() > 3
-  np.testing.assert_allclose(ratios[1], ratios[1][0], rtol=1e-4)
+  np.testing.assert_allclose(ratios[1], ratios[1][0], rtol=1e-3)
 
 
 def test_the_quantized_network_is_closer_to_the_float_one():

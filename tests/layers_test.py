@@ -189,8 +189,9 @@ def test_parameters_have_the_names_and_shapes_of_flax(name):
 def test_float_inference_is_that_of_flax(outputs, name):
   got, stats = outputs[name]['float']
   wanted, kept = outputs[name]['flax']
-  # A folded kernel, and float32 sums of up to 72 products in another order.
-  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=2e-5)
+  # A folded kernel, and float32 sums of up to 72 products in another order,
+  # which in magnitude add up to some twenty: 72 * 2^-24 * 20.
+  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
   jax.tree.map(np.testing.assert_array_equal, stats, kept)
 
 

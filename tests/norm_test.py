@@ -117,7 +117,7 @@ def test_group_norm_is_that_of_flax(x, channels, groups, taken):
     jax.jit(layer.apply, static_argnums=2)(variables, x, Mode(train=True)),
     jax.jit(expected)(kernel),
     rtol=0,
-    atol=1e-5,
+    atol=3e-5,
   )
 
 
@@ -128,7 +128,7 @@ def test_a_group_norm_gives_each_image_its_own_statistics(x):
   together = apply(variables, x, Mode(train=True))
   alone = apply(variables, x[1:], FLOAT)
   # Convolutions of other batch sizes may sum in another order.
-  np.testing.assert_allclose(together[1:], alone, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(together[1:], alone, rtol=0, atol=3e-5)
 
 
 @pytest.mark.parametrize('dense', [True, False])

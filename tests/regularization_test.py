@@ -25,7 +25,8 @@ def test_kernels_and_class_weights_are_penalised_and_nothing_else():
   regularization = Regularization(weight=0.25, decay=0.5)
   penalty, grads = jax.value_and_grad(regularization.penalty)(params, 0.5)
   squares = np.sum(np.square(kernel)) + np.sum(np.square(weights))
-  np.testing.assert_allclose(penalty, 0.5 * 0.25 * squares, rtol=1e-6)
+  # Sums of 38 float32 squares.
+  np.testing.assert_allclose(penalty, 0.5 * 0.25 * squares, rtol=1e-5)
   # Powers of two: 2 * 0.5 * 0.25 is exact.
   np.testing.assert_array_equal(
     grads['backbone']['stem']['kernel'], 0.25 * kernel
@@ -49,7 +50,7 @@ def test_the_coefficient_decays_exactly_where_the_penalty_is_larger(
   )
   assert after.dtype == jnp.float32
   # 0.75 * 0.8 in float32.
-  np.testing.assert_allclose(after, coefficient, rtol=1e-7)
+  np.testing.assert_allclose(after, coefficient, rtol=1e-6)
 
 
 def test_a_decay_of_one_keeps_the_coefficient():

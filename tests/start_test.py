@@ -277,6 +277,7 @@ def test_learned_steps_are_trained_and_stand_in_the_table(
   results = evaluate_network(network, tmp_path)
   assert list(results) == ['float', 'fake_quant', 'integer', 'integer_match']
   assert json.loads((tmp_path / 'results.json').read_text()) == results
-  # The same network twice, up to halves that fall to the other side.
+  # The same network twice, up to halves that fall to the other side, more of
+  # them in one training than in another.
   fake, integer = (results[name] for name in ('fake_quant', 'integer'))
-  assert integer['cosine_mean'] == pytest.approx(fake['cosine_mean'], abs=1e-3)
+  assert integer['cosine_mean'] == pytest.approx(fake['cosine_mean'], abs=5e-3)

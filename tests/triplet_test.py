@@ -232,7 +232,7 @@ def test_triplets_are_of_the_whole_batch_on_any_number_of_devices(mining):
   # hold no triplet at all.
   jax.tree.map(
     lambda eight, one: np.testing.assert_allclose(
-      eight, one, rtol=1e-5, atol=1e-6
+      eight, one, rtol=1e-5, atol=1e-5
     ),
     results[1],
     results[0],

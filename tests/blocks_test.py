@@ -11,7 +11,8 @@ from faceqat.models import (
   mobilefacenet,
   mobilenet_v2,
 )
-from faceqat.quant.spec import FLOAT
+from faceqat.quant.layers import QuantConv
+from faceqat.quant.spec import FLOAT, QuantSpec
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,24 @@ def test_a_quarter_of_the_depth_keeps_a_quarter_of_each_stage(
     params = jax.eval_shape(init, jax.random.key(0), images)['params']
     names = [name for name in params if name.startswith(prefix)]
     assert len(names) == wanted, multiplier
+
+
+@pytest.mark.parametrize(
+  ('features', 'strides', 'wanted'), [(8, 1, 0.2), (8, 2, 1.0), (16, 1, 1.0)]
+)
+def test_a_block_that_adds_its_input_begins_near_the_identity(
+  features, strides, wanted
+):
+  block = blocks.InvertedResidual(
+    features=features,
+    expanded=16,
+    strides=strides,
+    activation='relu6',
+    conv=functools.partial(QuantConv, quant=QuantSpec()),
+  )
+  variables = block.init(jax.random.key(0), np.zeros((1, 4, 4, 8)), FLOAT)
+  gammas = {
+    name: layer['bn']['scale'] for name, layer in variables['params'].items()
+  }
+  np.testing.assert_array_equal(gammas.pop('project'), np.float32(wanted))
+  np.testing.assert_array_equal(np.concatenate(list(gammas.values())), 1)

@@ -8,6 +8,11 @@ import flax.linen as nn
 from faceqat.quant.layers import Add, PReLU, Value
 from faceqat.quant.spec import Mode
 
+# Of the last batch norm of a block that adds its input: it begins near the
+# identity, and a deep network learns from the first steps on (Goyal et al.
+# 2017, section 5.1, who begin at 0, of which no range can be observed).
+_INITIAL_GAMMA = 0.2
+
 
 def scale_depth(repeats: int, multiplier: float) -> int:
   """How many blocks a stage of so many has in a shallower or deeper network.
@@ -86,9 +91,13 @@ class InvertedResidual(nn.Module):
       padding=self.padding,
       depthwise=True,
     )
-    y = self.conv(name='project', features=self.features, kernel_size=(1, 1))(
-      y, mode
-    )
-    if self.strides == 1 and x.shape[-1] == self.features:
+    adds = self.strides == 1 and x.shape[-1] == self.features
+    y = self.conv(
+      name='project',
+      features=self.features,
+      kernel_size=(1, 1),
+      initial_gamma=_INITIAL_GAMMA if adds else 1.0,
+    )(y, mode)
+    if adds:
       y = Add(quant=self.conv.keywords['quant'], name='add')(x, y, mode)
     return y

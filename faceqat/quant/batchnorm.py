@@ -34,14 +34,18 @@ class FoldedBatchNorm(nn.Module):
   Attributes:
     features: C.
     norm: momentum and epsilon, and the limits of batch renorm.
+    initial_gamma: every `scale` before it is trained.
   """
 
   features: int
   norm: BatchNorm | BatchRenorm
+  initial_gamma: float = 1.0
 
   def setup(self):
     shape = (self.features,)
-    self.scale = self.param('scale', nn.initializers.ones, shape)
+    self.scale = self.param(
+      'scale', nn.initializers.constant(self.initial_gamma), shape
+    )
     self.bias = self.param('bias', nn.initializers.zeros, shape)
     self.mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
     self.var = self.variable('batch_stats', 'var', jnp.ones, shape)

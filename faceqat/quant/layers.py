@@ -103,6 +103,7 @@ class _Linear(QuantLayer):
     features: output channels.
     norm: a batch norm `bn` is folded into the kernel; a group norm is for
       float readings alone; None: neither.
+    initial_gamma: of the batch norm, before it is trained.
     use_bias: a `bias` parameter; needs `norm` None.
     output_scale: a constant factor of kernel and bias.
     activation: None, 'relu' or 'relu6'; fused, so its output is what is
@@ -113,6 +114,7 @@ class _Linear(QuantLayer):
 
   features: int = 0
   norm: Norm | None = BatchNorm()
+  initial_gamma: float = 1.0
   use_bias: bool = False
   output_scale: float = 1.0
   activation: str | None = None
@@ -154,7 +156,9 @@ class _Linear(QuantLayer):
       kernel, bias = kernel * self.output_scale, bias * self.output_scale
     norm = None
     if self.norm and not grouped:
-      norm = FoldedBatchNorm(kernel_shape[-1], self.norm, name='bn')
+      norm = FoldedBatchNorm(
+        kernel_shape[-1], self.norm, self.initial_gamma, name='bn'
+      )
     quantizer = OutputQuantizer(layer, name='quantizer')
     limits = activation_range(self.activation, self._tensor)
     step = None

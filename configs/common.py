@@ -74,9 +74,6 @@ def evaluation() -> ConfigDict:
       # in the open set; 0: no open set. And the seed of who they are.
       'unknown_share': 0.5,
       'identification_seed': 0,
-      # Resamples of the people, for the intervals of accuracy, TAR and rank-1;
-      # 0: no intervals.
-      'resamples': 1000,
       # A folder with meta/ and loose_crop/ of IJB-B or IJB-C, or '': none.
       'templates': '',
       # Whether images count by the norm of their embedding, and by the face
@@ -199,7 +196,6 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
     num_pairs=40,
     agreement_images=4,
     batch_size=16,
-    resamples=100,
   )
   config.update(
     batch_size=8,

@@ -5,12 +5,11 @@
 
 Each argument is a folder that `faceqat.evaluate` or `faceqat.main` wrote; the
 first is the reference. Nothing is run again: the scores are read. The intervals
-say how far a figure would move with other people (evaluators/bootstrap.py).
+say how far a figure would move with other people (evaluators/intervals.py).
 """
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.evaluators import bootstrap, verification
+from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.influence import Figure
 from faceqat.evaluators.scores import Scores
 from faceqat.report import table
 
 _FARS = (1e-2, 1e-3)
-_RESAMPLES = 1000
-_SEED = 0
-
-Figure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Evaluation(NamedTuple):
@@ -89,17 +85,16 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
   """
   for other in others:
     _check_same_pairs(reference, other)
-  people = reference.scores.people
-  weights = None
-  if people is not None:
-    weights = bootstrap.draw_weights(people, _RESAMPLES, _SEED)
   figures = _figures(reference.scores)
   titles = ['run', 'reading']
   for title in figures:
     titles += [title, 'difference']
   titles += ['rank-1 %', 'cosine', '1st pct', 'bytes']
   evaluations = [reference, *others]
-  columns = [_figure_cells(f, evaluations, weights) for f in figures.values()]
+  columns = [
+    _figure_cells([measure(e.cosines) for e in evaluations])
+    for measure in figures.values()
+  ]
   lines = [
     [
       str(evaluation.run),
@@ -115,71 +110,57 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
   return f'{table.align([titles, *lines])}\n\n{_legend(reference.scores)}'
 
 
-def _figures(scores: Scores) -> dict[str, Figure]:
-  """By title: from cosines [P] and weights [R, P] to a fraction a resample."""
+def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
+  """By title, what is measured of cosines [P]."""
+  same, people = scores.same, scores.people
   figures = {
-    'accuracy %': lambda cosines, weights: bootstrap.accuracies(
-      cosines, scores.same, scores.fold, weights
+    'accuracy %': lambda cosines: influence.accuracy(
+      cosines, same, scores.fold, people
     )
   }
   for far in _FARS:
-    figures[f'TAR % @ FAR {far:g}{_mark(scores, far)}'] = (
-      lambda cosines, weights, far=far: bootstrap.tars(
-        cosines, scores.same, weights, far
+    mark = _mark(scores, far)
+    figures[f'TAR % @ FAR {far:g}{mark}'] = (
+      lambda cosines, far=far, known=None if mark else people: (
+        influence.true_accept_rate(cosines, same, far, known)
       )
     )
   return figures
 
 
-def _figure_cells(
-  figure: Figure,
-  evaluations: Sequence[Evaluation],
-  weights: np.ndarray | None,
-) -> list[tuple[str, str]]:
+def _figure_cells(figures: Sequence[Figure]) -> list[tuple[str, str]]:
   """Of every run: the figure, and its difference to the first run's."""
-  once = np.ones([1, len(evaluations[0].cosines)], np.int32)
-  points = [figure(e.cosines, once)[0] for e in evaluations]
-  if weights is None:
-    return [
-      (_percent(point), _percent(point - points[0], '+.2f') if i else '-')
-      for i, point in enumerate(points)
-    ]
-  spreads = [figure(e.cosines, weights) for e in evaluations]
-  return [
-    (
-      _percent(point, '.2f', spread),
-      _percent(point - points[0], '+.2f', spread - spreads[0]) if i else '-',
-    )
-    for i, (point, spread) in enumerate(zip(points, spreads))
-  ]
+  first = figures[0]
+  cells = []
+  for figure in figures:
+    known = figure.people is not None
+    limits = intervals.of_share(figure) if known else ()
+    share = _percent(figure.value, limits)
+    limits = intervals.of_difference(first, figure) if known else ()
+    cells.append((share, _percent(figure.value - first.value, limits, '+.2f')))
+  return [(cells[0][0], '-'), *cells[1:]]
 
 
 def _percent(
-  point: float, pattern: str = '.2f', spread: np.ndarray | None = None
+  value: float, limits: Sequence[float] = (), pattern: str = '.2f'
 ) -> str:
   """A fraction in per cent, and its interval where it has one."""
   # Zero is added for its sign: -0.00 would look like a loss.
-  text = format(round(100 * point, 2) + 0.0, pattern)
-  if spread is None:
-    return text
-  low, high = bootstrap.interval(spread)
-  return f'{text} [{100 * low:{pattern}}, {100 * high:{pattern}}]'
-
-
-def _false_accepts(scores: Scores, far: float) -> int:
-  """How many different pairs a FAR allows to be accepted."""
-  # Rounded: 1e-3 of 3000 must be 3.
-  return math.floor(round(far * np.sum(~scores.same), 6))
+  value, *limits = (
+    format(round(100 * x, 2) + 0.0, pattern) for x in (value, *limits)
+  )
+  return f'{value} [{", ".join(limits)}]' if limits else value
 
 
 def _mark(scores: Scores, far: float) -> str:
-  few = _false_accepts(scores, far) < verification.MIN_FALSE_ACCEPTS
+  few = not verification.is_supported(far, np.sum(~scores.same))
   return '*' if few else ''
 
 
 def _legend(scores: Scores) -> str:
   allowed = ', '.join(
-    f'{_false_accepts(scores, far):,} at {far:g}{_mark(scores, far)}'
+    f'{verification.allowed_accepts(far, np.sum(~scores.same)):,} at {far:g}'
+    f'{_mark(scores, far)}'
     for far in _FARS
   )
   lines = [
@@ -189,8 +170,8 @@ def _legend(scores: Scores) -> str:
   ]
   if '*' in allowed:
     lines.append(
-      f'* below {verification.MIN_FALSE_ACCEPTS}: read the interval, not the '
-      'value.'
+      f'* below {verification.MIN_FALSE_ACCEPTS}: mostly noise, and too few '
+      'for an interval.'
     )
   if scores.people is None:
     lines.append(
@@ -199,9 +180,8 @@ def _legend(scores: Scores) -> str:
     )
   else:
     lines.append(
-      f'In brackets: 95 % of {_RESAMPLES:,} resamples of the people (seed '
-      f'{_SEED}), of a difference on the same ones; where they hold 0, it may '
-      'be chance.'
+      f'{intervals.MEANING} Where that of a difference holds 0, it may be '
+      'chance.'
     )
   return '\n'.join(lines)
 

@@ -117,10 +117,7 @@ def evaluate_sets(
   everything = {}
   for pair_set in sets.benchmarks:
     results, cosines = on_pairs(
-      predicts,
-      pair_set,
-      batch_size=settings.batch_size,
-      resamples=settings.resamples,
+      predicts, pair_set, batch_size=settings.batch_size
     )
     folder = outdir
     if everything:
@@ -141,7 +138,7 @@ def evaluate_sets(
     last = list(predicts)[-1]
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
     hardest.save(pair_set, cosines[last], last, folder)
-    _print_results(pair_set.name, results, settings.resamples, folder)
+    _print_results(pair_set.name, results, folder)
   if len(everything) > 1:
     print(table.benchmarks_table(everything))
   if sets.templates is not None:
@@ -166,9 +163,7 @@ def _identify(
     batch_size=settings.batch_size,
   )
   for reading, answers in found.items():
-    results[reading].update(
-      identification.summarize(answers, settings.resamples)
-    )
+    results[reading].update(identification.summarize(answers))
   identification.save(found, outdir)
 
 
@@ -192,7 +187,7 @@ def _evaluate_templates(
     reading: (values, templates.same) for reading, values in found.items()
   }
   figures.roc_figure(curves, folder / 'roc.png')
-  _print_results(templates.name, results, 0, folder)
+  _print_results(templates.name, results, folder)
 
 
 def _write_results(
@@ -205,12 +200,10 @@ def _write_results(
   atomic.write(folder / 'results.json', f'{text}\n'.encode())
 
 
-def _print_results(
-  name: str, results: Results, resamples: int, folder: pathlib.Path
-):
+def _print_results(name: str, results: Results, folder: pathlib.Path):
   print(f'{name}:')
   print(table.results_table(results))
-  for note in table.notes(results, resamples):
+  for note in table.notes(results):
     print(note)
   print(f'curves and hardest pairs as pictures: {folder}')
 

@@ -1,18 +1,14 @@
 import json
+import re
 
 import numpy as np
 import pytest
 
 from faceqat import compare
 from faceqat.data.pairs import PairSet
-from faceqat.evaluators import bootstrap, scores, verification
+from faceqat.evaluators import influence, intervals, scores, verification
 
-COUNT, PEOPLE, RESAMPLES = 2000, 150, 60
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
-  monkeypatch.setattr(compare, '_RESAMPLES', RESAMPLES)
+COUNT, PEOPLE = 2000, 150
 
 
 def make_pairs(with_people=True, name='lfw', seed=0):
@@ -85,22 +81,27 @@ def test_runs_are_compared_with_intervals_on_the_same_pairs(tmp_path, capsys):
   assert rows[1][:2] == [str(tmp_path / 'b'), 'integer']
   assert rows[1][-4:] == ['97.50', '0.9991', '0.9000', '1,100,000']
 
-  weights = bootstrap.draw_weights(pair_set.people, RESAMPLES, 0)
   columns = pair_set.same, pair_set.fold
-  points, spreads = [], []
-  for cosines in (first['float'], second['integer']):
+  figures = [
+    influence.accuracy(cosines, *columns, pair_set.people)
+    for cosines in (first['float'], second['integer'])
+  ]
+  for figure, cosines in zip(figures, (first['float'], second['integer'])):
     summary = dict(verification.summarize(cosines, *columns))
-    points.append(100 * summary['accuracy'])
-    spreads.append(100 * bootstrap.accuracies(cosines, *columns, weights))
-  low, high = np.percentile(spreads[0], [2.5, 97.5])
-  assert rows[0][2] == f'{points[0]:.2f} [{low:.2f}, {high:.2f}]'
-  low, high = np.percentile(spreads[1] - spreads[0], [2.5, 97.5])
-  difference = points[1] - points[0]
+    assert figure.value == summary['accuracy']
+  low, high = (100 * limit for limit in intervals.of_share(figures[0]))
+  assert rows[0][2] == f'{100 * figures[0].value:.2f} [{low:.2f}, {high:.2f}]'
+  low, high = (100 * limit for limit in intervals.of_difference(*figures))
+  difference = 100 * (figures[1].value - figures[0].value)
   assert rows[1][3] == f'{difference:+.2f} [{low:+.2f}, {high:+.2f}]'
   # That much noise is seen through the spread.
   assert high < 0
+  # A rate of one false accept has no interval.
+  assert '[' in rows[1][5]
+  assert '[' not in ''.join(rows[1][6:])
   assert '10 at 0.01, 1 at 0.001*.' in legend
-  assert '* below 10: read the interval' in legend
+  assert '* below 10: mostly noise, and too few for an interval' in legend
+  assert 'another training (seed, processor)' in legend
 
 
 def test_readings_are_chosen_and_a_run_equals_itself(tmp_path, capsys):
@@ -108,7 +109,10 @@ def test_readings_are_chosen_and_a_run_equals_itself(tmp_path, capsys):
   flags = ['--reading=float', '--reference_reading=float']
   _, rows, _ = run(capsys, tmp_path / 'a', tmp_path / 'a', *flags)
   assert rows[0][2] == rows[1][2]
-  assert rows[1][3] == '+0.00 [+0.00, +0.00]'
+  # As much as two pairs of 2,000 would make.
+  value, low, high = re.findall(r'[+-][\d.]+', rows[1][3])
+  assert value == '+0.00'
+  assert float(high) == -float(low) == 0.14
 
 
 def test_pairs_of_unknown_people_have_no_intervals(tmp_path, capsys):

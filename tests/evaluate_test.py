@@ -147,7 +147,7 @@ def test_people_never_trained_on_are_identified(evaluated):
   )
   assert found.open_set.mated.sum() == 30
   assert (~found.open_set.mated).sum() == 40
-  figures = dict(identification.summarize(found, config.eval.resamples))
+  figures = dict(identification.summarize(found))
   for name, value in figures.items():
     assert results['integer'][name] == value
   stored = safetensors.numpy.load_file(outdir / 'identification.safetensors')

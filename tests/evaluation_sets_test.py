@@ -36,7 +36,6 @@ def config(tmp_path):
   config.eval.update(
     path=f'{path},{tmp_path / "images"}',
     pairs=str(make_calfw(tmp_path)),
-    resamples=20,
     batch_size=8,
   )
   return config
@@ -78,7 +77,7 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
   assert titles[2:] == ['drawn', 'CALFW', 'mean']
   assert (row[0], row[-1]) == ('float', f'{100 * both:.2f}')
   assert 'these pairs do not say who is shown' in printed
-  assert 'In brackets: 95 % of 20 resamples' in printed
+  assert 'In brackets: 95 % intervals over people' in printed
 
 
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):

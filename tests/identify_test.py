@@ -124,11 +124,11 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
   first, others = identification.split_gallery(source.labels, 3)
   images = [source[int(i)]['image'] for i in (*first, *others)]
   embeddings = verification.embed(embedder.predict, images, 16)
-  ranks = identification.find_ranks(
+  ranks = identification.search(
     embeddings[: len(first)],
     embeddings[len(first) :],
     source.labels[others],
-  )
+  ).ranks
   assert shown['reading'] == reading
   assert shown['people'] == shown['templates'] == str(len(first))
   assert shown['top-1 %'] == f'{100 * np.mean(ranks <= 1):.2f}'

@@ -186,7 +186,7 @@ def test_several_runs_are_compared_first(run, tmp_path):
   # The readings that ship, and what intervals are of.
   assert 'whole, integer' in seen
   assert 'other, integer' in seen
-  assert '95 % of 1,000 resamples of the people' in seen
+  assert '95 % intervals over people' in seen
   comparison = text[: text.index('<article')]
   # ROC, DET, scores, loss, learning rate.
   assert comparison.count('<svg') == 5

@@ -110,11 +110,12 @@ def test_intervals_stand_in_brackets_and_are_explained():
     ],
     ['integer', '90.00', '+0.00', '-', '100.00 [100.00, 100.00]', '-'],
   ]
-  (note,) = table.notes(rows, 1000)
-  assert note == 'In brackets: 95 % of 1,000 resamples of the people.'
-  rows = {'integer': {'rank1': 1, 'low/rank1': 1, 'high/rank1': 1}}
-  assert 'do not say who is shown' in table.notes(rows, 1000)[1]
-  assert table.notes(rows, 0) == []
+  (note,) = table.notes(rows)
+  assert note.startswith('In brackets: 95 % intervals over people. ')
+  assert 'another training (seed, processor)' in note
+  rows = {'integer': {'accuracy': 1, 'low/rank1': 1, 'high/rank1': 1}}
+  assert 'do not say who is shown' in table.notes(rows)[1]
+  assert table.notes({'integer': {'auc': 1}}) == []
 
 
 def test_benchmarks_stand_beside_each_other_with_their_mean():

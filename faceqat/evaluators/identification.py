@@ -30,7 +30,7 @@ from sklearn import metrics
 
 from faceqat import atomic
 from faceqat.data.pairs import SourceImages
-from faceqat.evaluators import bootstrap
+from faceqat.evaluators import influence, intervals
 from faceqat.evaluators.verification import Predict, embed, is_supported
 
 FILE_NAME = 'identification.safetensors'
@@ -55,12 +55,17 @@ class OpenSet(NamedTuple):
     hits: bool [N], whether that is its person; False without a mate.
     mated: bool [N], whether the probe's person is in the gallery.
     people: int64 [N], the person in each probe.
+    rivals: int64 [N], the first answer that is not the probe's person.
+    without_rival: float64 [N], what `identified` were if the gallery lacked
+      that one.
   """
 
   scores: np.ndarray
   hits: np.ndarray
   mated: np.ndarray
   people: np.ndarray
+  rivals: np.ndarray
+  without_rival: np.ndarray
 
   @property
   def identified(self) -> np.ndarray:
@@ -79,6 +84,7 @@ class Identification(NamedTuple):
     ranks: int64 [N], at which place of each probe's answers its person stands;
       everybody is in the gallery.
     people: int64 [N], the person in each of these probes.
+    rivals: int64 [N], the first answer that is not that person.
     gallery_size: the number of people.
     open_set: None if nobody was left out of the gallery, or there is nothing
       left to search for.
@@ -86,6 +92,7 @@ class Identification(NamedTuple):
 
   ranks: np.ndarray
   people: np.ndarray
+  rivals: np.ndarray
   gallery_size: int
   open_set: OpenSet | None
 
@@ -114,25 +121,51 @@ def split_gallery(
   return order[place == 0], probes
 
 
-def find_ranks(
+class Answers(NamedTuple):
+  """What a gallery answers to N probes.
+
+  Attributes:
+    ranks: int64 [N], at which place of a probe's answers its person stands, 1
+      for the first; 0 where they are not in the gallery. Whoever ties with the
+      right person stands before them: a network that gives everybody the same
+      embedding finds nobody.
+    best: float64 [N], the cosine of the first answer.
+    rivals: int64 [N], the row of the first answer that is not the right person.
+    without_rival: float64 [N], the cosine of the first answer if the gallery
+      lacked the rival; below all where a wrong one is still first.
+  """
+
+  ranks: np.ndarray
+  best: np.ndarray
+  rivals: np.ndarray
+  without_rival: np.ndarray
+
+
+def search(
   gallery: np.ndarray, probes: np.ndarray, mates: np.ndarray
-) -> np.ndarray:
-  """At which place of a probe's answers the right person stands.
+) -> Answers:
+  """Compares probes with a gallery.
 
   Args:
     gallery: [G, D], one embedding a person; of any type, normalised or not.
     probes: [N, D].
-    mates: [N] integers, the row of the gallery that shows the probe's person.
-
-  Returns:
-    int64 [N], 1 for the first place. Whoever ties with the right person stands
-    before them: a network that gives everybody the same embedding finds nobody.
+    mates: [N] integers, the row of the gallery that shows the probe's person;
+      -1: none does.
   """
-  ranks = []
+  found = []
   for block, cosines in _compare(gallery, probes):
-    own = np.take_along_axis(cosines, mates[block, None], axis=1)
-    ranks.append(np.sum(cosines >= own - _TIE, axis=1))
-  return np.concatenate(ranks)
+    mate, rows = mates[block], np.arange(len(cosines))
+    mated = mate >= 0
+    own = np.where(mated, cosines[rows, mate], np.inf)
+    ranks = np.sum(cosines >= own[:, None] - _TIE, axis=1)
+    best = cosines.max(axis=1)
+    cosines[rows[mated], mate[mated]] = _WRONG
+    rivals = cosines.argmax(axis=1)
+    cosines[rows, rivals] = _WRONG
+    rest = np.where(ranks <= 2, own, _WRONG)
+    rest = np.where(mated, rest, cosines.max(axis=1))
+    found.append((ranks, best, rivals, rest))
+  return Answers(*(np.concatenate(column) for column in zip(*found)))
 
 
 def search_open_set(
@@ -150,15 +183,20 @@ def search_open_set(
     probe_people: [N] integers.
   """
   mated = np.isin(probe_people, gallery_people)
-  # Any row will do where there is no mate: its rank is not looked at.
-  mates = np.where(mated, np.searchsorted(gallery_people, probe_people), 0)
-  best = [cosines.max(axis=1) for _, cosines in _compare(gallery, probes)]
+  mates = np.where(mated, np.searchsorted(gallery_people, probe_people), -1)
+  found = search(gallery, probes, mates)
+  # What rounding alone parts is tied here, too.
+  best, without_rival = (
+    np.where(scores == _WRONG, _WRONG, np.clip(scores.round(_DECIMALS), -1, 1))
+    for scores in (found.best, found.without_rival)
+  )
   return OpenSet(
-    # What rounding alone parts is tied here, too.
-    scores=np.clip(np.concatenate(best).round(_DECIMALS), -1, 1),
-    hits=mated & (find_ranks(gallery, probes, mates) == 1),
+    scores=best,
+    hits=found.ranks == 1,
     mated=mated,
     people=np.asarray(probe_people, np.int64),
+    rivals=np.asarray(gallery_people, np.int64)[found.rivals],
+    without_rival=without_rival,
   )
 
 
@@ -196,7 +234,7 @@ def identify(
   embeddings = embed(predict, images, batch_size)
   gallery, probes = np.split(embeddings, [len(first)])
   enrolled, people = labels[first], labels[others].astype(np.int64)
-  ranks = find_ranks(gallery, probes, np.searchsorted(enrolled, people))
+  found = search(gallery, probes, np.searchsorted(enrolled, people))
   drawn = np.random.default_rng(seed).permutation(len(first))
   unknown = np.zeros(len(first), bool)
   unknown[drawn[: round(unknown_share * len(first))]] = True
@@ -210,7 +248,8 @@ def identify(
     )
     if not open_set.mated.any():
       open_set = None
-  return Identification(ranks, people, len(first), open_set)
+  rivals = enrolled[found.rivals].astype(np.int64)
+  return Identification(found.ranks, people, rivals, len(first), open_set)
 
 
 def cmc(found: Identification) -> np.ndarray:
@@ -232,49 +271,47 @@ def open_set_rates(open_set: OpenSet) -> tuple[np.ndarray, np.ndarray]:
   return fpir[kept], tpir[kept]
 
 
-def summarize(
-  found: Identification, resamples: int
-) -> Iterator[tuple[str, float]]:
+def summarize(found: Identification) -> Iterator[tuple[str, float]]:
   """Turns answers into figures.
 
   Args:
     found: of one reading.
-    resamples: of the people in the probes, for the intervals; the gallery stays
-      as it is. 0: no intervals.
 
   Yields:
     `rank1` and `rank5`, only ranks that are below the number of people, as the
     others are always 1; and `tpir@fpir=X` for those of `FPIRS` at which at
     least ten false positives are expected among the probes without a mate: the
-    highest TPIR whose FPIR does not exceed X. All are fractions. With
-    `resamples`, `low/rank1` and `high/rank1` and so on: 95 % of the resamples
-    lie between.
+    highest TPIR whose FPIR does not exceed X. All are fractions. And
+    `intervals.limits` of `rank1` and the TPIRs, over the people as probes and
+    in the gallery.
   """
-  weights = None
-  if resamples:
-    weights = bootstrap.draw_person_weights(found.people, resamples)
   for rank in RANKS:
     if rank < found.gallery_size:
-      hits = found.ranks <= rank
-      yield f'rank{rank}', float(np.mean(hits))
-      if resamples:
-        spread = bootstrap.shares(hits, weights)
-        yield from bootstrap.limits(f'rank{rank}', spread)
+      yield f'rank{rank}', float(np.mean(found.ranks <= rank))
+  if found.gallery_size > 1:
+    figure = influence.first_answers(found.ranks, found.people, found.rivals)
+    yield from intervals.limits('rank1', figure)
   open_set = found.open_set
   if open_set is None:
     return
-  if resamples:
-    weights = bootstrap.draw_person_weights(open_set.people, resamples)
   fpir, tpir = open_set_rates(open_set)
+  identified, without_rival = (
+    np.where(scores == _WRONG, -np.inf, scores)
+    for scores in (open_set.identified, open_set.without_rival)
+  )
   for limit in FPIRS:
     if is_supported(limit, np.sum(~open_set.mated)):
       name = f'tpir@fpir={limit:g}'
       yield name, float(tpir[fpir <= limit][-1])
-      if resamples:
-        spread = bootstrap.tars(
-          open_set.identified, open_set.mated, weights, limit
-        )
-        yield from bootstrap.limits(name, spread)
+      figure = influence.true_identification_rate(
+        identified,
+        without_rival,
+        open_set.mated,
+        limit,
+        open_set.people,
+        open_set.rivals,
+      )
+      yield from intervals.limits(name, figure)
 
 
 def save(found: Mapping[str, Identification], folder: str | os.PathLike):

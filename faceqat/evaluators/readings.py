@@ -11,8 +11,8 @@ import numpy as np
 from faceqat.data.ijb import TemplateSet
 from faceqat.data.pairs import PairSet
 from faceqat.evaluators import (
-  bootstrap,
   identification,
+  intervals,
   templates,
   verification,
 )
@@ -28,7 +28,6 @@ def on_pairs(
   pair_set: PairSet,
   *,
   batch_size: int,
-  resamples: int,
 ) -> tuple[Results, dict[str, np.ndarray]]:
   """Verification by each reading.
 
@@ -36,15 +35,13 @@ def on_pairs(
     predicts: by reading.
     pair_set: P pairs.
     batch_size: images in one call.
-    resamples: of the people, for intervals, where the pairs say who they show;
-      0: no intervals.
 
   Returns:
-    Metric name to value by reading, as `verification.summarize` and
-    `bootstrap.of_pairs` give them, with `cosine_mean` and `cosine_p1`, of the
-    cosines of its embeddings and the float ones. A reading whose embeddings are
-    integers has a second row, `<reading>_match`: its pairs are compared in
-    integers too.
+    Metric name to value by reading, as `verification.summarize` gives them and,
+    where the pairs say who they show, `intervals.of_pairs`, with `cosine_mean`
+    and `cosine_p1`, of the cosines of its embeddings and the float ones. A
+    reading whose embeddings are integers has a second row, `<reading>_match`:
+    its pairs are compared in integers too.
     And the cosines by reading, float64 [P].
   """
   results, cosines = {}, {}
@@ -56,16 +53,14 @@ def on_pairs(
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)
     cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
-    row = dict(_summarize(cosines[reading], pair_set, resamples))
+    row = dict(_summarize(cosines[reading], pair_set))
     if reading == 'float':
       float_images = embeddings.images
     elif float_images is not None:
       row.update(_summarize_nearness(embeddings.images, float_images))
     results[reading] = row
     if np.issubdtype(embeddings.images.dtype, np.integer):
-      results[f'{reading}_match'] = _summarize_match(
-        embeddings, pair_set, resamples
-      )
+      results[f'{reading}_match'] = _summarize_match(embeddings, pair_set)
   return results, cosines
 
 
@@ -103,24 +98,19 @@ def on_templates(
 
 
 def _summarize(
-  scores: np.ndarray, pair_set: PairSet, resamples: int
+  scores: np.ndarray, pair_set: PairSet
 ) -> Iterator[tuple[str, float]]:
   """The figures, and where people are known their intervals."""
   same = np.asarray(pair_set.same, bool)
   yield from verification.summarize(scores, same, pair_set.fold)
-  if resamples and pair_set.people is not None:
+  if pair_set.people is not None:
     fars = [
       far
       for far in verification.FARS
       if verification.is_supported(far, np.sum(~same))
     ]
-    yield from bootstrap.of_pairs(
-      scores,
-      same,
-      pair_set.fold,
-      pair_set.people,
-      fars=fars,
-      num_resamples=resamples,
+    yield from intervals.of_pairs(
+      scores, same, pair_set.fold, pair_set.people, fars
     )
 
 
@@ -136,7 +126,7 @@ def _summarize_nearness(
 
 
 def _summarize_match(
-  embeddings: verification.PairEmbeddings, pair_set: PairSet, resamples: int
+  embeddings: verification.PairEmbeddings, pair_set: PairSet
 ) -> dict[str, float]:
   """What verification gives where the pairs are compared in integers.
 
@@ -144,7 +134,7 @@ def _summarize_match(
   score with.
   """
   scores = np.asarray(matching.cosine(embeddings.first, embeddings.second))
-  results = dict(_summarize(scores, pair_set, resamples))
+  results = dict(_summarize(scores, pair_set))
   threshold = results['threshold']
   results['threshold'] = threshold / matching.ONE
   results['threshold_q29'] = round(threshold)

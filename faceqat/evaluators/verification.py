@@ -8,6 +8,7 @@ same person; the squared distance of the unit vectors, which other projects
 report, is 2 - 2 * score, and orders the pairs alike.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -235,10 +236,15 @@ def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
   return float(far[before] + weight * (far[after] - far[before]))
 
 
+def allowed_accepts(rate: float, trials: int) -> int:
+  """How many false accepts of so many trials do not exceed a rate."""
+  # Rounded: 1e-3 * 10000 must count as 10.
+  return math.floor(round(rate * trials, 6))
+
+
 def is_supported(rate: float, trials: int) -> bool:
   """Whether at least ten false accepts are expected in so many trials."""
-  # Rounded: 1e-3 * 10000 must count as 10.
-  return bool(round(rate * trials, 6) >= MIN_FALSE_ACCEPTS)
+  return allowed_accepts(rate, trials) >= MIN_FALSE_ACCEPTS
 
 
 def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -306,7 +312,7 @@ def summarize(
   Raises:
     ValueError: All pairs are of one kind, or there are fewer than two folds.
   """
-  _check_kinds(same)
+  check_kinds(same)
   accuracies, thresholds = fold_accuracies(scores, same, fold)
   yield 'accuracy', float(np.mean(accuracies))
   deviation = np.std(accuracies, ddof=1)
@@ -340,12 +346,13 @@ def evaluate(
 
 def _roc(scores, same) -> tuple[np.ndarray, np.ndarray]:
   """FAR and TAR at every threshold, rising from 0 to 1."""
-  _check_kinds(same)
+  check_kinds(same)
   far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
   return far, tar
 
 
-def _check_kinds(same: np.ndarray):
+def check_kinds(same: np.ndarray):
+  """Raises a ValueError where all pairs are of one kind."""
   num_negative = int(np.sum(~same))
   if num_negative in (0, len(same)):
     raise ValueError(

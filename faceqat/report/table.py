@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from faceqat.evaluators import intervals
+
 Results = Mapping[str, Mapping[str, float]]
 
 _MISSING = '-'
@@ -59,7 +61,7 @@ def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
   if 'auc' in names:
     columns['AUC'] = lambda row: _format(row, 'auc', '{:.5f}')
   if 'eer' in names:
-    columns['EER %'] = lambda row: _percent(row, 'eer')
+    columns['EER %'] = lambda row: _percent_in(row, 'eer')
   for name in names:
     if name.startswith('tar@far='):
       far = name.removeprefix('tar@far=')
@@ -132,22 +134,20 @@ def benchmarks_table(results: Mapping[str, Results]) -> str:
   return align(lines)
 
 
-def notes(rows: Results, resamples: int) -> list[str]:
+def notes(rows: Results) -> list[str]:
   """How to read the intervals of a table, in sentences.
 
   Args:
     rows: as in `results_table`.
-    resamples: of the people; 0: no intervals were asked for.
   """
-  if not resamples:
-    return []
-  found = []
   names = {name for row in rows.values() for name in row}
+  found = []
   if any(name.startswith('low/') for name in names):
-    found.append(f'In brackets: 95 % of {resamples:,} resamples of the people.')
-  if 'low/accuracy' not in names:
+    found.append(intervals.MEANING)
+  if 'accuracy' in names and 'low/accuracy' not in names:
     found.append(
-      'No intervals of accuracy and TAR: these pairs do not say who is shown.'
+      'No intervals of accuracy, EER and TAR: these pairs do not say who is '
+      'shown.'
     )
   return found
 

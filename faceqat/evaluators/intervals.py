@@ -1,0 +1,167 @@
+"""How far the figures of an evaluation would move with other people.
+
+Pairs that share a person are not independent, so the variance of a figure is
+counted over people: all products of the influences (influence.py) of two pairs
+that share one. That is the jackknife that leaves out one person at a time, less
+what it counts twice: the chance of a pair of two people, who are both left out
+once.
+
+A share gets Wilson's interval, with as many independent trials as would give
+it this variance, at most all of them: near 100 % it is lopsided and stays
+below, and where nothing is wrong it is that of independent trials. A difference
+between two networks is one of influences on the same pairs, and gets a
+symmetrical one.
+
+All of it is over people alone: another training of the same network (its seed,
+its processor) moves the figures as well, and no interval here says by how much.
+
+Sources: Fafchamps and Gubert 2007, "The formation of risk sharing networks",
+and Aronow, Samii and Assenova 2015, "Cluster-robust variance estimation for
+dyadic data" (the variance); Cameron, Gelbach and Miller 2011, "Robust inference
+with multiway clustering" (what is counted twice); Cameron and Miller 2014,
+"Robust inference for dyadic data" (n / (n - 1), Student's t); Satterthwaite
+1946 and Bell and McCaffrey 2002 (its degrees of freedom); Korn and Graubard
+1998 and Franco et al. 2019 (an effective number of trials, in Wilson's
+interval); Bonett and Price 2012 (two pairs more in a difference). How often the
+intervals hold the true value: benchmarks/interval_coverage.py.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import stats
+
+from faceqat.evaluators import influence
+from faceqat.evaluators.influence import Figure
+
+LEVEL = 0.95
+# Beside each interval, where it is read.
+MEANING = (
+  'In brackets: 95 % intervals over people. What another training (seed, '
+  'processor) would change is not in them.'
+)
+
+
+def variance(influences: np.ndarray, people: np.ndarray) -> tuple[float, float]:
+  """The dyadic cluster-robust variance of a sum.
+
+  Args:
+    influences: float64 [P].
+    people: integers [P, 2], the two people, or twice the one, whom each is
+      owed to.
+
+  Returns:
+    The variance, which in small samples may be below 0, and its degrees of
+    freedom: one less than there are people, or fewer where few of them have
+    most of it.
+
+  Raises:
+    ValueError: there are fewer than two people.
+  """
+  names, ends = np.unique(people, return_inverse=True)
+  if len(names) < 2:
+    raise ValueError(
+      f'An interval over people needs two of them, got {len(names)}.'
+    )
+  count = len(names)
+  first, second = np.sort(ends.reshape(people.shape), axis=1).T
+  shared = np.flatnonzero(first != second)
+  owed = np.bincount(first, influences, count)
+  owed += np.bincount(second[shared], influences[shared], count)
+  _, dyad = np.unique(
+    first[shared] * count + second[shared], return_inverse=True
+  )
+  twice = np.bincount(dyad, influences[shared])
+  squares = (owed - owed.mean()) ** 2
+  total = np.sum(squares)
+  found = total * count / (count - 1) - np.sum(twice**2)
+  # Satterthwaite's, of sums whose fourth power is thrice their variance's
+  # square, as of normal ones.
+  freedom = count - 1.0
+  if total > 0:
+    freedom = min(freedom, 3 * total**2 / np.sum(squares**2))
+  return float(found), float(freedom)
+
+
+def of_share(figure: Figure) -> tuple[float, float]:
+  """The interval of a share.
+
+  Args:
+    figure: with people.
+
+  Returns:
+    Its limits in [0, 1], the value between them; one of 0 or 1 is a limit.
+  """
+  spread, freedom = variance(figure.influence, figure.people)
+  spread += figure.selection
+  value, trials = figure.value, float(figure.trials)
+  # Without an error, as if there were half a one.
+  product = max(value * (1 - value), 0.5 / trials)
+  if trials * spread > product:
+    trials = product / spread
+  quantile = _quantile(freedom)
+  tail = quantile**2 / trials
+  half = quantile * np.sqrt((value * (1 - value) + tail / 4) / trials)
+  middle = (value + tail / 2) / (1 + tail)
+  half /= 1 + tail
+  # Rounding could part a share of 0 or 1 from its limit.
+  low, high = min(middle - half, value), max(middle + half, value)
+  return max(float(low), 0.0), min(float(high), 1.0)
+
+
+def of_difference(one: Figure, other: Figure) -> tuple[float, float]:
+  """The interval of `other.value - one.value`, on the same pairs.
+
+  Returns:
+    Its limits, as far below the difference as above.
+  """
+  influences = other.influence - one.influence
+  spread, freedom = variance(influences, one.people)
+  # Never below independent pairs.
+  spread = max(spread, np.sum(influences**2))
+  # The thresholds of near networks are near, so that what their choice adds is
+  # no more than the networks differ by.
+  spread += min(one.selection + other.selection, spread)
+  # Nor below two pairs that are decided differently, one in favour of each.
+  spread = max(spread, 2 / one.trials**2)
+  half = _quantile(freedom) * np.sqrt(spread)
+  middle = other.value - one.value
+  return float(middle - half), float(middle + half)
+
+
+def limits(name: str, figure: Figure) -> Iterator[tuple[str, float]]:
+  """`of_share` as `low/name` and `high/name`."""
+  low, high = of_share(figure)
+  yield f'low/{name}', low
+  yield f'high/{name}', high
+
+
+def of_pairs(
+  scores: np.ndarray,
+  same: np.ndarray,
+  fold: np.ndarray,
+  people: np.ndarray,
+  fars: Sequence[float],
+) -> Iterator[tuple[str, float]]:
+  """The intervals of what `verification.summarize` yields.
+
+  Args:
+    scores: [P], higher for the same person.
+    same: [P] bool.
+    fold: [P] integers.
+    people: [P, 2] integers, the two people shown.
+    fars: of the TARs.
+
+  Yields:
+    `limits` of `accuracy`, `eer` and each `tar@far=X`.
+  """
+  yield from limits('accuracy', influence.accuracy(scores, same, fold, people))
+  yield from limits('eer', influence.equal_error_rate(scores, same, people))
+  for far in fars:
+    figure = influence.true_accept_rate(scores, same, far, people)
+    yield from limits(f'tar@far={far:g}', figure)
+
+
+def _quantile(freedom: float) -> float:
+  """Student's: the variance is itself uncertain."""
+  return float(stats.t.ppf((1 + LEVEL) / 2, freedom))

@@ -64,9 +64,9 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
     # Else what follows the first of them is no flag.
     flags.FLAGS.set_gnu_getopt(True)
 
-  # TensorFlow, which writes the TensorBoard files, greets on standard error.
+  # What XLA says on standard error (that it compiles slowly, for one) helps no
+  # user. It reads TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
   def run_main(argv: list[str]):
     # By default `app` shows information, of which Orbax writes pages.

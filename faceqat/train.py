@@ -24,6 +24,7 @@ from faceqat.models.build import make_model
 from faceqat.optimizer import make_optimizer
 from faceqat.progress import Progress
 from faceqat.report.history import MetricLog
+from faceqat.report.parameters import write_parameters
 from faceqat.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.start import (
   make_teacher,
@@ -56,7 +57,8 @@ def train(
 
   Args:
     config: as in `configs/`; every field is used.
-    workdir: takes `checkpoints/`, TensorBoard's events and `metrics.jsonl`.
+    workdir: takes `checkpoints/`, `parameters.txt`, TensorBoard's events and
+      `metrics.jsonl`.
     devices: to train on; all by default. Results do not depend on their
       number but for the rounding of sums.
 
@@ -143,6 +145,8 @@ def train(
           state, model, data.train, config.eval.batch_size
         )
         state = sharding.replicate(state, mesh)
+    if start is None and distributed.is_first():
+      print(write_parameters(state.params, workdir))
 
     def validate_and_save(done, mode):
       with progress.paused():

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from clu.metrics import Average
 
 from faceqat.losses.objective import Objective
 from faceqat.losses.regularization import Regularization
@@ -235,8 +236,8 @@ def validation_step(
   model: nn.Module,
   objective: Objective,
   mode: Mode,
-) -> dict[str, jax.Array]:
-  """Sums over a padded batch of images that training left out.
+) -> dict[str, Average]:
+  """Averages over a padded batch of images that training left out.
 
   Args:
     state: the training state.
@@ -244,20 +245,16 @@ def validation_step(
     model, objective, mode: static.
 
   Returns:
-    `loss` (without margin), the objective's score and `count`: sums over the
-    batch.
+    `loss` (without margin) and the objective's scores, to be merged with those
+    of other batches.
   """
   embeddings = model.apply(state.variables, batch['image'], mode)
   losses, scores, _ = objective.validation(
     state.params['classifier'], state.objective, embeddings, batch
   )
-  mask = batch['_mask'].astype(jnp.float32)
   return {
-    **{
-      name: jnp.sum(values * mask)
-      for name, values in {'loss': losses, **scores}.items()
-    },
-    'count': jnp.sum(mask),
+    name: Average.from_model_output(values, mask=batch['_mask'])
+    for name, values in {'loss': losses, **scores}.items()
   }
 
 

@@ -1,9 +1,11 @@
 """What is measured while a network trains, on images that training left out."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import ml_collections
+from clu.metrics import Average
 
 from faceqat.data import pipeline, sources
 from faceqat.evaluators import verification
@@ -24,17 +26,16 @@ def validate(
   """The objective on known people, verification on kept-out ones."""
   reading = FAKE_QUANT if mode.quantize else FLOAT
   scores = {}
-  sums = objective.per_example and [
+  batches = objective.per_example and [
     validation_step(
       state, with_targets(batch), model=model, objective=objective, mode=reading
     )
     for batch in pipeline.batches(data.known, config.eval.batch_size)
   ]
-  if sums:
-    total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
-    count = total.pop('count')
-    for name, value in total.items():
-      scores[f'validation/{name}'] = value / count
+  for name in batches[0] if batches else ():
+    averages = (batch[name] for batch in batches)
+    average = functools.reduce(Average.merge, averages)
+    scores[f'validation/{name}'] = float(average.compute())
   if data.validation is not None:
     predict = make_predict(model, state.variables, reading)
     for name, value in verification.evaluate(

@@ -81,10 +81,11 @@ def row(printed, reading):
 def test_a_stopped_command_continues_where_it_was(trained):
   workdir, before, after = trained
   # The signal came while the third step was compiled or computed.
-  assert [line.split()[0] for line in before] == (
+  assert before[0].endswith(f'listed in {workdir / "parameters.txt"}\n')
+  assert [line.split()[0] for line in before[1:]] == (
     ['step', 'step', 'validation:', 'step', 'SIGTERM:']
   )
-  assert before[0].endswith('[float]\n')
+  assert before[1].endswith('[float]\n')
   assert f'SIGTERM: saved step 3 in {workdir}' in before[-1]
   assert 'continues from step 3 of 4' in after.splitlines()[0]
   assert 'step 4/4' in after
@@ -107,6 +108,7 @@ def test_one_command_trains_and_ends_with_the_table(trained):
     'curves.png',
     'agreement.txt',
     'metrics.jsonl',
+    'parameters.txt',
   ):
     assert (workdir / name).stat().st_size > 0, name
   assert list(workdir.glob('events.out.tfevents.*'))

@@ -3,6 +3,8 @@
 import builtins
 import io
 import json
+import os
+import pathlib
 import pickle
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.images import DamagedImageError
 from faceqat.data.tfds import TFDSSource, find_folder
 
+TESTS = pathlib.Path(__file__).parent
 SIZE = 16
 PEOPLE, IMAGES = 12, 4
 FORMATS = ('array_record', 'tfrecord')
@@ -118,6 +121,26 @@ def test_every_image_comes_with_the_name_of_its_person(root):
   # As the other sources, it goes to other processes.
   other = pickle.loads(pickle.dumps(source))
   np.testing.assert_array_equal(other[7]['image'], source[7]['image'])
+
+
+def test_reading_needs_no_tensorflow(root):
+  code = (
+    'import sys, without_tensorflow; without_tensorflow.remove(); '
+    'from faceqat.data.tfds import TFDSSource; '
+    f'source = TFDSSource("tfds:tiny_faces", {SIZE}, data_dir=sys.argv[1]); '
+    'print(len(source), *source[5]["image"][0, 0], source.labels[5])'
+  )
+  source = TFDSSource('tfds:tiny_faces', SIZE, data_dir=root)
+  printed = subprocess.run(
+    [sys.executable, '-c', code, root],
+    env={**os.environ, 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'},
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  assert [int(word) for word in printed.split()] == (
+    [len(source), *source[5]['image'][0, 0], source.labels[5]]
+  )
 
 
 def test_splits_are_as_tfds_takes_them(root):

@@ -1,7 +1,8 @@
 """Data sets of tensorflow-datasets (TFDS), where TFDS has prepared them.
 
 Nothing is downloaded or prepared here, and no code of a data set runs: that is
-what `tfds build` is for. TFDS itself is imported when a source is made.
+what `tfds build` is for, which needs TensorFlow. Reading does not; TFDS itself
+is imported when a source is made.
 """
 
 import contextlib
@@ -168,8 +169,8 @@ def find_folder(path: str, data_dir: str | os.PathLike = '') -> pathlib.Path:
     there = ', '.join(folder.name for folder in _folders(root)) or 'none'
     raise ValueError(
       f'{path}: TFDS has prepared no {name} in {root} (there: {there}); make '
-      f'it with `tfds build {name} --data_dir={root}`, or name another folder '
-      'in data.tfds_dir'
+      f'it with `tfds build {name} --data_dir={root}`, which needs TensorFlow '
+      '(faceqat[tfds]), or name another folder in data.tfds_dir'
     )
   if version is None:
     return max(versions, key=lambda folder: _numbers(folder.name))

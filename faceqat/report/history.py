@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from faceqat import distributed
+from faceqat.report.events import EventFile
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
 CURVES = (
@@ -28,26 +29,24 @@ class MetricLog:
 
   def __init__(self, workdir: pathlib.Path):
     self._workdir = workdir
-    self._writer = None
+    self._events = None
 
   def write(self, step: int, values: dict[str, float]):
     """Adds the values of a step, by name."""
     if not distributed.is_first():
       return
-    if self._writer is None:
-      # It brings TensorFlow, which takes seconds to import; readers need none.
-      from clu import metric_writers
-
-      self._writer = metric_writers.SummaryWriter(str(self._workdir))
-    self._writer.write_scalars(step, values)
+    # A run that finds itself finished writes nothing, and leaves no file.
+    if self._events is None:
+      self._events = EventFile(self._workdir)
+    self._events.write(step, values)
     line = json.dumps({'step': step, 'time': time.time(), **values})
     with _path(self._workdir).open('a') as file:
       file.write(line + '\n')
 
   def close(self):
-    """Writes out what TensorBoard's file still lacks."""
-    if self._writer is not None:
-      self._writer.close()
+    """Closes TensorBoard's file."""
+    if self._events is not None:
+      self._events.close()
 
 
 def read_curves(

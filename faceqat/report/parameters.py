@@ -1,0 +1,29 @@
+"""What a training is about to learn, as a table in the run's folder."""
+
+import pathlib
+from typing import Any
+
+from clu import parameter_overview
+
+from faceqat import atomic
+
+
+def write_parameters(params: dict[str, Any], workdir: pathlib.Path) -> str:
+  """Writes `parameters.txt`: name, shape, type and size of every array.
+
+  Args:
+    params: of a `TrainState`: `backbone`, and what the objective learns.
+    workdir: an existing folder.
+
+  Returns:
+    How many there are and where they are listed, in one line for the user.
+  """
+  path = pathlib.Path(workdir) / 'parameters.txt'
+  table = parameter_overview.get_parameter_overview(params, include_stats=False)
+  atomic.write(path, f'{table}\n'.encode())
+  backbone = parameter_overview.count_parameters(params['backbone'])
+  others = parameter_overview.count_parameters(params) - backbone
+  return (
+    f'{backbone:,} parameters in the network, {others:,} in the objective; '
+    f'they are listed in {path}'
+  )

@@ -44,7 +44,8 @@ def train_and_evaluate(workdir):
   from faceqat.evaluate import evaluate_network
   from faceqat.train import train
 
-  config = tiny_run.make_config()
+  # In float; it is calibrated at the end.
+  config = tiny_run.make_config(total_steps=2)
   train(config, workdir, jax.devices()[:1])
   evaluate_network(load_network(workdir), workdir, config)
 

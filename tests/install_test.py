@@ -1,0 +1,215 @@
+"""What has to be there before faceqat runs, and what has not."""
+
+import ast
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# A Python of the version in its name. It notes what it is asked; what is to
+# be installed it is asked by `pip`, which a test may let fail.
+PYTHON = f"""#!/usr/bin/env bash
+version="${{0##*python}}"
+[[ "$version" ]] || version="$(cat "${{0%/*}}/version")"
+echo "$version $*" >> "$CALLS"
+case "$1 $2" in
+  -c*) exec {sys.executable} -c "import sys
+sys.version_info = (${{version/./, }}, 7)
+$2" ;;
+  '-m venv')
+    mkdir -p "$3/bin"
+    echo "$version" > "$3/bin/version"
+    cp "$0" "$3/bin/python"
+    touch "$3/pyvenv.cfg" ;;
+  '-m pip') echo "WARNING: of pip"; exit "$PIP" ;;
+esac
+"""
+
+
+class Checkout:
+  """A copy of the Makefile, beside Pythons that are none."""
+
+  def __init__(self, folder):
+    self.venv = folder / '.venv'
+    self._folder = folder
+    self._calls = folder / 'calls'
+    for path in (ROOT / 'Makefile', *ROOT.glob('requirements*.txt')):
+      shutil.copy(path, folder)
+    for version in ('3.9', '3.10', '3.11', '3.14'):
+      path = folder / f'python{version}'
+      path.write_text(PYTHON)
+      path.chmod(0o755)
+
+  def make(self, python, *targets, pip=0):
+    """Runs make; returns its result, and what the Pythons were asked to do."""
+    self._calls.write_text('')
+    result = subprocess.run(
+      ['make', f'PYTHON=./{python}', *(targets or ['.venv/installed'])],
+      cwd=self._folder,
+      env={
+        'PATH': '/usr/bin:/bin',
+        'CALLS': str(self._calls),
+        'PIP': str(pip),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    calls = [line for line in self._calls.read_text().splitlines()]
+    return result, [call for call in calls if ' -c ' not in call]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  return Checkout(tmp_path)
+
+
+PIP = '-m pip install --no-compile --requirement'
+
+
+@pytest.mark.parametrize('python', ['python3.9', 'python3.10', 'python2'])
+def test_a_python_that_is_too_old_is_one_line_and_leaves_nothing(
+  python, checkout
+):
+  result, calls = checkout.make(python)
+  assert result.returncode
+  assert result.stdout == ''
+  (line,) = result.stderr.splitlines()
+  what = 'none' if python == 'python2' else f'Python {python[6:]}.7'
+  assert f'needs Python 3.11 or newer, but ./{python} is {what}; try' in line
+  assert not calls
+  assert not checkout.venv.exists()
+  # Nothing is in the way of the one that is asked for.
+  result, calls = checkout.make('python3.11', '.venv/installed-dev')
+  assert result.returncode == 0, result.stderr
+  assert calls == [
+    '3.11 -m venv .venv',
+    f'3.11 {PIP} requirements.txt',
+    f'3.11 {PIP} requirements-dev.txt',
+  ]
+
+
+def test_nobody_sees_what_pip_warns_of_unless_it_fails(checkout):
+  result, _ = checkout.make('python3.14', pip=1)
+  assert result.returncode
+  assert 'WARNING: of pip' in result.stderr
+  assert not checkout.venv.exists()
+  result, calls = checkout.make('python3.11')
+  assert (result.returncode, result.stderr) == (0, '')
+  assert 'WARNING' not in result.stdout
+  assert calls == ['3.11 -m venv .venv', f'3.11 {PIP} requirements.txt']
+  # A second time there is nothing to do, whichever Python is named.
+  assert checkout.make('python3.9')[1] == []
+
+
+def test_what_was_there_is_kept_when_new_requirements_fail(checkout):
+  checkout.make('python3.11')
+  stamp = checkout.venv / 'installed'
+  os.utime(stamp, (0, 0))
+  result, calls = checkout.make('python3.11', pip=1)
+  assert result.returncode
+  assert calls == [f'3.11 {PIP} requirements.txt']
+  assert stamp.exists()
+  assert checkout.make('python3.11')[1] == calls
+  result, calls = checkout.make('python3.11', '.venv/installed-dev', pip=1)
+  assert result.returncode
+  assert calls == [f'3.11 {PIP} requirements-dev.txt']
+  assert checkout.make('python3.11')[1] == []
+
+
+@pytest.mark.parametrize('kind', ['old', 'unfinished', 'gone'])
+def test_an_environment_that_will_not_do_is_made_anew(kind, checkout):
+  checkout.make('python3.14')
+  old = checkout.venv / 'old'
+  old.touch()
+  if kind == 'old':
+    (checkout.venv / 'bin' / 'version').write_text('3.10')
+  elif kind == 'gone':
+    (checkout.venv / 'bin' / 'python').unlink()
+  else:
+    (checkout.venv / 'unfinished').touch()
+  result, calls = checkout.make('python3.11')
+  assert result.returncode == 0, result.stderr
+  assert calls == ['3.11 -m venv .venv', f'3.11 {PIP} requirements.txt']
+  assert not old.exists()
+
+
+def test_a_folder_of_something_else_is_not_touched(checkout):
+  (checkout.venv / 'photographs').mkdir(parents=True)
+  result, calls = checkout.make('python3.11')
+  assert result.returncode
+  assert 'VENV is .venv, which is something else' in result.stderr
+  assert not calls
+  assert (checkout.venv / 'photographs').exists()
+
+
+def test_all_that_is_imported_is_in_the_requirements():
+  lines = (ROOT / 'requirements.txt').read_text().splitlines()
+  required = {
+    re.match(r'[\w-]+', line)[0].lower().replace('_', '-')
+    for line in lines
+    if not line.startswith('#')
+  }
+  imported = set()
+  for folder in ('faceqat', 'configs'):
+    for path in (ROOT / folder).rglob('*.py'):
+      for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+          imported |= {alias.name.partition('.')[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+          imported.add(node.module.partition('.')[0])
+  imported -= {'faceqat', 'configs', *sys.stdlib_module_names}
+  distributions = importlib.metadata.packages_distributions()
+  missing = {
+    name
+    for name in imported
+    # Several share the folder `google`.
+    if not {
+      distribution.lower().replace('_', '-')
+      for distribution in distributions.get(name, ())
+    }
+    & required
+  }
+  assert len(imported) > 20
+  assert not missing
+
+
+def run_script(*arguments, **variables):
+  """Runs `without_tensorflow.py` to a good end; returns what it prints."""
+  result = subprocess.run(
+    [sys.executable, 'tests/without_tensorflow.py', *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  return result.stdout
+
+
+def test_without_tensorflow_all_is_imported_trained_and_evaluated(
+  compiled, tmp_path
+):
+  printed = run_script(
+    'absent',
+    tmp_path,
+    # As of `quick_compilation`, to find what other tests have compiled.
+    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
+    JAX_COMPILATION_CACHE_DIR=str(compiled),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+  )
+  assert 'integer_match' in printed
+  assert list(tmp_path.glob('events.out.tfevents.*'))
+  assert (tmp_path / 'parameters.txt').exists()
+
+
+def test_where_tensorflow_is_nothing_imports_it():
+  run_script('present')

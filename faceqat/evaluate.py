@@ -112,7 +112,7 @@ def evaluate_network(
   sets = open_sets(config, network.config.data.image_size, network.config)
   outdir = make_folder(outdir)
   model, variables = network.model, network.variables
-  float_bytes = _write_float(variables, outdir / 'float.safetensors')
+  float_bytes = write_float(variables, outdir / 'float.safetensors')
   predicts = {'float': make_predict(model, variables, FLOAT)}
   sizes = {'float': float_bytes}
   try:
@@ -198,7 +198,7 @@ def _first_images(pair_set: PairSet, config) -> np.ndarray:
   return np.stack([pair_set.images[index] for index in range(count)])
 
 
-def _write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
+def write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
   """Writes the float32 weights and statistics; returns the bytes on disk."""
   arrays = {
     jax.tree_util.keystr(keys, simple=True, separator='/'): np.asarray(leaf)

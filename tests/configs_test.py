@@ -5,7 +5,9 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from tiny_run import read_log
 
+from faceqat.checkpoint import load_network
 from faceqat.data import sources
 from faceqat.data.augment import Augment
 from faceqat.losses.objective import make_objective
@@ -16,6 +18,7 @@ from faceqat.train import (
   check_batches,
   check_steps,
   make_recipe,
+  train,
   with_start_step,
 )
 
@@ -42,6 +45,36 @@ def flat(config, prefix=''):
     else:
       fields[prefix + name] = value
   return fields
+
+
+def get_small(name):
+  """The recipe on a network that compiles in a second, a step of each kind.
+
+  The networks themselves are trained in the tests of each.
+  """
+  config = get(name, 'smoke')
+  norm = config.model.norm
+  if norm.name == 'group':
+    norm.groups = 4
+  config.model = {
+    'name': 'tiny',
+    'embedding_size': 16,
+    'features': 8,
+    'norm': norm,
+    'dtype': 'float32',
+  }
+  # The others name layers of the network that it was before.
+  embedding = config.quant.overrides.embedding
+  config.quant.overrides = {'embedding': embedding}
+  config.data.image_size = 32
+  for stage in config.stages:
+    config.stages[stage].steps = 1
+  if not config.stages:
+    config.total_steps = min(2, config.total_steps)
+    config.quant.start_step = min(1, config.quant.start_step)
+  # Not a whole step, as at least one is in float.
+  config.quant.start_epochs = min(0.1, config.quant.start_epochs)
+  return config
 
 
 @functools.cache
@@ -184,3 +217,21 @@ def test_the_float_baseline_differs_by_the_quantizers_alone():
 def test_its_docstring_has_its_command(name):
   text = importlib.import_module(f'configs.{name}').__doc__
   assert f'python -m faceqat.main --config=configs/{name}.py' in text
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_its_recipe_trains(name, quick_compilation, float_run, tmp_path):
+  config = get_small(name)
+  if name in DISTILLED:
+    config.pretrained = str(float_run)
+  train(config, str(tmp_path), jax.devices()[:1])
+  network = load_network(str(tmp_path))
+  assert network.step == config.total_steps
+  losses = [
+    line['train/loss'] for line in read_log(tmp_path) if 'train/loss' in line
+  ]
+  assert len(losses) == config.total_steps
+  assert np.all(np.isfinite(losses))
+  # Calibrated, or trained with quantizers, or in float.
+  observed = jax.tree.leaves(network.variables['quant_stats'])
+  assert any(np.any(values) for values in observed) == config.quant.enabled

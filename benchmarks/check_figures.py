@@ -1,0 +1,335 @@
+"""Do the quick figures of the README and of docs/ still come out?
+
+  python -m benchmarks.check_figures
+  python -m benchmarks.check_figures --checks=counts,export
+
+Makes figures again, finds the tables of the pages that state them by the names
+of rows and columns, and prints both. What is equal on every machine has to be
+equal; what a processor's sums move may differ by what is said beside it. The
+exit status is 1 where a figure is stale.
+
+  counts   parameters, multiply-adds, bytes in float of every network; seconds
+  export   `faceqat.convert` on --run, the run of `make train`; a minute
+  linear   `benchmarks.linear_baseline`; minutes
+  y1       the pretrained network on LFW, calibrated; ten minutes, with the
+           weights and images in --shared
+  smoke    `benchmarks.smoke_configs`; a quarter of an hour
+
+What takes hours, and times, are not among them.
+"""
+
+import importlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks import page_tables, smoke_configs
+from faceqat import command
+from faceqat.evaluate import write_float
+from faceqat.models.build import make_model
+from faceqat.models.complexity import count_multiply_adds, count_parameters
+from faceqat.quant.spec import FLOAT
+
+ROOT = pathlib.Path(__file__).parents[1]
+# A program's header has its scales as decimal numbers, whose digits are not
+# always as many: a share of its bytes.
+_HEADER = 2e-4
+# Of pairs, in points: 3 of 6,000 on LFW, 2 of 600 of the drawn ones.
+_LFW_PAIRS, _DRAWN_PAIRS = 0.05, 0.34
+
+# The networks of the pages under names of their own: config, its form, and the
+# height of its images.
+NETWORKS = {
+  'FaceNet NN2': ('facenet_nn2_triplet', '', 112),
+  'IR-18 at 56x56': ('ir50_arcface_int8', 'model=ir18', 56),
+  'Inception-ResNet-v1 at 112x112': ('inception_resnet_v1_center', '', 112),
+  'float y1': ('mobilefacenet_y1_ptq', '', 112),
+  'trained in float': ('mbv2_fp32', '', 112),
+  'int8 QAT': ('mbv2_int8', '', 112),
+}
+
+
+class Figure(NamedTuple):
+  """A figure that was made again.
+
+  Attributes:
+    rows: names of cells that a row of it has, all of them.
+    column: the title of its column, a regular expression.
+    value: of which a page states the first digits, in the page's unit.
+    allowed: how far the page's may be from it.
+    without: names of cells that a row of it does not have.
+    beside: the title of another column that its table has, an expression.
+  """
+
+  rows: tuple[str, ...]
+  column: str
+  value: float
+  allowed: float = 0.0
+  without: tuple[str, ...] = ()
+  beside: str = ''
+
+
+class Verdict(NamedTuple):
+  """What a page states, and whether it still is so."""
+
+  page: str
+  line: int
+  title: str
+  stated: str
+  printed: str
+  allowed: float
+  stale: bool
+
+
+def compare(pages: dict[str, str], figures: list[Figure]) -> list[Verdict]:
+  """Finds every place that states one of the figures.
+
+  Args:
+    pages: the text of each by its name.
+    figures: to be found there.
+  """
+  return [
+    _judge(name, row, title, figure)
+    for name, text in pages.items()
+    for row in page_tables.read_rows(text)
+    for figure in figures
+    if all(row.is_of(word) for word in figure.rows)
+    and not any(row.is_of(word) for word in figure.without)
+    and any(re.search(figure.beside, other) for other in row.cells)
+    for title, cell in row.cells.items()
+    if re.fullmatch(figure.column, title)
+    and page_tables.number(cell) is not None
+  ]
+
+
+def _judge(page: str, row: page_tables.Row, title: str, figure: Figure):
+  cell = page_tables.plain(row.cells[title])
+  digits = page_tables.decimals(cell)
+  value = round(figure.value, digits)
+  apart = abs(page_tables.number(cell) - value)
+  return Verdict(
+    page,
+    row.line,
+    f'{", ".join(figure.rows)}: {title}',
+    cell,
+    f'{value:,.{digits}f}',
+    figure.allowed,
+    # Half of the last digit, for what is rounded in between.
+    apart > figure.allowed + 0.5 * 10.0**-digits * (figure.allowed > 0),
+  )
+
+
+def check_counts() -> Iterator[Figure]:
+  """Of every config and network: what follows from its shapes."""
+  for name in smoke_configs.find_configs():
+    parameters, additions, _ = _measure(name)
+    yield Figure((name,), 'parameters', parameters / 1e6, beside='smoke form')
+    yield Figure((name,), 'multiply-adds', additions / 1e6, beside='smoke form')
+  for title, network in NETWORKS.items():
+    parameters, additions, size = _measure(*network)
+    yield Figure((title,), 'parameters', parameters)
+    yield Figure((title,), 'multiply-adds an image', additions / 1e6)
+    for reading in ('float', 'fake_quant'):
+      yield Figure((title, reading), 'bytes', size)
+    if title == 'float y1':
+      yield Figure((title,), 'bytes.*', size)
+  size = _measure('mbv2_int8')[2]
+  for reading in ('float', 'fake_quant'):
+    yield Figure((reading,), 'bytes', size, beside='threshold')
+
+
+def _measure(name: str, form: str = '', image_size: int | None = None):
+  """Parameters, multiply-adds, bytes of the float file; computes nothing."""
+  config = importlib.import_module(f'configs.{name}').get_config(form)
+  model, size = make_model(config), image_size or config.data.image_size
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, FLOAT),
+    jax.ShapeDtypeStruct((1, size, size, 3), np.uint8),
+  )
+  with tempfile.TemporaryDirectory() as folder:
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    float_bytes = write_float(zeros, pathlib.Path(folder, 'float.safetensors'))
+  return (
+    count_parameters(shapes),
+    count_multiply_adds(model, size),
+    float_bytes,
+  )
+
+
+def check_export() -> Iterator[Figure]:
+  """What `convert` prints of the run of `make train`."""
+  checkpoint = f'--checkpoint={flags.FLAGS.run}'
+  for name, options in (
+    ('int8', ['--contract=tflite_ref']),
+    ('int8', ['--contract=xnnpack']),
+    ('int4 weights', ['--weights=int4']),
+  ):
+    with tempfile.TemporaryDirectory() as out:
+      printed = _run('faceqat.convert', checkpoint, f'--out={out}', *options)
+    for row in page_tables.read_rows(printed):
+      yield from exported(name, row)
+
+
+def exported(name: str, row: page_tables.Row) -> Iterator[Figure]:
+  """The figures of a row that `convert` prints."""
+  cells = row.cells
+  form, contract = cells['format'], cells['contract']
+  place = {
+    'rows': (form, contract) if name == 'int8' else (name, form, contract),
+    'without': ('int4 weights',) if name == 'int8' else (),
+    'beside': 'differing',
+  }
+  size = page_tables.number(cells['bytes'])
+  allowed = _HEADER * size if form == 'program' else 0
+  # Without a contract both contracts' graphs are alike but for their bits.
+  titles = (
+    ('outputs',) if contract == 'none' else ('outputs', 'differing', 'largest')
+  )
+  yield Figure(column='bytes', value=size, allowed=allowed, **place)
+  for title in titles:
+    value = page_tables.number(cells[title])
+    yield Figure(column=title, value=value, **place)
+  if (name, form) == ('int8', 'program'):
+    for reading in ('integer', 'integer_match'):
+      yield Figure(
+        (reading,), 'bytes', size, _HEADER * size, beside='threshold'
+      )
+
+
+def check_linear() -> Iterator[Figure]:
+  """Accuracy and AUC of the linear methods on drawn faces."""
+  titles = {
+    'pixels': 'raw pixels',
+    'LDA on 100 components': 'linear discriminant on 100 principal components',
+    'LDA on 300 components': 'on 300',
+  }
+  printed = _run('benchmarks.linear_baseline')
+  for name, title in titles.items():
+    pattern = rf'^{name} +accuracy ([\d.]+) .*AUC ([\d.]+)'
+    accuracy, auc = map(float, re.search(pattern, printed, re.M).groups())
+    yield Figure((title,), 'accuracy %', accuracy, _DRAWN_PAIRS)
+    yield Figure((title,), 'AUC', auc, 0.0005)
+
+
+def check_y1() -> Iterator[Figure]:
+  """The pretrained network in float, and calibrated to 8 bits, on LFW."""
+  shared = pathlib.Path(flags.FLAGS.shared)
+  with tempfile.TemporaryDirectory() as folder:
+    workdir = pathlib.Path(folder, 'y1_ptq')
+    _run(
+      'faceqat.main',
+      '--config=configs/mobilefacenet_y1_ptq.py',
+      f'--workdir={workdir}',
+      f'--config.pretrained={shared}/{_WEIGHTS}',
+      f'--config.data.path={shared}/{_FACES}',
+      f'--config.eval.path={shared}/{_LFW}/images',
+      f'--config.eval.pairs={shared}/{_LFW}/pairs.txt',
+    )
+    results = json.loads((workdir / 'results.json').read_text())
+  for name, reading in (
+    ('float y1', 'float'),
+    ('y1_ptq', 'integer'),
+    ('mobilefacenet_y1_ptq', 'integer'),
+    ('least squared error', 'integer'),
+  ):
+    values = results[reading]
+    accuracy = 100 * values['accuracy']
+    size = values['bytes']
+    yield Figure((name,), 'LFW.*%.*', accuracy, _LFW_PAIRS)
+    yield Figure((name,), 'AUC', values['auc'], 2e-5)
+    yield Figure((name,), 'bytes.*', size, _HEADER * size)
+    # Of 357 probes.
+    yield Figure((name,), 'rank-1 %', 100 * values['rank1'], 0.28)
+
+
+_WEIGHTS = 'weights/mobilefacenet_y1/model-0000.params'
+_FACES, _LFW = 'data/faces_train', 'data/lfw'
+
+
+def check_smoke() -> Iterator[Figure]:
+  """What the smoke forms of all configs print, but for their seconds."""
+  for row in page_tables.read_rows(_run('benchmarks.smoke_configs')):
+    name = page_tables.plain(row.cells['config'])
+    for title, cell in list(row.cells.items())[4:]:
+      value = page_tables.number(cell)
+      if value is not None:
+        allowed = _HEADER * value if title == 'bytes' else 0
+        yield Figure((name,), title, value, allowed, beside='smoke form')
+
+
+CHECKS = {
+  'counts': (check_counts, lambda: []),
+  'export': (check_export, lambda: [pathlib.Path(flags.FLAGS.run)]),
+  'linear': (check_linear, lambda: []),
+  'y1': (
+    check_y1,
+    lambda: [
+      pathlib.Path(flags.FLAGS.shared, name)
+      for name in (_WEIGHTS, _FACES, _LFW)
+    ],
+  ),
+  'smoke': (check_smoke, lambda: []),
+}
+
+
+def _run(module: str, *arguments: str) -> str:
+  """Runs a command of faceqat; returns what it prints."""
+  return subprocess.run(
+    [sys.executable, '-m', module, *arguments],
+    cwd=ROOT,
+    check=True,
+    stdout=subprocess.PIPE,
+    text=True,
+  ).stdout
+
+
+def read_pages() -> dict[str, str]:
+  """The README and the pages of docs/, by their paths from the root."""
+  paths = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+  return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
+
+
+def main():
+  chosen = flags.FLAGS.checks
+  unknown = sorted({*chosen} - {*CHECKS})
+  if unknown:
+    raise ValueError(f'--checks={unknown[0]} is none of {", ".join(CHECKS)}')
+  pages, stale = read_pages(), 0
+  for name in chosen:
+    check, needed = CHECKS[name]
+    missing = [path for path in needed() if not path.exists()]
+    if missing:
+      print(f'{name}: not checked, as there is no {missing[0]}')
+      continue
+    print(f'{name}:', flush=True)
+    for verdict in compare(pages, list(check())):
+      stale += verdict.stale
+      print(line_of(verdict), flush=True)
+  if stale:
+    sys.exit(f'error: {stale} figures are stale')
+
+
+def line_of(verdict: Verdict) -> str:
+  """The line of the printed table."""
+  place = f'{verdict.page}:{verdict.line}'
+  allowed = f' within {verdict.allowed:g}' if verdict.allowed else ''
+  return (
+    f'  {place:22} {verdict.title:50} stated {verdict.stated:24} printed '
+    f'{verdict.printed:>12}  {"STALE" if verdict.stale else "same"}{allowed}'
+  )
+
+
+if __name__ == '__main__':
+  flags.DEFINE_list('checks', list(CHECKS), 'Which of them.')
+  flags.DEFINE_string('run', 'runs/mbv2_int8', 'Folder of `make train`.')
+  flags.DEFINE_string('shared', '../shared', 'Folder of weights and data.')
+  command.run(main)

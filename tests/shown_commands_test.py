@@ -1,0 +1,259 @@
+"""Every command that is shown is one that runs, and a test runs it small."""
+
+import ast
+import re
+import subprocess
+
+import configs_test
+import launch_test
+import notebooks_test
+import pytest
+import shown_commands
+import small_forms_test
+from shown_commands import ROOT, Shown
+
+# Where a command is run in a small form: a file of tests/, and a test.
+TESTS = {
+  'faceqat.main': 'end_to_end_test::'
+  'test_one_command_trains_and_ends_with_the_table',
+  'faceqat.evaluate': 'end_to_end_test::'
+  'test_the_program_alone_has_the_accuracy_of_the_table',
+  'faceqat.convert': 'end_to_end_test::'
+  'test_the_exported_files_have_the_bits_of_the_table_without_tensorflow',
+  'faceqat.prepare': 'prepare_test::'
+  'test_the_command_prepares_photographs_on_two_cores',
+  'faceqat.identify': 'identify_test::'
+  'test_probes_are_answered_with_people_and_images',
+  'faceqat.compare': 'compare_test::'
+  'test_runs_are_compared_with_intervals_on_the_same_pairs',
+  'faceqat.assign_bits': 'assign_bits_test::'
+  'test_the_command_writes_what_it_prints',
+  'faceqat.data.synthetic': 'synthetic_test::'
+  'test_contact_sheet_has_a_row_for_each_person',
+  'benchmarks.smoke_configs': 'small_forms_test::'
+  'test_a_smoke_form_is_trained_lowered_and_exported',
+  'launch': 'launch_test::test_a_dry_run_prints_the_commands_and_runs_none',
+  'config': 'configs_test::test_its_recipe_trains',
+  'small form': 'small_forms_test::test_a_command_runs_in_a_small_form',
+}
+# What stands for something of the reader's, where it has to be of some form.
+PLACEHOLDERS = {'CONFIG': 'configs/mbv2_int8.py', 'BYTES': '1000'}
+# Programs of others that the launch scripts are about; the tests of launch/
+# run the scripts against stand-ins.
+FOREIGN = ('docker', 'gcloud', 'scancel', 'id', 'sed')
+MAIN = ('faceqat.main', '--config=configs/mbv2_int8.py')
+CONFIG = re.compile(r'--config=configs/(\w+)\.py')
+
+
+@pytest.fixture(scope='module')
+def shown():
+  found = shown_commands.collect()
+  # Of the README, of each folder of pages, of docstrings.
+  assert len(found) > 100
+  return found
+
+
+def make_commands(shown) -> list[Shown]:
+  """What `make` would run for the targets that are shown."""
+  targets = {
+    target
+    for one in shown
+    if one.words[0] == 'make'
+    for target in one.words[1:]
+  }
+  assert {'train', 'test'} <= targets
+  printed = subprocess.run(
+    ['make', '--dry-run', '--always-make', 'VENV=.venv', *sorted(targets)],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout
+  return shown_commands.in_page(f'```\n{printed}```', 'Makefile')
+
+
+def module_of(one: Shown) -> tuple[str, ...] | None:
+  """The module that Python runs, and its arguments."""
+  program, *words = one.words
+  if program.rpartition('/')[2] in ('python', 'python3') and words[0] == '-m':
+    return tuple(words[1:])
+  return ('tensorboard.main', *words) if program == 'tensorboard' else None
+
+
+def ours(shown) -> dict[tuple[str, ...], Shown]:
+  """The commands of faceqat that are shown, each once, and where."""
+  commands = {}
+  for one in shown:
+    module = module_of(one)
+    if module is None or module[0].split('.')[0] in ('pip', 'pytest', 'venv'):
+      continue
+    words = []
+    for word in module:
+      flag, equals, value = word.rpartition('=')
+      words.append(flag + equals + PLACEHOLDERS.get(value, value))
+    # Three dots: as many more as there are.
+    words = tuple(word for word in words if word != '...')
+    commands.setdefault(words, one)
+  return commands
+
+
+def is_test(name: str) -> bool:
+  file, _, test = name.partition('::')
+  tree = ast.parse((ROOT / 'tests' / f'{file}.py').read_text())
+  return test in {
+    node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+  }
+
+
+def test_the_tests_that_run_commands_exist():
+  assert [name for name in TESTS.values() if not is_test(name)] == []
+
+
+def test_a_test_runs_every_command_of_faceqat_in_a_small_form(shown):
+  small = {words[0] for words in small_forms_test.COMMANDS}
+  missing = []
+  for words, one in ours([*shown, *make_commands(shown)]).items():
+    configs = CONFIG.findall(' '.join(words))
+    if words[0] not in {*TESTS, *small} or not {*configs} <= {
+      *configs_test.CONFIGS
+    }:
+      missing.append(str(one))
+  assert missing == []
+
+
+# As `faceqat.main` and others refuse.
+WRONG = (
+  (*MAIN, '--workdir=x', '--config.loss.scal=3'),
+  (*MAIN, '--workdir=x', '--config.loss.scale=many'),
+  (*MAIN, '--workdir=x', '--resume'),
+  MAIN,
+  ('faceqat.main', '--config=configs/none.py', '--workdir=x'),
+  ('faceqat.main', f'{MAIN[1]}:model=none', '--workdir=x'),
+  ('faceqat.compare', 'one'),
+  ('faceqat.prepare', 'one'),
+  ('faceqat.none', 'one'),
+  ('tensorboard.main', '--logdirs=x'),
+)
+
+
+@pytest.fixture(scope='module')
+def complaints(shown):
+  """Of each command, when it reads its flags and does no more; '' is none."""
+  commands = [
+    *ours([*shown, *make_commands(shown)]),
+    *launched(shown),
+    *WRONG,
+  ]
+  outcomes = small_forms_test.run(commands, runs=False)
+  return {
+    words: outcome['complaints'] if outcome['status'] else ''
+    for words, outcome in zip(commands, outcomes, strict=True)
+  }
+
+
+def test_the_flags_of_every_command_exist(shown, complaints):
+  commands = ours([*shown, *make_commands(shown)]) | launched(shown)
+  wrong = [
+    f'{one}\n{complaints[words]}'
+    for words, one in commands.items()
+    if complaints[words]
+  ]
+  assert wrong == []
+
+
+def test_wrong_flags_are_seen(complaints):
+  assert [words for words in WRONG if not complaints[words]] == []
+  assert "'scal'" in complaints[WRONG[0]]
+
+
+def launched(shown) -> dict[tuple[str, ...], Shown]:
+  """The trainings that shown launch scripts start."""
+  return {
+    (
+      'faceqat.main',
+      f'--config={one.environment["CONFIG"]}',
+      '--workdir=x',
+      *one.words[1:],
+    ): one
+    for one in shown
+    if one.words[0].startswith('launch/') and 'CONFIG' in one.environment
+  }
+
+
+def test_launch_scripts_are_shown_with_what_they_need(shown):
+  scripts = set()
+  for one in shown:
+    if one.words[0].startswith('launch/'):
+      script = one.words[0].removeprefix('launch/')
+      assert {*launch_test.VARIABLES[script]} <= {*one.environment}, one
+      scripts.add(script)
+  # `stop.sh` is named on its page; it takes what `run.sh` does.
+  assert {*launch_test.VARIABLES} - scripts == {'tpu_vm/stop.sh'}
+  assert len(launched(shown)) == 3
+
+
+def test_what_else_is_shown_is_there(shown):
+  """Files and folders of pip and pytest; and programs that nobody knows."""
+  made = make_commands(shown)
+  for one in [*shown, *made]:
+    words = module_of(one) or one.words
+    if words[0] in ('pip', 'pytest'):
+      for flag, value in zip(words, [*words[1:], '']):
+        if flag in ('-r', '--requirement') and value != '/dev/stdin':
+          assert (ROOT / value).is_file(), one
+        if value.startswith('tests/'):
+          assert (ROOT / value).exists(), one
+    elif one not in made and not module_of(one) and words[0] != 'make':
+      assert words[0].startswith(('launch/', *FOREIGN)), one
+
+
+def test_every_notebook_is_run():
+  assert notebooks_test.NAMES
+  assert is_test('notebooks_test::test_every_notebook_is_tested')
+
+
+PAGE = """
+The command `python -m faceqat.main --config=CONFIG` runs; `make` is a program.
+
+```
+FLAGS="--a=1 --b='x y'"
+for name in one two; do
+  python -m benchmarks.$name $FLAGS \\
+    --c=2   # a comment
+done
+X=1 launch/docker/build.sh --dry-run
+```
+
+```text
+python -m faceqat.not_a_command
+```
+"""
+
+
+def test_commands_are_read_as_a_shell_reads_them():
+  found = shown_commands.in_page(PAGE, 'page.md')
+  assert [(one.line, one.words) for one in found] == [
+    *(
+      (
+        7,
+        (
+          'python',
+          '-m',
+          f'benchmarks.{name}',
+          '--a=1',
+          "--b='x",
+          "y'",
+          '--c=2',
+        ),
+      )
+      for name in ('one', 'two')
+    ),
+    (10, ('launch/docker/build.sh', '--dry-run')),
+    (2, ('python', '-m', 'faceqat.main', '--config=CONFIG')),
+  ]
+  assert found[2].environment == {'X': '1'}
+
+
+def test_output_among_commands_is_refused():
+  with pytest.raises(ValueError, match=r'page\.md.*belongs into a block of'):
+    shown_commands.in_page('```\nlaunch/docker/none.sh\n```', 'page.md')

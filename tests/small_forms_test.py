@@ -1,0 +1,203 @@
+"""Commands in a small form: benchmarks, and what no other test runs.
+
+Each is as it is shown, with few images and steps. A benchmark that is not
+among them is one that `shown_commands_test` finds.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import mxnet_files
+import pytest
+from end_to_end_test import XLA_FLAGS
+from PIL import Image
+
+from benchmarks import smoke_configs
+from faceqat.data.synthetic import SyntheticFaces
+
+ROOT = pathlib.Path(__file__).parents[1]
+PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'
+CONFIG = 'configs/mbv2_int8.py'
+SMOKE = f'--config={CONFIG}:smoke'
+# A command, to what it prints when it has done its work.
+COMMANDS = {
+  (
+    'benchmarks.convolution',
+    '--batch_size=1',
+    '--rounds=1',
+    '--threads=1',
+  ): '7x7x320 1x1/1 to 1280',
+  (
+    'benchmarks.integer_evaluator',
+    '--model=mobilefacenet',
+    '--depth_multiplier=0.1',
+    '--batch_sizes=1',
+    '--rounds=1',
+    '--threads=1',
+  ): 'LiteRT, no PReLU',
+  (
+    'benchmarks.training_step',
+    '--batch_size=2',
+    '--rounds=1',
+    '--threads=1',
+  ): 'QAT / PyTorch QAT',
+  (
+    'benchmarks.micro_batches',
+    SMOKE,
+    '--config.model.depth_multiplier=0.1',
+    '--config.model.width=0.25',
+    '--parts=2',
+    '--rounds=1',
+  ): '| 2 |',
+  (
+    'benchmarks.linear_baseline',
+    SMOKE,
+    '--components=4',
+  ): 'LDA on 4 components',
+  (
+    'benchmarks.tensorflow_training',
+    '--steps=2',
+    '--threads=1',
+  ): 'of 10336 differ',
+  (
+    'benchmarks.onnx_runtime_y1',
+    '--weights={y1}/model-0000.params',
+    '--path={faces}',
+    '--pairs={faces}/pairs.txt',
+    '--compared_images=2',
+    '--threads=1',
+  ): 'cosine to our float embeddings of 2 images',
+  ('benchmarks.duplicates', '{faces}'): 'turned by 2 degrees',
+  (
+    'benchmarks.detectors',
+    '--photographs={photographs}',
+    '--crops={faces}',
+  ): 'one view',
+  ('faceqat.report', '{run}', '--out={run}/page.html'): 'page.html: ',
+  ('tensorboard.main', '--inspect', '--logdir={run}'): 'train/loss',
+}
+# Packages that only benchmarks need, and of whom.
+NEEDS = {
+  'benchmarks.training_step': 'torch',
+  'benchmarks.tensorflow_training': 'tensorflow',
+}
+
+
+def run(commands, runs=True, environment=None) -> list[dict]:
+  """Runs commands in one process of their own; see `as_main`."""
+  wanted = [{'words': words, 'runs': runs} for words in commands]
+  with tempfile.TemporaryDirectory() as folder:
+    outcomes = pathlib.Path(folder, 'outcomes.json')
+    result = subprocess.run(
+      [sys.executable, ROOT / 'tests' / 'as_main.py', outcomes],
+      input=json.dumps(wanted),
+      cwd=ROOT,
+      env={
+        **os.environ,
+        'PYTHONPATH': str(ROOT),
+        'XLA_FLAGS': XLA_FLAGS,
+        **(environment or {}),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+      timeout=1200,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(outcomes.read_text())
+
+
+def lacking(module: str) -> str:
+  """What it needs and this environment lacks, or ''."""
+  package = NEEDS.get(module, '')
+  return '' if importlib.util.find_spec(package or 'json') else package
+
+
+@pytest.fixture(scope='module')
+def faces(tmp_path_factory):
+  """Four images each of four drawn people, and a list of their pairs."""
+  folder = tmp_path_factory.mktemp('faces')
+  drawn = SyntheticFaces(4, 4, image_size=112)
+  for index, label in enumerate(drawn.labels):
+    name = f'Ann_{label}'
+    (folder / name).mkdir(exist_ok=True)
+    path = folder / name / f'{name}_{index % 4 + 1:04}.png'
+    Image.fromarray(drawn[index]['image']).save(path)
+  same = [f'Ann_{person}\t1\t2' for person in range(4)]
+  other = [f'Ann_{person}\t3\tAnn_{(person + 1) % 4}\t4' for person in range(4)]
+  lines = ['2\t2', *same[:2], *other[:2], *same[2:], *other[2:]]
+  (folder / 'pairs.txt').write_text('\n'.join(lines))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def outcomes(faces, compiled, quantized_run, tmp_path_factory):
+  """By module; what lacks a package is not there."""
+  folder = tmp_path_factory.mktemp('small_forms')
+  workdir = folder / 'run'
+  shutil.copytree(quantized_run[0], workdir)
+  # Of no photograph but drawings, where those of others are absent.
+  photographs = folder / 'photographs'
+  shutil.copytree(faces / 'Ann_0', photographs / 'Ann_0')
+  if PHOTOS.is_dir():
+    one = next(path for path in sorted(PHOTOS.rglob('*.jpg')))
+    shutil.copy(one, photographs / 'Ann_0')
+  places = {
+    'run': workdir,
+    'faces': faces,
+    'photographs': photographs,
+    'y1': mxnet_files.Y1(112).save(folder / 'y1').parent,
+  }
+  commands = {
+    words[0]: [word.format(**places) for word in words]
+    for words in COMMANDS
+    if not lacking(words[0])
+  }
+  results = run(
+    commands.values(),
+    environment={
+      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      'JAX_COMPILATION_CACHE_DIR': str(compiled),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    },
+  )
+  return dict(zip(commands, results, strict=True))
+
+
+@pytest.mark.parametrize('words', COMMANDS, ids=lambda words: words[0])
+def test_a_command_runs_in_a_small_form(words, outcomes):
+  if lacking(words[0]):
+    pytest.skip(f'needs {lacking(words[0])}')
+  outcome = outcomes[words[0]]
+  assert outcome['status'] == 0, outcome['complaints']
+  assert COMMANDS[words] in outcome['printed']
+
+
+def test_a_smoke_form_is_trained_lowered_and_exported(
+  quick_compilation, quantized_run, monkeypatch, tmp_path
+):
+  """All but the training, which `end_to_end_test` runs as it is run here."""
+  commands = []
+
+  def train(command, **_):
+    *words, workdir = command
+    commands.append(words)
+    pathlib.Path(workdir.removeprefix('--workdir=')).symlink_to(
+      quantized_run[0]
+    )
+
+  monkeypatch.setattr(smoke_configs.subprocess, 'run', train)
+  seconds, size, *counts = smoke_configs.measure('mbv2_int8', tmp_path)
+  assert commands == [
+    [sys.executable, '-m', 'faceqat.main', f'--config={CONFIG}:smoke']
+  ]
+  assert seconds == '0'
+  assert int(size.replace(',', '')) > 1000
+  # Eight images of 16 numbers, and none differs.
+  assert counts == ['128', '0', '0']

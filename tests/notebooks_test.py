@@ -47,8 +47,8 @@ def execute(workspace, compiled):
     **os.environ,
     'FACEQAT_SMALL': '1',
     'PYTHONPATH': str(ROOT),
-    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     'IPYTHONDIR': str(workspace / 'ipython'),
+    # The network is that of the commands, which was compiled with these.
     'XLA_FLAGS': XLA_FLAGS,
     'JAX_COMPILATION_CACHE_DIR': str(compiled),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',

@@ -3,7 +3,13 @@ import pytest
 from templates_test import _predict, _templates
 
 from faceqat.data.pairs import PairSet
-from faceqat.evaluators import identification, intervals, readings, verification
+from faceqat.evaluators import (
+  identification,
+  influence,
+  intervals,
+  readings,
+  verification,
+)
 
 
 def _pairs(people=True):
@@ -66,6 +72,15 @@ def test_intervals_are_given_where_people_are_known():
     assert results['integer'][name] == value
     # 2^-29 apart.
     assert results['integer_match'][name] == pytest.approx(value, abs=0.02)
+  one, other = (
+    influence.accuracy(scores, pair_set.same, pair_set.fold, pair_set.people)
+    for scores in cosines.values()
+  )
+  low, high = intervals.of_difference(one, other)
+  assert results['integer']['low/difference'] == low
+  assert results['integer']['high/difference'] == high
+  assert 'low/difference' in results['integer_match']
+  assert 'low/difference' not in results['float']
   unknown, _ = _on_pairs(people=False)
   assert not [name for name in unknown['float'] if '/' in name]
 

@@ -94,7 +94,14 @@ def test_intervals_stand_in_brackets_and_are_explained():
       'high/tar@far=0.1': 0.9,
       'tpir@fpir=0.1': 0.5,
     },
-    'integer': {'accuracy': 0.9, 'rank1': 1, 'low/rank1': 1, 'high/rank1': 1},
+    'integer': {
+      'accuracy': 0.9,
+      'low/difference': -0.012,
+      'high/difference': 0.012,
+      'rank1': 1,
+      'low/rank1': 0.99,
+      'high/rank1': 1,
+    },
   }
   header, _, *lines = _cells(table.results_table(rows))
   wanted = ['TAR % @ FAR 0.1', 'rank-1 %', 'TPIR % @ FPIR 0.1']
@@ -108,8 +115,18 @@ def test_intervals_stand_in_brackets_and_are_explained():
       '-',
       '50.00',
     ],
-    ['integer', '90.00', '+0.00', '-', '100.00 [100.00, 100.00]', '-'],
+    [
+      'integer',
+      '90.00',
+      '+0.00 [-1.20, +1.20]',
+      '-',
+      '100.00 [99.00, 100.00]',
+      '-',
+    ],
   ]
+  # They are of differences to float: to another row there is none.
+  others = {'run a': rows['float'], 'run b': rows['integer']}
+  assert _cells(table.results_table(others))[3][2] == '+0.00'
   (note,) = table.notes(rows)
   assert note.startswith('In brackets: 95 % intervals over people. ')
   assert 'another training (seed, processor)' in note

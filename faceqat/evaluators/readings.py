@@ -12,6 +12,7 @@ from faceqat.data.ijb import TemplateSet
 from faceqat.data.pairs import PairSet
 from faceqat.evaluators import (
   identification,
+  influence,
   intervals,
   templates,
   verification,
@@ -38,10 +39,11 @@ def on_pairs(
 
   Returns:
     Metric name to value by reading, as `verification.summarize` gives them and,
-    where the pairs say who they show, `intervals.of_pairs`, with `cosine_mean`
-    and `cosine_p1`, of the cosines of its embeddings and the float ones. A
-    reading whose embeddings are integers has a second row, `<reading>_match`:
-    its pairs are compared in integers too.
+    where the pairs say who they show, `intervals.of_pairs`. Behind `float` in
+    the order, also `low/difference` and `high/difference`, of its accuracy to
+    the float one, and `cosine_mean` and `cosine_p1`, of the cosines of its
+    embeddings and the float ones. A reading whose embeddings are integers has a
+    second row, `<reading>_match`: its pairs are compared in integers too.
     And the cosines by reading, float64 [P].
   """
   results, cosines = {}, {}
@@ -53,14 +55,17 @@ def on_pairs(
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)
     cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
-    row = dict(_summarize(cosines[reading], pair_set))
+    float_scores = None if reading == 'float' else cosines.get('float')
+    row = dict(_summarize(cosines[reading], pair_set, float_scores))
     if reading == 'float':
       float_images = embeddings.images
     elif float_images is not None:
       row.update(_summarize_nearness(embeddings.images, float_images))
     results[reading] = row
     if np.issubdtype(embeddings.images.dtype, np.integer):
-      results[f'{reading}_match'] = _summarize_match(embeddings, pair_set)
+      results[f'{reading}_match'] = _summarize_match(
+        embeddings, pair_set, float_scores
+      )
   return results, cosines
 
 
@@ -98,7 +103,7 @@ def on_templates(
 
 
 def _summarize(
-  scores: np.ndarray, pair_set: PairSet
+  scores: np.ndarray, pair_set: PairSet, float_scores: np.ndarray | None
 ) -> Iterator[tuple[str, float]]:
   """The figures, and where people are known their intervals."""
   same = np.asarray(pair_set.same, bool)
@@ -109,9 +114,15 @@ def _summarize(
       for far in verification.FARS
       if verification.is_supported(far, np.sum(~same))
     ]
-    yield from intervals.of_pairs(
-      scores, same, pair_set.fold, pair_set.people, fars
-    )
+    columns = same, pair_set.fold, pair_set.people
+    yield from intervals.of_pairs(scores, *columns, fars)
+    if float_scores is not None:
+      one, other = (
+        influence.accuracy(each, *columns) for each in (float_scores, scores)
+      )
+      low, high = intervals.of_difference(one, other)
+      yield 'low/difference', low
+      yield 'high/difference', high
 
 
 def _summarize_nearness(
@@ -126,7 +137,9 @@ def _summarize_nearness(
 
 
 def _summarize_match(
-  embeddings: verification.PairEmbeddings, pair_set: PairSet
+  embeddings: verification.PairEmbeddings,
+  pair_set: PairSet,
+  float_scores: np.ndarray | None,
 ) -> dict[str, float]:
   """What verification gives where the pairs are compared in integers.
 
@@ -134,7 +147,7 @@ def _summarize_match(
   score with.
   """
   scores = np.asarray(matching.cosine(embeddings.first, embeddings.second))
-  results = dict(_summarize(scores, pair_set))
+  results = dict(_summarize(scores, pair_set, float_scores))
   threshold = results['threshold']
   results['threshold'] = threshold / matching.ONE
   results['threshold_q29'] = round(threshold)

@@ -42,6 +42,24 @@ def _accuracy(metrics: Mapping[str, float]) -> str:
   return accuracy + _interval(metrics, 'accuracy')
 
 
+def _points(metrics: Mapping[str, float], name: str) -> str:
+  """A difference of fractions, in points."""
+  points = 100 * metrics.get(name, math.nan)
+  return _format({name: points}, name, '{:+.2f}')
+
+
+def _difference(metrics: Mapping[str, float], base: Mapping, name: str) -> str:
+  """Of the accuracy to the row of a name: what quantization costs."""
+  if 'accuracy' not in metrics or 'accuracy' not in base:
+    return _MISSING
+  cost = _points({'x': metrics['accuracy'] - base['accuracy']}, 'x')
+  limits = [_points(metrics, f'{end}/difference') for end in ('low', 'high')]
+  # The interval is of the difference to float, whatever stands first.
+  if name != 'float' or _MISSING in limits:
+    return cost
+  return f'{cost} [{", ".join(limits)}]'
+
+
 def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
   """Each column's title, and how to write a row's cell."""
   names = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -50,14 +68,7 @@ def _columns(rows: Results) -> dict[str, Callable[[Mapping], str]]:
   if 'accuracy' in names:
     columns['accuracy %'] = _accuracy
     if len(rows) > 1:
-      # In points of accuracy: what quantization costs.
-      columns[f'vs {first}'] = lambda row: _format(
-        {'cost': 100 * (row.get('accuracy', math.nan) - base['accuracy'])}
-        if 'accuracy' in base
-        else {},
-        'cost',
-        '{:+.2f}',
-      )
+      columns[f'vs {first}'] = lambda row: _difference(row, base, first)
   if 'auc' in names:
     columns['AUC'] = lambda row: _format(row, 'auc', '{:.5f}')
   if 'eer' in names:
@@ -95,10 +106,11 @@ def results_table(rows: Results) -> str:
       where the pairs are compared in integers too), in the order of the
       table: the values that the verification evaluator yields, fractions;
       `rank1` and `tpir@fpir=X`, of identification, fractions; `low/NAME` and
-      `high/NAME`, the interval of NAME; `cosine_mean` and `cosine_p1`,
-      mean and first percentile of the cosines between this reading's
-      embeddings and the first one's of the same images; and `bytes`, the size
-      of the reading's file. What a reading lacks, or
+      `high/NAME`, the interval of NAME, and `low/difference` and
+      `high/difference` that of the accuracy's difference to the `float` row;
+      `cosine_mean` and `cosine_p1`, mean and first percentile of the cosines
+      between this reading's embeddings and the first one's of the same images;
+      and `bytes`, the size of the reading's file. What a reading lacks, or
       what is not a finite number, is shown as a dash. The second column of
       accuracies is the difference from the first row, in points.
 

@@ -35,7 +35,7 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.spec import FLOAT
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_NO_EXPERIMENTS = ('common', 'compose', 'losses', 'models')
+_NO_EXPERIMENTS = ('base', 'common', 'compose', 'losses', 'models')
 # Whose smoke run those start from that need a trained network; of their depth.
 _TEACHER = 'mobilefacenet_int8'
 _IMAGES = 8

@@ -10,13 +10,14 @@ steps on real faces 78.5 % on LFW in integers, 78.8 in float: docs/results.md.
 
 from ml_collections import ConfigDict
 
-from configs import losses, mbv2_int8, models
+from configs import losses, models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = mbv2_int8.get_config()
+  config = make_base()
   config.model = models.facenet_nn2()
   config.loss = losses.triplet()
   config.loss.update(mining='semi_hard', squared=True)

@@ -14,13 +14,14 @@ in float, after 520 steps at 112x112.
 
 from ml_collections import ConfigDict
 
-from configs import losses, mbv2_int8, models
+from configs import losses, models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = mbv2_int8.get_config()
+  config = make_base()
   config.model = models.inception_resnet_v1()
   config.loss = losses.center()
   config.data.image_size = 160

@@ -10,13 +10,14 @@ a GPU; on a CPU take a depth of 18 and smaller images, as docs/results.md does:
 
 from ml_collections import ConfigDict
 
-from configs import mbv2_int8, models
+from configs import models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = mbv2_int8.get_config()
+  config = make_base()
   config.model = models.iresnet(50)
   config.optimizer.learning_rate = 1e-3
   config.batch_size = 32

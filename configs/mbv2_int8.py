@@ -10,36 +10,16 @@ of its parts in a few steps, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, losses, models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = ConfigDict(
-    {
-      'seed': 0,
-      # Weights of another project to start from (MXNet's .params, PyTorch's
-      # .pth, .pt or .ckpt; for MobileFaceNet), or ''.
-      'pretrained': '',
-      'model': models.mobilenet_v2(),
-      'quant': common.int8(),
-      'loss': losses.arcface(),
-      'regularization': common.no_regularization(),
-      'optimizer': common.optimizer(),
-      'data': common.data(),
-      'eval': common.evaluation(),
-      'batch_size': 64,
-      # Parts of a batch that are computed one after another, to save memory.
-      'micro_batches': 1,
-      # Faster to compile, slower to run, on a CPU.
-      'quick_compilation': False,
-      # Parts of the training; {}: it is one.
-      'stages': {},
-      'total_steps': 600,
-      'log_steps': 10,
-      'eval_steps': 150,
-      'checkpoint_steps': 150,
-    }
-  )
+  config = make_base()
+  config.optimizer.learning_rate = 0.01
+  config.half_size_steps = 500
+  config.total_steps = 750
+  config.quant.update(start_step=500, freeze_bn_step=700)
+  config.update(eval_steps=250, checkpoint_steps=250)
   return compose(config, arg)

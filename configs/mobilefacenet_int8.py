@@ -9,12 +9,13 @@ as long; no score was measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import mbv2_int8, models
+from configs import models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = mbv2_int8.get_config()
+  config = make_base()
   config.model = models.mobilefacenet()
   return compose(config, arg)

@@ -11,13 +11,14 @@ It is a network for a GPU; no score was measured yet.
 
 from ml_collections import ConfigDict
 
-from configs import common, mbv2_int8, models
+from configs import common, models
+from configs.base import make_base
 from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
-  config = mbv2_int8.get_config()
+  config = make_base()
   config.model = models.resnet50()
   config.model.norm = common.batch_renorm()
   config.regularization.update(weight=5e-4, decay=0.98)

@@ -25,7 +25,8 @@ from faceqat.train import (
 CONFIGS = sorted(
   path.stem
   for path in (pathlib.Path(__file__).parents[1] / 'configs').glob('*.py')
-  if path.stem not in ('__init__', 'common', 'compose', 'losses', 'models')
+  if path.stem
+  not in ('__init__', 'base', 'common', 'compose', 'losses', 'models')
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
 # Those that quantize a trained network from the first step on.

@@ -158,9 +158,9 @@ def test_linear_methods_see_something_but_not_much_in_new_people():
 
   raw_accuracy = _accuracy(y - mean, test.labels)
   linear_accuracy = _accuracy(linear, test.labels)
-  # Chance is 0.5; a small network trained on 200 people reaches 0.92.
+  # Chance is 0.5; a small network trained on 200 people reaches 0.95.
   assert 0.53 < raw_accuracy < 0.68, raw_accuracy
-  assert 0.60 < linear_accuracy < 0.82, linear_accuracy
+  assert 0.60 < linear_accuracy < 0.88, linear_accuracy
 
 
 @pytest.mark.parametrize(

@@ -231,9 +231,9 @@ def sample_capture(seed: int, person: int, image: int) -> Capture:
       uniform(0.1, 0.15),
     )
   return Capture(
-    angles=(angle(0.22, 0.5), angle(0.13, 0.3), angle(0.10, 0.3)),
-    scale=uniform(0.83, 1.06),
-    shift=(uniform(-0.13, 0.13), uniform(-0.18, 0.06)),
+    angles=(angle(0.22, 0.5), angle(0.13, 0.3), angle(0.04, 0.12)),
+    scale=uniform(0.90, 1.02),
+    shift=(uniform(-0.05, 0.05), uniform(-0.11, -0.01)),
     light=(
       strength * math.cos(direction),
       0.6 * strength * math.sin(direction),

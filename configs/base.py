@@ -1,0 +1,38 @@
+"""What experiments have in common before each changes it; none by itself."""
+
+from ml_collections import ConfigDict
+
+from configs import common, losses, models
+
+
+def make_base() -> ConfigDict:
+  """600 steps, the second half quantized, of a network for any image size."""
+  return ConfigDict(
+    {
+      'seed': 0,
+      # Weights of another project to start from (MXNet's .params, PyTorch's
+      # .pth, .pt or .ckpt; for MobileFaceNet), or ''.
+      'pretrained': '',
+      'model': models.mobilenet_v2(),
+      'quant': common.int8(),
+      'loss': losses.arcface(),
+      'regularization': common.no_regularization(),
+      'optimizer': common.optimizer(),
+      'data': common.data(),
+      'eval': common.evaluation(),
+      'batch_size': 64,
+      # Parts of a batch that are computed one after another, to save memory.
+      'micro_batches': 1,
+      # Steps at the start on images of half the size, which take a quarter of
+      # the time; for networks that take images of any size.
+      'half_size_steps': 0,
+      # Faster to compile, slower to run, on a CPU.
+      'quick_compilation': False,
+      # Parts of the training; {}: it is one.
+      'stages': {},
+      'total_steps': 600,
+      'log_steps': 10,
+      'eval_steps': 150,
+      'checkpoint_steps': 150,
+    }
+  )

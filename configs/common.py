@@ -61,9 +61,9 @@ def evaluation() -> ConfigDict:
       'batch_size': 64,
       # Drawn faces only.
       'seed': 0,
-      'num_people': 60,
-      'images_per_person': 10,
-      'num_pairs': 600,
+      'num_people': 200,
+      'images_per_person': 8,
+      'num_pairs': 6000,
       # Images on which float, fake-quantized and integer activations are
       # compared layer by layer.
       'agreement_images': 32,

@@ -43,6 +43,11 @@ def make_config(**changes):
   return config
 
 
+def get_config():
+  """For a command that takes the file of a config."""
+  return make_config()
+
+
 def make_start(config):
   """The model, the initial state and the step of its last stage."""
   model = make_model(config)

@@ -35,10 +35,10 @@ def main():
   parser.add_argument(
     '--cores', type=_numbers, default=[len(os.sched_getaffinity(0))]
   )
-  arguments, overrides = parser.parse_known_args()
-  unknown = [word for word in overrides if not word.startswith('--config.')]
-  if unknown:
-    parser.error(f'unknown argument {unknown[0]}')
+  overrides = [word for word in sys.argv[1:] if word.startswith('--config.')]
+  arguments = parser.parse_args(
+    [word for word in sys.argv[1:] if word not in overrides]
+  )
   available = sorted(os.sched_getaffinity(0))
   if max(arguments.cores) > len(available):
     parser.error(f'--cores: there are {len(available)}')

@@ -200,7 +200,7 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
   config.update(
     batch_size=8,
     micro_batches=min(2, config.micro_batches),
-    half_size_steps=min(1, config.half_size_steps),
+    half_size_steps=min(2, config.half_size_steps),
     # Micro-batches are a loop, in which XLA's convolutions need optimising.
     quick_compilation=config.micro_batches == 1,
     log_steps=1,

@@ -32,6 +32,10 @@ TESTS = {
   'test_contact_sheet_has_a_row_for_each_person',
   'benchmarks.smoke_configs': 'small_forms_test::'
   'test_a_smoke_form_is_trained_lowered_and_exported',
+  'benchmarks.interval_coverage': 'interval_coverage_test::'
+  'test_the_small_form_prints_a_row_for_every_figure',
+  'benchmarks.seed_spread': 'seed_spread_test::'
+  'test_each_seed_is_trained_once_and_their_spread_printed',
   'launch': 'launch_test::test_a_dry_run_prints_the_commands_and_runs_none',
   'small form': 'small_forms_test::test_a_command_runs_in_a_small_form',
 }

@@ -22,9 +22,9 @@ from faceqat.evaluators import verification
 # The variance that choosing the thresholds of ten folds adds to the mean of
 # their accuracies, in squared gaps between the accuracy at the one threshold
 # that is best on all pairs and the cross-validated one. A threshold of highest
-# accuracy has cube-root asymptotics (Kim and Pollard 1990), where a bootstrap is
-# not consistent (Abrevaya and Huang 2005) and a jackknife that chooses anew gave
-# two to four times the variance. In the limit, a Brownian motion less a
+# accuracy has cube-root asymptotics (Kim and Pollard 1990), where a bootstrap
+# is not consistent (Abrevaya and Huang 2005) and a jackknife that chooses anew
+# gave two to four times the variance. In the limit, a Brownian motion less a
 # parabola, the ratio does not depend on the scores; its value is simulated by
 # benchmarks/interval_coverage.py.
 SELECTION = 0.44

@@ -21,8 +21,8 @@ def data() -> ConfigDict:
       'stored_size': 0,
       'seed': 0,
       # Drawn faces only.
-      'num_people': 240,
-      'images_per_person': 40,
+      'num_people': 440,
+      'images_per_person': 24,
       # People kept out of training, and the pairs made of them, for the
       # verification during training; 0 people: none.
       'validation_people': 40,

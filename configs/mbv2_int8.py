@@ -18,8 +18,8 @@ def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.optimizer.learning_rate = 0.01
-  config.half_size_steps = 500
-  config.total_steps = 750
-  config.quant.update(start_step=500, freeze_bn_step=700)
-  config.update(eval_steps=250, checkpoint_steps=250)
+  config.half_size_steps = 700
+  config.total_steps = 950
+  config.quant.update(start_step=700, freeze_bn_step=900)
+  config.update(eval_steps=350, checkpoint_steps=350)
   return compose(config, arg)

@@ -220,9 +220,9 @@ def sample_capture(seed: int, person: int, image: int) -> Capture:
   gain = uniform(0.68, 1.25) * (1 + uniform(-0.13, 0.13, 3))
   event = chance()
   face_mask = hand = None
-  if event < 0.04:
+  if event < 0.02:
     face_mask = _MASKS[rng.integers(len(_MASKS))]
-  elif event < 0.12:
+  elif event < 0.06:
     side = 1 if chance() < 0.5 else -1
     hand = (
       side * uniform(-0.35, 0.3),
@@ -247,8 +247,8 @@ def sample_capture(seed: int, person: int, image: int) -> Capture:
     gaze=(uniform(-0.04, 0.04), uniform(-0.012, 0.012)),
     background=_sample_background(rng),
     clothes=uniform(0.05, 0.9, 3).astype(np.float32),
-    glasses_on=chance() < 0.8,
-    sunglasses=event > 0.96,
+    glasses_on=chance() < 0.95,
+    sunglasses=event > 0.98,
     face_mask=face_mask,
     hand=hand,
     blur=max(uniform(-0.25, 0.25), 0.0),

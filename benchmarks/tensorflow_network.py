@@ -27,7 +27,7 @@ LEARNING_RATE, MOMENTUM = 0.0625, 0.9
 DECAY = 0.9  # Of the activation ranges.
 EPSILON, BN_MOMENTUM = 2.0**-10, 0.9
 
-# A kernel's range is this much wider than its weights (numerics.kernel_range).
+# A kernel's range is this much wider than its weights (numerics.widest_weight).
 _MARGIN = np.float32(1 + 2.0**-22)
 # (kernel name, depthwise, stride, activation); all have batch norm.
 _CONVOLUTIONS = {

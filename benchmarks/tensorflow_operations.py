@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.tensorflow_network import DECAY, MOMENTUM, State, Step
-from faceqat.quant import convolution, layers, numerics
+from faceqat.quant import batchnorm, convolution, layers, numerics
+from faceqat.quant.quantizers import fake_quant_kernel
+from faceqat.quant.spec import LayerQuant
 
 _F32, _F64 = np.float32, np.float64
 
@@ -78,13 +80,12 @@ def _quantizers(ours: Step, theirs: Step) -> Iterator[Comparison]:
       for tap in ours.taps.values()
     ),
   )
-  per_channel = {'narrow_range': True}
   yield _joined(
     'quantizers of kernels',
     (
       (
-        jax.jit(lambda x, m: numerics.fake_quant(x, -m, m, **per_channel))(
-          tap.before, tap.range
+        jax.jit(lambda kernel: fake_quant_kernel(kernel, LayerQuant()))(
+          tap.before
         ),
         tap.after,
       )
@@ -181,8 +182,8 @@ def _normalization(ours: Step, theirs: Step) -> Iterator[Comparison]:
 
   @jax.jit
   def moments(x):
-    mean = jnp.mean(x, axes)
-    return mean, jnp.mean(jnp.square(x), axes) - jnp.square(mean)
+    origin, offset, var = batchnorm.statistics(x)
+    return origin + offset, var
 
   mean, var = moments(x)
   tf_mean, tf_var = (value.numpy() for value in tf.nn.moments(x, axes))

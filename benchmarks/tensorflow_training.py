@@ -69,7 +69,7 @@ def exact_problem() -> tuple[State, np.ndarray, np.ndarray]:
   params = {}
   for name, value in initial.params.items():
     if name.endswith('kernel'):
-      # The range is a hair wider than the weights (numerics.kernel_range), and
+      # The range is a hair wider than the weights (numerics.widest_weight), and
       # is to be a power of two times 7: so the largest weight is below that.
       steps = rng.integers(-6, 7, value.shape)
       steps[(0,) * (value.ndim - 1)] = 7

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxpr_walk import all_equations
 
-from faceqat.quant import layers, numerics
+from faceqat.quant import exact, layers, numerics
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import (
   FAKE_QUANT,
@@ -95,7 +95,7 @@ def folded_reference(name, variables, x):
   kernel, bias = params['kernel'], params.get('bias', 0.0)
   if 'bn' in params:
     stats = variables['batch_stats']['bn']
-    factor = params['bn']['scale'] / jnp.sqrt(stats['var'] + EPSILON)
+    factor = params['bn']['scale'] * exact.inverse_root(stats['var'] + EPSILON)
     kernel, bias = (
       kernel * factor,
       params['bn']['bias'] - stats['mean'] * factor,

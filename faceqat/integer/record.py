@@ -95,8 +95,9 @@ def quantize_bias(
       f'{name}, channel {channel}: the bias {bias[channel]:g} is '
       f'{steps[channel]:g} steps of {input_scale:g} (input scale) x '
       f'{float(weight_scale[channel]):g} (weight scale), which int32 cannot '
-      "hold. The channel's weights are close to zero beside its bias: raise "
-      'its weight scale.'
+      "hold. The channel's weights are close to zero beside its bias: set "
+      'them to 0, where any scale will do, or give the layer one scale for '
+      'all its channels (per_channel False).'
     )
   return steps.astype(np.int32)
 

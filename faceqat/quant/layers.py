@@ -180,7 +180,7 @@ class _Linear(QuantLayer):
         self._check_finite({'kernel folded with bn': kernel})
       values, scale = quantize_kernel(kernel, layer, step)
       bias = np.asarray(bias, np.float32)
-      scale = _no_finer_than_bias(scale, values, bias, x)
+      scale = _no_finer_than_bias(scale, values, bias, x, layer)
       return recorder(
         x,
         name=self._tensor,
@@ -234,7 +234,11 @@ def _no_finer(
 
 
 def _no_finer_than_bias(
-  scale: np.ndarray, weights: np.ndarray, bias: np.ndarray, x: Symbol
+  scale: np.ndarray,
+  weights: np.ndarray,
+  bias: np.ndarray,
+  x: Symbol,
+  layer: LayerQuant,
 ) -> np.ndarray:
   """The scale of the weights, or the bias's where these are all 0.
 
@@ -246,9 +250,12 @@ def _no_finer_than_bias(
     weights: int8 [..., O].
     bias: [O] real values.
     x: the layer's input.
+    layer: whether the layer has one scale for all channels.
   """
-  least = np.abs(bias) / (np.float32(x.tensor.scale) * 2**24)
+  least = np.abs(bias) / np.float32(x.tensor.scale * 2**24)
   zero = ~weights.any(tuple(range(weights.ndim - 1)))
+  if not layer.per_channel:
+    least, zero = least.max(), zero.all()
   return np.where(zero, np.maximum(scale, least), scale)
 
 

@@ -162,7 +162,8 @@ def fake_quant_kernel(
     return rounded
   axes = tuple(range(kernel.ndim - 1))
   widest = jnp.max(jnp.abs(jax.lax.stop_gradient(kernel)), axes)
-  off = (widest < _least_width(widest)) & jnp.all(steps == 0, axes)
+  # Below half a step all of them are rounded to 0.
+  off = widest < jnp.minimum(_least_width(widest), 0.5 * scale)
   return jnp.where(off, kernel, rounded)
 
 

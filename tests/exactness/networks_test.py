@@ -135,6 +135,28 @@ def test_no_output_differs(name, runtime):
   assert len(np.unique(embeddings, axis=0)) == len(images)
 
 
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_no_output_differs_where_weights_are_zero(runtime):
+  contract, _, make = RUNTIMES[runtime]
+  network, variables, images, _ = layer_network.lowered()
+  variables = jax.tree.map(np.array, variables)
+  params = variables['params']
+  # A whole layer, whose scale then follows its bias, and two single channels.
+  params['pointwise']['kernel'][:] = 0
+  params['same']['bn']['scale'][3] = 0
+  params['depthwise']['kernel'][..., 1] = 0
+  program = dataclasses.replace(
+    layer_network.lower(network, variables, layer_network.IMAGE),
+    contract=contract,
+  )
+  layer = next(op for op in program.operators if op.name == 'pointwise')
+  assert np.abs(layer.bias).max() == 2**24
+  values = make_evaluator(program, taps=True)(images[:TAPPED])
+  theirs = make(program, taps=True)(images[:TAPPED])
+  difference = exactness.first_difference(program, values, theirs)
+  assert difference is None, difference
+
+
 def test_the_contracts_differ():
   """Otherwise the tests above could not tell one from the other."""
   *_, reference = evaluated('MobileNetV2', 'tflite_ref')

@@ -328,6 +328,6 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_integer('steps', 100, 'Steps of training.', lower_bound=1)
+  flags.DEFINE_integer('steps', 100, 'Steps of training.', lower_bound=2)
   flags.DEFINE_integer('threads', 2, 'Of each side.', lower_bound=1)
   command.run(main)

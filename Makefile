@@ -35,7 +35,7 @@ endif
 log := $(VENV)/log.txt
 failed = { cat $(log) >&2; \
   test ! -e $(VENV)/unfinished || rm -rf $(VENV); exit 1; }
-pip_install := $(VENV)/bin/python -m pip install --no-compile --requirement
+pip_install := $(VENV)/bin/python -m pip install --requirement
 
 $(VENV)/bin/python: found = $(shell $(PYTHON) -c '$(VERSION)' 2> /dev/null)
 $(VENV)/bin/python:

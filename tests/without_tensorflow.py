@@ -3,7 +3,7 @@
   python tests/without_tensorflow.py present
   python tests/without_tensorflow.py absent WORKDIR
 
-`absent`: as on a machine where nobody has installed it.
+`absent`: as where nobody has installed it, nor its data sets.
 """
 
 import importlib
@@ -12,20 +12,18 @@ import pkgutil
 import sys
 
 
-class _Finder(importlib.machinery.PathFinder):
-  """Finds all that is installed but TensorFlow."""
+def remove(*packages):
+  """From here on they are to this process as if they were not there."""
+  plain = importlib.machinery.PathFinder
 
-  @classmethod
-  def find_spec(cls, name, path=None, target=None):
-    if name.partition('.')[0] in ('tensorflow', 'keras'):
-      return None
-    return super().find_spec(name, path, target)
+  class Finder(plain):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+      if name.partition('.')[0] in packages:
+        return None
+      return plain.find_spec(name, path, target)
 
-
-def remove():
-  """From here on TensorFlow is to this process as if it were not there."""
-  finders = sys.meta_path
-  finders[finders.index(importlib.machinery.PathFinder)] = _Finder
+  sys.meta_path[sys.meta_path.index(plain)] = Finder
 
 
 def import_all():
@@ -52,7 +50,7 @@ def train_and_evaluate(workdir):
 
 if __name__ == '__main__':
   if sys.argv[1] == 'absent':
-    remove()
+    remove('tensorflow', 'tensorflow_datasets')
     train_and_evaluate(sys.argv[2])
   import_all()
   if 'tensorflow' in sys.modules:

@@ -169,8 +169,8 @@ def find_folder(path: str, data_dir: str | os.PathLike = '') -> pathlib.Path:
     there = ', '.join(folder.name for folder in _folders(root)) or 'none'
     raise ValueError(
       f'{path}: TFDS has prepared no {name} in {root} (there: {there}); make '
-      f'it with `tfds build {name} --data_dir={root}`, which needs TensorFlow '
-      '(faceqat[tfds]), or name another folder in data.tfds_dir'
+      f'it with `tfds build {name} --data_dir={root}`, which needs TensorFlow; '
+      'or name another folder in data.tfds_dir'
     )
   if version is None:
     return max(versions, key=lambda folder: _numbers(folder.name))
@@ -209,7 +209,8 @@ def _import_tfds():
   except ImportError as error:
     raise ValueError(
       f'tfds: paths need tensorflow-datasets, which is not there ({error}); '
-      'install it with `pip install tensorflow-datasets`'
+      "install it with `pip install 'faceqat[tfds]'`, or in a checkout with "
+      '`pip install -r requirements-tfds.txt`'
     ) from error
   return tensorflow_datasets
 

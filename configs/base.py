@@ -23,9 +23,6 @@ def make_base() -> ConfigDict:
       'batch_size': 64,
       # Parts of a batch that are computed one after another, to save memory.
       'micro_batches': 1,
-      # Steps at the start on images of half the size, which take a quarter of
-      # the time; for networks that take images of any size.
-      'half_size_steps': 0,
       # Faster to compile, slower to run, on a CPU.
       'quick_compilation': False,
       # Parts of the training; {}: it is one.

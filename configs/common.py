@@ -21,8 +21,8 @@ def data() -> ConfigDict:
       'stored_size': 0,
       'seed': 0,
       # Drawn faces only.
-      'num_people': 440,
-      'images_per_person': 24,
+      'num_people': 240,
+      'images_per_person': 40,
       # People kept out of training, and the pairs made of them, for the
       # verification during training; 0 people: none.
       'validation_people': 40,
@@ -200,7 +200,6 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
   config.update(
     batch_size=8,
     micro_batches=min(2, config.micro_batches),
-    half_size_steps=min(2, config.half_size_steps),
     # Micro-batches are a loop, in which XLA's convolutions need optimising.
     quick_compilation=config.micro_batches == 1,
     log_steps=1,

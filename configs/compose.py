@@ -63,9 +63,6 @@ def compose(
       common.make_smoke(config, smoke_image_size, smoke_depth)
     else:
       config[part] = PARTS[part][name]()
-      if part == 'model':
-        # Not every network takes images of half the size.
-        config.half_size_steps = 0
   return config
 
 

@@ -18,8 +18,6 @@ def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.optimizer.learning_rate = 0.01
-  config.half_size_steps = 700
-  config.total_steps = 950
-  config.quant.update(start_step=700, freeze_bn_step=900)
-  config.update(eval_steps=350, checkpoint_steps=350)
+  config.total_steps = 500
+  config.quant.update(start_step=300, freeze_bn_step=450)
   return compose(config, arg)

@@ -18,6 +18,6 @@ def get_config(arg: str = '') -> ConfigDict:
   """Makes the config; `arg` is as `compose` takes it."""
   config = mbv2_int8.get_config()
   config.loss = losses.softmax()
-  # Of the 144 steps that an epoch of the drawn faces has.
-  config.quant.start_epochs = 5.0
+  # Of the 122 steps that an epoch of the drawn faces has.
+  config.quant.start_epochs = 3.0
   return compose(config, arg)

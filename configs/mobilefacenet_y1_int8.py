@@ -36,8 +36,6 @@ def get_config(arg: str = '') -> ConfigDict:
       'eval': common.evaluation(),
       'batch_size': 32,
       'micro_batches': 1,
-      # MobileFaceNet takes images of one size alone.
-      'half_size_steps': 0,
       # Faster to compile, slower to run, on a CPU.
       'quick_compilation': False,
       'stages': {},

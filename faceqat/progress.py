@@ -16,11 +16,8 @@ class Progress:
   Compilation and validation do not count as training.
   """
 
-  def __init__(
-    self, start: int, total: int, batch_size: int, half_size_steps: int = 0
-  ):
+  def __init__(self, start: int, total: int, batch_size: int):
     self._total = total
-    self._half_size_steps = half_size_steps
     self._batch_size = batch_size
     self._rate = 0.0
     self.restart(start)
@@ -50,7 +47,7 @@ class Progress:
     # None is measured yet in a step that was compiled.
     pace = ''
     if self._rate:
-      left = self._steps_left(step) * self._batch_size / self._rate
+      left = (self._total - step) * self._batch_size / self._rate
       pace = f'{self._rate:.0f} images/s  {_minutes(left)} left  '
     score = next(name for name in _SCORES if f'train/{name}' in values)
     print(
@@ -60,13 +57,6 @@ class Progress:
       f'{pace}[{"fake_quant" if mode.quantize else "float"}]',
       flush=True,
     )
-
-  def _steps_left(self, step: int) -> float:
-    """In steps of the size of the last one."""
-    half = min(max(self._half_size_steps - step, 0), self._total - step)
-    whole = self._total - step - half
-    # Of four times as many pixels.
-    return half + 4 * whole if step <= self._half_size_steps else whole
 
   def show_validation(self, scores: dict[str, float]):
     """Prints what validation found."""

@@ -18,7 +18,6 @@ from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.checkpoint import Checkpointer, Network
 from faceqat.data import pipeline, sources
 from faceqat.data.augment import Augment
-from faceqat.half_size import check_half_size
 from faceqat.losses.objective import Objective, make_objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
@@ -110,8 +109,6 @@ def train(
     image_size=config.data.image_size,
   )
   model.quant.check_patterns(layer_paths(state))
-  if config.half_size_steps:
-    check_half_size(model, state.variables, config.data.image_size)
   state = sharding.replicate(state, mesh)
 
   # Step.
@@ -168,15 +165,12 @@ def train(
     # Loop.
     finished = start == config.total_steps
     start = start or 0
-    progress = Progress(
-      start, config.total_steps, config.batch_size, config.half_size_steps
-    )
+    progress = Progress(start, config.total_steps, config.batch_size)
     calibrated = has_ranges(state.quant_stats)
     pending = compiled = None
     for step in range(start, config.total_steps):
       stage = stage_at(step, stages)
       recipe, schedule = recipes[stage]
-      recipe = recipe._replace(half_size=step < config.half_size_steps)
       mode = mode_at(step, config.quant, stage.train_backbone)
       if step == stage.start and step:
         state = sharding.replicate(restart_optimizer(state, recipe), mesh)

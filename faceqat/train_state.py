@@ -17,7 +17,6 @@ import numpy as np
 import optax
 from clu.metrics import Average
 
-from faceqat.half_size import halve
 from faceqat.losses.objective import Objective
 from faceqat.losses.regularization import Regularization
 from faceqat.quant.spec import FLOAT, Mode
@@ -68,7 +67,6 @@ class Recipe(NamedTuple):
       and averaged, to need less memory. Batch norms take the statistics of
       each part, and their moving averages and the objective's state are updated
       after each.
-    half_size: the network sees the images at half their height and width.
     seed: of the first weights and of dropout.
   """
 
@@ -78,7 +76,6 @@ class Recipe(NamedTuple):
   regularization: Regularization = Regularization()
   train_backbone: bool = True
   micro_batches: int = 1
-  half_size: bool = False
   seed: int = 0
 
 
@@ -132,8 +129,6 @@ def train_step(
     or `cosine`) and `grad_norm` (before clipping), each a float32 scalar; with
     regularization also its `penalty` and `penalty_coefficient`.
   """
-  if recipe.half_size:
-    batch = {**batch, 'image': halve(batch['image'])}
   parts = recipe.micro_batches
   key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
   if parts == 1:

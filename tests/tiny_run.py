@@ -35,9 +35,7 @@ def make_config(**changes):
     'norm': {'name': 'batch', 'momentum': 0.9},
     'dtype': 'float32',
   }
-  config.update(
-    half_size_steps=0, total_steps=10, eval_steps=3, checkpoint_steps=3
-  )
+  config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)
   config.quant.update(start_step=4, freeze_bn_step=8)
   config.update(changes)
   return config

@@ -217,7 +217,7 @@ def sample_capture(seed: int, person: int, image: int) -> Capture:
     return min(max(rng.normal(0, deviation), -limit), limit)
 
   strength, direction = uniform(0.0, 0.6), uniform(0, 2 * math.pi)
-  gain = uniform(0.68, 1.25) * (1 + uniform(-0.13, 0.13, 3))
+  gain = uniform(0.75, 1.2) * (1 + uniform(-0.06, 0.06, 3))
   event = chance()
   face_mask = hand = None
   if event < 0.02:
@@ -239,7 +239,7 @@ def sample_capture(seed: int, person: int, image: int) -> Capture:
       0.6 * strength * math.sin(direction),
     ),
     gain=gain.astype(np.float32),
-    contrast=uniform(0.68, 1.15),
+    contrast=uniform(0.8, 1.15),
     smile=max(uniform(-0.3, 1.0), 0.0),
     mouth_open=max(uniform(-0.12, 0.1), 0.0),
     brow_raise=uniform(-0.02, 0.05),

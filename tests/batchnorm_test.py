@@ -68,9 +68,8 @@ def normalise(variables, kernel, x, mode, norm=NORM, weights=WEIGHTS):
   def product(factor):
     folded = kernel if factor is None else kernel * factor
     if mode.quantize and weights:
-      folded = fake_quant_kernel(
-        folded, weights, normalized=mode.batch_statistics
-      )
+      batch = mode.batch_statistics
+      folded = fake_quant_kernel(folded, weights, normalized=batch)
     return x @ folded
 
   y, updated = norm.apply(variables, product, mode, mutable=['batch_stats'])

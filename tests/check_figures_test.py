@@ -111,3 +111,42 @@ def test_the_pages_state_the_sizes_of_their_networks(monkeypatch):
   # A network of another size would be seen.
   wider = [figure._replace(value=1.01 * figure.value) for figure in figures]
   assert any(verdict.stale for verdict in check_figures.compare(pages, wider))
+
+
+def test_what_commands_print_is_found_in_the_pages(monkeypatch):
+  """What they print is that of the pages, but for a figure of each."""
+  printed = {
+    'benchmarks.linear_baseline': """
+pixels                   accuracy 54.83 % ± 3.36, AUC 0.6232
+LDA on 100 components    accuracy 74.83 % ± 2.04, AUC 0.8329
+LDA on 300 components    accuracy 79.17 % ± 2.57, AUC 0.8460
+""",
+    'benchmarks.smoke_configs': """
+| config | parameters | multiply-adds | smoke form, s | bytes | outputs |
+|---|---|---|---|---|---|
+| `mbv2_fp32` | 0.85 M | 26 M | 23 | 604,632 | 1,024 |
+| `resnet50_arcface_gn` | 43.60 M | 6,312 M | 32 | float alone | | | |
+| `mbv2_int8` | 0.85 M | 26 M | 32 | 604,640 | 1,023 |
+""",
+  }
+  pages = {
+    'page.md': """
+| | accuracy % | AUC |
+| --- | --- | --- |
+| raw pixels, cosine | 54.83 ± 3.36 | 0.6232 |
+| linear discriminant on 100 principal components | 74.83 | 0.8329 |
+| on 300 | 74.17 ± 2.57 | 0.8460 |
+
+| config | smoke form, s | bytes | outputs |
+| --- | --- | --- | --- |
+| `mbv2_fp32` | 23 | 604,640 | 1,024 |
+| `mbv2_int8` | 32 | 604,640 | 1,024 |
+"""
+  }
+  monkeypatch.setattr(check_figures, '_run', lambda module: printed[module])
+  stale = {}
+  for check in (check_figures.check_linear, check_figures.check_smoke):
+    found = check_figures.compare(pages, list(check()))
+    stale[len(found)] = [verdict.line for verdict in found if verdict.stale]
+  # Accuracy and AUC of three methods; bytes and outputs of two configs.
+  assert stale == {6: [6], 4: [11]}

@@ -75,15 +75,20 @@ def _train(command: list[str], folder: pathlib.Path, cores: list[int]) -> str:
     return ''
   start = time.perf_counter()
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / 'log.txt', 'w') as log:
-    subprocess.run(
-      [sys.executable, '-m', 'faceqat.main', *command],
-      cwd=_ROOT,
-      check=True,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-      preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
+  own = os.sched_getaffinity(0)
+  # The process that is started inherits it.
+  os.sched_setaffinity(0, cores)
+  try:
+    with open(folder / 'log.txt', 'w') as log:
+      subprocess.run(
+        [sys.executable, '-m', 'faceqat.main', *command],
+        cwd=_ROOT,
+        check=True,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+      )
+  finally:
+    os.sched_setaffinity(0, own)
   return f'{(time.perf_counter() - start) / 60:.1f}'
 
 

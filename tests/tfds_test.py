@@ -12,7 +12,6 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from configs import common
@@ -20,6 +19,10 @@ from faceqat.data import fingerprint, sources
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.images import DamagedImageError
 from faceqat.data.tfds import TFDSSource, find_folder
+
+# What prepares a data set needs it.
+pytest.importorskip('tensorflow')
+tfds = pytest.importorskip('tensorflow_datasets')
 
 TESTS = pathlib.Path(__file__).parent
 SIZE = 16

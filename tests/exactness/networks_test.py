@@ -152,7 +152,9 @@ def test_no_output_differs_where_weights_are_zero(runtime):
   layer = next(op for op in program.operators if op.name == 'pointwise')
   # 24 bits, and the rounding of a float32 of so many.
   assert abs(np.abs(layer.bias).max() - 2**24) <= 1
-  values = make_evaluator(program, taps=True)(images[:TAPPED])
+  values = jax.tree.map(
+    np.asarray, make_evaluator(program, taps=True)(images[:TAPPED])
+  )
   theirs = make(program, taps=True)(images[:TAPPED])
   difference = exactness.first_difference(program, values, theirs)
   assert difference is None, difference

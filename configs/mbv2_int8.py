@@ -20,5 +20,6 @@ def get_config(arg: str = '') -> ConfigDict:
   config = make_base()
   config.optimizer.learning_rate = 0.01
   config.total_steps = 500
-  config.quant.update(start_step=300, freeze_bn_step=450)
+  config.quant.update(start_step=400, freeze_bn_step=400)
+  config.eval_steps = 250
   return compose(config, arg)

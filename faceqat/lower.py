@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Iterable
 
+import jax
+import numpy as np
+
 from faceqat.checkpoint import Network
 from faceqat.data import fingerprint
 from faceqat.data.fingerprint import Fingerprint
@@ -62,8 +65,13 @@ def weighted_operators(program: IntegerProgram) -> list[Conv2D | Dense]:
 
 
 def _record(network: Network, normalize: bool) -> IntegerProgram:
+  # On the host: each layer has another shape to compile a program for.
+  variables = jax.tree.map(np.asarray, network.variables)
+
   def embed(image):
-    embedding = network.model.apply(network.variables, image, FAKE_QUANT)
+    # What is not finite is refused by its layer's name.
+    with np.errstate(all='ignore'):
+      embedding = network.model.apply(variables, image, FAKE_QUANT)
     if normalize:
       return record.l2_normalize(embedding, name='normalized')
     return embedding

@@ -106,7 +106,10 @@ def create_state(
       opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
 
-  return jax.jit(create)(jax.random.key(recipe.seed))
+  # It runs once: compiling it fast is worth more than a fast program.
+  cpu = jax.default_backend() == 'cpu'
+  options = {'xla_backend_optimization_level': 0} if cpu else None
+  return jax.jit(create, compiler_options=options)(jax.random.key(recipe.seed))
 
 
 def train_step(
@@ -228,29 +231,29 @@ def restart_optimizer(state: TrainState, recipe: Recipe) -> TrainState:
   return state.replace(opt_state=recipe.optimizer.init(trained))
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'objective', 'mode'))
-def validation_step(
-  state: TrainState,
+@functools.partial(jax.jit, static_argnames='objective')
+def validation_scores(
+  classifier: Any,
+  objective_state: Any,
+  embeddings: jax.Array,
   batch: dict[str, jax.Array],
   *,
-  model: nn.Module,
   objective: Objective,
-  mode: Mode,
 ) -> dict[str, Average]:
   """Averages over a padded batch of images that training left out.
 
   Args:
-    state: the training state.
+    classifier, objective_state: what the objective has learnt.
+    embeddings: [B, D], of the images of the batch.
     batch: as of a training step, and `_mask` [B], 0 where a row is padding.
-    model, objective, mode: static.
+    objective: static.
 
   Returns:
     `loss` (without margin) and the objective's scores, to be merged with those
     of other batches.
   """
-  embeddings = model.apply(state.variables, batch['image'], mode)
   losses, scores, _ = objective.validation(
-    state.params['classifier'], state.objective, embeddings, batch
+    classifier, objective_state, embeddings, batch
   )
   return {
     name: Average.from_model_output(values, mask=batch['_mask'])

@@ -4,14 +4,16 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from clu.metrics import Average
 
 from faceqat.data import pipeline, sources
 from faceqat.evaluators import verification
+from faceqat.integer.program import CONTRACTS
 from faceqat.losses.objective import Objective
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
-from faceqat.train_state import TrainState, make_predict, validation_step
+from faceqat.quant.spec import FLOAT, TWINS, Mode
+from faceqat.train_state import TrainState, make_predict, validation_scores
 
 
 def validate(
@@ -23,12 +25,22 @@ def validate(
   config: ml_collections.ConfigDict,
   mode: Mode,
 ) -> dict[str, float]:
-  """The objective on known people, verification on kept-out ones."""
-  reading = FAKE_QUANT if mode.quantize else FLOAT
+  """The objective on known people, verification on kept-out ones.
+
+  On one device and rounded as `evaluate` does by default: what is compiled here
+  serves there too.
+  """
+  reading = TWINS[CONTRACTS[0]] if mode.quantize else FLOAT
+  variables = jax.tree.map(jnp.asarray, jax.device_get(state.variables))
+  predict = make_predict(model, variables, reading)
   scores = {}
   batches = objective.per_example and [
-    validation_step(
-      state, with_targets(batch), model=model, objective=objective, mode=reading
+    validation_scores(
+      state.params['classifier'],
+      state.objective,
+      predict(batch['image']),
+      with_targets(batch),
+      objective=objective,
     )
     for batch in pipeline.batches(data.known, config.eval.batch_size)
   ]
@@ -37,7 +49,6 @@ def validate(
     average = functools.reduce(Average.merge, averages)
     scores[f'validation/{name}'] = float(average.compute())
   if data.validation is not None:
-    predict = make_predict(model, state.variables, reading)
     for name, value in verification.evaluate(
       predict, data.validation, batch_size=config.eval.batch_size
     ):

@@ -174,6 +174,7 @@ def test_a_weight_that_is_no_number_is_named(layer, path, wrong):
     table.lower(network, variables, table.IMAGE)
 
 
+@pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
 def test_a_fold_that_overflows_is_named():
   network, variables, _, _ = table.lowered()
   variables = jax.tree.map(np.array, variables)

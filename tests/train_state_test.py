@@ -11,7 +11,7 @@ from faceqat.stages import mode_at
 from faceqat.train_state import (
   embed,
   make_predict,
-  validation_step,
+  validation_scores,
 )
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -132,12 +132,12 @@ def test_validation_leaves_padding_out():
   model, state, _ = make_start(CONFIG)
 
   def validate(batch, mask):
-    return validation_step(
-      state,
+    return validation_scores(
+      state.params['classifier'],
+      state.objective,
+      embed(state.variables, batch['image'], model=model, mode=FLOAT),
       {**batch, '_mask': np.array(mask)},
-      model=model,
       objective=make_objective(CONFIG.loss),
-      mode=FLOAT,
     )
 
   batch = make_batch()

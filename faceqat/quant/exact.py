@@ -10,6 +10,9 @@ So such an approximation gives no more than a first guess here. Which of its
 neighbours is the result is decided by products and comparisons alone: a single
 product is rounded alike by all (IEEE 754), and is never part of a sum unless
 it is exact and has no rounding to leave out.
+
+So it does not matter either who computes: of numpy's arrays all functions make
+numpy's, without a program to compile for each shape.
 """
 
 import jax
@@ -21,6 +24,11 @@ _ROOT_NEIGHBOURS = np.arange(-8, 9)
 _QUOTIENT_NEIGHBOURS = np.arange(-2, 3)
 # What is left of a float32 has 12 significant bits.
 _HIGH_BITS = np.int32(-(2**12))
+
+
+def namespace(x: jax.Array | np.ndarray):
+  """The module whose functions keep an array where it is: jax's or numpy's."""
+  return jnp if isinstance(x, jax.Array) else np
 
 
 def nearest_steps(
@@ -43,11 +51,12 @@ def nearest_steps(
   Returns:
     x's shape, float32, whole numbers.
   """
-  guess = jnp.clip(jnp.round(x / step), lower, upper)
+  xp = namespace(x)
+  guess = xp.clip(xp.round(x / step), lower, upper)
   up_to = x >= (guess - 0.5) * step
   beyond = x >= (guess + 0.5) * step
-  steps = guess - 1 + up_to.astype(jnp.float32) + beyond.astype(jnp.float32)
-  return jnp.clip(steps, lower, upper)
+  steps = guess - 1 + up_to.astype(np.float32) + beyond.astype(np.float32)
+  return xp.clip(steps, lower, upper)
 
 
 def divide(x: jax.Array, divisor: int) -> jax.Array:
@@ -64,11 +73,12 @@ def divide(x: jax.Array, divisor: int) -> jax.Array:
   )
   # Both parts have 12 bits, so their products with the divisor are exact, and
   # so are the differences. An odd divisor leaves no two equally near.
-  high = jax.lax.bitcast_convert_type(bits & _HIGH_BITS, jnp.float32)
+  xp = namespace(x)
+  high = (bits & _HIGH_BITS).view(np.float32)
   low = quotients - high
-  error = jnp.abs((x - high * divisor) - low * divisor)
-  best = jnp.argmin(error, axis=0, keepdims=True)
-  return jnp.take_along_axis(quotients, best, axis=0)[0]
+  error = xp.abs((x - high * divisor) - low * divisor)
+  best = xp.argmin(error, axis=0, keepdims=True)
+  return xp.take_along_axis(quotients, best, axis=0)[0]
 
 
 def inverse_root(x: jax.Array) -> jax.Array:
@@ -79,14 +89,18 @@ def inverse_root(x: jax.Array) -> jax.Array:
   Args:
     x: any shape, float32, positive and finite.
   """
-  bits, roots = _neighbours(jax.lax.rsqrt(x), _ROOT_NEIGHBOURS)
-  fitting = jnp.sum(roots * roots * x <= 1, axis=0) - 1
-  return jax.lax.bitcast_convert_type(bits[0] + fitting, jnp.float32)
+  xp = namespace(x)
+  bits, roots = _neighbours(1 / xp.sqrt(x), _ROOT_NEIGHBOURS)
+  fitting = xp.sum(roots * roots * x <= 1, axis=0, dtype=np.int32) - 1
+  return (bits[0] + fitting).view(np.float32)
 
 
 def _neighbours(guess, offsets):
   """Returns the float32 about a positive one, [N, ...], as bits and values."""
-  bits = jax.lax.bitcast_convert_type(
-    jax.lax.stop_gradient(guess), jnp.int32
-  ) + jnp.expand_dims(offsets.astype(np.int32), range(1, guess.ndim + 1))
-  return bits, jax.lax.bitcast_convert_type(bits, jnp.float32)
+  if isinstance(guess, jax.Array):
+    guess = jax.lax.stop_gradient(guess)
+  offsets = np.expand_dims(
+    offsets.astype(np.int32), tuple(range(1, guess.ndim + 1))
+  )
+  bits = guess.view(np.int32) + offsets
+  return bits, bits.view(np.float32)

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from faceqat.quant import exact
+
 # Real width below which a range holds no information (a dead channel).
 MIN_WIDTH = 1e-6
 
@@ -146,9 +148,11 @@ def widest_weight(kernel: jax.Array, *, per_channel: bool) -> jax.Array:
   Returns:
     [O] or [] float32, real value, without gradient.
   """
-  kernel = jax.lax.stop_gradient(kernel).astype(jnp.float32)
+  if isinstance(kernel, jax.Array):
+    kernel = jax.lax.stop_gradient(kernel)
+  xp = exact.namespace(kernel)
   axes = tuple(range(kernel.ndim - 1)) if per_channel else None
-  return jnp.max(jnp.abs(kernel), axes) * _KERNEL_MARGIN
+  return xp.max(xp.abs(kernel.astype(np.float32)), axes) * _KERNEL_MARGIN
 
 
 def _unsigned_limits(bits, narrow_range):

@@ -144,11 +144,16 @@ def fake_quant_kernel(
       for a channel that gamma has switched off: such a channel, whose weights
       all ship as 0, stays as it is.
   """
-  steps, scale = _integers(jax.lax.stop_gradient(kernel), layer, step)
+  scale, upper = _kernel_scale(kernel, layer, step), _largest(layer)
   if step is None:
+    steps = exact.nearest_steps(
+      jax.lax.stop_gradient(kernel).astype(jnp.float32),
+      scale,
+      lower=-upper,
+      upper=upper,
+    )
     rounded = numerics.straight_through(kernel, steps * scale)
   else:
-    upper = _largest(layer)
     rounded = learned_step.quantize_with_step(
       kernel,
       scale,
@@ -174,30 +179,24 @@ def quantize_kernel(
 
   The arguments are those of `fake_quant_kernel`.
   """
-  values, scale = _compiled_integers(kernel, layer, step)
-  scale = np.broadcast_to(np.asarray(scale, np.float32), kernel.shape[-1:])
-  return np.asarray(values, np.int8), scale
+  kernel, upper = np.asarray(kernel, np.float32), _largest(layer)
+  scale = np.asarray(_kernel_scale(kernel, layer, step), np.float32)
+  values = exact.nearest_steps(kernel, scale, lower=-upper, upper=upper)
+  return values.astype(np.int8), np.broadcast_to(scale, kernel.shape[-1:])
 
 
-def _integers(kernel, layer, step):
-  """Returns the whole steps of a kernel, float32, and their scale [O] or [].
+def _kernel_scale(kernel, layer, step):
+  """Returns the real value of a kernel's step, float32 [O] or [].
 
-  Training and lowering both call it, each in a program of its own, and have to
-  get the same: it is made of operations that leave no choice (`exact`).
+  Training and lowering both call it, and have to get the same: it is made of
+  operations that leave no choice (`exact`).
   """
-  kernel, upper = kernel.astype(jnp.float32), _largest(layer)
   if step is not None:
-    scale = _kernel_step(step, layer)
-  else:
-    widest = numerics.widest_weight(kernel, per_channel=layer.per_channel)
-    widest = jnp.maximum(widest, _least_width(widest))
-    scale = exact.divide(widest, upper)
-  return exact.nearest_steps(kernel, scale, lower=-upper, upper=upper), scale
-
-
-# Compiled whole: lowering meets some thirty shapes of kernels, and compiling
-# each operation for each of them took most of its time.
-_compiled_integers = jax.jit(_integers, static_argnames='layer')
+    return _kernel_step(step, layer)
+  xp = exact.namespace(kernel)
+  widest = numerics.widest_weight(kernel, per_channel=layer.per_channel)
+  widest = xp.maximum(widest, _least_width(widest))
+  return exact.divide(widest, _largest(layer))
 
 
 def _largest(layer: LayerQuant) -> int:
@@ -220,6 +219,7 @@ def _least_step(bits: int) -> float:
 
 def _least_width(widest: jax.Array) -> jax.Array:
   """Returns the least range of a channel, given all; a power of two of it."""
-  return jnp.maximum(
-    jnp.max(widest) * _LEAST_RELATIVE_SCALE, numerics.MIN_WIDTH / 2
+  xp = exact.namespace(widest)
+  return xp.maximum(
+    xp.max(widest) * _LEAST_RELATIVE_SCALE, numerics.MIN_WIDTH / 2
   )

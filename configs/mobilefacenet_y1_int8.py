@@ -10,7 +10,8 @@ trained with the quantizers on, to give the embeddings that the float network
 gives for the same images. No labels are used; with no data.path the faces are
 drawn.
 
-Seven minutes on 2 shared CPU cores. LFW in integers 99.40 %, float 99.38.
+Seven minutes on 2 shared CPU cores. LFW in integers 99.40 %, float 99.38
+(one run, seed 0, AVX512-VNNI; its spread was not measured).
 """
 
 from ml_collections import ConfigDict

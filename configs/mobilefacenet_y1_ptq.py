@@ -10,7 +10,8 @@ percentile or mse, the rest with --config.quant.equalize=False and
 --config.quant.correct_biases=False; docs/results.md has the scores.
 
 Two minutes on 2 CPU cores, and then the evaluation. LFW in integers 99.38 %, as
-in float.
+in float, on a processor with AVX512-VNNI; 99.33, three pairs fewer, on one with
+AMX.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,8 @@ As `mobilefacenet_y1_int8`, with learned steps. The slopes of the PReLUs and the
 embedding itself have 8 bits. On the device everything is stored in 8 bits; 6
 are what the peers report.
 
-Eleven minutes on 2 shared CPU cores. LFW in integers 99.40 %, float 99.38.
+Eleven minutes on 2 shared CPU cores. LFW in integers 99.40 %, float 99.38
+(one run, seed 0, AVX512-VNNI; its spread was not measured).
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,10 @@
 """Checkpoints: the state, the data's position and the config, by Orbax."""
 
 import contextlib
+import hashlib
+import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,12 +26,13 @@ _SCORE = 'score'
 
 
 class Checkpointer:
-  """Keeps the latest checkpoint of a run, and its best.
+  """Keeps the latest two checkpoints of a run, and its best.
 
   A checkpoint has four parts: `variables` (what the model is called with),
   `training` (step, classifier, the objective's state, optimiser), `data`
   (position) and `config`. So that whoever evaluates a network reads neither
-  the classifier nor the optimiser, which are larger than it.
+  the classifier nor the optimiser, which are larger than it. A digest of each
+  part is compared when it is read; older checkpoints have none.
 
   Of several processes, the first one saves. Reading is each one's own business:
   nobody waits for another, so whoever has the folder can do it alone.
@@ -49,6 +53,10 @@ class Checkpointer:
       primary_host=jax.process_index(),
       active_processes={jax.process_index()},
     )
+    for path in sorted(self.folder.glob('*/metrics/metrics')):
+      # Read by Orbax at once, which does not say what it was that it read.
+      with self._reading(path.parents[1].name):
+        json.loads(path.read_bytes())
     self._manager = ocp.CheckpointManager(
       epath.Path(self.folder),
       options=ocp.CheckpointManagerOptions(
@@ -58,7 +66,8 @@ class Checkpointer:
         best_fn=_score,
         preservation_policy=policies.AnyPreservationPolicy(
           [
-            policies.LatestN(1),
+            # One may be damaged.
+            policies.LatestN(2),
             policies.BestN(
               get_metric_fn=_score,
               n=1,
@@ -75,6 +84,7 @@ class Checkpointer:
         ),
         'data': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
         'config': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        'digests': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
       },
     )
 
@@ -98,13 +108,21 @@ class Checkpointer:
       return
     # A copy of its own: the next step overwrites the state.
     state = jax.tree.map(np.array, state)
+    training, settings = _training_part(state), config.to_dict()
+    digests = {
+      'variables': _digest_arrays(state.variables),
+      'training': _digest_arrays(training),
+      'data': _digest_json(data),
+      'config': _digest_json(settings),
+    }
     self._manager.save(
       step,
       args=ocp.args.Composite(
         variables=ocp.args.StandardSave(state.variables),
-        training=ocp.args.StandardSave(_training_part(state)),
+        training=ocp.args.StandardSave(training),
         data=ocp.args.JsonSave(data),
-        config=ocp.args.JsonSave(config.to_dict()),
+        config=ocp.args.JsonSave(settings),
+        digests=ocp.args.JsonSave(digests),
       ),
       metrics={_SCORE: -1.0 if score is None else score},
     )
@@ -132,10 +150,12 @@ class Checkpointer:
     return step
 
   def config(self, step: int) -> ml_collections.ConfigDict:
-    """The config with which a checkpoint was trained."""
-    items = self._manager.restore(
-      step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
-    )
+    """The config with which a checkpoint was trained.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    items = self._read(step, config=ocp.args.JsonRestore())
     return ml_collections.ConfigDict(items['config'])
 
   def restore(
@@ -152,18 +172,16 @@ class Checkpointer:
       was given.
 
     Raises:
-      ValueError: the checkpoint is of another model.
+      ValueError: the checkpoint is of another model, or damaged.
     """
     training = _training_part(state)
     self._check(step, 'variables', state.variables)
     self._check(step, 'training', training)
-    items = self._manager.restore(
+    items = self._read(
       step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardRestore(_on_host(state.variables)),
-        training=ocp.args.StandardRestore(_on_host(training)),
-        data=ocp.args.JsonRestore(),
-      ),
+      variables=ocp.args.StandardRestore(_on_host(state.variables)),
+      training=ocp.args.StandardRestore(_on_host(training)),
+      data=ocp.args.JsonRestore(),
     )
     variables, training = items['variables'], items['training']
     restored = TrainState(
@@ -185,19 +203,59 @@ class Checkpointer:
 
     Returns:
       The variables as numpy's arrays.
+
+    Raises:
+      ValueError: the checkpoint is of another model, or damaged.
     """
     self._check(step, 'variables', variables)
-    items = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        variables=ocp.args.StandardRestore(_on_host(variables))
-      ),
+    items = self._read(
+      step, variables=ocp.args.StandardRestore(_on_host(variables))
     )
     return items['variables']
 
+  def _read(self, step: int, **parts) -> dict[str, Any]:
+    """Reads parts of a checkpoint and compares them with their digests."""
+    folder = self.folder / str(step)
+    has_digests = (folder / 'digests').is_dir()
+    if has_digests:
+      parts['digests'] = ocp.args.JsonRestore()
+    with self._reading(step):
+      items = self._manager.restore(step, args=ocp.args.Composite(**parts))
+      wanted = items['digests'] if has_digests else {}
+      for name in wanted.keys() & parts.keys():
+        is_json = isinstance(parts[name], ocp.args.JsonRestore)
+        digest = _digest_json if is_json else _digest_arrays
+        if digest(items[name]) != wanted[name]:
+          raise OSError(f'{folder / name} is not what was saved')
+    return items
+
+  @contextlib.contextmanager
+  def _reading(self, step: int | str) -> Iterator[None]:
+    """Names the checkpoint whose files cannot be read, and another one."""
+    try:
+      yield
+    # Orbax, TensorStore and JSON raise what they like.
+    except Exception as error:
+      why = (str(error).splitlines() or [''])[0][:300]
+      others = sorted(
+        int(path.name)
+        for path in self.folder.iterdir()
+        if path.name.isdecimal() and path.name != str(step)
+      )
+      remedy = (
+        f'remove that folder to go on from step {others[-1]}'
+        if others
+        else 'there is no other; start anew in another --workdir'
+      )
+      raise ValueError(
+        f'{self.folder}/{step} is damaged ({type(error).__name__}: {why}); '
+        f'{remedy}'
+      ) from error
+
   def _check(self, step: int, item: str, wanted: Any):
     """Compares names and shapes before anything is read."""
-    there = _shapes(self._manager.item_metadata(step)[item])
+    with self._reading(step):
+      there = _shapes(self._manager.item_metadata(step)[item])
     here = _shapes(wanted)
     for name in sorted(there.keys() | here.keys()):
       if there.get(name) != here.get(name):
@@ -292,6 +350,22 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     'regularization': state.regularization,
     'opt_state': state.opt_state,
   }
+
+
+def _digest_arrays(tree: Any) -> str:
+  """SHA-256 of the names, types, shapes and values of arrays."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    array = np.ascontiguousarray(leaf)
+    digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
+    digest.update(array.data)
+  return digest.hexdigest()
+
+
+def _digest_json(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

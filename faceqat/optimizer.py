@@ -171,9 +171,9 @@ def make_optimizer(
       boundaries that are not rising fractions.
   """
   schedule = make_schedule(config, total_steps)
-  steps = []
-  if config.clip_global_norm:
-    steps.append(optax.clip_by_global_norm(config.clip_global_norm))
+  # In its place also where it is off, so that a run may go on with it.
+  clip = config.clip_global_norm
+  steps = [optax.clip_by_global_norm(clip) if clip else optax.identity()]
   if config.name == 'sgd':
     steps.append(optax.add_decayed_weights(config.weight_decay, decay_mask))
     steps.append(optax.sgd(schedule, momentum=config.momentum, nesterov=False))

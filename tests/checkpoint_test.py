@@ -1,5 +1,6 @@
 import contextlib
 import pathlib
+import shutil
 
 import jax.numpy as jnp
 import ml_collections
@@ -53,14 +54,14 @@ def kept(workdir):
 @pytest.mark.parametrize(
   ('scores', 'steps', 'best'),
   [
-    ([0.6, 0.9, 0.7, 0.8], [2, 4], 2),
-    ([0.6, 0.7, 0.8, 0.9], [4], 4),
+    ([0.6, 0.9, 0.7, 0.8], [2, 3, 4], 2),
+    ([0.6, 0.7, 0.8, 0.9], [3, 4], 4),
     # No candidate: saved when stopped, or while the network was float.
-    ([None, 0.5, None], [2, 3], 2),
-    ([0.1, None], [1, 2], 1),
+    ([None, 0.5, None, None], [2, 3, 4], 2),
+    ([0.1, None, None], [1, 2, 3], 1),
   ],
 )
-def test_the_latest_and_the_best_are_kept(scores, steps, best, tmp_path):
+def test_the_latest_two_and_the_best_are_kept(scores, steps, best, tmp_path):
   save(tmp_path, scores)
   assert kept(tmp_path) == steps
   with opened(tmp_path) as checkpointer:
@@ -70,7 +71,7 @@ def test_the_latest_and_the_best_are_kept(scores, steps, best, tmp_path):
     assert checkpointer.find(str(best)) == best
     # A later run of the same folder keeps it too.
     checkpointer.save(make_state(9), {}, CONFIG, score=0.0)
-  assert kept(tmp_path) == [best, 9]
+  assert kept(tmp_path) == sorted({best, len(scores), 9})
 
 
 def test_what_is_read_is_what_was_saved(tmp_path):
@@ -165,6 +166,71 @@ def test_a_save_that_was_cut_off_is_no_checkpoint(tmp_path):
   (unfinished / 'variables').write_bytes(b'half')
   with opened(tmp_path) as checkpointer:
     assert checkpointer.latest_step == 1
+    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+
+
+def corrupt(folder, part):
+  """Empties a file, or flips a bit in each file of a part that has values."""
+  path = folder / part
+  if path.is_file():
+    path.write_bytes(b'')
+    return
+  # Orbax's own notes beside them are not all read.
+  notes = ('_METADATA', 'commit_success.txt')
+  for file in path.rglob('*'):
+    if file.is_file() and file.name not in notes:
+      content = bytearray(file.read_bytes())
+      content[len(content) // 2] ^= 1
+      file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+  'part',
+  [
+    'variables',
+    'training',
+    'data',
+    'config',
+    'digests',
+    'config/metadata',
+    'metrics/metrics',
+    'training/_METADATA',
+    'variables/_METADATA',
+    'variables/manifest.ocdbt',
+  ],
+)
+def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
+  save(tmp_path, [0.5, 0.25])
+  folder = tmp_path / 'checkpoints' / '2'
+  corrupt(folder, part)
+  with pytest.raises(ValueError, match='is damaged') as raised:
+    with opened(tmp_path) as checkpointer:
+      checkpointer.config(2)
+      checkpointer.restore(2, make_state(0))
+  assert str(raised.value).startswith(f'{folder} is damaged (')
+  assert 'remove that folder to go on from step 1' in str(raised.value)
+  # As advised.
+  shutil.rmtree(folder)
+  with opened(tmp_path) as checkpointer:
+    assert checkpointer.latest_step == 1
+    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+
+
+def test_the_only_checkpoint_has_no_other_beside_it(tmp_path):
+  save(tmp_path, [0.5])
+  corrupt(tmp_path / 'checkpoints' / '1', 'variables')
+  with (
+    opened(tmp_path) as checkpointer,
+    pytest.raises(ValueError, match='there is no other; start anew'),
+  ):
+    checkpointer.restore_variables(1, make_state(0).variables)
+
+
+def test_a_checkpoint_from_before_the_digests_is_read(tmp_path):
+  save(tmp_path, [0.5])
+  shutil.rmtree(tmp_path / 'checkpoints' / '1' / 'digests')
+  with opened(tmp_path) as checkpointer:
+    assert checkpointer.config(1).to_dict() == CONFIG.to_dict()
     assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
 
 

@@ -226,5 +226,5 @@ def test_sgd_moves_learned_steps_as_all_else_but_without_decay():
 def test_the_state_of_adamw_is_as_without_learned_steps():
   plain = optax.scale_by_adam().init(_params())
   transform, _ = optimizer.make_optimizer(_config(name='adamw'), 10)
-  ((adam, *_),) = transform.init(_params())
+  _, (adam, *_) = transform.init(_params())
   assert jax.tree.structure(adam) == jax.tree.structure(plain)

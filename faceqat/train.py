@@ -6,14 +6,13 @@ import pathlib
 import signal
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jax.sharding import Mesh
 
-from faceqat import distributed, sharding
+from faceqat import distributed, resume, sharding
 from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.checkpoint import Checkpointer, Network
 from faceqat.data import pipeline, sources
@@ -126,6 +125,11 @@ def train(
     contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
   ):
     start = distributed.value_of_first(checkpointer.latest_step)
+    if start is not None:
+      for note in resume.check_config(
+        checkpointer.config(start), config, checkpointer.folder / str(start)
+      ):
+        print(note)
     config = with_fingerprint(config, checkpointer)
     if config.pretrained and (start is None or objective.needs_teacher):
       state = start_from(state, model, config.pretrained)
@@ -135,7 +139,7 @@ def train(
       # At the end of a stage, its optimiser is still the one of the checkpoint.
       recipe, _ = recipes[stage_at(max(start - 1, 0), stages)]
       state = sharding.replicate(restart_optimizer(state, recipe), mesh)
-      state, position = restore_first(checkpointer, start, state, mesh)
+      state, position = resume.restore_first(checkpointer, start, state, mesh)
       iterator.set_state(position)
       print(f'continues from step {start} of {config.total_steps}')
     elif config.pretrained:
@@ -205,6 +209,12 @@ def train(
         values['train/images_per_second'] = progress.rate(done)
         log.write(done, values)
         progress.show(done, values, mode)
+      if saves or evaluates or last:
+        # Finite weights may be destroyed already: the next loss tells.
+        _, after = step_fn(
+          jax.tree.map(jnp.copy, state), batch, recipe=recipe, mode=mode
+        )
+        check_finite(done, after)
       if last:
         break
       if evaluates:
@@ -229,21 +239,6 @@ def train(
   if iterator.num_skipped:
     print(f'damaged images were skipped {iterator.num_skipped} times')
   return stop.signal
-
-
-def restore_first(
-  checkpointer: Checkpointer, step: int, state: TrainState, mesh: Mesh
-) -> tuple[TrainState, dict[str, Any]]:
-  """A checkpoint of the first process, in all of them.
-
-  Returns:
-    The state, replicated, and the position of the training data.
-  """
-  position = None
-  if distributed.is_first():
-    state, position = checkpointer.restore(step, state)
-  state = sharding.replicate(state, mesh)
-  return state, distributed.value_of_first(position)
 
 
 def make_recipe(

@@ -203,10 +203,14 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
   save(tmp_path, [0.5, 0.25])
   folder = tmp_path / 'checkpoints' / '2'
   corrupt(folder, part)
-  with pytest.raises(ValueError, match='is damaged') as raised:
+
+  def read():
     with opened(tmp_path) as checkpointer:
       checkpointer.config(2)
       checkpointer.restore(2, make_state(0))
+
+  with pytest.raises(ValueError, match='is damaged') as raised:
+    read()
   assert str(raised.value).startswith(f'{folder} is damaged (')
   assert 'remove that folder to go on from step 1' in str(raised.value)
   # As advised.

@@ -158,6 +158,14 @@ class Checkpointer:
     items = self._read(step, config=ocp.args.JsonRestore())
     return ml_collections.ConfigDict(items['config'])
 
+  def position(self, step: int) -> dict[str, Any]:
+    """The position of the training data, as it was given.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    return self._read(step, data=ocp.args.JsonRestore())['data']
+
   def restore(
     self, step: int, state: TrainState
   ) -> tuple[TrainState, dict[str, Any]]:

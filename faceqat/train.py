@@ -126,8 +126,10 @@ def train(
   ):
     start = distributed.value_of_first(checkpointer.latest_step)
     if start is not None:
-      for note in resume.check_config(
-        checkpointer.config(start), config, checkpointer.folder / str(start)
+      folder = checkpointer.folder / str(start)
+      for note in (
+        *resume.check_config(checkpointer.config(start), config, folder),
+        *iterator.check_state(checkpointer.position(start)),
       ):
         print(note)
     config = with_fingerprint(config, checkpointer)

@@ -15,6 +15,7 @@ import grain
 import numpy as np
 
 from faceqat.data import images
+from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder, by_person
 
 # A slot of a batch whose image is damaged is filled by another one; after so
@@ -196,9 +197,10 @@ class TrainIterator:
       this process has taken so far.
   """
 
-  def __init__(self, iterator, settings: dict[str, int]):
+  def __init__(self, iterator, settings: dict[str, int], listed: Contents):
     self._iterator = iterator
     self._settings = settings
+    self._contents = listed
     self.num_skipped = 0
 
   def __iter__(self) -> 'TrainIterator':
@@ -217,6 +219,7 @@ class TrainIterator:
     """
     return {
       **self._settings,
+      **self._contents._asdict(),
       'num_skipped': self.num_skipped,
       'position': self._iterator.get_state(),
     }
@@ -224,18 +227,32 @@ class TrainIterator:
   def set_state(self, state: dict[str, Any]):
     """Continues from a position: the next batch is the one after it.
 
+    Where images came or went since then, the order is another one.
+
     Raises:
-      ValueError: the position is of another data set, seed or batch size,
-        where it would mean other images.
+      ValueError: as `check_state`.
+    """
+    self.check_state(state)
+    self._iterator.set_state(state['position'])
+    self.num_skipped = state['num_skipped']
+
+  def check_state(self, state: dict[str, Any]) -> list[str]:
+    """Compares a position's data and settings with these.
+
+    Returns:
+      A sentence for the user, where the same people have other images.
+
+    Raises:
+      ValueError: the position is of another seed or batch size, where it would
+        mean other images, or of other people.
     """
     for name, value in self._settings.items():
       if state.get(name) != value:
         raise ValueError(
           f'The saved input position has {name} = {state.get(name)}, this run '
-          f'has {value}: resume with the same data and settings, or start anew.'
+          f'has {value}: resume with the same settings, or start anew.'
         )
-    self._iterator.set_state(state['position'])
-    self.num_skipped = state['num_skipped']
+    return self._contents.check(state)
 
   def close(self):
     """Stops the reading threads."""
@@ -311,12 +328,13 @@ def make_train_iterator(
     num_threads=num_threads, prefetch_buffer_size=num_threads
   )
   settings = {
-    'num_images': len(source),
     'batch_size': batch_size,
     'seed': seed,
     'people_per_batch': people_per_batch,
   }
-  return TrainIterator(iter(dataset.to_iter_dataset(options)), settings)
+  return TrainIterator(
+    iter(dataset.to_iter_dataset(options)), settings, contents(source)
+  )
 
 
 def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:

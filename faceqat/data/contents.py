@@ -1,0 +1,82 @@
+"""What a training set consists of, so that a run knows it again."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_MOST_NAMES = 3
+
+
+class Contents(NamedTuple):
+  """The people and images of a labelled source, wherever it lies.
+
+  Attributes:
+    people: the class names, in the order of their labels.
+    num_images: N.
+    images: SHA-256 of the labels and the names of all images, in their order.
+  """
+
+  people: list[str]
+  num_images: int
+  images: str
+
+  def check(self, before: Mapping[str, Any]) -> list[str]:
+    """Compares with the contents that a run was trained on so far.
+
+    Args:
+      before: the fields of this class; those that are missing, as in older
+        runs, are not compared.
+
+    Returns:
+      A sentence for the user, where the same people have other images.
+
+    Raises:
+      ValueError: the people are others, or stand in another order, so that
+        these are not their labels.
+    """
+    here = self._asdict()
+    there = {name: before.get(name, value) for name, value in here.items()}
+    if there['people'] != self.people:
+      raise ValueError(
+        'the people of the training set are not those that the run was trained '
+        f'on: {_changes(there["people"], self.people)}. What the classifier '
+        'learnt of one would be taken for another: give the same people to go '
+        'on, or start from its weights with --config.pretrained=THIS_RUN and '
+        'another --workdir'
+      )
+    if there == here:
+      return []
+    return [
+      f'the training set has other images than before: {self.num_images:,} of '
+      f'the same people, there were {there["num_images"]:,}. Training goes on '
+      'with these, in an order of their own'
+    ]
+
+
+def contents(source) -> Contents:
+  """Lists a labelled source; no image is read."""
+  digest = hashlib.sha256()
+  for index, label in enumerate(np.asarray(source.labels).tolist()):
+    # Without its folder, which may have moved.
+    name = os.path.basename(source.name(index))
+    digest.update(f'{label} {name}\n'.encode(errors='surrogateescape'))
+  return Contents(list(source.class_names), len(source), digest.hexdigest())
+
+
+def _changes(before: list[str], now: list[str]) -> str:
+  """What differs between two lists of people, in a few words."""
+  parts = [f'there were {len(before):,}, now there are {len(now):,}']
+  for word, names in (
+    ('gone', set(before) - set(now)),
+    ('new', set(now) - set(before)),
+  ):
+    if names:
+      shown = ', '.join(sorted(names)[:_MOST_NAMES])
+      rest = len(names) - _MOST_NAMES
+      parts.append(f'{word}: {shown}{f" and {rest:,} more" * (rest > 0)}')
+  if len(parts) == 1:
+    parts.append('they stand in another order')
+  return '; '.join(parts)

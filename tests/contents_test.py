@@ -1,0 +1,97 @@
+"""A training set is known again by its people and images, not their count."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from faceqat.data.contents import contents
+from faceqat.data.folder import FolderSource
+from faceqat.data.synthetic import SyntheticFaces
+
+
+@pytest.fixture
+def faces(tmp_path):
+  root = tmp_path / 'faces'
+  for person in ('ann', 'bob', 'cy', 'dee', 'eve'):
+    (root / person).mkdir(parents=True)
+    for image in range(2):
+      Image.new('RGB', (8, 8)).save(root / person / f'{image}.png')
+  return root
+
+
+def listed(root):
+  return contents(FolderSource(str(root), 8))
+
+
+def saved(root):
+  """As a checkpoint keeps it."""
+  return json.loads(json.dumps(listed(root)._asdict()))
+
+
+def test_the_same_set_is_known_again_where_it_was_moved_to(faces, tmp_path):
+  before = saved(faces)
+  assert before['people'] == ['ann', 'bob', 'cy', 'dee', 'eve']
+  assert not listed(faces.rename(tmp_path / 'elsewhere')).check(before)
+
+
+@pytest.mark.parametrize(
+  ('names', 'message'),
+  [
+    # The number of people and of images stays, and the labels move.
+    ({'ann': 'zoe'}, 'there were 5, now there are 5; gone: ann; new: zoe'),
+    (
+      {'ann': 'v', 'bob': 'w', 'cy': 'x', 'dee': 'y', 'eve': 'z'},
+      'gone: ann, bob, cy and 2 more; new: v, w, x and 2 more',
+    ),
+  ],
+)
+def test_renamed_people_are_others(names, message, faces):
+  before = saved(faces)
+  for old, new in names.items():
+    (faces / old).rename(faces / new)
+  with pytest.raises(ValueError, match='are not those that') as raised:
+    listed(faces).check(before)
+  assert message in str(raised.value)
+  assert '--config.pretrained=' in str(raised.value)
+
+
+def test_another_order_of_the_same_people_is_another_set(faces):
+  before = saved(faces)
+  before['people'].reverse()
+  with pytest.raises(ValueError, match='they stand in another order'):
+    listed(faces).check(before)
+
+
+def test_people_who_were_added_are_named(faces):
+  before = saved(faces)
+  (faces / 'flo').mkdir()
+  Image.new('RGB', (8, 8)).save(faces / 'flo' / '0.png')
+  with pytest.raises(ValueError, match='there were 5, now there are 6; new: f'):
+    listed(faces).check(before)
+
+
+@pytest.mark.parametrize('change', ['removed', 'added', 'exchanged'])
+def test_other_images_of_the_same_people_are_said(change, faces):
+  before = saved(faces)
+  if change != 'added':
+    (faces / 'bob' / '1.png').unlink()
+  if change != 'removed':
+    Image.new('RGB', (8, 8)).save(faces / 'bob' / '2.png')
+  (note,) = listed(faces).check(before)
+  count = {'removed': 9, 'added': 11, 'exchanged': 10}[change]
+  assert f'{count} of the same people, there were 10' in note
+
+
+def test_an_older_run_that_says_less_is_compared_by_what_it_says(faces):
+  assert not listed(faces).check({})
+  (note,) = listed(faces).check({'num_images': 7})
+  assert 'there were 7' in note
+
+
+def test_drawn_people_have_names_too():
+  one, other = (
+    contents(SyntheticFaces(4, 3, first_person=first)) for first in (0, 1)
+  )
+  with pytest.raises(ValueError, match='gone: person_000000; new: person_0'):
+    other.check(one._asdict())

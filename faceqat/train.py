@@ -45,6 +45,7 @@ from faceqat.validation import (
   range_metrics,
   validate,
 )
+from faceqat.workdir import locked
 
 
 def train(
@@ -119,6 +120,7 @@ def train(
   # or run, 3. from scratch. A teacher is needed to the end.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   with (
+    locked(workdir) if distributed.is_first() else contextlib.nullcontext(),
     StopRequest() as stop,
     contextlib.closing(iterator),
     contextlib.closing(Checkpointer(workdir)) as checkpointer,

@@ -38,6 +38,7 @@ class MetricLog:
     # A run that finds itself finished writes nothing, and leaves no file.
     if self._events is None:
       self._events = EventFile(self._workdir)
+      _drop_torn_line(_path(self._workdir))
     self._events.write(step, values)
     line = json.dumps({'step': step, 'time': time.time(), **values})
     with _path(self._workdir).open('a') as file:
@@ -88,6 +89,13 @@ def read_curves(
     )
     for name, points in curves.items()
   }
+
+
+def _drop_torn_line(path: pathlib.Path):
+  """Cuts off a last line whose writer was killed: the next would join it."""
+  if path.exists():
+    with path.open('rb+') as file:
+      file.truncate(file.read().rfind(b'\n') + 1)
 
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:

@@ -34,6 +34,9 @@ def write(path: str | os.PathLike, content: bytes):
       # Else the name may reach the disk before the content does.
       os.fsync(file.fileno())
     os.replace(temporary, path)
-  except BaseException:
+  except BaseException as error:
     temporary.unlink(missing_ok=True)
+    # That a disk is full does not say which.
+    if isinstance(error, OSError) and error.errno and error.filename is None:
+      raise OSError(error.errno, error.strerror, str(path)) from error
     raise

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -84,6 +85,9 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
           '--name=x'
         )
       main(*arguments)
+    except KeyboardInterrupt:
+      print('interrupted', file=sys.stderr)
+      sys.exit(128 + signal.SIGINT)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {error}')

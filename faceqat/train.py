@@ -283,6 +283,9 @@ def check_steps(config: ml_collections.ConfigDict):
   ):
     if value < 1:
       raise ValueError(f'{name} is {value}; it is 1 or more')
+  for name, seed in (('seed', config.seed), ('data.seed', config.data.seed)):
+    if not 0 <= seed < 2**32:
+      raise ValueError(f'{name} is {seed}; it is 0 or more, and below 2^32')
   if config.quant.enabled and config.quant.calibration_steps < 1:
     raise ValueError(
       f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -48,6 +49,17 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
   with pytest.raises(type(error)):
     atomic.write(path, b'new')
   assert [p.read_bytes() for p in tmp_path.iterdir()] == [b'old']
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
+  def fail(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(os, 'fsync', fail)
+  path = tmp_path / 'file'
+  with pytest.raises(OSError, match=f'No space left on device: .{path}'):
+    atomic.write(path, b'new')
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_disk_has_the_content_before_the_name(tmp_path, monkeypatch):

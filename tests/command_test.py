@@ -86,6 +86,22 @@ def test_help_says_how_to_run_it():
 # reads them.
 
 
+def test_an_interruption_is_one_word():
+  code = (
+    'import signal; from faceqat import command; '
+    'command.run(lambda: signal.raise_signal(signal.SIGINT))'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert result.returncode == 130
+  assert (result.stdout, result.stderr) == ('', 'interrupted\n')
+
+
 def test_a_missing_folder_is_one_sentence(tmp_path):
   result = run(
     'main',

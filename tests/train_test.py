@@ -255,6 +255,8 @@ WRONG = {
     'quant.calibration_steps is 0; it is 1 or more where quant.enabled',
   ),
   'teacher': ('loss.name', 'distillation', 'pretrained is empty; give the'),
+  'seed': ('seed', -1, 'seed is -1; it is 0 or more, and below'),
+  'data seed': ('data.seed', 2**32, r'data\.seed is 4294967296; it is 0 or'),
   'log': ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
   'eval batch': ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
   'batch': ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),

@@ -6,7 +6,6 @@ is imported when a source is made.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from faceqat import strict_json
 from faceqat.data import images
 from faceqat.data.crc32c import masked_crc32c
 
@@ -219,13 +219,13 @@ def _import_tfds():
 def _check_classes(path: pathlib.Path):
   """TFDS imports the modules that this file names: none but its own may be."""
   try:
-    nodes = [json.loads(path.read_text())]
+    nodes = [strict_json.parse(path.read_bytes())]
     while nodes:
       node = nodes.pop()
       if isinstance(node, str):
         # Some features are described by JSON in a string.
-        with contextlib.suppress(json.JSONDecodeError):
-          nodes.append(json.loads(node))
+        with contextlib.suppress(strict_json.NoJSONError):
+          nodes.append(strict_json.parse(node))
       elif isinstance(node, list):
         nodes += node
       elif isinstance(node, dict):
@@ -235,7 +235,7 @@ def _check_classes(path: pathlib.Path):
           own = str(name).startswith('tensorflow_datasets.')
           if '.' in str(name) and not own:
             raise ValueError(f'it asks for {name}, which is not one')
-  except (ValueError, RecursionError) as error:
+  except ValueError as error:
     raise ValueError(
       f'{path} does not describe a data set by features of TFDS: {error}.'
     ) from error

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from faceqat import distributed
+from faceqat import distributed, strict_json
 from faceqat.report.events import EventFile
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
@@ -71,7 +71,7 @@ def read_curves(
   lines = path.read_text(errors='replace').splitlines()
   for number, line in enumerate(lines, 1):
     try:
-      values = dict(json.loads(line))
+      values = strict_json.parse(line, dict)
       step = values.pop('step')
     except (ValueError, TypeError, KeyError) as error:
       if number == len(lines):

@@ -1,7 +1,6 @@
 """Reads what a run left behind, as far as it is there."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import ml_collections
 import numpy as np
 import safetensors
 
+from faceqat import strict_json
 from faceqat.checkpoint import Checkpointer
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
@@ -176,8 +176,8 @@ def _read_json(path: pathlib.Path) -> dict | None:
   if not path.is_file():
     return None
   try:
-    return dict(json.loads(path.read_text()))
-  except (ValueError, TypeError) as error:
+    return strict_json.parse(path.read_bytes(), dict)
+  except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); take it away and write it again.'
     ) from error

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from faceqat import distributed, strict_json
+from faceqat.report import json_fields
 from faceqat.report.events import EventFile
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
@@ -72,8 +73,9 @@ def read_curves(
   for number, line in enumerate(lines, 1):
     try:
       values = strict_json.parse(line, dict)
+      json_fields.check_curve(values)
       step = values.pop('step')
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
       if number == len(lines):
         break
       raise ValueError(

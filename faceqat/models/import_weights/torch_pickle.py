@@ -93,7 +93,13 @@ def _tensor(
   numbers = (offset, *shape, *strides)
   # No file has 2**63 bytes.
   if any(not isinstance(n, int) or not 0 <= n < 2**63 for n in numbers):
-    raise damaged('has a tensor whose shape, strides or start cannot be')
+    shape, strides = (
+      f'[{", ".join(map(shown, tuple(row)[:8]))}]' for row in (shape, strides)
+    )
+    raise damaged(
+      f'has a tensor of shape {shape} with strides {strides} from element '
+      f'{shown(offset)}'
+    )
   if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
     raise damaged(
       f'has a tensor of {len(shape)} dimensions with {len(strides)} strides'

@@ -9,7 +9,6 @@ say how far a figure would move with other people (evaluators/intervals.py).
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceqat import strict_json
 from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.influence import Figure
@@ -62,7 +62,7 @@ def read_evaluation(run: str, reading: str) -> Evaluation:
     )
   path = pathlib.Path(run) / 'results.json'
   try:
-    results = json.loads(path.read_text())
+    results = strict_json.parse(path.read_bytes(), dict)
     row = dict(results.get(reading, {}))
   except FileNotFoundError:
     row = {}

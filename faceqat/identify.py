@@ -11,9 +11,11 @@ that `--save_gallery` wrote; `--add=PEOPLE` grows it.
 
 Prints how many answers are right, where the probes lie in folders of people
 that the gallery knows, and writes `predictions.csv`, `predictions.txt` and
-`contact_sheet.png` to `--out`. People who are not in the gallery are told by a
-threshold: `--threshold`, or one for a stated share of strangers that it lets
-through, `--false_positive_rate=0.01 --calibration=STRANGERS`.
+`contact_sheet.png` to `--out` (in CSV files a name that a spreadsheet would
+take for a formula, such as `=1+1`, has a `'` before it). People who are not in
+the gallery are told by a threshold: `--threshold`, or one for a stated share of
+strangers that it lets through, `--false_positive_rate=0.01
+--calibration=STRANGERS`.
 
   python -m faceqat.identify --held_out=10 --model=runs/mbv2_int8
 

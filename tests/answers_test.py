@@ -127,3 +127,9 @@ def test_images_that_were_left_out_are_printed_and_listed(tmp_path, capsys):
   assert printed[-1] == '... and 3 more'
   answers.write_left_out([], tmp_path)
   assert not list(tmp_path.iterdir())
+
+
+def test_no_image_that_was_left_out_is_a_formula(tmp_path):
+  answers.write_left_out([LeftOut('=1+1.jpg', '@SUM(A1)')], tmp_path)
+  text = (tmp_path / 'left_out.csv').read_text()
+  assert text.splitlines()[1] == "'=1+1.jpg,'@SUM(A1)"

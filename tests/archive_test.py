@@ -159,6 +159,78 @@ def test_a_damaged_archive_is_refused(name, damage, tmp_path):
   check_refused(path, tmp_path, 'cannot be unpacked', 'without a password')
 
 
+@pytest.mark.parametrize('size', [0, 1000])
+def test_the_checksum_of_a_zip_entry_is_compared(size, tmp_path):
+  path = make_zip(tmp_path / 'a.zip', {'Ann/1.jpg': bytes(size)})
+  content = bytearray(path.read_bytes())
+  content[content.find(b'PK\x01\x02') + 16] ^= 1
+  path.write_bytes(content)
+  check_refused(path, tmp_path, 'Bad CRC-32')
+
+
+def test_a_zip_file_that_lacks_an_entry_is_refused(tmp_path):
+  path = make_zip(tmp_path / 'a.zip', {'Ann/1.jpg': b'1', 'Bob/1.jpg': b'2'})
+  content = path.read_bytes()
+  second = content.rfind(b'PK\x01\x02')
+  end = bytearray(content[content.find(b'PK\x05\x06') :])
+  first_bytes = second - content.find(b'PK\x01\x02')
+  end[12:16] = first_bytes.to_bytes(4, 'little')
+  path.write_bytes(content[:second] + end)
+  check_refused(path, tmp_path, 'states 2 entries and has 1')
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_without_a_bound_are_refused(kind, tmp_path):
+  path = tmp_path / 'a.zip'
+  with zipfile.ZipFile(path, 'w', kind) as file:
+    file.writestr('Ann/1.jpg', PHOTO)
+  check_refused(path, tmp_path, 'wanted stored or deflated')
+
+
+@pytest.mark.parametrize('name', ['', '.', './'])
+def test_an_entry_without_a_name_is_refused(name, tmp_path):
+  path = make_zip(tmp_path / 'a.zip', {'x' * max(1, len(name)): b'x'})
+  content = path.read_bytes()
+  if name:
+    content = content.replace(b'x' * len(name), name.encode())
+  else:
+    content = bytearray(content)
+    start = content.find(b'PK\x01\x02')
+    content[26] = content[start + 28] = 0
+    del content[start + 46], content[30]
+    # Where the directory begins, and how long it is.
+    content[-10] -= 1
+    content[-6] -= 1
+  path.write_bytes(content)
+  if name == './':
+    archive.unpack(path, tmp_path / 'out')
+    assert contents(tmp_path / 'out') == {}
+  else:
+    check_refused(path, tmp_path, 'without a name')
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'), [(42, 2**32 - 2), (42, 2**31), (16, 7)]
+)
+def test_numbers_that_lead_nowhere_are_refused(field, value, tmp_path):
+  path = make_zip(tmp_path / 'a.zip', FILES)
+  content = bytearray(path.read_bytes())
+  start = content.find(b'PK\x01\x02') + field
+  content[start : start + 4] = value.to_bytes(4, 'little')
+  path.write_bytes(content)
+  check_refused(path, tmp_path, 'cannot be unpacked')
+
+
+@pytest.mark.parametrize('name', ['a.zip', 'a.tar'])
+@pytest.mark.parametrize(
+  ('entry', 'message'),
+  [('a/' * 1500 + 'x', '1501 folders deep'), ('x' * 300, 'cannot be written')],
+)
+def test_names_that_no_disk_holds_are_refused(name, entry, message, tmp_path):
+  path = make(tmp_path / name, {entry: b'x'})
+  check_refused(path, tmp_path, message)
+
+
 def test_an_encrypted_archive_is_refused(tmp_path):
   path = make(tmp_path / 'a.zip', {'Ann/1.jpg': PHOTO})
   content = bytearray(path.read_bytes())

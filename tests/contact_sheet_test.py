@@ -81,3 +81,10 @@ def test_a_sheet_without_probes_is_refused(tmp_path):
   with pytest.raises(ValueError, match='at least one probe'):
     contact_sheet([], 'empty', tmp_path / 'sheet.png')
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['Ann\nLee', 'Ann\r\x1bLee', '\n' * 40])
+def test_a_line_break_in_a_name_is_a_sign(name, tmp_path):
+  path = tmp_path / 'sheet.png'
+  contact_sheet([(tile(10, lines=(name, '0.7')), [])], name, path)
+  assert coloured(read(path), [10] * 3) >= 112 * 112

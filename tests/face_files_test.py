@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from identify_run import (
@@ -95,3 +97,15 @@ def test_crops_are_resized_where_that_is_said(tmp_path):
   message = r'^a: b\.png has 32x32 pixels, wanted 16x16: align .*--photographs'
   with pytest.raises(ValueError, match=message):
     face_files.make_crop_reader(16, 0).read(tmp_path / 'a: b.png')
+
+
+def test_a_name_that_is_no_text_is_refused_when_it_is_listed(tmp_path):
+  name = os.fsdecode(b'\xff')
+  save_face(tmp_path / name / '1.png')
+  save_face(tmp_path / f'{name}.png')
+  reader = face_files.make_crop_reader(SIZE, SIZE)
+  for list_entries in (face_files.list_people, face_files.list_probes):
+    with pytest.raises(ValueError, match=r"'\\udcff.* is no UTF-8 text"):
+      list_entries(tmp_path, reader)
+  with pytest.raises(ValueError, match='is no UTF-8 text'):
+    face_files.list_probes(tmp_path / f'{name}.png', reader)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from faceqat.export import litert, tflite
+from faceqat.export import litert, tflite, tflite_builder
 from faceqat.integer import program as ip
 from faceqat.integer.program import Tensor
 
@@ -102,3 +102,18 @@ def test_a_missing_package_is_named(monkeypatch):
   monkeypatch.delitem(sys.modules, 'faceqat.export.tflite_builder')
   with pytest.raises(ImportError, match='pip install ai-edge-litert'):
     importlib.import_module('faceqat.export.tflite_builder')
+
+
+def test_a_damaged_description_is_a_value_error():
+  content = small_graph()
+  assert tflite_builder.read_metadata(content)['shapes']
+  at = content.find(b'"shapes"')
+  for damaged in (
+    content.replace(b'{"', b'["', 1),
+    content[: at - 40],
+    b'\xff' * 64,
+    content[:8],
+    b'',
+  ):
+    with pytest.raises(ValueError, match=r'description is damaged .*export'):
+      tflite_builder.read_metadata(damaged)

@@ -59,3 +59,16 @@ def test_the_simple_form_has_three_words_a_line(tmp_path):
   accepted = np.array([[True, False], [False, False]])
   predictions.write_text(path, PROBES, PEOPLE, COSINES, accepted)
   assert path.read_text().splitlines()[1] == 'a,"b".jpg unknown 0.125000000'
+
+
+@pytest.mark.parametrize('start', ['=', '+', '-', '@', '\t', '\r', '\n'])
+def test_no_name_is_a_formula_of_a_spreadsheet(start, tmp_path):
+  path, name = tmp_path / 'predictions.csv', f"{start}cmd|'/c calc'!A1"
+  scores = np.array([[-0.5]])
+  predictions.write_csv(path, [name], [[name]], [[name]], scores, None)
+  with path.open(newline='') as file:
+    (row,) = csv.DictReader(file)
+  shown = f"'{name}".replace('\r', ' ').replace('\n', ' ')
+  assert row['probe'] == row['person'] == row['gallery_image'] == shown
+  # A number stays one.
+  assert row['score'] == '-0.500000000'

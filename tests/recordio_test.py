@@ -220,6 +220,12 @@ def edit_index(path, edit):
     (lambda lines: [*lines, '9\t-8'], 'disagree: record 9 is indexed at'),
     (lambda lines: [*lines, '3\t0'], 'has key 3 twice'),
     (lambda lines: [*lines, '9'], 'is no index'),
+    # Numbers of 64 bits, to which nothing can be added, and longer ones.
+    (lambda lines: [*lines, f'9\t{2**63 - 8}'], 'disagree: record 9 is'),
+    (lambda lines: [*lines, f'9\t{-(2**63)}'], 'disagree: record 9 is'),
+    (lambda lines: [*lines, f'9\t{2**63}'], 'is no index'),
+    (lambda lines: [*lines, f'9\t{10**30}'], 'is no index'),
+    (lambda lines: [f'{2**64}\t0', *lines], 'is no index'),
     (lambda lines: [*lines, 'nine\t1'], 'is no index'),
     (lambda lines: [], 'goes on at offset 0'),
   ],

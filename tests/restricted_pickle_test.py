@@ -6,7 +6,12 @@ import tracemalloc
 
 import pytest
 
-from faceqat.data.restricted_pickle import Function, Machine, NotAllowedError
+from faceqat.data.restricted_pickle import (
+  Function,
+  Machine,
+  NotAllowedError,
+  shown,
+)
 
 NAMES = {('own', 'list'): Function(list), ('own', 'type'): 'a type'}
 CALL = b'cown\nlist\n'
@@ -111,3 +116,47 @@ def test_calls_do_not_copy_again_and_again(item):
 def test_damaged_programs_are_errors(program):
   with pytest.raises((ValueError, IndexError)):
     run(program)
+
+
+def shared(depth):
+  """A tuple of itself twice, again and again: 2^depth ends in few bytes."""
+  value = ()
+  for _ in range(depth):
+    value = (value, value)
+  return value
+
+
+@pytest.mark.parametrize(
+  ('value', 'text'),
+  [
+    ('text', "'text'"),
+    (b'x', "b'x'"),
+    (7, '7'),
+    (0.5, '0.5'),
+    (None, 'None'),
+    ('x' * 200, f"'{'x' * 80}'..."),
+    ('\x1b[2J', r"'\x1b[2J'"),
+    (2**64, 'a int'),
+    (shared(60), 'a tuple'),
+    ([shared(60)], 'a list'),
+  ],
+)
+def test_only_what_is_plain_and_small_is_shown(value, text):
+  assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+  ('key', 'kind'),
+  [('x' * 1001, 'str'), (b'x' * 1001, 'bytes'), (2**64, 'int')],
+)
+def test_large_keys_are_refused(key, kind):
+  # Such a key would be hashed or compared whole each time it is set.
+  with pytest.raises(NotAllowedError, match=f'a key of type {kind}'):
+    run(pickle.dumps({key: 1}))
+  assert run(pickle.dumps({key[:1000] if kind != 'int' else 2**64 - 1: 1}))
+
+
+def test_a_name_is_cut_and_without_control_sequences():
+  with pytest.raises(NotAllowedError) as error:
+    run(b'cown\n\x1b[2J' + b'x' * 10_000 + b'\n.')
+  assert str(error.value) == r'it names own.\x1b[2J' + 'x' * 76

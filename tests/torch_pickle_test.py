@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import pickle
+import time
 import tracemalloc
 import warnings
 import zipfile
@@ -200,3 +201,54 @@ def test_two_descriptions_of_one_storage_are_refused(tmp_path, kind):
 
   with pytest.raises(ValueError, match=r"net\.pth .*'0' in two ways"):
     read(tmp_path, by_hand(kind, wrap))
+
+
+# A tuple of itself twice, again and again: 2^22 ends in 110 bytes.
+SHARED = b')' + b'q\x00h\x00\x86' * 22
+
+
+@pytest.mark.parametrize(
+  'value',
+  [
+    files.tensor(files.storage()).replace(files.plain((2, 3)), SHARED),
+    files.tensor(files.storage()).replace(files.plain((3, 1)), SHARED),
+    b'(' + SHARED + b'tQ',
+    files.storage().replace(files.plain('0'), SHARED),
+    files.storage().replace(files.plain(6), SHARED),
+    ORDERED + b'](](' + SHARED + b'Neet' + b'R',
+  ],
+)
+def test_what_a_program_shares_is_not_written_out(tmp_path, value):
+  with pytest.raises(ValueError, match=r'net\.pth ') as error:
+    read(tmp_path, files.zip_file(value, {'0': NUMBERS.tobytes()}))
+  assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize('part', ['version', 'magic', 'keys'])
+def test_no_part_of_a_legacy_file_is_written_out(tmp_path, part):
+  data = by_hand('legacy', lambda tensor: files.mapping({'x': tensor}))
+  old = {
+    'magic': pickle.dumps(files.MAGIC_NUMBER, 2),
+    'version': pickle.dumps(1001, 2),
+    'keys': pickle.dumps(['0'], 2),
+  }[part]
+  assert data.count(old) == 1
+  # Deeper, as it is compared faster than written.
+  deep = SHARED + SHARED[1:20]
+  new = b'](' + deep + deep.replace(b'\x00', b'\x01') + b'e'
+  data = data.replace(old, files.program(new if part == 'keys' else SHARED))
+  start = time.process_time()
+  with pytest.raises(ValueError, match=r'net\.pth ') as error:
+    read(tmp_path, data)
+  assert len(str(error.value)) < 500
+  # To compare the two keys end by end takes seconds.
+  assert time.process_time() - start < 0.5
+
+
+def test_a_shape_of_a_million_numbers_is_not_multiplied(tmp_path):
+  tensor = files.tensor(files.storage(), (2**62,) * 5000, (0,) * 5000)
+  with pytest.raises(ValueError, match='of 5000 dimensions'):
+    read(
+      tmp_path,
+      files.zip_file(files.mapping({'x': tensor}), {'0': NUMBERS.tobytes()}),
+    )

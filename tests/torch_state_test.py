@@ -2,6 +2,9 @@ import pytest
 import torch_files as files
 from torch_files import by_hand, read
 
+from faceqat.models.import_weights.torch_pickle import Storage, StoredTensor
+from faceqat.models.import_weights.torch_state import find_network
+
 
 @pytest.mark.parametrize(
   'names',
@@ -79,3 +82,20 @@ def test_several_networks_without_a_usual_name_are_listed(tmp_path):
 def test_files_without_a_network_say_what_they_have(tmp_path, value):
   with pytest.raises(ValueError, match=r'net\.pth has no state dictionary'):
     read(tmp_path, files.zip_file(value, {}))
+
+
+def test_a_dictionary_that_is_shared_is_looked_through_once():
+  class Counted(dict):
+    looks = 0
+
+    def items(self):
+      Counted.looks += 1
+      return super().items()
+
+  inner = Counted({'lr': 0.1})
+  content = {f'group{i}': {'model': inner, 'net': inner} for i in range(100)}
+  content['state_dict'] = {
+    'weight': StoredTensor(Storage('0', 'f4', 1), 0, (1,), (1,))
+  }
+  assert list(find_network(content, 'net.pth')) == ['weight']
+  assert Counted.looks == 1

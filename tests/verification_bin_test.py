@@ -214,6 +214,25 @@ def test_ways_around_the_names_are_refused(tmp_path, program):
     read(tmp_path, program)
 
 
+# A tuple of itself twice, again and again: 2^22 ends in 110 bytes.
+SHARED = b')' + b'q\x00h\x00\x86' * 22
+
+
+@pytest.mark.parametrize(
+  'program',
+  [
+    b'cnumpy\ndtype\n' + SHARED + b'\x85R.',
+    b'c_codecs\nencode\nU\x01x' + SHARED + b'\x86R.',
+    b'](U\x01xU\x01xe](' + SHARED + b'e\x86.',
+    b'cnumpy\ndtype\nU\x02u1\x85R' + SHARED + b'b.',
+  ],
+)
+def test_what_a_program_shares_is_not_written_out(tmp_path, program):
+  with pytest.raises(ValueError, match=r'set\.bin') as error:
+    read(tmp_path, b'\x80\x02' + program)
+  assert len(str(error.value)) < 500
+
+
 def test_an_array_without_content_is_described(tmp_path):
   data = b'\x80\x02](' + 2 * NO_ARRAY + b'e]\x88a\x86.'
   with pytest.raises(ValueError, match=r'image 0 is an array \[\]'):

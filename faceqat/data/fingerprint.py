@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from faceqat import atomic
+from faceqat import atomic, strict_json
 
 FILE_NAME = 'faces.json'
 CHANNELS = ('RGB', 'BGR')
@@ -95,8 +95,8 @@ def read(path: str | os.PathLike) -> Fingerprint | None:
   except (FileNotFoundError, NotADirectoryError):
     return None
   try:
-    return of_fields(json.loads(content))
-  except (ValueError, RecursionError) as error:
+    return of_fields(strict_json.parse(content))
+  except ValueError as error:
     raise ValueError(
       f'{name} is no fingerprint of faces: {error}; correct it, or remove it '
       'and the faces are taken as they are.'

@@ -9,8 +9,9 @@ and of images.
 import json
 import os
 import pathlib
+import reprlib
 
-from faceqat import atomic
+from faceqat import atomic, strict_json
 
 People = list[tuple[str, int]]
 
@@ -35,16 +36,18 @@ def read(pack: str | os.PathLike) -> People | None:
   """
   path = path_of(pack)
   try:
-    people = json.loads(path.read_bytes())
+    people = strict_json.parse(path.read_bytes(), list)
   except FileNotFoundError:
     return None
   except ValueError as error:
     raise ValueError(_damaged(path, str(error))) from error
-  for entry in people if isinstance(people, list) else [people]:
+  for entry in people:
     match entry:
       case [str(), int(count)] if count > 0:
         continue
-    raise ValueError(_damaged(path, f'{entry!r} is no name and count'))
+    raise ValueError(
+      _damaged(path, f'{reprlib.repr(entry)} is no name and count')
+    )
   return [(name, count) for name, count in people]
 
 

@@ -25,6 +25,8 @@ _WHOLE, _START, _MIDDLE, _END = range(4)
 _IMAGE_HEADER = struct.Struct('<IfQQ')
 # float32 has 24 bits: from here on two neighbouring labels may be one number.
 _EXACT_LABELS = 2**24
+# Of a number in an index: as many as 64 bits take.
+_MAX_DIGITS = 20
 
 
 class RecordIOSource:
@@ -138,8 +140,11 @@ def _read_index(path: str, pack: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
   with open(index_path, 'rb') as file:
     fields = file.read().split()
   try:
+    # An array of texts takes as much for each as for the longest.
+    if max(map(len, fields), default=0) > _MAX_DIGITS:
+      raise ValueError('a number is too long')
     table = np.array(fields).astype(np.int64).reshape(-1, 2)
-  except ValueError as error:
+  except (ValueError, OverflowError) as error:
     raise ValueError(
       f'{index_path} is no index: wanted lines of "key offset" ({error}). '
       'Remove it and the pack is walked instead.'
@@ -203,7 +208,8 @@ def _ends(
   """The offset behind each record, -1 where there is none; int64 [N]."""
   # A pack has millions of records: array operations, where they suffice.
   ends = np.full(len(offsets), -1)
-  inside = (offsets >= 0) & (offsets % 4 == 0) & (offsets + 8 <= len(pack))
+  # Nothing is added to what may be the largest number there is.
+  inside = (offsets >= 0) & (offsets % 4 == 0) & (offsets <= len(pack) - 8)
   at = np.flatnonzero(inside)
   words = _words(pack, '<u4')
   at = at[words[offsets[at] // 4] == _MAGIC]

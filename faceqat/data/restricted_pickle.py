@@ -6,6 +6,10 @@ refuses every other one by its name, and calls nothing but the functions that
 the reader of a format gives it. Python's own unpickler is not used at all,
 not even with its names restricted: it hashes whatever a program gives it as a
 key, and the hash of a tuple nested a million deep ends the process.
+
+What a pickle makes may be large beyond the file: a tuple of itself twice, sixty
+deep, has 2^60 elements in 300 bytes. So nothing of it is formatted, compared or
+hashed before it is known to be plain and small; messages go through `shown`.
 """
 
 import dataclasses
@@ -22,7 +26,10 @@ _LITERALS = {
   *('UNICODE', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8'),
   *('BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'),
 }
-KEYS = (str, int, float, bytes, type(None))
+# A key is hashed and compared as often as a program says.
+_MAX_KEY, _MAX_KEY_BITS = 1000, 64
+# Of a text in a message.
+_MAX_SHOWN = 80
 
 
 class NotAllowedError(Exception):
@@ -36,6 +43,36 @@ def damaged(what: str) -> ValueError:
 def kind_of(value: Any) -> str:
   """The name of a value's type, for messages."""
   return type(value).__name__.lstrip('_')
+
+
+def shown(value: Any) -> str:
+  """A value for messages: itself if it is plain and small, or its type."""
+  if isinstance(value, str | bytes) and len(value) > _MAX_SHOWN:
+    return f'{value[:_MAX_SHOWN]!r}...'
+  if _is_small(value):
+    return repr(value)
+  return f'a {kind_of(value)}'
+
+
+def check_key(value: Any):
+  """Refuses what is too large to be hashed, or no text or number.
+
+  Raises:
+    NotAllowedError: says which type it has.
+  """
+  if not _is_small(value):
+    raise NotAllowedError(
+      f'it has a key of type {kind_of(value)}, wanted text of at most '
+      f'{_MAX_KEY} letters or a number'
+    )
+
+
+def _is_small(value: Any) -> bool:
+  if isinstance(value, str | bytes):
+    return len(value) <= _MAX_KEY
+  if isinstance(value, int):
+    return value.bit_length() <= _MAX_KEY_BITS
+  return value is None or isinstance(value, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +228,7 @@ class Machine:
     if not isinstance(target, dict) or len(items) % 2:
       raise damaged(f'sets items of a {kind_of(target)}')
     for key, value in zip(items[::2], items[1::2]):
-      if not isinstance(key, KEYS):
-        raise NotAllowedError(f'it has a key of type {kind_of(key)}')
+      check_key(key)
       target[key] = value
 
   def _name(self, module: Any, name: Any):
@@ -202,7 +238,9 @@ class Machine:
         f'it has a {kind_of(module)} and a {kind_of(name)} for a name'
       )
     if (module, name) not in self._names:
-      raise NotAllowedError(f'it names {module}.{name}')
+      text = f'{module[:_MAX_SHOWN]}.{name[:_MAX_SHOWN]}'
+      # Not a terminal's control sequences.
+      raise NotAllowedError(f'it names {ascii(text)[1:-1]}')
     self._stack.append(self._names[module, name])
 
   def _call(self, function: Any, arguments: Any):
@@ -210,7 +248,7 @@ class Machine:
     if not isinstance(function, Function) or type(arguments) is not tuple:
       raise NotAllowedError(f'it calls a {kind_of(function)}')
     for argument in arguments:
-      if isinstance(argument, list | tuple | dict | str):
+      if isinstance(argument, list | tuple | dict | str | bytes):
         self._room -= len(argument)
     if self._room < 0:
       raise NotAllowedError('it copies its lists again and again')

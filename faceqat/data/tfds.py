@@ -6,7 +6,6 @@ is imported when a source is made.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -15,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from faceqat import strict_json
 from faceqat.data import images
+from faceqat.data.crc32c import masked_crc32c
 
 PREFIX = 'tfds:'
 
@@ -24,8 +25,8 @@ _PATH = re.compile(
   r'(:(?P<version>[0-9]+\.[0-9]+\.[0-9]+))?(:(?P<split>.+))?'
 )
 # Before each record of a .tfrecord file: its length and a checksum of that.
-# After it: a checksum. Decoders find damaged images themselves.
-_HEADER, _FOOTER_BYTES = struct.Struct('<QI'), 4
+# After it: its own.
+_LENGTH, _CHECKSUM = struct.Struct('<Q'), struct.Struct('<I')
 
 
 class TFDSSource:
@@ -218,13 +219,13 @@ def _import_tfds():
 def _check_classes(path: pathlib.Path):
   """TFDS imports the modules that this file names: none but its own may be."""
   try:
-    nodes = [json.loads(path.read_text())]
+    nodes = [strict_json.parse(path.read_bytes())]
     while nodes:
       node = nodes.pop()
       if isinstance(node, str):
         # Some features are described by JSON in a string.
-        with contextlib.suppress(json.JSONDecodeError):
-          nodes.append(json.loads(node))
+        with contextlib.suppress(strict_json.NoJSONError):
+          nodes.append(strict_json.parse(node))
       elif isinstance(node, list):
         nodes += node
       elif isinstance(node, dict):
@@ -234,7 +235,7 @@ def _check_classes(path: pathlib.Path):
           own = str(name).startswith('tensorflow_datasets.')
           if '.' in str(name) and not own:
             raise ValueError(f'it asks for {name}, which is not one')
-  except (ValueError, RecursionError) as error:
+  except ValueError as error:
     raise ValueError(
       f'{path} does not describe a data set by features of TFDS: {error}.'
     ) from error
@@ -310,31 +311,43 @@ class _TFRecords:
       taken = found[part.skip : part.skip + part.examples_in_shard]
       taken = taken[: part.take] if part.take >= 0 else taken
       places += [(number, *place) for place in taken]
-    # File, offset and length of each.
-    self._places = np.array(places, np.int64).reshape(-1, 3)
+    # File, number in it, offset and length of each.
+    self._places = np.array(places, np.int64).reshape(-1, 4)
 
   def __len__(self) -> int:
     return len(self._places)
 
   def __getitem__(self, index: int) -> bytes:
-    number, offset, length = self._places[index]
-    with open(self._files[number], 'rb') as file:
+    file_number, number, offset, length = self._places[index]
+    path = self._files[file_number]
+    with open(path, 'rb') as file:
       file.seek(offset)
-      return file.read(length)
+      record, checksum = file.read(length), file.read(_CHECKSUM.size)
+    _compare(record, checksum, path, number)
+    return record
 
 
-def _scan(path: str) -> list[tuple[int, int]]:
-  """(offset, length) of each whole record of a file."""
+def _scan(path: str) -> list[tuple[int, int, int]]:
+  """(number, offset, length) of each whole record of a file."""
   places, size, offset = [], os.path.getsize(path), 0
   with open(path, 'rb') as file:
-    while header := file.read(_HEADER.size):
-      if len(header) < _HEADER.size:
+    while len(length_bytes := file.read(_LENGTH.size)) == _LENGTH.size:
+      checksum = file.read(_CHECKSUM.size)
+      _compare(length_bytes, checksum, path, len(places), ' length')
+      (length,) = _LENGTH.unpack(length_bytes)
+      offset += _LENGTH.size + _CHECKSUM.size
+      if offset + length + _CHECKSUM.size > size:
         break
-      length, _ = _HEADER.unpack(header)
-      offset += _HEADER.size
-      if offset + length + _FOOTER_BYTES > size:
-        break
-      places.append((offset, length))
-      offset += length + _FOOTER_BYTES
+      places.append((len(places), offset, length))
+      offset += length + _CHECKSUM.size
       file.seek(offset)
   return places
+
+
+def _compare(data: bytes, checksum: bytes, path: str, number: int, what=''):
+  """Raises where the bytes are not those that the checksum was made of."""
+  if checksum != _CHECKSUM.pack(masked_crc32c(data)):
+    raise ValueError(
+      f'{path}: the{what} checksum of record {number} is not that of its '
+      'bytes: the file is damaged, copy it again or prepare the data set again.'
+    )

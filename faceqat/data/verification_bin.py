@@ -22,6 +22,7 @@ from faceqat.data.restricted_pickle import (
   NotAllowedError,
   damaged,
   kind_of,
+  shown,
 )
 
 # NumPy's own limits.
@@ -93,7 +94,7 @@ def _check(content: Any, path: str) -> tuple[list[bytes], np.ndarray]:
     images.append(data)
   for index, flag in enumerate(same):
     # 0 and 1 are found in place of False and True.
-    if flag not in (0, 1) or not isinstance(flag, int):
+    if not isinstance(flag, int) or flag not in (0, 1):
       raise ValueError(
         f'{path}: flag {index} is {_describe(flag)}, wanted True or False.'
       )
@@ -119,13 +120,15 @@ def _describe(value: Any) -> str:
 class _Dtype:
   """An array's type: bytes, flags or whole numbers; nothing else is allowed."""
 
-  def __init__(self, code: bytes | str, *_):
-    code = code.decode() if isinstance(code, bytes) else code
-    if code not in ('u1', 'b1', 'i4', 'i8'):
-      raise NotAllowedError(f'it has an array of type {code!r}')
-    self.code, self.order = code, '<'
+  def __init__(self, code: Any, *_):
+    text = code.decode() if isinstance(code, bytes) else code
+    if not isinstance(text, str) or text not in ('u1', 'b1', 'i4', 'i8'):
+      raise NotAllowedError(f'it has an array of type {shown(code)}')
+    self.code, self.order = text, '<'
 
-  def set_order(self, state: tuple):
+  def set_order(self, state: Any):
+    if not isinstance(state, tuple) or len(state) < 2:
+      raise damaged('has a type of an array without its byte order')
     self.order = '>' if state[1] in ('>', b'>') else '<'
 
 
@@ -182,7 +185,7 @@ def _scalar(dtype, data) -> bool | int:
 def _encode(text: str, encoding: str | bytes = 'latin1') -> bytes:
   """How Python 3 writes bytes in protocol 2, which has none."""
   if encoding not in ('latin1', b'latin1'):
-    raise NotAllowedError(f'it asks for the encoding {encoding!r}')
+    raise NotAllowedError(f'it asks for the encoding {shown(encoding)}')
   if not isinstance(text, str):
     raise damaged(f'has {kind_of(text)} in place of text')
   return text.encode('latin1')

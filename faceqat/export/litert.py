@@ -59,7 +59,7 @@ def make_runner(
   # LiteRT looks through the file before anything else reads it.
   try:
     details = make_interpreter().get_input_details()
-  except ValueError as error:
+  except (ValueError, RuntimeError) as error:
     raise ValueError(f'LiteRT does not take the file: {error}') from error
   shapes = tflite_builder.read_metadata(content).get('shapes', {})
 

@@ -17,6 +17,7 @@ except ImportError as error:
     "and 'flatbuffers': pip install ai-edge-litert flatbuffers"
   ) from error
 
+from faceqat import strict_json
 from faceqat.integer import packing
 
 # A file's metadata entry that holds what a reader of a face network asks.
@@ -221,11 +222,23 @@ def _tensor_maps(indices: Mapping[str, int]):
 
 
 def read_metadata(content: bytes) -> dict:
-  """The 'faceqat' metadata of a file's content; {} where it has none."""
-  model = schema.Model.GetRootAs(content)
-  for index in range(model.MetadataLength()):
-    entry = model.Metadata(index)
-    if entry.Name() == _METADATA.encode():
-      data = model.Buffers(entry.Buffer()).DataAsNumpy()
-      return json.loads(data.tobytes())
+  """The 'faceqat' metadata of a file's content; {} where it has none.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  try:
+    model = schema.Model.GetRootAs(content)
+    for index in range(model.MetadataLength()):
+      entry = model.Metadata(index)
+      if entry.Name() == _METADATA.encode():
+        data = model.Buffers(entry.Buffer()).DataAsNumpy()
+        return strict_json.parse(data.tobytes(), dict)
+  # FlatBuffers follows offsets wherever they lead, and there raises what the
+  # place gives.
+  except Exception as error:
+    raise ValueError(
+      f'its description is damaged ({type(error).__name__}: {error}); export '
+      'the network again'
+    ) from error
   return {}

@@ -1,24 +1,25 @@
 """Unpacks an archive of photographs that nobody vouches for.
 
 An archive can name files outside of the folder that it is unpacked into, carry
-links and devices, or be a few bytes that become many. Nothing of `tarfile`'s or
-`zipfile`'s own unpacking is used: entries are refused by what they are called,
-and their bytes are copied and counted.
+links and devices, or be a few bytes that become many. Nothing of `zipfile`'s
+own unpacking is used, and nothing at all of `tarfile`: entries are refused by
+what they are called, and their bytes are copied and counted. Every checksum
+that the formats have is checked.
 """
 
-import contextlib
 import functools
 import gzip
-import lzma
 import os
 import pathlib
 import shutil
 import stat
-import tarfile
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
+
+from faceqat.faces import tar_archive
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz')
 # Photographs are compressed already: what becomes much larger is no archive of
@@ -28,19 +29,27 @@ MAX_RATIO = 50
 FREE_BYTES = 100 * 2**20
 # The largest face data sets have 17 million.
 MAX_ENTRIES = 20_000_000
-# Names and sizes of a tar file are read at once, so their length is limited.
-_MAX_READ = 2**20
+# Person/photograph, in a few folders around.
+MAX_DEPTH = 32
+_CHUNK = 2**20
 _DAMAGE = (
-  tarfile.TarError,
+  tar_archive.DamagedError,
   zipfile.BadZipFile,
   zlib.error,
-  lzma.LZMAError,
   EOFError,
   gzip.BadGzipFile,
-  # Of zipfile: a password, a compression that it does not know.
+  # Of zipfile: a password, a name that is no text, numbers that lead nowhere.
   RuntimeError,
   NotImplementedError,
+  UnicodeError,
+  OverflowError,
+  struct.error,
 )
+# The other compressions of zip files have no bound on what a few bytes become
+# before they can be counted.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ZIP_END = b'PK\x05\x06'
+_ZIP_END_BYTES, _MAX_ZIP_COMMENT = 22, 2**16
 
 
 class _Entry(NamedTuple):
@@ -68,10 +77,11 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike):
     folder: appears when everything is unpacked, or not at all.
 
   Raises:
-    ValueError: the archive is missing, damaged or encrypted; or has an entry
-      that is a link or a device, leads outside of the folder, or comes twice;
-      or becomes more than `MAX_RATIO` times its size (and than `FREE_BYTES`),
-      than `MAX_ENTRIES` entries or than the disk has room for.
+    ValueError: names the archive. It is missing, damaged, cut short or
+      encrypted; has an entry that is a link, a device or a sparse file, has no
+      name, leads outside of the folder, or comes twice; or becomes more than
+      `MAX_RATIO` times its size (and than `FREE_BYTES`), than `MAX_ENTRIES`
+      entries or than the disk has room for.
   """
   archive, folder = pathlib.Path(archive), pathlib.Path(folder)
   if not archive.is_file():
@@ -83,11 +93,6 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike):
   try:
     _unpack(archive, temporary)
     temporary.rename(folder)
-  except _DAMAGE as error:
-    raise ValueError(
-      f'{archive} cannot be unpacked ({type(error).__name__}: {error}): copy '
-      'or make it again, without a password.'
-    ) from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -96,8 +101,9 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path):
   limit = max(MAX_RATIO * archive.stat().st_size, FREE_BYTES)
   total = 0
   seen: set[pathlib.PurePosixPath] = set()
-  entries = _zip_entries if archive.suffix.lower() == '.zip' else _tar_entries
-  for count, entry in enumerate(entries(archive, limit), 1):
+  is_zip = archive.suffix.lower() == '.zip'
+  entries = _zip_entries(archive) if is_zip else _tar_entries(archive, limit)
+  for count, entry in enumerate(_as_sentences(archive, limit, entries), 1):
     path = _checked_path(archive, entry)
     total += entry.size
     if total > limit or count > MAX_ENTRIES:
@@ -106,7 +112,7 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path):
       continue
     if path in seen:
       raise ValueError(
-        f'{archive} has the entry {entry.name!r} twice: nobody can know which '
+        f'{archive} has the entry {_shown(entry)} twice: nobody can know which '
         'is meant; remove one.'
       )
     seen.add(path)
@@ -115,24 +121,55 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path):
         f'{archive} does not fit on the disk of {folder.parent}: make room, or '
         'give an output folder on another.'
       )
-    _copy(archive, entry, folder / path)
+    with _create(archive, entry, folder / path) as file:
+      for chunk in _as_sentences(archive, limit, _chunks(entry)):
+        file.write(chunk)
 
 
-def _copy(archive: pathlib.Path, entry: _Entry, target: pathlib.Path):
+def _as_sentences(archive: pathlib.Path, limit: int, items: Iterator):
+  """The items, while whatever reading them raises becomes a ValueError.
+
+  Only of reading: a full disk is no damage of the archive.
+  """
+  try:
+    yield from items
+  except tar_archive.TooLongError as error:
+    raise ValueError(_too_large(archive, limit)) from error
+  except (*_DAMAGE, OSError, ValueError) as error:
+    raise ValueError(
+      f'{archive} cannot be unpacked ({type(error).__name__}: {error}): copy '
+      'or make it again, without a password.'
+    ) from error
+
+
+def _chunks(entry: _Entry) -> Iterator[bytes]:
+  """The bytes of an entry, which have to be as many as it says."""
+  left = entry.size
+  with entry.open() as source:
+    # Reading to the end is what compares a zip entry's checksum.
+    while chunk := source.read(_CHUNK):
+      left -= len(chunk)
+      yield chunk
+  if left:
+    raise EOFError(f'{_shown(entry)} lacks {left} bytes')
+
+
+def _create(
+  archive: pathlib.Path, entry: _Entry, target: pathlib.Path
+) -> BinaryIO:
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with entry.open() as source, open(target, 'xb') as file:
-      shutil.copyfileobj(source, file, _MAX_READ)
+    return open(target, 'xb')
   except (FileExistsError, NotADirectoryError, IsADirectoryError):
     raise ValueError(
-      f'{archive} has {entry.name!r} as a file and as a folder, or in another '
+      f'{archive} has {_shown(entry)} as a file and as a folder, or in another '
       'case: make it again.'
     ) from None
-  if target.stat().st_size != entry.size:
+  except (OSError, UnicodeError) as error:
     raise ValueError(
-      f'{archive}: {entry.name!r} has {target.stat().st_size} bytes instead of '
-      f'{entry.size}: the archive is damaged, copy it again.'
-    )
+      f'{archive} has the entry {_shown(entry)}, which cannot be written here '
+      f'({getattr(error, "strerror", error)}): give it another name.'
+    ) from error
 
 
 def _checked_path(
@@ -148,16 +185,30 @@ def _checked_path(
   )
   if outside:
     raise ValueError(
-      f'{archive} has the entry {entry.name!r}, which leads outside of the '
+      f'{archive} has the entry {_shown(entry)}, which leads outside of the '
       'folder that it is unpacked into: nothing of it was kept; do not trust '
       'this archive.'
     )
   if entry.kind not in ('file', 'folder'):
     raise ValueError(
-      f'{archive} has the entry {entry.name!r}, a {entry.kind}: wanted files '
+      f'{archive} has the entry {_shown(entry)}, a {entry.kind}: wanted files '
       'and folders only; pack the photographs themselves.'
     )
+  # A folder may be '.', the one that was packed.
+  if (entry.kind == 'file' and not path.parts) or not entry.name:
+    raise ValueError(f'{archive} has an entry without a name: make it again.')
+  if len(path.parts) > MAX_DEPTH:
+    raise ValueError(
+      f'{archive} has the entry {_shown(entry)}, {len(path.parts)} folders '
+      f'deep: wanted person/photograph, at most {MAX_DEPTH} deep.'
+    )
   return path
+
+
+def _shown(entry: _Entry) -> str:
+  """The name for a message: a tar file may have one of a megabyte."""
+  name = entry.name
+  return repr(name if len(name) <= 200 else f'{name[:200]}...')
 
 
 def _is_hidden(path: pathlib.PurePosixPath) -> bool:
@@ -173,14 +224,20 @@ def _too_large(archive: pathlib.Path, limit: int) -> str:
   )
 
 
-def _zip_entries(archive: pathlib.Path, limit: int) -> Iterator[_Entry]:
-  del limit  # A ZipExtFile ends after the bytes that its entry states.
+def _zip_entries(archive: pathlib.Path) -> Iterator[_Entry]:
   with zipfile.ZipFile(archive) as opened:
+    _check_count(archive, len(opened.infolist()))
     for info in opened.infolist():
       mode = stat.S_IFMT(info.external_attr >> 16)
-      if info.is_dir():
+      if info.compress_type not in _COMPRESSIONS:
+        raise NotImplementedError(
+          f'{info.filename[:200]!r} is packed in way {info.compress_type}, '
+          'wanted stored or deflated'
+        )
+      if info.filename.endswith('/'):
         yield _Entry(info.filename, 'folder', 0, None)
       elif mode in (0, stat.S_IFREG):
+        # A ZipExtFile ends after the bytes that its entry states.
         content = functools.partial(opened.open, info)
         yield _Entry(info.filename, 'file', info.file_size, content)
       else:
@@ -188,45 +245,23 @@ def _zip_entries(archive: pathlib.Path, limit: int) -> Iterator[_Entry]:
         yield _Entry(info.filename, kind, 0, None)
 
 
+def _check_count(archive: pathlib.Path, count: int):
+  """The end of a zip file says how many entries it has; `zipfile` skips it."""
+  with open(archive, 'rb') as file:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _ZIP_END_BYTES - _MAX_ZIP_COMMENT))
+    tail = file.read()
+  stated = struct.unpack_from('<H', tail, tail.rfind(_ZIP_END) + 10)[0]
+  # 65,535: the number stands elsewhere, as it does not fit. Some writers then
+  # let the upper bits go.
+  if stated not in (count % 2**16, 2**16 - 1):
+    raise zipfile.BadZipFile(f'it states {stated} entries and has {count}')
+
+
 def _tar_entries(archive: pathlib.Path, limit: int) -> Iterator[_Entry]:
-  packed = archive.suffix.lower() in ('.gz', '.tgz')
-  with contextlib.ExitStack() as stack:
-    file = stack.enter_context(open(archive, 'rb'))
-    if packed:
-      file = stack.enter_context(gzip.open(file))
-    bounded = _Bounded(file, archive, limit)
-    opened = stack.enter_context(tarfile.open(fileobj=bounded, mode='r:'))
-    while (member := opened.next()) is not None:
-      # Else `tarfile` keeps every member that it has met.
-      opened.members.clear()
-      if member.isdir():
-        yield _Entry(member.name, 'folder', 0, None)
-      elif member.isreg():
-        content = functools.partial(opened.extractfile, member)
-        yield _Entry(member.name, 'file', member.size, content)
-      else:
-        kind = 'link' if member.issym() or member.islnk() else 'device'
-        yield _Entry(member.name, kind, 0, None)
-
-
-class _Bounded:
-  """A file that refuses to be read or skipped without measure."""
-
-  def __init__(self, file: BinaryIO, archive: pathlib.Path, limit: int):
-    self._file, self._archive = file, archive
-    # A tar file has a header of 512 bytes or a few at each entry.
-    self._limit = 2 * limit
-
-  def read(self, size: int) -> bytes:
-    # A header states how long the names after it are.
-    if size > _MAX_READ:
-      raise ValueError(_too_large(self._archive, self._limit // 2))
-    return self._file.read(size)
-
-  def seek(self, position: int) -> int:
-    if position > self._limit:
-      raise ValueError(_too_large(self._archive, self._limit // 2))
-    return self._file.seek(position)
-
-  def tell(self) -> int:
-    return self._file.tell()
+  # A tar file has a header of 512 bytes or a few at each entry.
+  for member in tar_archive.members(archive, 2 * limit):
+    content = member.content if member.kind == 'file' else None
+    yield _Entry(
+      member.name, member.kind, member.size, content and (lambda c=content: c)
+    )

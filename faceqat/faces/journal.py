@@ -11,7 +11,7 @@ import os
 import pathlib
 from typing import Any
 
-from faceqat import atomic
+from faceqat import atomic, strict_json
 from faceqat.faces import listing
 from faceqat.faces.crops import Record
 
@@ -70,8 +70,8 @@ class Journal:
       atomic.write(path, json.dumps(settings, indent=2).encode())
       return
     try:
-      made_with = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+      made_with = strict_json.parse(path.read_bytes(), dict)
+    except ValueError as error:
       raise ValueError(
         f'{path} is damaged ({error}): remove the folder {self._folder}, and '
         'everything is prepared again.'
@@ -94,7 +94,7 @@ class Journal:
     if len(whole) < len(content):
       atomic.write(self._path, whole)
     try:
-      records = [json.loads(line) for line in whole.splitlines()]
+      records = [strict_json.parse(line, dict) for line in whole.splitlines()]
       return {record['photograph']: record for record in records}
     except (ValueError, KeyError, TypeError) as error:
       raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from faceqat import atomic
+from faceqat import atomic, strict_json
 from faceqat.faces import crops, data_set, listing, photographs, selection
 
 REPORT, DETAILS, MISSED = 'prepare.json', 'prepare.txt', 'missed.png'
@@ -104,7 +104,7 @@ def not_written(folder: str | os.PathLike) -> list[str]:
   """
   folder = pathlib.Path(folder)
   try:
-    written = json.loads((folder / REPORT).read_bytes())['written']
+    written = strict_json.parse((folder / REPORT).read_bytes(), dict)['written']
   except (FileNotFoundError, ValueError, KeyError, TypeError):
     written = []
   return sorted({entry.name for entry in folder.iterdir()} - {*written})

@@ -184,7 +184,8 @@ def write_left_out(left_out: Sequence, out: pathlib.Path | None) -> None:
   if left_out:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerows([('image', 'reason'), *left_out])
+    writer.writerow(('image', 'reason'))
+    writer.writerows(map(predictions.as_cell, line) for line in left_out)
     atomic.write(path, text.getvalue().encode())
 
 

@@ -155,9 +155,9 @@ def _load_tflite(path: pathlib.Path):
   try:
     # The runtime first: it looks through the file before anything reads it.
     litert.make_runner(content, CONTRACTS[0])
+    metadata = tflite_builder.read_metadata(content)
   except ValueError as error:
     raise ValueError(f'--model={path}: {error}') from error
-  metadata = tflite_builder.read_metadata(content)
   contract = metadata.get('contract')
   schema = tflite_builder.schema
   graph = schema.Model.GetRootAs(content).Subgraphs(0)

@@ -60,7 +60,8 @@ def list_people(
     files beside the people that are no images, are not looked at.
 
   Raises:
-    ValueError: no such folder, or images that lie beside the people.
+    ValueError: no such folder, images that lie beside the people, or a name
+      that is no text.
   """
   root = pathlib.Path(root)
   if not root.is_dir():
@@ -91,10 +92,11 @@ def list_probes(
   by itself, or lies beside the people, has no name to compare with.
 
   Raises:
-    ValueError: there is nothing of that name.
+    ValueError: there is nothing of that name, or a name that is no text.
   """
   path = pathlib.Path(path)
   if path.is_file():
+    _check_text(path)
     return [Entry(path.name, None, lambda: reader.read(path))], []
   if not path.is_dir():
     raise ValueError(
@@ -230,7 +232,21 @@ def _is_image(path: pathlib.Path, reader: Reader) -> bool:
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+  visible = sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+  for path in visible:
+    _check_text(path)
+  return visible
+
+
+def _check_text(path: pathlib.Path):
+  """Answers are written as text, which is too late to find out."""
+  try:
+    path.name.encode()
+  except UnicodeEncodeError:
+    raise ValueError(
+      f'{path.name!r} in {os.fspath(path.parent)!r} is no UTF-8 text: rename '
+      'it.'
+    ) from None
 
 
 def _resized(crop: np.ndarray, size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from faceqat import atomic
+from faceqat import atomic, strict_json
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.integer import matching
@@ -222,7 +222,7 @@ def load(path: str | os.PathLike) -> Gallery:
   name = os.fspath(path)
   try:
     with safetensors.safe_open(name, 'np') as file:
-      entry = json.loads((file.metadata() or {}).get(_KEY, 'null'))
+      entry = strict_json.parse((file.metadata() or {}).get(_KEY, 'null'))
       arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
   except (safetensors.SafetensorError, ValueError) as error:
     raise ValueError(
@@ -280,7 +280,7 @@ def check_maker(gallery: Gallery, maker: Maker, path: str):
 
 def _from_arrays(maker: dict, arrays: dict[str, np.ndarray]) -> Gallery:
   faces = maker['fingerprint']
-  names = json.loads(arrays['names'].tobytes())
+  names = strict_json.parse(arrays['names'].tobytes(), dict)
   gallery = Gallery(
     templates=arrays['templates'],
     labels=arrays['labels'],

@@ -12,6 +12,15 @@ from faceqat import atomic
 COLUMNS = ('probe', 'rank', 'person', 'gallery_image', 'score', 'accepted')
 # Who is not accepted; no person of a gallery may be called so.
 UNKNOWN = 'unknown'
+# A spreadsheet takes a cell that begins so for a formula, and runs it.
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r', '\n')
+
+
+def as_cell(name: str) -> str:
+  """A name for a CSV file: one line, and a `'` before what were a formula."""
+  line = name.replace('\r', ' ').replace('\n', ' ')
+  return f"'{line}" if name.startswith(_FORMULA_STARTS) else line
 
 
 def write_csv(
@@ -23,6 +32,8 @@ def write_csv(
   accepted: np.ndarray | None,
 ) -> None:
   """Writes a line for every answer, the best of a probe first.
+
+  Names go through `as_cell`, as folders and files may be called anything.
 
   Args:
     path: in a folder that exists.
@@ -41,7 +52,14 @@ def write_csv(
     for k, cosine in enumerate(cosines[p]):
       decision = '' if accepted is None else str(bool(accepted[p, k])).lower()
       writer.writerow(
-        [probe, k + 1, people[p][k], images[p][k], f'{cosine:.9f}', decision]
+        [
+          as_cell(probe),
+          k + 1,
+          as_cell(people[p][k]),
+          as_cell(images[p][k]),
+          f'{cosine:.9f}',
+          decision,
+        ]
       )
   atomic.write(path, text.getvalue().encode())
 

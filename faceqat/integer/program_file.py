@@ -12,6 +12,8 @@ import os
 import numpy as np
 import safetensors.numpy
 
+from faceqat import strict_json
+
 FORMAT_VERSION = 2
 
 _KEY = 'faceqat_program'
@@ -84,20 +86,19 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
 def _entry(name: str, header: bytes) -> dict:
   """The JSON entry of a safetensors header."""
   try:
-    fields = json.loads(header)
-  except (ValueError, RecursionError):
+    fields = strict_json.parse(header)
+  except ValueError:
     raise ValueError(_foreign(name, 'its header is not JSON')) from None
   metadata = fields.get('__metadata__') if isinstance(fields, dict) else None
   text = metadata.get(_KEY) if isinstance(metadata, dict) else None
   if not isinstance(text, str):
     raise ValueError(_foreign(name, f'its header has no {_KEY!r}'))
   try:
-    entry = json.loads(text)
-  except (ValueError, RecursionError):
-    entry = None
-  if not isinstance(entry, dict):
-    raise ValueError(f'{name} is damaged: its description is not JSON.')
-  return entry
+    return strict_json.parse(text, dict)
+  except ValueError:
+    raise ValueError(
+      f'{name} is damaged: its description is not JSON.'
+    ) from None
 
 
 def _foreign(name: str, reason: str) -> str:

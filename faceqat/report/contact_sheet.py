@@ -108,7 +108,12 @@ def _draw_tile(sheet, draw, tile: Tile, x: int, y: int):
 
 
 def _fitted(draw, text: str, width: int, font) -> str:
-  """The text, cut in its middle where it is too long: both ends tell names."""
+  """The text, cut in its middle where it is too long: both ends tell names.
+
+  A line break, which a folder's name may have, becomes a sign: a tile has so
+  many lines and no more.
+  """
+  text = ''.join(c if c.isprintable() else '\ufffd' for c in text)
   shorter = text
   while len(shorter) > 1 and draw.textlength(shorter, font) > width:
     keep = len(shorter.replace('…', '')) - 1

@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from faceqat import distributed
+from faceqat import distributed, strict_json
+from faceqat.report import json_fields
 from faceqat.report.events import EventFile
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
@@ -72,9 +73,10 @@ def read_curves(
   lines = path.read_text(errors='replace').splitlines()
   for number, line in enumerate(lines, 1):
     try:
-      values = dict(json.loads(line))
+      values = strict_json.parse(line, dict)
+      json_fields.check_curve(values)
       step = values.pop('step')
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
       if number == len(lines):
         break
       raise ValueError(

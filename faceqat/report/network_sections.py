@@ -84,7 +84,9 @@ def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
         )
       )
     if 'bytes' in last:
-      beside = f'{shown[0]} {_megabytes(first["bytes"])}' if first else ''
+      beside = ''
+      if 'bytes' in first:
+        beside = f'{shown[0]} {_megabytes(first["bytes"])}'
       numbers.append(
         (
           _megabytes(last['bytes']),

@@ -1,10 +1,9 @@
 """Reads what a run left behind, as far as it is there."""
 
 import dataclasses
-import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -12,13 +11,14 @@ import ml_collections
 import numpy as np
 import safetensors
 
+from faceqat import strict_json
 from faceqat.checkpoint import Checkpointer
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
-from faceqat.report import hardest, history
+from faceqat.report import hardest, history, json_fields
 from faceqat.report.hardest import Hardest
 
 # What convert writes beside the files of an export.
@@ -115,12 +115,16 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
     curves=history.read_curves(folder),
     config=config,
     step=step,
-    agreement=_read_json(folder / 'agreement.json'),
+    agreement=_read_json(
+      folder / 'agreement.json', json_fields.check_agreement
+    ),
     hardest=hardest.load(folder),
     identification=_read_arrays(folder / 'identification.safetensors'),
     export=export_folder,
     exactness=(
-      _read_json(export_folder / EXACTNESS) or {} if export_folder else {}
+      _read_json(export_folder / EXACTNESS, json_fields.check_exactness) or {}
+      if export_folder
+      else {}
     ),
     parameters=_count_parameters(folder / 'float.safetensors'),
     program=_describe_program(folder / 'program.safetensors'),
@@ -160,24 +164,18 @@ def _read_config(folder: pathlib.Path):
 
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
   """By reading and name; what was no finite number is NaN."""
-  rows = _read_json(path) or {}
-  try:
-    return {
-      reading: {k: math.nan if v is None else v for k, v in row.items()}
-      for reading, row in rows.items()
-    }
-  except AttributeError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
+  return json_fields.results(_read_json(path, json_fields.results) or {})
 
 
-def _read_json(path: pathlib.Path) -> dict | None:
+def _read_json(path: pathlib.Path, check: Callable[[dict], Any]) -> dict | None:
+  """The object in a file that passes the check; None where there is none."""
   if not path.is_file():
     return None
   try:
-    return dict(json.loads(path.read_text()))
-  except (ValueError, TypeError) as error:
+    fields = strict_json.parse(path.read_bytes(), dict)
+    check(fields)
+    return fields
+  except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); take it away and write it again.'
     ) from error

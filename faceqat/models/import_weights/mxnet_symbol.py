@@ -1,11 +1,12 @@
 """MXNet's graphs, `-symbol.json`: what a network does with its tensors."""
 
-import json
 import os
 import pathlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from faceqat import strict_json
 
 # Nodes that hold a tensor or the image.
 VARIABLE = 'null'
@@ -60,7 +61,7 @@ def read(path: str | os.PathLike) -> list[Node]:
       'it has what no tensor shows. Copy it there.'
     ) from None
   try:
-    entries = json.loads(content)['nodes']
+    entries = strict_json.parse(content, dict)['nodes']
     return [
       Node(
         operator=entry['op'],
@@ -72,7 +73,6 @@ def read(path: str | os.PathLike) -> list[Node]:
     ]
   except (
     ValueError,
-    RecursionError,
     LookupError,
     TypeError,
     AttributeError,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from faceqat.data.restricted_pickle import shown
 from faceqat.models.import_weights.torch_pickle import (
   NotAllowedError,
   Storage,
@@ -128,7 +129,7 @@ def _read_zip(data: bytes) -> tuple[Any, Storages]:
   if f'{root}/byteorder' in names:
     text = archive.read(f'{root}/byteorder')
     if text not in (b'little', b'big'):
-      raise ValueError(f'its byte order is {text!r}')
+      raise ValueError(f'its byte order is {shown(text)}')
     order = '<' if text == b'little' else '>'
   content, _ = read_pickle(io.BytesIO(archive.read(f'{root}/data.pkl')))
 
@@ -146,15 +147,19 @@ def _read_legacy(data: bytes) -> tuple[Any, Storages]:
   """The object in a file from before the zip format, and its storages."""
   file = io.BytesIO(data)
   magic, _ = read_pickle(file)
-  if magic != _MAGIC_NUMBER:
+  if not isinstance(magic, int) or magic != _MAGIC_NUMBER:
     raise ValueError('it does not start with the magic number')
   version, _ = read_pickle(file)
-  if version != _VERSION:
-    raise ValueError(f'its version is {version!r}, wanted {_VERSION}')
+  if not isinstance(version, int) or version != _VERSION:
+    raise ValueError(f'its version is {shown(version)}, wanted {_VERSION}')
   read_pickle(file)  # The machine's sizes of types, which nobody reads.
   content, storages = read_pickle(file)
   keys, _ = read_pickle(file)
-  if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+  if (
+    not isinstance(keys, list)
+    or not all(isinstance(key, str) and key in storages for key in keys)
+    or not len(set(keys)) == len(keys) == len(storages)
+  ):
     raise ValueError('its list of storages is not that of its tensors')
   position = file.tell()
   starts = {}

@@ -9,11 +9,13 @@ import io
 from typing import Any, NamedTuple
 
 from faceqat.data.restricted_pickle import (
-  KEYS,
   Function,
   Machine,
   NotAllowedError,
+  check_key,
   damaged,
+  kind_of,
+  shown,
 )
 
 # NumPy's codes; bfloat16, which NumPy has not, is read as its 16 bits.
@@ -29,6 +31,8 @@ _STORAGE_TYPES = {
   'LongStorage': 'i8',
   'ShortStorage': 'i2',
 }
+# NumPy's limit; the product of a million is a number of a million digits.
+_MAX_DIMENSIONS = 64
 
 
 class Storage(NamedTuple):
@@ -84,16 +88,21 @@ def _tensor(
   del requires_grad, hooks
   if bits and any(bits.values()):
     raise NotAllowedError('a tensor is stored conjugated or negated')
+  if not isinstance(storage, Storage):
+    raise damaged(f'has a tensor in a {kind_of(storage)}')
   numbers = (offset, *shape, *strides)
-  if (
-    not isinstance(storage, Storage)
-    or len(shape) != len(strides)
-    # No file has 2**63 bytes.
-    or any(not isinstance(n, int) or not 0 <= n < 2**63 for n in numbers)
-  ):
+  # No file has 2**63 bytes.
+  if any(not isinstance(n, int) or not 0 <= n < 2**63 for n in numbers):
+    shape, strides = (
+      f'[{", ".join(map(shown, tuple(row)[:8]))}]' for row in (shape, strides)
+    )
     raise damaged(
-      f'has a tensor of shape {shape!r} with strides {strides!r} from element '
-      f'{offset!r} of {storage!r}'
+      f'has a tensor of shape {shape} with strides {strides} from element '
+      f'{shown(offset)}'
+    )
+  if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
+    raise damaged(
+      f'has a tensor of {len(shape)} dimensions with {len(strides)} strides'
     )
   return StoredTensor(storage, offset, tuple(shape), tuple(strides))
 
@@ -106,8 +115,8 @@ def _parameter(tensor, *_) -> StoredTensor:
 
 def _ordered_dict(items=()) -> dict:
   # Python 2 gave the items as an argument.
-  if any(not isinstance(key, KEYS) for key, _ in items):
-    raise NotAllowedError('it has a key that is neither text nor a number')
+  for key, _ in items:
+    check_key(key)
   return dict(items)
 
 
@@ -150,20 +159,23 @@ class _TensorMachine(Machine):
       super().set_state(target, state)
 
   def load_persistent(self, description: Any) -> Storage:
-    if not isinstance(description, tuple) or description[:1] != ('storage',):
+    if not isinstance(description, tuple) or not description:
+      raise NotAllowedError('it refers to something that is no storage')
+    if not isinstance(description[0], str) or description[0] != 'storage':
       raise NotAllowedError(
-        f'it refers to a {description[0]!r}, not to a storage'
-        if isinstance(description, tuple) and description
-        else 'it refers to something that is no storage'
+        f'it refers to a {shown(description[0])}, not to a storage'
       )
     # A place in another storage follows in files written before 2018.
     _, kind, key, _, size, *view = description
     if not isinstance(kind, _StorageType):
       raise NotAllowedError('a storage has a type that is none')
     if any(part is not None for part in view):
-      raise NotAllowedError(f'storage {key!r} is a part of another storage')
+      raise NotAllowedError(
+        f'storage {shown(key)} is a part of another storage'
+      )
     if not isinstance(key, str) or not isinstance(size, int) or size < 0:
-      raise damaged(f'has a storage {key!r} of {size!r} elements')
+      raise damaged(f'has a storage {shown(key)} of {shown(size)} elements')
+    check_key(key)
     storage = Storage(key, kind.dtype, size)
     if self.storages.setdefault(key, storage) != storage:
       raise damaged(f'describes the storage {key!r} in two ways')

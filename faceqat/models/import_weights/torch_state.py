@@ -1,7 +1,9 @@
 """The network in what a training program saved."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from faceqat.data.restricted_pickle import kind_of, shown
 from faceqat.models.import_weights.torch_pickle import StoredTensor
 
 # Where training programs keep the network in what they save, in the order in
@@ -35,6 +37,20 @@ def find_network(content: Any, path: str) -> dict[str, StoredTensor]:
     ValueError: there is none, or there are several that could be meant.
   """
   found = content
+  known: dict[int, bool] = {}
+
+  def has_tensors(value: Any) -> bool:
+    # By identity: a small file can hold a large dictionary a million times.
+    if id(value) not in known:
+      known[id(value)] = isinstance(value, dict) and bool(_tensors(value))
+    return known[id(value)]
+
+  def leads_to_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and (
+      has_tensors(value)
+      or any(has_tensors(value.get(k)) for k in _NETWORK_KEYS)
+    )
+
   # A network in a network is as deep as training programs go; a damaged
   # dictionary may hold itself.
   for _ in range(3):
@@ -43,7 +59,7 @@ def find_network(content: Any, path: str) -> dict[str, StoredTensor]:
     inner = {
       key: value
       for key, value in found.items()
-      if isinstance(key, str) and _leads_to_tensors(value)
+      if isinstance(key, str) and leads_to_tensors(value)
     }
     nested = [inner[key] for key in _NETWORK_KEYS if key in inner]
     tensors = _tensors(found)
@@ -51,7 +67,7 @@ def find_network(content: Any, path: str) -> dict[str, StoredTensor]:
       return tensors
     if len(inner) > 1 and not nested:
       raise ValueError(
-        f'{path} has several dictionaries of tensors, {sorted(inner)}, none '
+        f'{path} has several dictionaries of tensors, {_first(inner)}, none '
         f'called as a network is, one of {sorted(_NETWORK_KEYS)}: save the one '
         'that is the network by itself.'
       )
@@ -71,19 +87,15 @@ def _tensors(value: dict) -> dict[str, StoredTensor]:
   }
 
 
-def _leads_to_tensors(value: Any) -> bool:
-  if not isinstance(value, dict):
-    return False
-  networks = [value.get(key) for key in _NETWORK_KEYS]
-  return any(
-    bool(_tensors(one)) for one in [value, *networks] if isinstance(one, dict)
-  )
-
-
 def _describe(content: Any) -> str:
   if isinstance(content, dict):
-    return f'a dictionary of {sorted(map(str, content))[:8]}'
-  return f'a {type(content).__name__}'
+    return f'a dictionary of {_first(content)}'
+  return f'a {kind_of(content)}'
+
+
+def _first(names: Iterable) -> str:
+  """The first names of a dictionary, for a message."""
+  return f'[{", ".join(sorted(map(shown, names))[:8])}]'
 
 
 def without_wrappers(arrays: dict[str, Any]) -> dict[str, Any]:

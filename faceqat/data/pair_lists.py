@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from faceqat import decoding
 from faceqat.data import protocols
-from faceqat.data.image_files import SUFFIXES, FileIndex, ImageFiles, read_lines
+from faceqat.data.image_files import FileIndex, ImageFiles, read_lines
 from faceqat.data.pairs import PairSet, consecutive_folds, number_people
 
 
@@ -247,7 +248,7 @@ def read_one_line_a_pair(
 def _reader(line: str) -> Callable[..., PairSet]:
   """Of the list that starts with this line; LFW's says what is wrong."""
   fields = line.split()
-  named = [os.path.splitext(field)[1].lower() in SUFFIXES for field in fields]
+  named = [decoding.is_image(field) for field in fields]
   if named == [True, False]:
     return read_two_lines_a_pair
   if named == [True, True, False]:

@@ -93,12 +93,12 @@ class FileIndex:
 
   def _parts(self, name: str, where: str) -> list[str]:
     """Of a path below the folder."""
-    inside = name
-    if os.path.isabs(name):
-      inside = os.path.relpath(name, os.path.abspath(self._root))
+    inside = name.replace('\\', '/')
+    if os.path.isabs(inside):
+      inside = os.path.relpath(inside, os.path.abspath(self._root))
     parts = [part for part in inside.split('/') if part not in ('.', '')]
     # A list from elsewhere must not read outside the folder.
-    if not parts or '..' in parts or '\\' in inside or '\0' in inside:
+    if not parts or '..' in parts or '\0' in inside:
       raise ValueError(
         f'{where} names "{name}", which is no file name inside of '
         f'{self._root}: write it as it lies there, or set eval.path to the '

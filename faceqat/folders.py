@@ -33,3 +33,22 @@ def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
       if not entry.name.startswith('.') and entry.name.lower() not in _LITTER
     ]
   return sorted(found, key=lambda entry: entry.name)
+
+
+def split_paths(text: str) -> list[str]:
+  """The paths that stand between commas, with `~` as the home folder.
+
+  Commas are in names too: of `a,b,c` the longest beginning that exists is one
+  path. Spaces after a comma are no part of a name, unless such a file exists.
+  """
+  parts = text.split(',') if text else []
+  paths = []
+  while parts:
+    for count in range(len(parts), 0, -1):
+      path = os.path.expanduser(','.join(parts[:count]))
+      known = next((p for p in (path, path.strip()) if os.path.exists(p)), None)
+      if known or count == 1:
+        paths.append(known or os.path.expanduser(path.strip()))
+        del parts[:count]
+        break
+  return paths

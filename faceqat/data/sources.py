@@ -2,14 +2,15 @@
 
 import contextlib
 import dataclasses
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
-from faceqat.data import fingerprint, pair_lists, pairs, tfds
+from faceqat import folders
+from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
@@ -44,9 +45,10 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
 
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
-      file `.rec`, an ArrayRecord file `.array_record`, a data set of TFDS
-      `tfds:NAME`, or empty for drawn faces, which are drawn at `image_size`
-      whatever `stored_size` is. Images that are BGR are made RGB.
+      file `.rec`, an ArrayRecord file `.array_record`, a folder that holds such
+      a pack, a data set of TFDS `tfds:NAME`, or empty for drawn faces, which
+      are drawn at `image_size` whatever `stored_size` is. Images that are BGR
+      are made RGB.
 
   Raises:
     ValueError: the set is missing, unreadable, of another image size or too
@@ -99,7 +101,8 @@ def training_fingerprint(
   Raises:
     ValueError: no such set of TFDS, or `faces.json` or the block is wrong.
   """
-  return _as_read(_stated(config, config.path, config.image_size))
+  path = _people_path(config, 'data.path')
+  return _as_read(_stated(config, path, config.image_size))
 
 
 def check_evaluation(
@@ -133,7 +136,7 @@ def check_evaluation(
   if not config.path:
     return []
   untold = [] if fingerprint.is_stated(wanted) else [wanted_by]
-  for path in config.path.split(','):
+  for path in folders.split_paths(config.path):
     found = _as_read(_stated(config, path, image_size))
     fingerprint.check(found, wanted, path, wanted_by, field='eval.fingerprint')
     if not fingerprint.is_stated(found):
@@ -202,34 +205,49 @@ class _ImagesInRGB:
     return self._images[index][..., ::-1]
 
 
+def _people_path(config: ml_collections.ConfigDict, field: str) -> str:
+  if not config.path or config.path.startswith(tfds.PREFIX):
+    return config.path
+  return places.find_people(config.path, field)
+
+
 def _open(config: ml_collections.ConfigDict):
-  source = _open_files(config)
-  bgr = _is_bgr(_stated(config, config.path, config.image_size))
+  path = _people_path(config, 'data.path')
+  if not path:
+    return _draw_people(config)
+  if path.startswith(tfds.PREFIX):
+    source = tfds.TFDSSource(
+      path, config.image_size, config.stored_size, config.tfds_dir
+    )
+  else:
+    source = _open_people(path, config.image_size, config.stored_size)
+  bgr = _is_bgr(_stated(config, path, config.image_size))
   return _SourceInRGB(source) if bgr else source
 
 
-def _open_files(config: ml_collections.ConfigDict):
-  if config.path.startswith(tfds.PREFIX):
-    return tfds.TFDSSource(
-      config.path, config.image_size, config.stored_size, config.tfds_dir
+def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
+  if config.num_people > _FIRST_EVALUATION_PERSON:
+    raise ValueError(
+      f'data.num_people is {config.num_people}; {_FIRST_EVALUATION_PERSON} '
+      'is the most, as the evaluation draws the people after them'
     )
-  if not config.path:
-    if config.num_people > _FIRST_EVALUATION_PERSON:
-      raise ValueError(
-        f'data.num_people is {config.num_people}; {_FIRST_EVALUATION_PERSON} '
-        'is the most, as the evaluation draws the people after them'
-      )
-    return SyntheticFaces(
-      config.num_people,
-      config.images_per_person,
-      image_size=config.image_size,
-      seed=config.seed,
-    )
-  if pathlib.Path(config.path).suffix == '.rec':
-    return RecordIOSource(config.path, config.image_size, config.stored_size)
-  if pathlib.Path(config.path).suffix == '.array_record':
-    return ArrayRecordSource(config.path, config.image_size, config.stored_size)
-  return FolderSource(config.path, config.image_size, config.stored_size)
+  return SyntheticFaces(
+    config.num_people,
+    config.images_per_person,
+    image_size=config.image_size,
+    seed=config.seed,
+  )
+
+
+def _open_people(
+  path: str, image_size: int, stored_size: int, field: str = 'data.path'
+):
+  """The people of a folder or of a pack."""
+  if not places.is_pack(path):
+    return FolderSource(path, image_size, stored_size, field)
+  is_recordio = path.lower().endswith('.rec')
+  pack = RecordIOSource if is_recordio else ArrayRecordSource
+  return pack(path, image_size, stored_size)
 
 
 def _check_first_image(source):
@@ -253,7 +271,8 @@ def make_benchmarks(
   Args:
     config: the block `eval`. `path` names `.bin` files and folders of images,
       between commas, and `pairs` a list for each of the folders (see
-      pair_lists.py); or `path` is empty, for drawn faces. Files of
+      pair_lists.py). Without lists a folder, or a pack, is one of people, of
+      whom pairs are drawn; or `path` is empty, for drawn faces. Files of
       `stored_size` pixels are resized, drawn faces ignore it.
     image_size: height and width of the images given.
 
@@ -270,26 +289,25 @@ def make_benchmarks(
       first_person=_FIRST_EVALUATION_PERSON,
     )
     return [pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)]
-  paths = config.path.split(',')
-  lists = config.pairs.split(',') if config.pairs else []
-  folders = [path for path in paths if not path.endswith('.bin')]
-  if folders and not lists:
+  paths = folders.split_paths(config.path)
+  lists = folders.split_paths(config.pairs)
+  wanting = [path for path in paths if not places.is_bin(path)]
+  if lists and len(wanting) != len(lists):
     raise ValueError(
-      f'eval.path is the folder {folders[0]}, but eval.pairs is empty; name '
-      'its pairs.txt there'
-    )
-  if len(folders) != len(lists):
-    raise ValueError(
-      f'eval.path names {len(folders)} folders ({", ".join(folders)}), but '
-      f'eval.pairs {len(lists)} lists; name one for each folder, in their order'
+      f'eval.path names {len(wanting)} folders ({", ".join(wanting)}), but '
+      f'eval.pairs {len(lists)} lists; name one for each folder, in their '
+      'order, or none'
     )
   list_of, sizes = iter(lists), (image_size, config.stored_size)
   benchmarks = {}
   for path in paths:
-    if path.endswith('.bin'):
+    if places.is_bin(path):
       pair_set = pairs.read_bin(path, *sizes)
-    else:
+    elif lists:
+      places.refuse_file(path, 'eval.path')
       pair_set = pair_lists.read_list(path, next(list_of), *sizes)
+    else:
+      pair_set = _draw_pairs(path, config, sizes)
     # An image of another size is found here, not after a training.
     pair_set.images[0]
     if _is_bgr(_stated(config, path, image_size)):
@@ -303,3 +321,26 @@ def make_benchmarks(
       )
     benchmarks[pair_set.name] = pair_set
   return list(benchmarks.values())
+
+
+def _draw_pairs(
+  path: str, config: ml_collections.ConfigDict, sizes: tuple[int, int]
+) -> pairs.PairSet:
+  """Pairs of people for whom there is no list."""
+  source = _open_people(
+    places.find_people(path, 'eval.path'), *sizes, 'eval.path'
+  )
+  try:
+    pair_set = pairs.draw_pairs(source, config.num_pairs, config.seed)
+  except ValueError as error:
+    raise ValueError(
+      f'eval.path={path} has no list in eval.pairs, and no pairs can be drawn: '
+      f'{error}'
+    ) from error
+  print(
+    f'{path} has no list in eval.pairs: {len(pair_set)} pairs of its '
+    f'{len(source.class_names)} people are drawn, half of them same, in '
+    f'{pair_set.fold.max() + 1} folds (eval.seed={config.seed})'
+  )
+  name = os.path.basename(os.path.abspath(path))
+  return dataclasses.replace(pair_set, name=os.path.splitext(name)[0])

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from faceqat import decoding, folders
-from faceqat.data import images
+from faceqat.data import fingerprint, images
 
 
 class FolderSource:
@@ -18,7 +18,7 @@ class FolderSource:
   Attributes:
     labels: int32 [N], 0 .. K-1 in the sorted order of the people.
     class_names: the K folder names.
-    ignored: the names of files beside the people.
+    ignored: the names of files beside the people, but for its fingerprint.
   """
 
   def __init__(
@@ -95,7 +95,7 @@ def _people(root: str, field: str) -> tuple[list[str], list[str]]:
         f'{entry.path} is a link to {os.readlink(entry.path)}, which is not '
         'there: correct or remove the link.'
       )
-    else:
+    elif entry.name != fingerprint.FILE_NAME:
       ignored.append(entry.name)
   if not people:
     raise ValueError(

@@ -18,6 +18,7 @@ from faceqat.data.images import DamagedImageError
 from faceqat.data.pipeline import split_holdout, split_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.synthetic import SyntheticFaces
+from faceqat.names import similar
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
 # training set of less than a million people meets them.
@@ -33,11 +34,14 @@ class TrainingData(NamedTuple):
       accuracy of the classifier.
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
+    summary: lines for the user: who is trained on, held out and ignored, and
+      whose names are alike.
   """
 
   train: object
   known: object
   validation: pairs.PairSet | None
+  summary: tuple[str, ...] = ()
 
 
 def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
@@ -56,7 +60,7 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
   """
   source = _open(config)
   _check_first_image(source)
-  validation = None
+  everybody, validation = source, None
   if config.validation_people:
     source, held_out = split_people(
       source, config.validation_people, config.seed
@@ -64,10 +68,35 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
     validation = pairs.synthetic_pairs(
       held_out, config.validation_pairs, seed=config.seed
     )
-  if not config.holdout_images_per_person:
-    return TrainingData(source, subset(source, []), validation)
-  train, known = split_holdout(source, config.holdout_images_per_person)
-  return TrainingData(train, known, validation)
+  if config.holdout_images_per_person:
+    train, known = split_holdout(source, config.holdout_images_per_person)
+  else:
+    train, known = source, subset(source, [])
+  summary = _summary(everybody, train, known)
+  return TrainingData(train, known, validation, summary)
+
+
+def _summary(everybody, train, known) -> tuple[str, ...]:
+  """What becomes of a set, and names in it that may be one person's."""
+  trained = len(train.class_names)
+  line = f'trains on {len(train):,} images of {trained:,} people'
+  if held_out := len(everybody.class_names) - trained:
+    line += f'; {held_out:,} people held out'
+  if len(known):
+    line += f'; {len(known):,} images of the trained people held out'
+  # Only folders have something else in them.
+  if ignored := getattr(everybody, 'ignored', []):
+    more = f' and {len(ignored) - 5} more' if len(ignored) > 5 else ''
+    line += f'; ignored: {", ".join(ignored[:5])}{more}'
+  groups = similar(everybody.class_names)
+  notes = [
+    f'note: {" and ".join(map(repr, group))} are trained as different people; '
+    'if they are one, give the folders one name'
+    for group in groups[:5]
+  ]
+  if len(groups) > 5:
+    notes.append(f'note: {len(groups) - 5} more names are written alike')
+  return line, *notes
 
 
 def make_held_out_people(config: ml_collections.ConfigDict):
@@ -180,6 +209,7 @@ class _SourceInRGB:
     self._source = source
     self.labels = source.labels
     self.class_names = source.class_names
+    self.ignored = getattr(source, 'ignored', [])
 
   def __len__(self) -> int:
     return len(self._source)

@@ -13,6 +13,9 @@ import numpy as np
 from faceqat.data import images as face_images
 from faceqat.data.verification_bin import read_bin_entries
 
+# As many as LFW has, where nobody says how many.
+NUM_PAIRS = 6000
+
 
 @dataclasses.dataclass(frozen=True)
 class PairSet:

@@ -360,8 +360,10 @@ def _draw_pairs(
   source = _open_people(
     places.find_people(path, 'eval.path'), *sizes, 'eval.path'
   )
+  # Whoever names sets of their own need not say it.
+  most, seed = config.get('num_pairs', pairs.NUM_PAIRS), config.get('seed', 0)
   try:
-    pair_set = pairs.draw_pairs(source, config.num_pairs, config.seed)
+    pair_set = pairs.draw_pairs(source, most, seed)
   except ValueError as error:
     raise ValueError(
       f'eval.path={path} has no list in eval.pairs, and no pairs can be drawn: '
@@ -370,7 +372,7 @@ def _draw_pairs(
   print(
     f'{path} has no list in eval.pairs: {len(pair_set)} pairs of its '
     f'{len(source.class_names)} people are drawn, half of them same, in '
-    f'{pair_set.fold.max() + 1} folds (eval.seed={config.seed})'
+    f'{pair_set.fold.max() + 1} folds (eval.seed={seed})'
   )
   name = os.path.basename(os.path.abspath(path))
   return dataclasses.replace(pair_set, name=os.path.splitext(name)[0])

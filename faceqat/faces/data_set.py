@@ -13,8 +13,6 @@ from faceqat.data import pairs
 FORMATS = ('folder', 'recordio', 'arrayrecord')
 # By person, the files of the crops below the folder that holds them.
 People = Mapping[str, Sequence[str]]
-# As many as LFW has.
-_NUM_PAIRS = 6000
 
 
 def write(
@@ -77,7 +75,7 @@ def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
     Whether there are people and images enough for two folds of pairs.
   """
   try:
-    drawn = pairs.draw_pairs(_Names(people), _NUM_PAIRS, seed)
+    drawn = pairs.draw_pairs(_Names(people), pairs.NUM_PAIRS, seed)
   except ValueError:
     return False
   folder = pathlib.Path(folder)

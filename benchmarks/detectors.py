@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from faceqat import command
+from faceqat import command, decoding
 from faceqat.faces import alignment, detection, photographs
 
 _PHOTOGRAPHS = flags.DEFINE_string('photographs', None, 'folder, with folders')
@@ -200,9 +200,7 @@ def measure(detect, images: list, crops: list) -> str:
 
 def _read(folder, count=None):
   paths = sorted(
-    path
-    for path in pathlib.Path(folder).rglob('*')
-    if path.suffix.lower() in photographs.SUFFIXES
+    path for path in pathlib.Path(folder).rglob('*') if decoding.is_image(path)
   )
   if not paths:
     raise ValueError(f'{folder} has no photographs; give a folder of them.')

@@ -7,8 +7,9 @@ def data() -> ConfigDict:
   """Training images: faces that faceqat draws, until `path` names others."""
   return ConfigDict(
     {
-      # A folder person/image.jpg, a file .rec of RecordIO or .array_record, a
-      # data set tfds:NAME:SPLIT of TFDS, or '' to draw faces.
+      # A folder person/image.jpg, a file .rec of RecordIO or .array_record (or
+      # the folder that holds it), a data set tfds:NAME:SPLIT of TFDS, or '' to
+      # draw faces. ~ is the home folder.
       'path': '',
       # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
       'tfds_dir': '',
@@ -49,7 +50,8 @@ def evaluation() -> ConfigDict:
   return ConfigDict(
     {
       # A .bin file, a folder (with `pairs`), several with commas between them,
-      # or '' to draw faces.
+      # or '' to draw faces. Of a folder or pack of people without a list,
+      # num_pairs are drawn, or as many as there are.
       'path': '',
       # For a folder, LFW's pairs.txt, pairs_CALFW.txt, pairs_CPLFW.txt, CFP's
       # Protocol/Split/FP, AgeDB's .mat or another list, in the order of `path`.
@@ -59,11 +61,12 @@ def evaluation() -> ConfigDict:
       # Height and width of the images in `path`, as data.stored_size.
       'stored_size': 0,
       'batch_size': 64,
-      # Drawn faces only.
+      # Of the pairs that are drawn,
       'seed': 0,
+      'num_pairs': 6000,
+      # and of the faces, where these are drawn.
       'num_people': 200,
       'images_per_person': 8,
-      'num_pairs': 6000,
       # Images on which float, fake-quantized and integer activations are
       # compared layer by layer.
       'agreement_images': 32,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 # What a user can do something about: one sentence says it all.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
@@ -102,8 +103,13 @@ def _parse(argv: list[str]) -> list[str]:
     config = getattr(flags.FLAGS, 'config', None)
     if config is not None:
       # One whose file could not be read says so only when it is used.
-      config.items()
-    return arguments
+      _expand_home(config)
+    # A shell leaves the ~ of --name=~/x as it is.
+    for name in flags.FLAGS:
+      flag = flags.FLAGS[name]
+      if isinstance(flag.value, str) and flag.value.startswith('~'):
+        flag.value = os.path.expanduser(flag.value)
+    return list(map(os.path.expanduser, arguments))
   except (KeyError, AttributeError, TypeError) as error:
     # A KeyError, plain or wrapped: the name, then the one perhaps meant.
     while error.args and isinstance(error.args[0], Exception):
@@ -114,3 +120,12 @@ def _parse(argv: list[str]) -> list[str]:
     # What a config file raises arrives in a traceback, on its last line.
     lines = str(error).strip().splitlines()
     sys.exit(f'error: {lines[-1].strip().removeprefix("ValueError: ")}')
+
+
+def _expand_home(config: ConfigDict):
+  """Paths in a config that start with ~ become paths in the home folder."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      _expand_home(value)
+    elif isinstance(value, str) and value.startswith('~'):
+      config[name] = os.path.expanduser(value)

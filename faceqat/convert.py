@@ -15,10 +15,10 @@ import sys
 import numpy as np
 from absl import flags
 
-from faceqat import atomic, command
+from faceqat import atomic, command, decoding
 from faceqat.checkpoint import Network, load_network
 from faceqat.data import sources
-from faceqat.data.images import IMAGE_SUFFIXES, decode_image
+from faceqat.data.images import decode_image
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.integer.program import CONTRACTS
@@ -44,14 +44,12 @@ def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
     return np.stack([images[i] for i in range(min(count, len(images)))])
   stored_size = network.config.eval.stored_size
   files = sorted(
-    path
-    for path in pathlib.Path(folder).rglob('*')
-    if path.suffix.lower() in IMAGE_SUFFIXES
+    path for path in pathlib.Path(folder).rglob('*') if decoding.is_image(path)
   )
   if not files:
     raise ValueError(
       f'--images={folder} is no folder with images; these end in '
-      f'{", ".join(IMAGE_SUFFIXES)}'
+      f'{", ".join(decoding.SUFFIXES)}'
     )
   return np.stack(
     [

@@ -38,7 +38,6 @@ from faceqat.identification import (
   answers,
   embedders,
   enrolment,
-  face_files,
   gallery,
   retrieval,
 )
@@ -50,6 +49,7 @@ from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.retrieval import Matches
 from faceqat.integer import matching
 from faceqat.integer.program import CONTRACTS
+from faceqat.names import plain_name, similar
 
 
 class Known(NamedTuple):
@@ -245,13 +245,9 @@ def _choose_threshold(
     return retrieval.as_score(args.threshold, known.gallery.integer)
   if inputs.strangers is None:
     return None
-  own = {face_files.plain_name(name): name for name in known.gallery.people}
+  own = {plain_name(name): name for name in known.gallery.people}
   shared = sorted(
-    {
-      e.person
-      for e in inputs.strangers
-      if face_files.plain_name(e.person) in own
-    }
+    {e.person for e in inputs.strangers if plain_name(e.person) in own}
   )
   if shared:
     raise ValueError(
@@ -285,7 +281,7 @@ def _choose_threshold(
 
 
 def _warn_of_names(names: set[str | None]):
-  for group in face_files.find_similar_names(names - {None}):
+  for group in similar(names - {None}):
     print(
       f'warning: {" and ".join(map(repr, group))} are taken for different '
       'people; if they are one, give the folders one name'

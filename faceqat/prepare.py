@@ -7,7 +7,8 @@ PHOTOS is a folder with a folder of photographs for each person, or an archive
 (.zip, .tar, .tar.gz) of one. OUT is a folder that appears when all is done: the
 faces (OUT/person/photo.jpg; or OUT/train.rec; or OUT/train.array_record),
 `prepare.json` with what became of each photograph, and `prepare.txt` with what
-is worth a look.
+is worth a look. With --split there are pairs of the people of OUT/test too, to
+evaluate on: --config.eval.path=OUT/test --config.eval.pairs=OUT/test_pairs.csv
 
 OUT.work keeps the crops, what an archive held, and `missed.png`, photographs
 without a face. A run that was stopped goes on there, and a run with another
@@ -193,6 +194,8 @@ def prepare(
       fingerprint.write(
         fingerprint.Fingerprint(settings.template, settings.size), path
       )
+      if data_format == 'folder' and name not in ('', 'train'):
+        data_set.write_pairs(people, path, seed)
     preparation_report.write(report, temporary)
     _move_into_place(temporary, out)
   finally:

@@ -109,6 +109,8 @@ def train(
     image_size=config.data.image_size,
   )
   model.quant.check_patterns(layer_paths(state))
+  if distributed.is_first():
+    print('\n'.join(data.summary), flush=True)
   state = sharding.replicate(state, mesh)
 
   # Step.

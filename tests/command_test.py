@@ -8,6 +8,8 @@ import sys
 
 import pytest
 import settings
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from faceqat import command
 
@@ -183,3 +185,24 @@ def test_training_is_not_restarted_without_need(reason, restarts, monkeypatch):
     monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2')
   command.restart_with_tuned_allocator('faceqat.main')
   assert not restarts
+
+
+def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/ann')
+  argv = ['main', '--workdir=~/run', '--config.data.path=~/faces', '~/photos']
+  # Where ml_collections looks for fields.
+  monkeypatch.setattr(sys, 'argv', argv)
+  values = flags.FlagValues()
+  monkeypatch.setattr(flags, 'FLAGS', values)
+  flags.DEFINE_string('workdir', '~/other', '', flag_values=values)
+  config_flags.DEFINE_config_dict(
+    'config',
+    ConfigDict({'data': {'path': '', 'name': 'a~b'}, 'pretrained': '~'}),
+    flag_values=values,
+  )
+  assert command._parse(argv) == ['main', '/home/ann/photos']
+  assert values.workdir == '/home/ann/run'
+  assert values.config.to_dict() == {
+    'data': {'path': '/home/ann/faces', 'name': 'a~b'},
+    'pretrained': '/home/ann',
+  }

@@ -21,25 +21,18 @@ def test_photographs_are_aligned_as_the_network_was_trained(
   path = draw_people(tmp_path) / 'probes' / 'person_000000' / '3.png'
   image = read(path)
   make = face_files.make_photograph_reader
-  (face,) = make('arcface', 'largest', SIZE).read(path)
+  (face,) = make('arcface', 'largest', SIZE)(path)
   # The points are those of the template, but for a tenth of a pixel.
   assert np.mean(np.abs(face.astype(int) - image)) < 3
-  (turned,) = make('arcface', 'largest', SIZE, bgr=True).read(path)
+  (turned,) = make('arcface', 'largest', SIZE, bgr=True)(path)
   np.testing.assert_array_equal(turned, face[:, :, ::-1])
-  (small,) = make('arcface', 'largest', 16, stored_size=SIZE).read(path)
+  (small,) = make('arcface', 'largest', 16, stored_size=SIZE)(path)
   expected = Image.fromarray(face).resize((16, 16), Image.Resampling.BILINEAR)
   np.testing.assert_array_equal(small, np.asarray(expected))
-  (margin,) = make('margin_32', 'largest', 160).read(path)
+  (margin,) = make('margin_32', 'largest', 160)(path)
   assert margin.shape == (160, 160, 3)
   with pytest.raises(ValueError, match="aligned as 'mine', which is not one"):
     make('mine', 'largest', SIZE)
-
-
-def test_similar_names_are_grouped():
-  names = ['Ann Lee', 'ann_lee', 'Ann  Lee', 'ANN-LEE', 'Ann Leé', 'Bob']
-  assert face_files.find_similar_names(names) == [
-    ['ANN-LEE', 'Ann  Lee', 'Ann Lee', 'ann_lee']
-  ]
 
 
 def save_face(path):
@@ -92,11 +85,11 @@ def test_probes_may_lie_in_folders_of_people_or_not(tmp_path):
 
 def test_crops_are_resized_where_that_is_said(tmp_path):
   save_face(tmp_path / 'a: b.png')
-  (face,) = face_files.make_crop_reader(16, SIZE).read(tmp_path / 'a: b.png')
+  (face,) = face_files.make_crop_reader(16, SIZE)(tmp_path / 'a: b.png')
   assert face.shape == (16, 16, 3)
   message = r'^a: b\.png has 32x32 pixels, wanted 16x16: align .*--photographs'
   with pytest.raises(ValueError, match=message):
-    face_files.make_crop_reader(16, 0).read(tmp_path / 'a: b.png')
+    face_files.make_crop_reader(16, 0)(tmp_path / 'a: b.png')
 
 
 def test_a_name_that_is_no_text_is_refused_when_it_is_listed(tmp_path):

@@ -40,7 +40,12 @@ def test_hidden_files_and_notes_beside_the_people_are_ignored(tmp_path):
   (tmp_path / '.DS_Store').write_text('x')
   (tmp_path / 'a' / '.000.png').write_text('x')
   (tmp_path / 'LICENSE.txt').write_text('x')
-  assert len(folder.FolderSource(tmp_path, 8)) == 2
+  (tmp_path / 'Thumbs.db').write_text('x')
+  (tmp_path / 'a' / 'Thumbs.db').write_text('x')
+  (tmp_path / 'b' / 'desktop.ini').write_text('x')
+  source = folder.FolderSource(tmp_path, 8)
+  assert len(source) == 2
+  assert source.ignored == ['LICENSE.txt']
 
 
 def test_a_pickled_source_gives_the_same_images(tmp_path):
@@ -72,7 +77,7 @@ def test_empty_person_folder_is_named(tmp_path):
     folder.FolderSource(tmp_path, 8)
 
 
-@pytest.mark.parametrize('name', ['notes.txt', 'Thumbs.db', 'noending'])
+@pytest.mark.parametrize('name', ['notes.txt', 'data.db', 'noending'])
 def test_non_image_file_is_named(tmp_path, name):
   make_people(tmp_path, {'a': 1, 'b': 1})
   (tmp_path / 'b' / name).write_text('x')
@@ -85,6 +90,44 @@ def test_folder_inside_a_person_is_named(tmp_path):
   (tmp_path / 'b' / 'more.jpg').mkdir()
   with pytest.raises(ValueError, match=r'more\.jpg is not an image file'):
     folder.FolderSource(tmp_path, 8)
+
+
+def test_a_folder_one_level_too_high_says_which_one_to_give(tmp_path):
+  make_people(tmp_path / 'test', {'a': 1, 'b': 1})
+  make_people(tmp_path / 'train', {'c': 1, 'd': 1})
+  with pytest.raises(ValueError, match=r'set data.path to .*/test') as info:
+    folder.FolderSource(tmp_path, 8)
+  assert 'emove' not in str(info.value)
+  (tmp_path / 'train').rename(tmp_path.parent / 'elsewhere')
+  # One folder around all is no single person.
+  with pytest.raises(ValueError, match='holds no images but folders'):
+    folder.FolderSource(tmp_path, 8)
+
+
+def test_a_link_that_leads_nowhere_is_no_person_less(tmp_path):
+  make_people(tmp_path, {'a': 1, 'b': 1})
+  (tmp_path / 'c').symlink_to('/nowhere/c')
+  with pytest.raises(ValueError, match=r'/c is a link to /nowhere/c, which'):
+    folder.FolderSource(tmp_path, 8)
+
+
+def test_a_link_to_no_image_is_damage(tmp_path):
+  make_people(tmp_path, {'a': 1, 'b': 1})
+  (tmp_path / 'a' / '0.png').symlink_to('/nowhere/0.png')
+  source = folder.FolderSource(tmp_path, 8)
+  with pytest.raises(images.DamagedImageError, match='a link to /nowhere'):
+    source[0]
+
+
+@pytest.mark.parametrize('suffix', ['.JPG', '.jfif', '.pgm', '.TIF', '.avif'])
+def test_images_of_all_suffixes_are_read(suffix, tmp_path):
+  for person in 'ab':
+    (tmp_path / person).mkdir()
+    path = tmp_path / person / f'1{suffix}'
+    Image.new('L', (8, 8), 90).save(path, 'JPEG' if suffix == '.jfif' else None)
+  image = folder.FolderSource(tmp_path, 8)[0]['image']
+  # A lossy file keeps a flat grey to a level or two.
+  np.testing.assert_allclose(image, np.full((8, 8, 3), 90), atol=2)
 
 
 def test_image_beside_the_people_is_an_error(tmp_path):

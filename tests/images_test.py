@@ -51,7 +51,9 @@ def test_truncated_image_is_damaged_and_named(format_name, keep):
 
 
 def test_text_is_damaged_and_the_message_lists_the_formats():
-  with pytest.raises(images.DamagedImageError, match='JPEG, PNG, BMP, WEBP'):
+  with pytest.raises(
+    images.DamagedImageError, match='one of JPEG, PNG, BMP, WEBP, TIFF'
+  ):
     images.decode_image(b'404: not found' * 20, 'one.jpg', 16)
 
 
@@ -116,3 +118,15 @@ def test_an_enormous_image_is_refused_by_its_header(monkeypatch):
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64)
   with pytest.raises(ValueError, match='far too many pixels'):
     images.decode_image(encode(pixels()), 'one.png', 16)
+
+
+def test_files_that_cannot_be_read_are_damaged(tmp_path):
+  (tmp_path / 'link.png').symlink_to('/nowhere/x.png')
+  for name, reason in (
+    ('gone.png', 'No such file'),
+    ('link.png', 'it is a link to /nowhere/x.png'),
+  ):
+    with pytest.raises(
+      images.DamagedImageError, match=rf'{name} cannot be read .*{reason}'
+    ):
+      images.read_image(tmp_path / name, 16)

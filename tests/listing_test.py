@@ -82,9 +82,3 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
   os.mkdir(os.fsencode(tmp_path) + b'/\xff')
   with pytest.raises(ValueError, match='no UTF-8'):
     listing.list_photographs(tmp_path)
-
-
-def test_names_that_people_write_differently_are_one():
-  people = ['ann_lee', 'Ann Lee', 'Anna Lee', 'José', 'Jose', '_', '-', '王']
-  same = [['Ann Lee', 'ann_lee'], ['Jose', 'José']]
-  assert listing.same_names(people) == same

@@ -311,7 +311,7 @@ def test_a_hostile_bin_file_is_refused_and_not_run(tmp_path):
   ('changes', 'message'),
   [
     ({'path': 'none.bin'}, 'There is no verification file none.bin'),
-    ({'path': 'none'}, r'folder none, but eval\.pairs is empty; name its'),
+    ({'path': 'none'}, r'no image folder none: set eval\.path to'),
     ({'path': 'none', 'pairs': 'pairs.txt'}, 'no list of pairs pairs.txt'),
     ({'num_pairs': 41}, 'num_pairs is 41, wanted a positive multiple of 20'),
   ],

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 
 import jax
@@ -348,7 +349,8 @@ def test_a_run_goes_on_only_with_its_own_data_and_model(quantized_run):
 def test_every_line_a_user_sees_has_the_numbers(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(train_module, 'validate', lambda *_: {})
   train(make_config(total_steps=2), str(tmp_path), ONE)
-  first, *lines = capsys.readouterr().out.splitlines()
+  people, first, *lines = capsys.readouterr().out.splitlines()
+  assert re.fullmatch(r'trains on \d+ images of \d+ people.*', people)
   assert first.endswith(f'listed in {tmp_path / "parameters.txt"}')
   assert lines[0].startswith('step 1/2  loss ')
   # Nothing is known of the pace of a step that was compiled.

@@ -71,7 +71,7 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
   That of `x.rec`, `x.bin` or `x.array_record` is `x.faces.json`.
   """
   path = pathlib.Path(path)
-  if path.suffix in _PACK_SUFFIXES and not path.is_dir():
+  if path.suffix.lower() in _PACK_SUFFIXES and not path.is_dir():
     return path.with_name(f'{path.stem}.{FILE_NAME}')
   return path / FILE_NAME
 

@@ -4,22 +4,29 @@ import os
 
 import numpy as np
 
-from faceqat.data import images
+from faceqat import decoding, folders
+from faceqat.data import fingerprint, images
 
 
 class FolderSource:
   """Labelled images from root/person/image, one folder for each person.
 
   People and their images are in sorted order, so an index means the same image
-  on every machine; names that start with a dot are ignored.
+  on every machine; names that start with a dot, and what systems leave in
+  folders (Thumbs.db), are not looked at.
 
   Attributes:
     labels: int32 [N], 0 .. K-1 in the sorted order of the people.
     class_names: the K folder names.
+    ignored: the names of files beside the people, but for its fingerprint.
   """
 
   def __init__(
-    self, root: str | os.PathLike, image_size: int, stored_size: int = 0
+    self,
+    root: str | os.PathLike,
+    image_size: int,
+    stored_size: int = 0,
+    field: str = 'data.path',
   ):
     """Lists the folder; images are read when they are asked for.
 
@@ -28,6 +35,7 @@ class FolderSource:
       image_size: height and width of the images given, in pixels.
       stored_size: height and width that every file must have, resized where
         that is another size; 0: image_size.
+      field: of the config, for messages.
 
     Raises:
       ValueError: no such folder, no people, only one person, a person without
@@ -36,28 +44,28 @@ class FolderSource:
     self.root = os.fspath(root)
     self.image_size = image_size
     self.stored_size = stored_size
-    self.class_names = _people(self.root)
+    self.class_names, self.ignored = _people(self.root, field)
     self._files: list[str] = []
     counts = []
     for person in self.class_names:
-      files = _image_files(os.path.join(self.root, person))
+      files = _image_files(os.path.join(self.root, person), field)
       self._files.extend(files)
       counts.append(len(files))
+    if len(counts) == 1:
+      raise ValueError(
+        f'{self.root} has one person only ({self.class_names[0]}): at least '
+        'two are needed.'
+      )
     self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
 
   def __len__(self) -> int:
     return len(self._files)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    path = self.name(index)
-    with open(path, 'rb') as file:
-      data = file.read()
-    return {
-      'image': images.decode_image(
-        data, path, self.image_size, self.stored_size
-      ),
-      'label': self.labels[index],
-    }
+    image = images.read_image(
+      self.name(index), self.image_size, self.stored_size
+    )
+    return {'image': image, 'label': self.labels[index]}
 
   def name(self, index: int) -> str:
     """The path of image `index`."""
@@ -65,51 +73,59 @@ class FolderSource:
     return os.path.join(self.root, person, self._files[index])
 
 
-def _people(root: str) -> list[str]:
+def _people(root: str, field: str) -> tuple[list[str], list[str]]:
+  """The folders of people, and what else is there; both sorted."""
   if not os.path.isdir(root):
     raise ValueError(
-      f'There is no image folder {root}: give the folder that holds one '
-      'folder of images for each person.'
+      f'There is no image folder {root}: set {field} to the folder that holds '
+      'one folder of images for each person.'
     )
-  people = []
-  for entry in _visible(root):
+  people, ignored = [], []
+  for entry in folders.visible(root):
     if entry.is_dir():
       people.append(entry.name)
-    elif entry.name.lower().endswith(images.IMAGE_SUFFIXES):
+    elif decoding.is_image(entry.name):
       raise ValueError(
         f'The image {entry.path} lies beside the people: move it into the '
-        'folder of its person.'
+        f'folder of its person, as {field} wants {root}/person/image.jpg.'
       )
+    elif not os.path.exists(entry.path):
+      # Or a person would be gone without a word.
+      raise ValueError(
+        f'{entry.path} is a link to {os.readlink(entry.path)}, which is not '
+        'there: correct or remove the link.'
+      )
+    elif entry.name != fingerprint.FILE_NAME:
+      ignored.append(entry.name)
   if not people:
     raise ValueError(
-      f'{root} has no person folders: images must lie in {root}/person/.'
+      f'{root} has no person folders: images must lie in {root}/person/; set '
+      f'{field} to the folder that holds those of the people.'
     )
-  if len(people) == 1:
+  return people, ignored
+
+
+def _image_files(folder: str, field: str) -> list[str]:
+  found = folders.visible(folder)
+  inner = [entry.name for entry in found if entry.is_dir()]
+  if inner and len(inner) == len(found):
     raise ValueError(
-      f'{root} has one person only ({people[0]}): training needs at least two.'
+      f'{folder} holds no images but folders, such as {inner[0]}: if these are '
+      f'people, set {field} to {folder}; wanted is {field}/person/image.jpg.'
     )
-  return people
-
-
-def _image_files(folder: str) -> list[str]:
-  names = []
-  for entry in _visible(folder):
-    is_image = entry.name.lower().endswith(images.IMAGE_SUFFIXES)
-    if not is_image or entry.is_dir():
+  if inner:
+    raise ValueError(
+      f'{folder}/{inner[0]} is not an image file but a folder inside of a '
+      f"person's: {field} wants the images themselves in {folder}."
+    )
+  for entry in found:
+    if not decoding.is_image(entry.name):
       raise ValueError(
-        f'{entry.path} is not an image file '
-        f'({", ".join(images.IMAGE_SUFFIXES)}): remove it from the data set.'
+        f'{entry.path} is not an image file: '
+        f'{decoding.why_no_image(entry.name)}. Move it out of {folder}.'
       )
-    names.append(entry.name)
-  if not names:
+  if not found:
     raise ValueError(
       f'The person folder {folder} has no images: add some or remove it.'
     )
-  return names
-
-
-def _visible(folder: str) -> list[os.DirEntry]:
-  """Entries that do not start with a dot, sorted by name."""
-  with os.scandir(folder) as entries:
-    visible = [entry for entry in entries if not entry.name.startswith('.')]
-  return sorted(visible, key=lambda entry: entry.name)
+  return [entry.name for entry in found]

@@ -1,18 +1,17 @@
-"""Encoded images to pixels: the one place that decodes, and says what is wrong.
+"""Encoded face crops to pixels of one size, for every source and pair set.
 
-Every source and pair set decodes here, so that a damaged file is one kind of
-error wherever it comes from and the training pipeline can tell it (it may skip
-such an image) from a data set prepared in the wrong size (it may not).
+A damaged image is one kind of error wherever it comes from, so that the
+training pipeline can tell it (it may skip such an image) from a data set
+prepared in the wrong size (it may not).
 """
 
 import io
+import os
 
 import numpy as np
 from PIL import Image
 
-# Only these decoders are tried: the formats that face data sets come in.
-_FORMATS = ('JPEG', 'PNG', 'BMP', 'WEBP')
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+from faceqat import decoding
 
 
 class DamagedImageError(ValueError):
@@ -22,10 +21,10 @@ class DamagedImageError(ValueError):
 def decode_image(
   data: bytes, name: str, image_size: int, stored_size: int = 0
 ) -> np.ndarray:
-  """Decodes one image to RGB.
+  """Decodes one image to RGB, as `decoding.decode` does.
 
   Args:
-    data: the encoded image (JPEG, PNG, BMP or WebP).
+    data: the encoded image, of any of `decoding.FORMATS`.
     name: the file or record, for messages.
     image_size: height and width to return, in pixels.
     stored_size: the height and width that the encoded image must have; where
@@ -33,51 +32,56 @@ def decode_image(
       it gets smaller). 0: image_size.
 
   Returns:
-    uint8 [image_size, image_size, 3], RGB; grey images are repeated over the
-    three channels. Read-only: it may be shared.
+    uint8 [image_size, image_size, 3], RGB. Read-only: it may be shared.
 
   Raises:
     DamagedImageError: the bytes are empty, truncated or no image.
     ValueError: the image has another size than stored_size.
   """
   stored_size = stored_size or image_size
+
+  def check_size(width: int, height: int):
+    # The header already has the size: nothing large is ever decoded.
+    if (width, height) != (stored_size, stored_size):
+      raise ValueError(_wrong_size(name, f'{width}x{height}', stored_size))
+
   if not data:
-    raise DamagedImageError(
-      f'{name} is empty (0 bytes): restore or remove it, or train with '
-      'skip_damaged.'
-    )
-  # Pillow raises OSError, SyntaxError, struct.error, zlib.error and more for
-  # broken files, depending on the format and the damaged byte.
+    raise DamagedImageError(_damaged(name, 'is empty (0 bytes)'))
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
-  except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    image = decoding.decode(io.BytesIO(data), check_size)
+  except decoding.TooLargeError:
     raise ValueError(_wrong_size(name, 'far too many', stored_size)) from None
-  except Exception as error:
-    raise DamagedImageError(_damaged(name, error)) from error
-  # The header already has the size: nothing large is ever decoded.
-  if image.size != (stored_size, stored_size):
-    got = f'{image.size[0]}x{image.size[1]}'
-    raise ValueError(_wrong_size(name, got, stored_size))
-  try:
-    image = image.convert('RGB')
-  except Exception as error:
-    raise DamagedImageError(_damaged(name, error)) from error
+  except decoding.UnreadableError as error:
+    raise DamagedImageError(_damaged(name, str(error))) from error
   if stored_size != image_size:
     image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
   return np.asarray(image)
 
 
-def _damaged(name: str, error: Exception) -> str:
-  reason = type(error).__name__
-  # Pillow's text for unknown data is the address of a buffer.
-  if not isinstance(error, Image.UnidentifiedImageError):
-    reason = f'{reason}: {error}'
-  else:
-    reason = f'not one of {", ".join(_FORMATS)}'
-  return (
-    f'{name} cannot be decoded ({reason}): restore or remove it, or train '
-    'with skip_damaged.'
-  )
+def read_image(
+  path: str | os.PathLike, image_size: int, stored_size: int = 0
+) -> np.ndarray:
+  """Reads one image file, as `decode_image` decodes it.
+
+  Raises:
+    DamagedImageError: it is not there (a link may lead nowhere), cannot be
+      read, or is damaged.
+    ValueError: the image has another size than stored_size.
+  """
+  name = os.fspath(path)
+  try:
+    with open(path, 'rb') as file:
+      data = file.read()
+  except OSError as error:
+    reason = f'cannot be read ({error.strerror})'
+    if os.path.islink(path):
+      reason += f', it is a link to {os.readlink(path)}'
+    raise DamagedImageError(_damaged(name, reason)) from error
+  return decode_image(data, name, image_size, stored_size)
+
+
+def _damaged(name: str, reason: str) -> str:
+  return f'{name} {reason}: restore or remove it, or train with skip_damaged.'
 
 
 def _wrong_size(name: str, got: str, wanted: int) -> str:

@@ -4,13 +4,15 @@
 
 * LFW: `pairs.txt`, folds of `name i j` and `name i other j`.
 * CALFW and CPLFW: two lines a pair, `image label`; label 0: two people.
-* One line a pair, `image other label`; label 1: one person, 0 or -1: two. Most
-  lists in circulation that were made of AgeDB-30, CFP and others are such.
+* One line a pair, `image other label` or `label image other`; label 1 or true:
+  one person, 0, -1 or false: two. Most lists in circulation that were made of
+  AgeDB-30, CFP and others are such, and so are tables with a line of names.
 * CFP-FF and CFP-FP: the folder `Protocol/Split/FF` or `FP`, in protocols.py.
 * AgeDB-30: `04_FINAL_protocol_30_years.mat`, in protocols.py.
 
-The images are crops of one size, however they were aligned, under the names
-that the list has; .jpg, .jpeg and .png stand for each other.
+Between fields are tabs, commas or spaces (pair_lines.py). The images are crops
+of one size, however they were aligned, under the names that the list has; the
+suffixes of images stand for each other, in any case.
 """
 
 import os
@@ -19,8 +21,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from faceqat.data import protocols
-from faceqat.data.image_files import SUFFIXES, FileIndex, ImageFiles, read_lines
+from faceqat.data import pair_lines, protocols
+from faceqat.data.image_files import FileIndex, ImageFiles
+from faceqat.data.pair_lines import Line
 from faceqat.data.pairs import PairSet, consecutive_folds, number_people
 
 
@@ -49,7 +52,7 @@ def read_list(
   elif list_path.endswith('.mat'):
     read = protocols.read_agedb
   else:
-    read = _reader(read_lines(list_path)[0])
+    read = _reader(pair_lines.read(list_path))
   return read(root, list_path, image_size, stored_size)
 
 
@@ -63,7 +66,8 @@ def read_pairs_txt(
 
   The first line is `folds n` (LFW's View 2: 10 300) or `n` (one fold): every
   fold has n same pairs, `name i j`, and n different ones, `name i other j`.
-  Image i of a person is root/name/name_000i.jpg (or .jpeg, .png).
+  A table whose first line names its columns, as Kaggle's, has ten folds.
+  Image i of a person is root/name/name_000i.jpg (or with another suffix).
   Source: http://vis-www.cs.umass.edu/lfw/README.txt, section IV.
 
   Args:
@@ -78,31 +82,34 @@ def read_pairs_txt(
       that does not exist, or another number of pairs than the header says.
   """
   pairs_path = os.fspath(pairs_path)
-  lines = read_lines(pairs_path)
-  num_folds, per_half = _parse_header(lines[0], pairs_path)
-  expected = num_folds * 2 * per_half
-  if len(lines) - 1 != expected:
-    raise ValueError(
-      f'{pairs_path} has {len(lines) - 1} pairs, its header "{lines[0]}" '
-      f'announces {expected}: restore the list.'
-    )
+  header, *lines = pair_lines.read(pairs_path)
+  if pair_lines.names_columns([header, *lines]):
+    fold = _ten_folds(pairs_path, len(lines))
+    num_folds = 0
+  else:
+    num_folds, per_half = _parse_header(header, pairs_path)
+    expected = num_folds * 2 * per_half
+    if len(lines) != expected:
+      raise ValueError(
+        f'{pairs_path} has {len(lines)} pairs, its header "{header.text}" '
+        f'announces {expected}: restore the list.'
+      )
+    fold = np.repeat(np.arange(num_folds), 2 * per_half)
   files = FileIndex(root)
   first, second, same, people = [], [], [], []
-  for number, line in enumerate(lines[1:], start=2):
-    where = f'{pairs_path}, line {number}'
-    one, other, is_same = _parse_pair(line, where)
+  for line in lines:
+    one, other, is_same = _parse_pair(line)
     for (name, image), column in ((one, first), (other, second)):
-      column.append(files.find([f'{name}/{name}_{image:04d}.jpg'], where))
+      column.append(files.find([f'{name}/{name}_{image:04d}.jpg'], line.where))
     same.append(is_same)
     people.append([one[0], other[0]])
   same = np.array(same)
-  fold = np.repeat(np.arange(num_folds), 2 * per_half)
   for index in range(num_folds):
     num_same = int(same[fold == index].sum())
     if num_same != per_half:
       raise ValueError(
         f'Fold {index + 1} of {pairs_path} has {num_same} same pairs, its '
-        f'header "{lines[0]}" announces {per_half}: restore the list.'
+        f'header "{header.text}" announces {per_half}: restore the list.'
       )
   return PairSet(
     name=os.path.basename(os.path.dirname(os.path.abspath(pairs_path))),
@@ -142,7 +149,7 @@ def read_two_lines_a_pair(
     ValueError: as `read_list` does.
   """
   list_path = os.fspath(list_path)
-  lines = read_lines(list_path)
+  lines = pair_lines.read(list_path)
   if len(lines) % 2:
     raise ValueError(
       f'{list_path} has {len(lines)} lines, wanted two for each pair: restore '
@@ -150,11 +157,11 @@ def read_two_lines_a_pair(
     )
   files = FileIndex(root)
   ends, labels, people = [], [], []
-  for number in range(1, len(lines), 2):
-    where = f'{list_path}, lines {number} and {number + 1}'
+  for upper, lower in zip(lines[::2], lines[1::2]):
+    where = f'{upper.where}, and the next one'
     (one, label), (other, again) = (
-      _fields(line, '[^ ].*', '[0-9]+', where=where, wanted='"image label"')
-      for line in lines[number - 1 : number + 1]
+      _image_and_label(upper),
+      _image_and_label(lower),
     )
     if label != again:
       raise ValueError(
@@ -202,8 +209,9 @@ def read_one_line_a_pair(
   """Reads a list of pairs with a line each: `image other label`.
 
   Label 1 is one person, 0 or -1 are two. The folds are ten consecutive parts,
-  as for `.bin` files. Where the images lie in folders, and these agree with the
-  labels, a folder is a person; otherwise the people are not known.
+  as for `.bin` files, or those of a column `fold`. Where the images lie in
+  folders, and these agree with the labels, a folder is a person; otherwise the
+  people are not known.
   Source: the lists of face.evoLVe, MobileFaceNet_Pytorch and others, such as
   `agedb_30_pair.txt` and `cfp_fp_pair.txt`.
 
@@ -217,42 +225,44 @@ def read_one_line_a_pair(
     ValueError: as `read_list` does.
   """
   list_path = os.fspath(list_path)
-  lines = read_lines(list_path)
-  if len(lines) < 10:
-    raise ValueError(
-      f'{list_path} has {len(lines)} pairs: ten folds need at least ten.'
-    )
   files = FileIndex(root)
-  ends, same, people = [], [], []
-  for number, line in enumerate(lines, start=1):
-    where = f'{list_path}, line {number}'
-    one, other, label = _fields(
-      line, '[^ ]+', '[^ ]+', '-1|0|1', where=where, wanted='"image other 1"'
-    )
-    ends.append([files.find([name], where) for name in (one, other)])
-    same.append(label == '1')
-    people.append([os.path.dirname(name) for name in (one, other)])
-  same = np.array(same)
+  ends, same, fold, people = [], [], [], []
+  for line, pair in pair_lines.image_pairs(pair_lines.read(list_path)):
+    ends.append([files.find([name], line.where) for name in pair[:2]])
+    same.append(pair.same)
+    fold.append(pair.fold)
+    people.append([os.path.dirname(files.paths[index]) for index in ends[-1]])
+  same, ends = np.array(same), np.array(ends)
   return PairSet(
     name=_name(list_path),
     images=ImageFiles(files.paths, image_size, stored_size),
-    first=np.array(ends)[:, 0],
-    second=np.array(ends)[:, 1],
+    first=ends[:, 0],
+    second=ends[:, 1],
     same=same,
-    fold=consecutive_folds(len(lines)),
+    fold=_ten_folds(list_path, len(same)) if None in fold else np.array(fold),
     people=number_people(people, same),
   )
 
 
-def _reader(line: str) -> Callable[..., PairSet]:
-  """Of the list that starts with this line; LFW's says what is wrong."""
-  fields = line.split()
-  named = [os.path.splitext(field)[1].lower() in SUFFIXES for field in fields]
-  if named == [True, False]:
+def _reader(lines: list[Line]) -> Callable[..., PairSet]:
+  """Of the list with these lines; LFW's says what is wrong."""
+  # The first may name columns.
+  counts = [pair_lines.num_images(line) for line in lines[:2]]
+  if counts[0] == 1 and len(lines[0].fields) == 2:
     return read_two_lines_a_pair
-  if named == [True, True, False]:
+  if counts[0] == 2 or (
+    counts == [0, 2] and pair_lines.names_columns(lines[:2])
+  ):
     return read_one_line_a_pair
   return read_pairs_txt
+
+
+def _ten_folds(list_path: str, count: int) -> np.ndarray:
+  if count < 10:
+    raise ValueError(
+      f'{list_path} has {count} pairs: ten folds need at least ten.'
+    )
+  return consecutive_folds(count)
 
 
 def _name(list_path: str) -> str:
@@ -261,59 +271,50 @@ def _name(list_path: str) -> str:
   return re.sub(r'^pairs?_|_pairs?$', '', stem)
 
 
-def _fields(
-  line: str, *patterns: str, where: str, wanted: str
-) -> Sequence[str]:
-  """A line's fields, checked."""
-  fields = line.rsplit(None, len(patterns) - 1)
-  fields = [field.strip() for field in fields]
-  if len(fields) != len(patterns) or not all(
-    map(re.fullmatch, patterns, fields)
-  ):
-    raise ValueError(f'{where}: "{line[:80].strip()}", wanted {wanted}.')
-  return fields
+def _image_and_label(line: Line) -> Sequence[str]:
+  """The fields of one line of CALFW's list, checked."""
+  if len(line.fields) != 2 or not re.fullmatch('[0-9]+', line.fields[1]):
+    raise ValueError(
+      f'{line.where}: "{line.text[:80].strip()}", wanted "image label".'
+    )
+  return line.fields
 
 
-def _parse_header(line: str, path: str) -> tuple[int, int]:
+def _parse_header(line: Line, path: str) -> tuple[int, int]:
   """(folds, same pairs in each fold, and as many different ones)."""
-  fields = line.split()
+  fields = line.fields
   numbers = [int(field) for field in fields if re.fullmatch('[0-9]+', field)]
   if len(numbers) != len(fields) or len(fields) not in (1, 2) or 0 in numbers:
     raise ValueError(
-      f'{path}, line 1 is "{line[:60]}", wanted "folds n" (such as "10 300") '
-      'or "n": the number of same pairs in each fold; or a list of another '
-      'benchmark, whose lines name image files.'
+      f'{path}, line 1 is "{line.text[:60]}", {pair_lines.FORMS}.'
     )
   return (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
-def _parse_pair(line: str, where: str):
+def _parse_pair(line: Line):
   """((name, image), (name, image), same) of one line of LFW's list."""
-  # Official lists have tabs, copies of them spaces.
-  fields = line.split('\t') if '\t' in line else line.split()
-  if len(fields) == 3:
+  # Tables leave the last field of a same pair empty.
+  fields = line.fields[:-1] if line.fields[-1:] == [''] else [*line.fields]
+  is_same = len(fields) == 3
+  if is_same:
     fields.insert(2, fields[0])
-    is_same = True
-  else:
-    is_same = False
-  numbers = [field.strip() for field in fields[1::2]]
+  numbers = fields[1::2]
   if len(fields) != 4 or not all(
     re.fullmatch('[0-9]{1,9}', number) for number in numbers
   ):
     raise ValueError(
-      f'{where} is "{line[:80]}", wanted "name i j" or "name i other j".'
+      f'{line.where} is "{line.text[:80]}", wanted "name i j" or "name i other '
+      'j".'
     )
   if not is_same and fields[0] == fields[2]:
     raise ValueError(
-      f'{where} is a different pair of one person, {fields[0]}: write same '
-      'pairs as "name i j".'
+      f'{line.where} is a different pair of one person, {fields[0]}: write '
+      'same pairs as "name i j".'
     )
   for name in fields[::2]:
     # A list from elsewhere must not read outside the folder.
     if name in ('', '.', '..') or any(sign in name for sign in '/\\\0'):
       raise ValueError(
-        f'{where} names the person "{name}", which is no folder name.'
+        f'{line.where} names the person "{name}", which is no folder name.'
       )
-  one = (fields[0], int(numbers[0]))
-  other = (fields[2], int(numbers[1]))
-  return one, other, is_same
+  return (fields[0], int(numbers[0])), (fields[2], int(numbers[1])), is_same

@@ -13,6 +13,9 @@ import numpy as np
 from faceqat.data import images as face_images
 from faceqat.data.verification_bin import read_bin_entries
 
+# As many as LFW has, where nobody says how many.
+NUM_PAIRS = 6000
+
 
 @dataclasses.dataclass(frozen=True)
 class PairSet:
@@ -176,15 +179,12 @@ def synthetic_pairs(
     )
   rng = np.random.default_rng(seed)
   per_half = num_pairs // folds // 2
-  labels = np.asarray(source.labels)
   pairs = []
-  for fold, people in enumerate(
-    np.array_split(rng.permutation(num_people), folds)
-  ):
-    members = [np.flatnonzero(labels == person) for person in people]
-    where = f'fold {fold + 1} of {folds}, which has {len(people)} people'
+  for fold, members in enumerate(_folds_of_people(source, rng, folds)):
+    where = f'fold {fold + 1} of {folds}, which has {len(members)} people'
     pairs += _same_pairs(members, per_half, rng, where)
     pairs += _different_pairs(members, per_half, rng, where)
+  labels = np.asarray(source.labels)
   used, flat = np.unique(np.array(pairs), return_inverse=True)
   flat = flat.reshape(-1, 2)
   return PairSet(
@@ -196,6 +196,55 @@ def synthetic_pairs(
     fold=np.repeat(np.arange(folds), 2 * per_half),
     people=labels[used][flat].astype(np.int64),
   )
+
+
+def draw_pairs(source, most: int, seed: int) -> PairSet:
+  """Draws as many pairs as `synthetic_pairs` can, of people as they come.
+
+  Args:
+    source: a labelled source.
+    most: pairs that are enough.
+    seed: of the draw.
+
+  Raises:
+    ValueError: there are not two folds, each with two people, one of whom has
+      two images.
+  """
+  best = 0, 0
+  for folds in range(2, min(10, len(source.class_names) // 2) + 1):
+    parts = _folds_of_people(source, np.random.default_rng(seed), folds)
+    per_half = min(most // (2 * folds), *map(_most_of_either, parts))
+    # More folds where they have as many pairs.
+    best = max(best, (2 * folds * per_half, folds))
+  if not best[0]:
+    sizes = np.bincount(source.labels, minlength=len(source.class_names))
+    raise ValueError(
+      f'there are {len(sizes)} people, {np.sum(sizes > 1)} of whom have two '
+      'images or more. At least two folds are needed, of two people each, one '
+      'of whom has two images: add people and images, or set eval.pairs to a '
+      'list.'
+    )
+  return synthetic_pairs(source, best[0], seed, best[1])
+
+
+def _folds_of_people(source, rng, folds: int) -> list[list[np.ndarray]]:
+  """The images of each person, for each fold; nobody is in two of them."""
+  labels = np.asarray(source.labels)
+  order = np.argsort(labels, kind='stable')
+  num_people = len(source.class_names)
+  ends = np.cumsum(np.bincount(labels, minlength=num_people))
+  images = np.split(order, ends[:-1])
+  return [
+    [images[person] for person in people]
+    for people in np.array_split(rng.permutation(num_people), folds)
+  ]
+
+
+def _most_of_either(members: Sequence[np.ndarray]) -> int:
+  """How many same pairs there are, and as many different ones."""
+  sizes = np.array([len(images) for images in members])
+  same = np.sum(sizes * (sizes - 1) // 2)
+  return int(min(same, (sizes.sum() ** 2 - np.sum(sizes**2)) // 2))
 
 
 def _same_pairs(members, count, rng, where) -> list[tuple[int, int]]:

@@ -2,14 +2,15 @@
 
 import contextlib
 import dataclasses
-import pathlib
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
-from faceqat.data import fingerprint, pair_lists, pairs, tfds
+from faceqat import folders
+from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
@@ -17,6 +18,7 @@ from faceqat.data.images import DamagedImageError
 from faceqat.data.pipeline import split_holdout, split_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.synthetic import SyntheticFaces
+from faceqat.names import similar
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
 # training set of less than a million people meets them.
@@ -32,11 +34,14 @@ class TrainingData(NamedTuple):
       accuracy of the classifier.
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
+    summary: lines for the user: who is trained on, held out and ignored, and
+      whose names are alike.
   """
 
   train: object
   known: object
   validation: pairs.PairSet | None
+  summary: tuple[str, ...] = ()
 
 
 def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
@@ -44,9 +49,10 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
 
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
-      file `.rec`, an ArrayRecord file `.array_record`, a data set of TFDS
-      `tfds:NAME`, or empty for drawn faces, which are drawn at `image_size`
-      whatever `stored_size` is. Images that are BGR are made RGB.
+      file `.rec`, an ArrayRecord file `.array_record`, a folder that holds such
+      a pack, a data set of TFDS `tfds:NAME`, or empty for drawn faces, which
+      are drawn at `image_size` whatever `stored_size` is. Images that are BGR
+      are made RGB.
 
   Raises:
     ValueError: the set is missing, unreadable, of another image size or too
@@ -54,7 +60,7 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
   """
   source = _open(config)
   _check_first_image(source)
-  validation = None
+  everybody, validation = source, None
   if config.validation_people:
     source, held_out = split_people(
       source, config.validation_people, config.seed
@@ -62,10 +68,35 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
     validation = pairs.synthetic_pairs(
       held_out, config.validation_pairs, seed=config.seed
     )
-  if not config.holdout_images_per_person:
-    return TrainingData(source, subset(source, []), validation)
-  train, known = split_holdout(source, config.holdout_images_per_person)
-  return TrainingData(train, known, validation)
+  if config.holdout_images_per_person:
+    train, known = split_holdout(source, config.holdout_images_per_person)
+  else:
+    train, known = source, subset(source, [])
+  summary = _summary(everybody, train, known)
+  return TrainingData(train, known, validation, summary)
+
+
+def _summary(everybody, train, known) -> tuple[str, ...]:
+  """What becomes of a set, and names in it that may be one person's."""
+  trained = len(train.class_names)
+  line = f'trains on {len(train):,} images of {trained:,} people'
+  if held_out := len(everybody.class_names) - trained:
+    line += f'; {held_out:,} people held out'
+  if len(known):
+    line += f'; {len(known):,} images of the trained people held out'
+  # Only folders have something else in them.
+  if ignored := getattr(everybody, 'ignored', []):
+    more = f' and {len(ignored) - 5} more' if len(ignored) > 5 else ''
+    line += f'; ignored: {", ".join(ignored[:5])}{more}'
+  groups = similar(everybody.class_names)
+  notes = [
+    f'note: {" and ".join(map(repr, group))} are trained as different people; '
+    'if they are one, give the folders one name'
+    for group in groups[:5]
+  ]
+  if len(groups) > 5:
+    notes.append(f'note: {len(groups) - 5} more names are written alike')
+  return line, *notes
 
 
 def make_held_out_people(config: ml_collections.ConfigDict):
@@ -99,7 +130,8 @@ def training_fingerprint(
   Raises:
     ValueError: no such set of TFDS, or `faces.json` or the block is wrong.
   """
-  return _as_read(_stated(config, config.path, config.image_size))
+  path = _people_path(config, 'data.path')
+  return _as_read(_stated(config, path, config.image_size))
 
 
 def check_evaluation(
@@ -133,7 +165,7 @@ def check_evaluation(
   if not config.path:
     return []
   untold = [] if fingerprint.is_stated(wanted) else [wanted_by]
-  for path in config.path.split(','):
+  for path in folders.split_paths(config.path):
     found = _as_read(_stated(config, path, image_size))
     fingerprint.check(found, wanted, path, wanted_by, field='eval.fingerprint')
     if not fingerprint.is_stated(found):
@@ -177,6 +209,7 @@ class _SourceInRGB:
     self._source = source
     self.labels = source.labels
     self.class_names = source.class_names
+    self.ignored = getattr(source, 'ignored', [])
 
   def __len__(self) -> int:
     return len(self._source)
@@ -202,34 +235,49 @@ class _ImagesInRGB:
     return self._images[index][..., ::-1]
 
 
+def _people_path(config: ml_collections.ConfigDict, field: str) -> str:
+  if not config.path or config.path.startswith(tfds.PREFIX):
+    return config.path
+  return places.find_people(config.path, field)
+
+
 def _open(config: ml_collections.ConfigDict):
-  source = _open_files(config)
-  bgr = _is_bgr(_stated(config, config.path, config.image_size))
+  path = _people_path(config, 'data.path')
+  if not path:
+    return _draw_people(config)
+  if path.startswith(tfds.PREFIX):
+    source = tfds.TFDSSource(
+      path, config.image_size, config.stored_size, config.tfds_dir
+    )
+  else:
+    source = _open_people(path, config.image_size, config.stored_size)
+  bgr = _is_bgr(_stated(config, path, config.image_size))
   return _SourceInRGB(source) if bgr else source
 
 
-def _open_files(config: ml_collections.ConfigDict):
-  if config.path.startswith(tfds.PREFIX):
-    return tfds.TFDSSource(
-      config.path, config.image_size, config.stored_size, config.tfds_dir
+def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
+  if config.num_people > _FIRST_EVALUATION_PERSON:
+    raise ValueError(
+      f'data.num_people is {config.num_people}; {_FIRST_EVALUATION_PERSON} '
+      'is the most, as the evaluation draws the people after them'
     )
-  if not config.path:
-    if config.num_people > _FIRST_EVALUATION_PERSON:
-      raise ValueError(
-        f'data.num_people is {config.num_people}; {_FIRST_EVALUATION_PERSON} '
-        'is the most, as the evaluation draws the people after them'
-      )
-    return SyntheticFaces(
-      config.num_people,
-      config.images_per_person,
-      image_size=config.image_size,
-      seed=config.seed,
-    )
-  if pathlib.Path(config.path).suffix == '.rec':
-    return RecordIOSource(config.path, config.image_size, config.stored_size)
-  if pathlib.Path(config.path).suffix == '.array_record':
-    return ArrayRecordSource(config.path, config.image_size, config.stored_size)
-  return FolderSource(config.path, config.image_size, config.stored_size)
+  return SyntheticFaces(
+    config.num_people,
+    config.images_per_person,
+    image_size=config.image_size,
+    seed=config.seed,
+  )
+
+
+def _open_people(
+  path: str, image_size: int, stored_size: int, field: str = 'data.path'
+):
+  """The people of a folder or of a pack."""
+  if not places.is_pack(path):
+    return FolderSource(path, image_size, stored_size, field)
+  is_recordio = path.lower().endswith('.rec')
+  pack = RecordIOSource if is_recordio else ArrayRecordSource
+  return pack(path, image_size, stored_size)
 
 
 def _check_first_image(source):
@@ -253,7 +301,8 @@ def make_benchmarks(
   Args:
     config: the block `eval`. `path` names `.bin` files and folders of images,
       between commas, and `pairs` a list for each of the folders (see
-      pair_lists.py); or `path` is empty, for drawn faces. Files of
+      pair_lists.py). Without lists a folder, or a pack, is one of people, of
+      whom pairs are drawn; or `path` is empty, for drawn faces. Files of
       `stored_size` pixels are resized, drawn faces ignore it.
     image_size: height and width of the images given.
 
@@ -270,26 +319,25 @@ def make_benchmarks(
       first_person=_FIRST_EVALUATION_PERSON,
     )
     return [pairs.synthetic_pairs(faces, config.num_pairs, seed=config.seed)]
-  paths = config.path.split(',')
-  lists = config.pairs.split(',') if config.pairs else []
-  folders = [path for path in paths if not path.endswith('.bin')]
-  if folders and not lists:
+  paths = folders.split_paths(config.path)
+  lists = folders.split_paths(config.pairs)
+  wanting = [path for path in paths if not places.is_bin(path)]
+  if lists and len(wanting) != len(lists):
     raise ValueError(
-      f'eval.path is the folder {folders[0]}, but eval.pairs is empty; name '
-      'its pairs.txt there'
-    )
-  if len(folders) != len(lists):
-    raise ValueError(
-      f'eval.path names {len(folders)} folders ({", ".join(folders)}), but '
-      f'eval.pairs {len(lists)} lists; name one for each folder, in their order'
+      f'eval.path names {len(wanting)} folders ({", ".join(wanting)}), but '
+      f'eval.pairs {len(lists)} lists; name one for each folder, in their '
+      'order, or none'
     )
   list_of, sizes = iter(lists), (image_size, config.stored_size)
   benchmarks = {}
   for path in paths:
-    if path.endswith('.bin'):
+    if places.is_bin(path):
       pair_set = pairs.read_bin(path, *sizes)
-    else:
+    elif lists:
+      places.refuse_file(path, 'eval.path')
       pair_set = pair_lists.read_list(path, next(list_of), *sizes)
+    else:
+      pair_set = _draw_pairs(path, config, sizes)
     # An image of another size is found here, not after a training.
     pair_set.images[0]
     if _is_bgr(_stated(config, path, image_size)):
@@ -303,3 +351,28 @@ def make_benchmarks(
       )
     benchmarks[pair_set.name] = pair_set
   return list(benchmarks.values())
+
+
+def _draw_pairs(
+  path: str, config: ml_collections.ConfigDict, sizes: tuple[int, int]
+) -> pairs.PairSet:
+  """Pairs of people for whom there is no list."""
+  source = _open_people(
+    places.find_people(path, 'eval.path'), *sizes, 'eval.path'
+  )
+  # Whoever names sets of their own need not say it.
+  most, seed = config.get('num_pairs', pairs.NUM_PAIRS), config.get('seed', 0)
+  try:
+    pair_set = pairs.draw_pairs(source, most, seed)
+  except ValueError as error:
+    raise ValueError(
+      f'eval.path={path} has no list in eval.pairs, and no pairs can be drawn: '
+      f'{error}'
+    ) from error
+  print(
+    f'{path} has no list in eval.pairs: {len(pair_set)} pairs of its '
+    f'{len(source.class_names)} people are drawn, half of them same, in '
+    f'{pair_set.fold.max() + 1} folds (eval.seed={seed})'
+  )
+  name = os.path.basename(os.path.abspath(path))
+  return dataclasses.replace(pair_set, name=os.path.splitext(name)[0])

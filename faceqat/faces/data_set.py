@@ -1,9 +1,14 @@
 """From crops of people to a folder set, a RecordIO pack or an ArrayRecord."""
 
+import csv
 import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from faceqat.data import pairs
 
 FORMATS = ('folder', 'recordio', 'arrayrecord')
 # By person, the files of the crops below the folder that holds them.
@@ -56,6 +61,46 @@ def write(
       for file in files:
         pack.write((crops / file).read_bytes(), label, person)
   return path
+
+
+def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
+  """Writes FOLDER_pairs.csv: pairs to evaluate on, for `eval.pairs`.
+
+  Args:
+    people: of a folder set, sorted by name.
+    folder: that set.
+    seed: of the draw.
+
+  Returns:
+    Whether there are people and images enough for two folds of pairs.
+  """
+  try:
+    drawn = pairs.draw_pairs(_Names(people), pairs.NUM_PAIRS, seed)
+  except ValueError:
+    return False
+  folder = pathlib.Path(folder)
+  path = folder.with_name(f'{folder.name}_pairs.csv')
+  with open(path, 'w', encoding='utf-8', newline='') as file:
+    rows = csv.writer(file)
+    rows.writerow(['image', 'other', 'same', 'fold'])
+    for one, other, same, fold in zip(
+      drawn.first, drawn.second, drawn.same, drawn.fold
+    ):
+      rows.writerow([drawn.images[one], drawn.images[other], int(same), fold])
+  return True
+
+
+class _Names:
+  """A labelled source of files' names in place of images."""
+
+  def __init__(self, people: People):
+    self._files = [file for files in people.values() for file in files]
+    self.class_names = list(people)
+    counts = [len(files) for files in people.values()]
+    self.labels = np.repeat(np.arange(len(counts)), counts)
+
+  def __getitem__(self, index: int) -> dict[str, str]:
+    return {'image': self._files[index]}
 
 
 def _write_folder(

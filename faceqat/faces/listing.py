@@ -4,15 +4,12 @@ import collections
 import os
 import pathlib
 import re
-import unicodedata
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from faceqat.faces import photographs
+from faceqat import decoding, folders
 
 # How `crop_name` tells several faces of one photograph apart.
 _FACE_NUMBER = re.compile(r'\.face\d+$')
-_BETWEEN_WORDS = re.compile(r'[\W_]+')
 
 
 class Photograph(NamedTuple):
@@ -69,7 +66,7 @@ def list_photographs(root: str | os.PathLike) -> Listing:
       inside, others = _list_person(entry)
       found += inside
       ignored += others
-    elif _is_photograph(entry.name):
+    elif decoding.is_image(entry.name):
       raise ValueError(
         f'The photograph {entry.path} lies beside the people: move it into a '
         'folder that has the name of its person.'
@@ -79,7 +76,7 @@ def list_photographs(root: str | os.PathLike) -> Listing:
   if not found:
     raise ValueError(
       f'{root} has no photographs: wanted {root}/person/photograph, where a '
-      f'photograph ends in {", ".join(photographs.SUFFIXES)}'
+      f'photograph ends in {", ".join(decoding.SUFFIXES)}'
       f'{_deeper(root, ignored)}.'
     )
   return Listing(root, people, found, ignored)
@@ -91,24 +88,6 @@ def crop_name(photograph: Photograph, face: int | None = None) -> str:
   return f'{photograph.crop}{number}.jpg'
 
 
-def plain_name(name: str) -> str:
-  """A name without what people write differently: 'ann_lee', 'Ann Lee'.
-
-  Case, accents, spaces and punctuation are left out.
-  """
-  letters = unicodedata.normalize('NFKD', name).casefold()
-  letters = ''.join(c for c in letters if not '\u0300' <= c <= '\u036f')
-  return _BETWEEN_WORDS.sub('', letters) or name
-
-
-def same_names(people: Iterable[str]) -> list[list[str]]:
-  """The groups of people whose plain names are one, each sorted."""
-  groups = collections.defaultdict(list)
-  for person in sorted(people):
-    groups[plain_name(person)].append(person)
-  return [group for group in groups.values() if len(group) > 1]
-
-
 def _enter(root: pathlib.Path) -> pathlib.Path:
   """Passes through a single folder around those of the people."""
   if not root.is_dir():
@@ -118,22 +97,22 @@ def _enter(root: pathlib.Path) -> pathlib.Path:
     )
   while True:
     entries = _visible(root)
-    folders = [entry for entry in entries if entry.is_dir()]
-    if len(folders) != 1 or any(_is_photograph(e.name) for e in entries):
+    inner = [entry for entry in entries if entry.is_dir()]
+    if len(inner) != 1 or any(decoding.is_image(e.name) for e in entries):
       return root
-    inside = _visible(folders[0])
+    inside = _visible(inner[0])
     if not any(entry.is_dir() for entry in inside) or any(
-      _is_photograph(entry.name) for entry in inside if not entry.is_dir()
+      decoding.is_image(entry.name) for entry in inside if not entry.is_dir()
     ):
       return root
-    root = pathlib.Path(folders[0])
+    root = pathlib.Path(inner[0])
 
 
 def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
   """The photographs of a person, and what else there is."""
   files, ignored = [], []
   for entry in _visible(folder):
-    is_photograph = _is_photograph(entry.name) and entry.is_file()
+    is_photograph = decoding.is_image(entry.name) and entry.is_file()
     (files if is_photograph else ignored).append(entry)
   # a.jpg and a.png would have one crop: those keep their whole names. Without
   # regard to case, as some file systems are.
@@ -160,7 +139,7 @@ def _deeper(root: pathlib.Path, ignored: list[str]) -> str:
   """Says where photographs lie that are too deep to be found."""
   for name in ignored:
     for folder, _, files in os.walk(root / name):
-      if any(map(_is_photograph, files)):
+      if any(map(decoding.is_image, files)):
         return (
           f'; there are some in {folder}, which is deeper: give the folder '
           'whose folders are people'
@@ -172,18 +151,13 @@ def _stem(entry: os.DirEntry) -> str:
   return os.path.splitext(entry.name)[0]
 
 
-def _is_photograph(name: str) -> bool:
-  return name.lower().endswith(photographs.SUFFIXES)
-
-
 def _visible(folder: str | os.PathLike) -> list[os.DirEntry]:
-  with os.scandir(folder) as entries:
-    visible = [entry for entry in entries if not entry.name.startswith('.')]
-  for entry in visible:
+  found = folders.visible(folder)
+  for entry in found:
     try:
       entry.name.encode()
     except UnicodeEncodeError:
       raise ValueError(
         f'{entry.name!r} in {os.fspath(folder)!r} is no UTF-8 text: rename it.'
       ) from None
-  return sorted(visible, key=lambda entry: entry.name)
+  return found

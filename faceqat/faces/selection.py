@@ -14,6 +14,7 @@ import numpy as np
 
 from faceqat.faces import data_set, duplicates, listing, photographs, splits
 from faceqat.faces.crops import Record
+from faceqat.names import similar
 
 REMOVALS = ('duplicates', 'shared', 'ambiguous')
 Findings = dict[str, Any]
@@ -108,7 +109,7 @@ def select(
     if file not in removed_files and person not in removed_people:
       kept[person].append(file)
   few = {p: len(files) for p, files in kept.items() if len(files) < min_images}
-  same = listing.same_names(people)
+  same = similar(people)
   findings = {
     'same_names': same,
     'duplicates': copies,

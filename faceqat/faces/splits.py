@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from faceqat.faces import listing
 from faceqat.faces.duplicates import group
+from faceqat.names import plain_name
 
 SPLITS = ('train', 'validation', 'test')
 
@@ -84,10 +84,10 @@ def shared_by_name(
 ) -> dict[str, str]:
   """Who has the name of somebody in an evaluation set, and of whom there.
 
-  Names are compared as `listing.plain_name` writes them.
+  Names are compared as `plain_name` writes them.
   """
-  known = {listing.plain_name(name): name for name in evaluation_people}
-  shared = {person: known.get(listing.plain_name(person)) for person in people}
+  known = {plain_name(name): name for name in evaluation_people}
+  shared = {person: known.get(plain_name(person)) for person in people}
   return {person: name for person, name in shared.items() if name}
 
 

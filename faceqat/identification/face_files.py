@@ -6,27 +6,18 @@ an aligned crop already, or a photograph in which they have to be found.
 
 import os
 import pathlib
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from faceqat import decoding, folders
 from faceqat.data import images
 
-
-class Reader(NamedTuple):
-  """How files become faces.
-
-  Attributes:
-    read: from a path to the faces in it, uint8 [H, W, 3] each; raises
-      ValueError where there is none.
-    suffixes: of files that it reads.
-  """
-
-  read: Callable[[pathlib.Path], list[np.ndarray]]
-  suffixes: tuple[str, ...]
+# From a path to the faces in it, uint8 [H, W, 3] each; raises ValueError where
+# there is none.
+Reader = Callable[[pathlib.Path], list[np.ndarray]]
 
 
 class Entry(NamedTuple):
@@ -75,7 +66,7 @@ def list_people(
       found, others = _list_person(root, person, reader)
       entries += found
       left_out += others
-    elif _is_image(person, reader):
+    elif decoding.is_image(person):
       raise ValueError(
         f'{person} lies beside the people: move it into the folder of its '
         'person, so that it has a name.'
@@ -97,7 +88,7 @@ def list_probes(
   path = pathlib.Path(path)
   if path.is_file():
     _check_text(path)
-    return [Entry(path.name, None, lambda: reader.read(path))], []
+    return [Entry(path.name, None, lambda: reader(path))], []
   if not path.is_dir():
     raise ValueError(
       f'{path} does not exist; give an image, or a folder of images.'
@@ -108,10 +99,8 @@ def list_probes(
       found, others = _list_person(path, item, reader)
       entries += found
       left_out += others
-    elif _is_image(item, reader):
-      entries.append(
-        Entry(item.name, None, lambda item=item: reader.read(item))
-      )
+    elif decoding.is_image(item):
+      entries.append(Entry(item.name, None, lambda item=item: reader(item)))
   return entries, left_out
 
 
@@ -132,7 +121,7 @@ def make_crop_reader(image_size: int, stored_size: int) -> Reader:
         'to resize crops'
       ) from error
 
-  return Reader(read, images.IMAGE_SUFFIXES)
+  return read
 
 
 def make_photograph_reader(
@@ -191,48 +180,26 @@ def make_photograph_reader(
     crops = [_resized(align(image, face), image_size) for face in found]
     return [crop[:, :, ::-1] for crop in crops] if bgr else crops
 
-  return Reader(read, photographs.SUFFIXES)
-
-
-def find_similar_names(names: Iterable[str]) -> list[list[str]]:
-  """Groups of names that differ in case, spaces, accents' forms or marks.
-
-  `Ann Lee`, `ann_lee` and `Ann  Lee` are probably one person.
-  """
-  groups: dict[str, list[str]] = {}
-  for name in sorted(set(names)):
-    groups.setdefault(plain_name(name), []).append(name)
-  return [group for group in groups.values() if len(group) > 1]
-
-
-def plain_name(name: str) -> str:
-  """A name without what people write differently: case, spaces, _ and -."""
-  folded = unicodedata.normalize('NFKC', name).casefold()
-  return ''.join(c for c in folded if not c.isspace() and c not in '_-')
+  return read
 
 
 def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
   entries, left_out = [], []
   for path in _visible(folder):
     name = path.relative_to(root).as_posix()
-    if path.is_dir() or not _is_image(path, reader):
-      kind = 'a folder' if path.is_dir() else 'no image file'
-      left_out.append(
-        LeftOut(name, f'{name} is {kind}: images lie in person/image.jpg')
-      )
+    if path.is_dir():
+      reason = f'{name} is a folder: images lie in person/image.jpg'
+      left_out.append(LeftOut(name, reason))
+    elif not decoding.is_image(path):
+      reason = f'{name} is no image file: {decoding.why_no_image(path)}'
+      left_out.append(LeftOut(name, reason))
     else:
-      entries.append(
-        Entry(name, folder.name, lambda path=path: reader.read(path))
-      )
+      entries.append(Entry(name, folder.name, lambda path=path: reader(path)))
   return entries, left_out
 
 
-def _is_image(path: pathlib.Path, reader: Reader) -> bool:
-  return path.suffix.lower() in reader.suffixes
-
-
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
-  visible = sorted(p for p in folder.iterdir() if not p.name.startswith('.'))
+  visible = [pathlib.Path(entry) for entry in folders.visible(folder)]
   for path in visible:
     _check_text(path)
   return visible

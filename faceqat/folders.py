@@ -1,0 +1,54 @@
+"""What lies in people's folders, and paths as people write them."""
+
+import os
+
+# What systems and programs leave beside images, in lower case: nobody's
+# images, nor a mistake of the user's.
+_LITTER = frozenset(
+  {
+    '$recycle.bin',
+    '#recycle',
+    '@eadir',
+    '__macosx',
+    'desktop.ini',
+    'ehthumbs.db',
+    'icon\r',
+    'lost+found',
+    'picasa.ini',
+    'system volume information',
+    'thumbs.db',
+  }
+)
+
+
+def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
+  """What people put into a folder, sorted by name.
+
+  Without names that start with a dot, and what systems leave there.
+  """
+  with os.scandir(folder) as entries:
+    found = [
+      entry
+      for entry in entries
+      if not entry.name.startswith('.') and entry.name.lower() not in _LITTER
+    ]
+  return sorted(found, key=lambda entry: entry.name)
+
+
+def split_paths(text: str) -> list[str]:
+  """The paths that stand between commas, with `~` as the home folder.
+
+  Commas are in names too: of `a,b,c` the longest beginning that exists is one
+  path. Spaces after a comma are no part of a name, unless such a file exists.
+  """
+  parts = text.split(',') if text else []
+  paths = []
+  while parts:
+    for count in range(len(parts), 0, -1):
+      path = os.path.expanduser(','.join(parts[:count]))
+      known = next((p for p in (path, path.strip()) if os.path.exists(p)), None)
+      if known or count == 1:
+        paths.append(known or os.path.expanduser(path.strip()))
+        del parts[:count]
+        break
+  return paths

@@ -1,0 +1,27 @@
+"""Names of people that are probably one person's."""
+
+import collections
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_BETWEEN_WORDS = re.compile(r'[\W_]+')
+
+
+def plain_name(name: str) -> str:
+  """A name without what people write differently: 'ann_lee', 'Ann Lee'.
+
+  Case, accents, spaces, punctuation and Unicode's several forms of one letter
+  are left out.
+  """
+  letters = unicodedata.normalize('NFKD', name).casefold()
+  letters = ''.join(c for c in letters if not '\u0300' <= c <= '\u036f')
+  return _BETWEEN_WORDS.sub('', letters) or name
+
+
+def similar(names: Iterable[str]) -> list[list[str]]:
+  """The groups of names whose plain names are one, each sorted."""
+  groups = collections.defaultdict(list)
+  for name in sorted(set(names)):
+    groups[plain_name(name)].append(name)
+  return [group for group in groups.values() if len(group) > 1]

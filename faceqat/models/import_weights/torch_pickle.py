@@ -90,19 +90,19 @@ def _tensor(
     raise NotAllowedError('a tensor is stored conjugated or negated')
   if not isinstance(storage, Storage):
     raise damaged(f'has a tensor in a {kind_of(storage)}')
+  if max(len(shape), len(strides)) > _MAX_DIMENSIONS:
+    raise damaged(f'has a tensor of {len(shape)} dimensions')
   numbers = (offset, *shape, *strides)
   # No file has 2**63 bytes.
-  if any(not isinstance(n, int) or not 0 <= n < 2**63 for n in numbers):
+  if len(shape) != len(strides) or any(
+    not isinstance(n, int) or not 0 <= n < 2**63 for n in numbers
+  ):
     shape, strides = (
-      f'[{", ".join(map(shown, tuple(row)[:8]))}]' for row in (shape, strides)
+      f'({", ".join(map(shown, row))})' for row in (shape, strides)
     )
     raise damaged(
       f'has a tensor of shape {shape} with strides {strides} from element '
       f'{shown(offset)}'
-    )
-  if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
-    raise damaged(
-      f'has a tensor of {len(shape)} dimensions with {len(strides)} strides'
     )
   return StoredTensor(storage, offset, tuple(shape), tuple(strides))
 

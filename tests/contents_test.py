@@ -7,6 +7,7 @@ from PIL import Image
 
 from faceqat.data.contents import contents
 from faceqat.data.folder import FolderSource
+from faceqat.data.pipeline import make_train_iterator
 from faceqat.data.synthetic import SyntheticFaces
 
 
@@ -95,3 +96,27 @@ def test_drawn_people_have_names_too():
   )
   with pytest.raises(ValueError, match='gone: person_000000; new: person_0'):
     other.check(one._asdict())
+
+
+def make_iterator(people, images):
+  return make_train_iterator(
+    SyntheticFaces(people, images, 8),
+    batch_size=4,
+    seed=0,
+    augment=None,
+    skip_damaged=False,
+    num_threads=1,
+  )
+
+
+def test_a_position_goes_on_with_other_images_but_not_with_other_people():
+  iterator = make_iterator(4, 5)
+  next(iterator)
+  state = iterator.get_state()
+  other = make_iterator(4, 6)
+  assert '24 of the same people, there were 20' in other.check_state(state)[0]
+  other.set_state(state)
+  assert other.get_state()['position'] == state['position']
+  assert next(other)['image'].shape == (4, 8, 8, 3)
+  with pytest.raises(ValueError, match='new: person_000004'):
+    make_iterator(5, 4).set_state(state)

@@ -166,24 +166,6 @@ def test_position_of_other_settings_is_refused(batch_size, seed, name):
     make(Numbered([10, 15]), batch_size, seed=seed).set_state(state)
 
 
-def test_position_goes_on_where_images_came_or_went():
-  iterator = make(Numbered([10, 15]), 4)
-  take(iterator, 3)
-  state = iterator.get_state()
-  other = make(Numbered([10, 14]), 4)
-  (note,) = other.check_state(state)
-  assert '24 of the same people, there were 25' in note
-  other.set_state(state)
-  assert other.get_state()['position'] == state['position']
-  assert set(order(other, 12)) <= set(range(24))
-
-
-def test_position_of_other_people_is_refused():
-  state = make(Numbered([10, 15]), 4).get_state()
-  with pytest.raises(ValueError, match='new: person2'):
-    make(Numbered([10, 10, 5]), 4).set_state(state)
-
-
 @pytest.mark.parametrize(('saved', 'resumed'), [(0, 2), (2, 0), (2, 4)])
 def test_position_of_another_order_is_refused(saved, resumed):
   source = Numbered([5] * 5)

@@ -139,7 +139,7 @@ def test_other_records_are_refused(tmp_path):
   [
     ([['Ann', 5], ['Bob', 1]], 'counts 6 images'),
     ([['Ann', -1], ['Bob', 6]], 'no name and count'),
-    ({'Ann': 5}, 'no name and count'),
+    ({'Ann': 5}, 'wanted a list'),
   ],
 )
 def test_people_who_do_not_belong_to_the_file_are_refused(people, part, path):

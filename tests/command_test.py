@@ -111,7 +111,7 @@ def test_a_missing_folder_is_one_sentence(tmp_path):
     f'--workdir={tmp_path / "run"}',
     '--config.data.path=/nowhere/faces',
   )
-  check_refused(result, 'no image folder /nowhere/faces: give the folder')
+  check_refused(result, 'no image folder /nowhere/faces: set data.path to')
   assert not list(tmp_path.iterdir())
 
 

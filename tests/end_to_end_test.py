@@ -84,13 +84,17 @@ def row(printed, reading):
 def test_a_stopped_command_continues_where_it_was(trained):
   workdir, before, after = trained
   # The signal came while the third step was compiled or computed.
-  assert before[0].endswith(f'listed in {workdir / "parameters.txt"}\n')
-  assert [line.split()[0] for line in before[1:]] == (
+  assert before[0].startswith('trains on ')
+  assert before[1].endswith(f'listed in {workdir / "parameters.txt"}\n')
+  assert [line.split()[0] for line in before[2:]] == (
     ['step', 'step', 'validation:', 'step', 'SIGTERM:']
   )
-  assert before[1].endswith('[float]\n')
+  assert before[2].endswith('[float]\n')
   assert f'SIGTERM: saved step 3 in {workdir}' in before[-1]
-  assert 'continues from step 3 of 4' in after.splitlines()[0]
+  assert after.splitlines()[:2] == [
+    before[0].rstrip(),
+    'continues from step 3 of 4',
+  ]
   assert 'step 4/4' in after
   assert '[fake_quant]' in after
 
@@ -115,7 +119,8 @@ def test_one_command_trains_and_ends_with_the_table(trained):
   ):
     assert (workdir / name).stat().st_size > 0, name
   assert list(workdir.glob('events.out.tfevents.*'))
-  assert sorted(p.name for p in (workdir / 'checkpoints').iterdir()) == ['4']
+  kept = sorted(p.name for p in (workdir / 'checkpoints').iterdir())
+  assert kept == ['3', '4']
 
 
 def test_the_program_alone_has_the_accuracy_of_the_table(

@@ -117,7 +117,7 @@ def test_templates_have_a_table_of_their_own(config, tmp_path, capsys):
     ({'unknown_share': -0.5}, 'unknown_share is -0.5; give a share'),
     ({'identification_images': 1}, 'identification_images is 1; give 2'),
     ({'templates': 'nowhere'}, r'nowhere/meta has 0 lists \*_face_tid_mid'),
-    ({'pairs': ''}, r'but eval\.pairs is empty; name'),
+    ({'pairs': ''}, r'has no list in eval\.pairs, and no pairs can be drawn'),
     ({'pairs': 'a.txt,b.txt'}, r'names 1 folders .*, but eval\.pairs 2 lists'),
     ({'path': 'a/images,b.bin'}, 'does not exist|no image folder'),
   ],

@@ -357,12 +357,11 @@ def _draw_pairs(
   path: str, config: ml_collections.ConfigDict, sizes: tuple[int, int]
 ) -> pairs.PairSet:
   """Pairs of people for whom there is no list."""
-  source = _open_people(
-    places.find_people(path, 'eval.path'), *sizes, 'eval.path'
-  )
   # Whoever names sets of their own need not say it.
   most, seed = config.get('num_pairs', pairs.NUM_PAIRS), config.get('seed', 0)
   try:
+    folder = places.find_people(path, 'eval.path')
+    source = _open_people(folder, *sizes, 'eval.path')
     pair_set = pairs.draw_pairs(source, most, seed)
   except ValueError as error:
     raise ValueError(

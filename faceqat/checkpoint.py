@@ -225,15 +225,15 @@ class Checkpointer:
     """Reads parts of a checkpoint and compares them with their digests."""
     folder = self.folder / str(step)
     has_digests = (folder / 'digests').is_dir()
-    if has_digests:
-      parts['digests'] = ocp.args.JsonRestore()
+    more = {'digests': ocp.args.JsonRestore()} if has_digests else {}
     with self._reading(step):
-      items = self._manager.restore(step, args=ocp.args.Composite(**parts))
-      wanted = items['digests'] if has_digests else {}
-      for name in wanted.keys() & parts.keys():
-        is_json = isinstance(parts[name], ocp.args.JsonRestore)
+      items = self._manager.restore(
+        step, args=ocp.args.Composite(**parts, **more)
+      )
+      for name, how in parts.items() if has_digests else ():
+        is_json = isinstance(how, ocp.args.JsonRestore)
         digest = _digest_json if is_json else _digest_arrays
-        if digest(items[name]) != wanted[name]:
+        if digest(items[name]) != items['digests'].get(name):
           raise OSError(f'{folder / name} is not what was saved')
     return items
 

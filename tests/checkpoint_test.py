@@ -169,6 +169,13 @@ def test_a_save_that_was_cut_off_is_no_checkpoint(tmp_path):
     assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
 
 
+def saved_elsewhere(root, scores):
+  """As of another process: TensorStore remembers what it wrote where."""
+  save(root / 'here', scores)
+  shutil.copytree(root / 'here', root / 'there')
+  return root / 'there'
+
+
 def corrupt(folder, part):
   """Empties a file, or flips bits in each file of a part that has values."""
   path = folder / part
@@ -201,12 +208,12 @@ def corrupt(folder, part):
   ],
 )
 def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
-  save(tmp_path, [0.5, 0.25])
-  folder = tmp_path / 'checkpoints' / '2'
+  workdir = saved_elsewhere(tmp_path, [0.5, 0.25])
+  folder = workdir / 'checkpoints' / '2'
   corrupt(folder, part)
 
   def read():
-    with opened(tmp_path) as checkpointer:
+    with opened(workdir) as checkpointer:
       checkpointer.config(2)
       checkpointer.restore(2, make_state(0))
 
@@ -216,16 +223,16 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
   assert 'remove that folder to go on from step 1' in str(raised.value)
   # As advised.
   shutil.rmtree(folder)
-  with opened(tmp_path) as checkpointer:
+  with opened(workdir) as checkpointer:
     assert checkpointer.latest_step == 1
     assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
 
 
 def test_the_only_checkpoint_has_no_other_beside_it(tmp_path):
-  save(tmp_path, [0.5])
-  corrupt(tmp_path / 'checkpoints' / '1', 'variables')
+  workdir = saved_elsewhere(tmp_path, [0.5])
+  corrupt(workdir / 'checkpoints' / '1', 'variables')
   with (
-    opened(tmp_path) as checkpointer,
+    opened(workdir) as checkpointer,
     pytest.raises(ValueError, match='there is no other; start anew'),
   ):
     checkpointer.restore_variables(1, make_state(0).variables)

@@ -211,7 +211,7 @@ def test_divergence_saves_nothing_and_its_remedies_go_on(remedy, tmp_path):
   # one is not, so they are not saved.
   with pytest.raises(FloatingPointError) as raised:
     train(config, str(tmp_path), ONE)
-  assert str(raised.value).startswith('step 3: loss is nan;')
+  assert re.match('step 3: loss is (nan|inf);', str(raised.value))
   assert f'optimizer.{remedy}' in str(raised.value)
   after = leaves(load_network(tmp_path).variables)
   for name, array in before.items():

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from faceqat import distributed
+from faceqat import distributed, strict_json
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import TrainState
@@ -56,7 +56,7 @@ class Checkpointer:
     for path in sorted(self.folder.glob('*/metrics/metrics')):
       # Read by Orbax at once, which does not say what it was that it read.
       with self._reading(path.parents[1].name):
-        json.loads(path.read_bytes())
+        strict_json.parse(path.read_bytes(), dict)
     self._manager = ocp.CheckpointManager(
       epath.Path(self.folder),
       options=ocp.CheckpointManagerOptions(

@@ -35,6 +35,21 @@ def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
   return sorted(found, key=lambda entry: entry.name)
 
 
+def check_text(path: str | os.PathLike):
+  """Refuses a name that no text can be made of, as reports and answers are.
+
+  Raises:
+    ValueError: it names the file and its folder.
+  """
+  folder, name = os.path.split(os.fspath(path))
+  try:
+    name.encode()
+  except UnicodeEncodeError:
+    raise ValueError(
+      f'{name!r} in {folder!r} is no UTF-8 text: rename it.'
+    ) from None
+
+
 def split_paths(text: str) -> list[str]:
   """The paths that stand between commas, with `~` as the home folder.
 

@@ -1,5 +1,6 @@
 """Going on from a checkpoint of the same run."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +49,7 @@ _ABSENT = 'absent'
 def check_config(
   before: ml_collections.ConfigDict,
   now: ml_collections.ConfigDict,
-  checkpoint: str,
+  checkpoint: str | os.PathLike,
 ) -> list[str]:
   """Compares the config of a checkpoint with the one to go on with.
 

@@ -11,6 +11,12 @@ from tiny_run import leaves, make_config
 from faceqat.checkpoint import Checkpointer, load_network
 from faceqat.train_state import TrainState
 
+# Where one array cannot be read, Orbax closes its event loop at once, while
+# TensorStore still reads others and tells that loop in a thread of its own.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning'
+)
+
 CONFIG = ml_collections.ConfigDict({'seed': 3, 'overrides': {'a/b': {'c': 1}}})
 
 

@@ -6,6 +6,7 @@ A source is anything with `len(source)`, `source[i] -> {'image': uint8
 """
 
 import dataclasses
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -197,11 +198,16 @@ class TrainIterator:
       this process has taken so far.
   """
 
-  def __init__(self, iterator, settings: dict[str, int], listed: Contents):
+  def __init__(self, iterator, settings: dict[str, int], source):
     self._iterator = iterator
     self._settings = settings
-    self._contents = listed
+    self._source = source
     self.num_skipped = 0
+
+  # Only a position needs it, and some iterators are never asked for theirs.
+  @functools.cached_property
+  def _contents(self) -> Contents:
+    return contents(self._source)
 
   def __iter__(self) -> 'TrainIterator':
     return self
@@ -332,9 +338,7 @@ def make_train_iterator(
     'seed': seed,
     'people_per_batch': people_per_batch,
   }
-  return TrainIterator(
-    iter(dataset.to_iter_dataset(options)), settings, contents(source)
-  )
+  return TrainIterator(iter(dataset.to_iter_dataset(options)), settings, source)
 
 
 def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:

@@ -38,7 +38,8 @@ _DAMAGE = (
   zlib.error,
   EOFError,
   gzip.BadGzipFile,
-  # Of zipfile: a password, a name that is no text, numbers that lead nowhere.
+  # Of zipfile: a password, a compression that is not taken, a name that is no
+  # text, numbers that lead nowhere.
   RuntimeError,
   NotImplementedError,
   UnicodeError,

@@ -154,10 +154,5 @@ def _stem(entry: os.DirEntry) -> str:
 def _visible(folder: str | os.PathLike) -> list[os.DirEntry]:
   found = folders.visible(folder)
   for entry in found:
-    try:
-      entry.name.encode()
-    except UnicodeEncodeError:
-      raise ValueError(
-        f'{entry.name!r} in {os.fspath(folder)!r} is no UTF-8 text: rename it.'
-      ) from None
+    folders.check_text(entry)
   return found

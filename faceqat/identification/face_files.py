@@ -87,7 +87,7 @@ def list_probes(
   """
   path = pathlib.Path(path)
   if path.is_file():
-    _check_text(path)
+    folders.check_text(path)
     return [Entry(path.name, None, lambda: reader(path))], []
   if not path.is_dir():
     raise ValueError(
@@ -201,19 +201,8 @@ def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
   visible = [pathlib.Path(entry) for entry in folders.visible(folder)]
   for path in visible:
-    _check_text(path)
+    folders.check_text(path)
   return visible
-
-
-def _check_text(path: pathlib.Path):
-  """Answers are written as text, which is too late to find out."""
-  try:
-    path.name.encode()
-  except UnicodeEncodeError:
-    raise ValueError(
-      f'{path.name!r} in {os.fspath(path.parent)!r} is no UTF-8 text: rename '
-      'it.'
-    ) from None
 
 
 def _resized(crop: np.ndarray, size: int) -> np.ndarray:

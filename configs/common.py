@@ -1,6 +1,12 @@
 """Blocks that the experiments share. Every default stands here or in them."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
+
+
+def _size(default: int) -> FieldReference:
+  """A number of pixels, or (height, width); as a flag 112, or 112,96."""
+  # A field has one type, but for one of any.
+  return FieldReference(default, field_type=object)
 
 
 def data() -> ConfigDict:
@@ -13,13 +19,15 @@ def data() -> ConfigDict:
       'path': '',
       # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
       'tfds_dir': '',
-      # How the faces of `path` are aligned, 'arcface', 'margin_32' or another
-      # name, and 'RGB' or 'BGR', where its faces.json is missing or wrong.
+      # How the faces of `path` are aligned, 'arcface', 'sphereface',
+      # 'margin_32' or another name, and 'RGB' or 'BGR', where its faces.json
+      # is missing or wrong.
       'fingerprint': {'template': '', 'channels': ''},
-      'image_size': 112,
-      # Height and width of the images in `path`, resized to image_size where
-      # that is another one; 0: they have image_size.
-      'stored_size': 0,
+      # Of what the network is given: 112, or a height and a width, (112, 96).
+      'image_size': _size(112),
+      # Of the images in `path`, resized to image_size where that is another
+      # one; 0: they have image_size.
+      'stored_size': _size(0),
       'seed': 0,
       # Drawn faces only.
       'num_people': 240,
@@ -58,8 +66,8 @@ def evaluation() -> ConfigDict:
       'pairs': '',
       # As data.fingerprint, of all that is in `path`.
       'fingerprint': {'template': '', 'channels': ''},
-      # Height and width of the images in `path`, as data.stored_size.
-      'stored_size': 0,
+      # Of the images in `path`, as data.stored_size.
+      'stored_size': _size(0),
       'batch_size': 64,
       # Of the pairs that are drawn,
       'seed': 0,

@@ -16,6 +16,7 @@ import numpy as np
 
 from faceqat import atomic
 from faceqat.data import sources
+from faceqat.data.fingerprint import Fingerprint, names_template
 from faceqat.data.ijb import TemplateSet, read_ijb
 from faceqat.data.pairs import PairSet
 from faceqat.evaluators import identification, scores
@@ -26,6 +27,8 @@ from faceqat.evaluators.readings import (
   on_templates,
 )
 from faceqat.evaluators.verification import Predict
+from faceqat.faces import alignment
+from faceqat.image_size import ImageSize
 from faceqat.report import figures, hardest, table
 
 
@@ -45,8 +48,9 @@ class EvaluationSets(NamedTuple):
 
 def open_sets(
   config: ml_collections.ConfigDict,
-  image_size: int,
+  image_size: ImageSize,
   trained: ml_collections.ConfigDict | None = None,
+  faces: Fingerprint | None = None,
 ) -> EvaluationSets:
   """Opens all sets, so that what is wrong shows before anything is computed.
 
@@ -55,6 +59,7 @@ def open_sets(
     image_size: height and width of the images given.
     trained: the config of the training whose people are kept out; None for a
       program, which does not say on whom it was trained.
+    faces: what the network is for; None: it does not say.
 
   Raises:
     ValueError: a set is missing, unreadable or of another image size, or a
@@ -63,7 +68,9 @@ def open_sets(
   benchmarks = sources.make_benchmarks(config.eval, image_size=image_size)
   templates = None
   if config.eval.templates:
-    templates = read_ijb(config.eval.templates, image_size)
+    named = names_template(faces)
+    template = faces.template if named else alignment.usual_template(image_size)
+    templates = read_ijb(config.eval.templates, image_size, template)
     templates.images[0]
   people = _open_people(trained, config) if trained else None
   return EvaluationSets(benchmarks, people, templates)

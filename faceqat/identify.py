@@ -360,12 +360,10 @@ if __name__ == '__main__':
   flags.DEFINE_string(
     'detector', None, 'ONNX file of a YuNet detector, in place of the own one.'
   )
-  flags.DEFINE_integer(
+  command.define_size(
     'stored_size',
-    None,
     "Height and width of crops that are resized to the network's size; by "
     "default those of the run's training.",
-    lower_bound=0,
   )
   flags.DEFINE_integer(
     'held_out',

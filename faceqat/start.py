@@ -101,7 +101,7 @@ def with_fingerprint(
   sources.check_evaluation(config.eval, found, 'this training', image_size=size)
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.fingerprint = dataclasses.asdict(found)
+    config.fingerprint = fingerprint.to_fields(found)
   return config
 
 

@@ -44,7 +44,7 @@ def test_a_run_is_read_in_integers_unless_another_reading_is_asked(
   integer, network, quantized_run
 ):
   assert integer.reading == 'integer'
-  assert integer.image_size == 32
+  assert integer.image_size == (32, 32)
   assert integer.network.step == network.step
   raw = np.asarray(make_evaluator(lower(network))(IMAGES))
   np.testing.assert_array_equal(integer.predict(IMAGES), raw)
@@ -155,4 +155,4 @@ def test_readings_that_do_not_exist_are_refused(exported, float_run):
   for reading in ('integer', 'fake_quant'):
     with pytest.raises(ValueError, match='no activation'):
       embedders.load(float_run, reading)
-  assert embedders.load(float_run, 'float').image_size == 32
+  assert embedders.load(float_run, 'float').image_size == (32, 32)

@@ -50,6 +50,31 @@ KINDS = [
 ]
 
 
+@pytest.mark.parametrize(
+  ('size', 'stored'), [(112, 112), ((112, 96), [112, 96])]
+)
+def test_a_gallery_says_for_which_faces_it_is(size, stored, tmp_path):
+  faces = Fingerprint('mine', size)
+  made = gallery.empty(
+    32, True, False, dataclasses.replace(MAKER, fingerprint=faces)
+  )
+  path = tmp_path / 'people.safetensors'
+  gallery.save(made, path)
+  with safetensors.safe_open(path, 'np') as file:
+    entry = json.loads(file.metadata()['faceqat_gallery'])
+  assert entry['maker'] == {
+    'reading': MAKER.reading,
+    'model': MAKER.model,
+    'fingerprint': {
+      'template': 'mine',
+      'size': stored,
+      'channels': 'RGB',
+      'normalization': 'uint8',
+    },
+  }
+  assert gallery.load(path).maker == made.maker
+
+
 @pytest.mark.parametrize(('kind', 'int8', 'dtype'), KINDS)
 def test_a_gallery_is_read_as_it_was_written(kind, int8, dtype, tmp_path):
   made = make_gallery(kind, int8)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import report_folder
@@ -40,6 +42,14 @@ def test_the_file_stays_below_a_megabyte(size, tmp_path):
   hardest.save(pair_set, positions / 20, 'float', tmp_path)
   assert (tmp_path / hardest.FILE_NAME).stat().st_size < 1_000_000
   assert hardest.load(tmp_path).images.shape[2] == min(size, 112)
+
+
+def test_large_images_keep_their_proportions(tmp_path):
+  pair_set = report_folder.make_pairs(4)
+  images = np.zeros((len(pair_set.images), 224, 192, 3), np.uint8)
+  pair_set = dataclasses.replace(pair_set, images=images)
+  hardest.save(pair_set, np.arange(4.0), 'float', tmp_path)
+  assert hardest.load(tmp_path).images.shape == (4, 2, 112, 96, 3)
 
 
 def test_few_pairs_are_all_there(tmp_path):

@@ -54,6 +54,9 @@ def test_lists_of_ijb_are_read_and_its_images_aligned(tmp_path):
     assert set(np.unique(image)) == {10 * (i + 1)}
   half = ijb.read_ijb(tmp_path, 56).images[0]
   assert half.shape == (56, 56, 3)
+  narrow = ijb.read_ijb(tmp_path, (112, 96), 'sphereface').images[2]
+  assert narrow.shape == (112, 96, 3)
+  assert set(np.unique(narrow)) == {30}
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,25 @@ def test_packs_have_the_same_images(
     assert (tmp_path / 'b/property').read_text() == '3,112,112\n'
 
 
+def test_oblong_crops_have_their_own_template_and_go_on(
+  source, tmp_path, detector
+):
+  settings = crops.CropSettings('sphereface', (112, 96), 'largest')
+  out = tmp_path / 'out'
+  report = run(source, out, settings, data_format='recordio')
+  assert report['options']['size'] == [112, 96]
+  assert (out / 'property').read_text() == '3,112,96\n'
+  found = recordio.RecordIOSource(out / 'train.rec', (112, 96))
+  assert found[0]['image'].shape == (112, 96, 3)
+  made = fingerprint.Fingerprint('sphereface', (112, 96))
+  assert fingerprint.read(out / 'train.rec') == made
+  detector.clear()
+  run(source, out, settings)
+  # Those without a face; the crops of the others are there.
+  assert len(detector) == 0
+  assert images(out) == EVERYTHING
+
+
 def test_another_run_makes_the_same_files(source, tmp_path):
   run(source, tmp_path / 'a')
   run(source, tmp_path / 'b')
@@ -338,6 +357,7 @@ def command(*arguments):
     (['in', 'out', 'more'], "unexpected argument 'more'"),
     (['in', 'out', '--remove=all'], '--remove=all is none of duplicates'),
     (['in', 'out', '--remove=shared'], 'needs --evaluation'),
+    (['in', 'out', '--size=8'], '--size is 8, wanted 16 to 1024 pixels'),
     (['/none', 'out', '--split=80,10,10'], 'There is no /none'),
   ],
 )

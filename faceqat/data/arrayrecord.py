@@ -13,6 +13,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
 from faceqat.data import images, people_file, tf_example
+from faceqat.image_size import ImageSize
 
 # One record to a group is what random access reads; images do not compress.
 _OPTIONS = 'group_size:1,uncompressed'
@@ -30,7 +31,10 @@ class ArrayRecordSource:
   """
 
   def __init__(
-    self, path: str | os.PathLike, image_size: int, stored_size: int = 0
+    self,
+    path: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
   ):
     """Reads the labels: of `x.people.json`, or else of every record.
 

@@ -15,6 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceqat import atomic, strict_json
+from faceqat.image_size import (
+  ImageSize,
+  height_width,
+  of_text,
+  to_json,
+  to_text,
+)
 
 FILE_NAME = 'faces.json'
 CHANNELS = ('RGB', 'BGR')
@@ -38,17 +45,18 @@ class Fingerprint:
   """What the faces of a data set are, or those that a network is for.
 
   Attributes:
-    template: where the features of a face lie: 'arcface' (five points, given
-      for 112x112 and scaled), 'margin_32' (the detector's box and a margin), a
-      name of the user's own, 'drawn' or 'unknown'.
-    size: height and width in pixels.
+    template: where the features of a face lie: 'arcface' or 'sphereface' (five
+      points, given for 112x112 and 112x96 and scaled), 'margin_32' (the
+      detector's box and a margin), a name of the user's own, 'drawn' or
+      'unknown'.
+    size: height and width in pixels, a pair whatever it was made of.
     channels: 'RGB', or 'BGR' where files were written with blue and red
       exchanged.
     normalization: of the values; 'uint8' for pixels as they are.
   """
 
   template: str
-  size: int
+  size: ImageSize
   channels: str = 'RGB'
   normalization: str = 'uint8'
 
@@ -57,8 +65,7 @@ class Fingerprint:
       value = getattr(self, name)
       if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f'{name} is {value!r}, wanted a name')
-    if type(self.size) is not int or self.size < 1:
-      raise ValueError(f'size is {self.size!r}, wanted a number of pixels')
+    object.__setattr__(self, 'size', height_width(self.size, 'size'))
     if self.channels not in CHANNELS:
       raise ValueError(
         f'channels is {self.channels!r}, wanted {" or ".join(CHANNELS)}'
@@ -78,7 +85,7 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
 
 def write(fingerprint: Fingerprint, path: str | os.PathLike):
   """Writes the fingerprint of the data set `path`; a folder has to exist."""
-  text = json.dumps(dataclasses.asdict(fingerprint), indent=2)
+  text = json.dumps(to_fields(fingerprint), indent=2)
   atomic.write(path_of(path), f'{text}\n'.encode())
 
 
@@ -101,6 +108,12 @@ def read(path: str | os.PathLike) -> Fingerprint | None:
       f'{name} is no fingerprint of faces: {error}; correct it, or remove it '
       'and the faces are taken as they are.'
     ) from error
+
+
+def to_fields(fingerprint: Fingerprint) -> dict[str, Any]:
+  """The four fields as they stand in JSON and in configs."""
+  fields = dataclasses.asdict(fingerprint)
+  return {**fields, 'size': to_json(fingerprint.size)}
 
 
 def of_fields(fields: Any) -> Fingerprint:
@@ -132,7 +145,7 @@ def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
   """As it stands in the metadata of programs and of exported files."""
   return {
     'alignment': fingerprint.template,
-    'image_size': str(fingerprint.size),
+    'image_size': to_text(fingerprint.size),
     'channel_order': fingerprint.channels,
     'normalization': fingerprint.normalization,
   }
@@ -149,7 +162,7 @@ def of_metadata(metadata: Mapping[str, Any]) -> Fingerprint | None:
   try:
     return Fingerprint(
       metadata['alignment'],
-      int(metadata['image_size']),
+      of_text(str(metadata['image_size'])),
       metadata['channel_order'],
       metadata['normalization'],
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from faceqat import decoding, folders
 from faceqat.data import fingerprint, images
+from faceqat.image_size import ImageSize
 
 
 class FolderSource:
@@ -24,8 +25,8 @@ class FolderSource:
   def __init__(
     self,
     root: str | os.PathLike,
-    image_size: int,
-    stored_size: int = 0,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
     field: str = 'data.path',
   ):
     """Lists the folder; images are read when they are asked for.

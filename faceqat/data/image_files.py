@@ -9,12 +9,15 @@ import numpy as np
 
 from faceqat import decoding
 from faceqat.data import images as face_images
+from faceqat.image_size import ImageSize
 
 
 class ImageFiles:
   """Image files, read when asked for."""
 
-  def __init__(self, paths: list[str], image_size: int, stored_size: int):
+  def __init__(
+    self, paths: list[str], image_size: ImageSize, stored_size: ImageSize
+  ):
     self._paths = paths
     self._sizes = image_size, stored_size
 

@@ -25,13 +25,14 @@ from faceqat.data import pair_lines, protocols
 from faceqat.data.image_files import FileIndex, ImageFiles
 from faceqat.data.pair_lines import Line
 from faceqat.data.pairs import PairSet, consecutive_folds, number_people
+from faceqat.image_size import ImageSize
 
 
 def read_list(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a list of pairs of any of the forms above.
 
@@ -59,8 +60,8 @@ def read_list(
 def read_pairs_txt(
   root: str | os.PathLike,
   pairs_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the list of pairs of LFW.
 
@@ -125,8 +126,8 @@ def read_pairs_txt(
 def read_two_lines_a_pair(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the list of pairs of CALFW or CPLFW.
 
@@ -203,8 +204,8 @@ def read_two_lines_a_pair(
 def read_one_line_a_pair(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a list of pairs with a line each: `image other label`.
 

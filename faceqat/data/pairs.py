@@ -12,6 +12,7 @@ import numpy as np
 
 from faceqat.data import images as face_images
 from faceqat.data.verification_bin import read_bin_entries
+from faceqat.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.
 NUM_PAIRS = 6000
@@ -57,7 +58,9 @@ class PairSet:
 class _EncodedImages:
   """Encoded images in memory, decoded when asked for."""
 
-  def __init__(self, entries: list, name: str, sizes: tuple[int, int]):
+  def __init__(
+    self, entries: list, name: str, sizes: tuple[ImageSize, ImageSize]
+  ):
     self._entries = entries
     self._name = name
     self._sizes = sizes
@@ -86,7 +89,7 @@ class SourceImages:
 
 
 def read_bin(
-  path: str | os.PathLike, image_size: int, stored_size: int = 0
+  path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> PairSet:
   """Reads an InsightFace verification file, in ten consecutive folds.
 

@@ -8,13 +8,14 @@ import scipy.io
 
 from faceqat.data.image_files import FileIndex, ImageFiles, read_lines
 from faceqat.data.pairs import PairSet, number_people
+from faceqat.image_size import ImageSize
 
 
 def read_cfp(
   root: str | os.PathLike,
   split_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the protocol of CFP-FF or CFP-FP.
 
@@ -77,8 +78,8 @@ def read_cfp(
 def read_agedb(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a protocol of AgeDB, such as AgeDB-30 (pairs 30 years apart).
 

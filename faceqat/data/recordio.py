@@ -18,6 +18,7 @@ import struct
 import numpy as np
 
 from faceqat.data import images
+from faceqat.image_size import ImageSize
 
 _MAGIC = 0xCED7230A
 _MAGIC_BYTES = struct.pack('<I', _MAGIC)
@@ -43,7 +44,10 @@ class RecordIOSource:
   """
 
   def __init__(
-    self, path: str | os.PathLike, image_size: int, stored_size: int = 0
+    self,
+    path: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
   ):
     """Reads the index and the label of every record, not the images.
 

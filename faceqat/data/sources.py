@@ -18,6 +18,8 @@ from faceqat.data.images import DamagedImageError
 from faceqat.data.pipeline import split_holdout, split_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.synthetic import SyntheticFaces
+from faceqat.faces.alignment import TEMPLATES
+from faceqat.image_size import ImageSize
 from faceqat.names import similar
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
@@ -139,7 +141,7 @@ def check_evaluation(
   wanted: Fingerprint | None,
   wanted_by: str,
   *,
-  image_size: int,
+  image_size: ImageSize,
 ) -> list[str]:
   """Compares all sets of `make_benchmarks` with what a network is for.
 
@@ -156,11 +158,15 @@ def check_evaluation(
     ValueError: a set is of another kind of faces; it says what to do.
   """
   # Those are aligned as they are read. Older runs know of none.
-  is_other = fingerprint.names_template(wanted) and wanted.template != 'arcface'
-  if is_other and config.get('templates'):
+  if (
+    config.get('templates')
+    and fingerprint.names_template(wanted)
+    and wanted.template not in TEMPLATES
+  ):
+    known = ' or '.join(map(repr, TEMPLATES))
     raise ValueError(
-      f"eval.templates={config.templates} is aligned to 'arcface', {wanted_by} "
-      f'is for {wanted.template!r}: leave eval.templates empty'
+      f'eval.templates={config.templates} can be aligned to {known}, '
+      f'{wanted_by} is for {wanted.template!r}: leave eval.templates empty'
     )
   if not config.path:
     return []
@@ -174,7 +180,7 @@ def check_evaluation(
 
 
 def _stated(
-  config: ml_collections.ConfigDict, path: str, image_size: int
+  config: ml_collections.ConfigDict, path: str, image_size: ImageSize
 ) -> Fingerprint | None:
   """What a set's files are, as they lie there."""
   if not path:
@@ -270,7 +276,10 @@ def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
 
 
 def _open_people(
-  path: str, image_size: int, stored_size: int, field: str = 'data.path'
+  path: str,
+  image_size: ImageSize,
+  stored_size: ImageSize,
+  field: str = 'data.path',
 ):
   """The people of a folder or of a pack."""
   if not places.is_pack(path):
@@ -287,14 +296,14 @@ def _check_first_image(source):
 
 
 def make_evaluation_pairs(
-  config: ml_collections.ConfigDict, *, image_size: int
+  config: ml_collections.ConfigDict, *, image_size: ImageSize
 ) -> pairs.PairSet:
   """Opens the pairs of the final table: the first of `make_benchmarks`."""
   return make_benchmarks(config, image_size=image_size)[0]
 
 
 def make_benchmarks(
-  config: ml_collections.ConfigDict, *, image_size: int
+  config: ml_collections.ConfigDict, *, image_size: ImageSize
 ) -> list[pairs.PairSet]:
   """Opens all pairs of the final tables: people never trained on.
 
@@ -354,7 +363,9 @@ def make_benchmarks(
 
 
 def _draw_pairs(
-  path: str, config: ml_collections.ConfigDict, sizes: tuple[int, int]
+  path: str,
+  config: ml_collections.ConfigDict,
+  sizes: tuple[ImageSize, ImageSize],
 ) -> pairs.PairSet:
   """Pairs of people for whom there is no list."""
   # Whoever names sets of their own need not say it.

@@ -19,6 +19,7 @@ from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluate import READINGS, make_integer_predict
 from faceqat.evaluators import verification
+from faceqat.image_size import ImageSize, height_width
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
@@ -36,7 +37,7 @@ class Embedder:
   Attributes:
     predict: from uint8 [B, H, W, 3] RGB to [B, D]: float32, or int16 that is
       the int8 embedding less its zero point.
-    image_size: H and W.
+    image_size: (H, W).
     stored_size: height and width that image files have, resized where that is
       another size; 0: image_size.
     reading: one of `evaluate.READINGS`.
@@ -47,8 +48,8 @@ class Embedder:
   """
 
   predict: verification.Predict
-  image_size: int
-  stored_size: int
+  image_size: tuple[int, int]
+  stored_size: ImageSize
   reading: str
   fingerprint: Fingerprint | None
   network: Network | None
@@ -114,7 +115,7 @@ def load(
 
 def _of_run(network: Network, reading: str, contract: str) -> Embedder:
   config = network.config
-  size = config.data.image_size
+  size = height_width(config.data.image_size)
   if reading == 'integer':
     predict = make_integer_predict(lower(network, contract=contract))
 
@@ -144,7 +145,7 @@ def _of_run(network: Network, reading: str, contract: str) -> Embedder:
 
 def _load_program(path: pathlib.Path):
   program = integer_program.load(path)
-  size = program.tensors[program.input].shape[0]
+  size = program.tensors[program.input].shape[:2]
   return make_integer_predict(program), size, program.metadata
 
 
@@ -173,7 +174,8 @@ def _load_tflite(path: pathlib.Path):
       return unsigned((images ^ 128).view(np.int8))
 
   zero_point = int(output.Quantization().ZeroPoint(0))
-  return _centred(run, zero_point), int(image.Shape(1)), metadata
+  size = int(image.Shape(1)), int(image.Shape(2))
+  return _centred(run, zero_point), size, metadata
 
 
 def _load_onnx(path: pathlib.Path):
@@ -191,9 +193,10 @@ def _load_onnx(path: pathlib.Path):
   output = model.graph.output[0].type.tensor_type
   if 'contract' not in metadata or output.elem_type != onnx.TensorProto.INT8:
     raise ValueError(_foreign(path))
-  image = model.graph.input[0].type.tensor_type
+  _, height, width, _ = model.graph.input[0].type.tensor_type.shape.dim
   # Embeddings are symmetric, and nothing in such a file says so.
-  return _centred(run, 0), image.shape.dim[1].dim_value, metadata
+  size = height.dim_value, width.dim_value
+  return _centred(run, 0), size, metadata
 
 
 _LOADERS = {
@@ -225,17 +228,17 @@ def _threads() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 
 
-def _answers_digest(predict, size: int, batch_size: int) -> str:
+def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
   """Of an integer network's templates of images that everybody can make."""
   # By a function that is defined to the last bit: noise in squares of 1 pixel,
   # of 4, of 16 and of 64.
   images = []
   for side in (1, 4, 16, 64):
-    count = -(-size // side)
+    count = -(-max(size) // side)
     noise = hashlib.shake_256(f'faceqat {side}'.encode()).digest(3 * count**2)
     squares = np.frombuffer(noise, np.uint8).reshape(count, count, 3)
     large = squares.repeat(side, axis=0).repeat(side, axis=1)
-    images.append(large[:size, :size])
+    images.append(large[: size[0], : size[1]])
   templates = verification.embed(predict, images, batch_size)
   return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
 

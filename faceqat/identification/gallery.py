@@ -197,6 +197,7 @@ def to_int8(templates: np.ndarray) -> np.ndarray:
 def save(gallery: Gallery, path: str | os.PathLike):
   """Writes a gallery to one safetensors file, whole or not at all."""
   names = json.dumps({'people': gallery.people, 'images': gallery.images})
+  faces = gallery.maker.fingerprint
   arrays = {
     'templates': gallery.templates,
     'labels': gallery.labels,
@@ -207,7 +208,10 @@ def save(gallery: Gallery, path: str | os.PathLike):
   entry = {
     'version': FORMAT_VERSION,
     'sha256': _digest(arrays),
-    'maker': dataclasses.asdict(gallery.maker),
+    'maker': {
+      **vars(gallery.maker),
+      'fingerprint': faces and fingerprints.to_fields(faces),
+    },
   }
   content = safetensors.numpy.save(arrays, metadata={_KEY: json.dumps(entry)})
   atomic.write(path, content)

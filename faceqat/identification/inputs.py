@@ -7,13 +7,12 @@ from faceqat.data import fingerprint as fingerprints
 from faceqat.data import sources
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluators.identification import split_gallery
+from faceqat.faces import alignment
 from faceqat.identification import face_files, gallery
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
-
-# Where a network does not say: what most are trained on.
-_USUAL_TEMPLATE = 'arcface'
+from faceqat.image_size import height_width, to_text
 
 
 class Inputs(NamedTuple):
@@ -59,7 +58,8 @@ def list_inputs(args, embedder: Embedder) -> Inputs:
     print(fingerprints.unstated('--model'))
 
   if args.photographs and not fingerprints.names_template(faces):
-    faces = Fingerprint(_USUAL_TEMPLATE, embedder.image_size)
+    size = embedder.image_size
+    faces = Fingerprint(alignment.usual_template(size), size)
   silent = []
 
   def listed(path, list_entries, reader):
@@ -105,7 +105,9 @@ def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
   faces = embedder.fingerprint
   return face_files.make_photograph_reader(
-    faces.template if fingerprints.names_template(faces) else _USUAL_TEMPLATE,
+    faces.template
+    if fingerprints.names_template(faces)
+    else alignment.usual_template(embedder.image_size),
     choice,
     embedder.image_size,
     stored_size,
@@ -138,10 +140,11 @@ def _held_out(args, embedder: Embedder) -> tuple[list[Entry], list[Entry]]:
       '--held_out: data.validation_people is 0, so nobody was kept out of the '
       'training; give --gallery and --probe'
     )
-  if config.data.image_size != embedder.image_size:
+  size = height_width(config.data.image_size)
+  if size != embedder.image_size:
     raise ValueError(
-      f'--held_out: data.image_size is {config.data.image_size}, and --model '
-      f'takes {embedder.image_size}; give --config.data.image_size'
+      f'--held_out: data.image_size is {to_text(size)}, and --model takes '
+      f'{to_text(embedder.image_size)}; give --config.data.image_size'
     )
 
   def entry(index: int) -> Entry:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 import safetensors.numpy
-from PIL import Image
+from PIL import Image, ImageOps
 
 from faceqat import atomic
 from faceqat.data.pairs import PairSet
@@ -66,7 +66,8 @@ def save(
 ):
   """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
 
-  Images that are larger than 112 pixels are stored in that size.
+  Images that are larger than 112 pixels are stored in that size, oblong ones
+  with that longer side.
 
   Args:
     pair_set: P pairs.
@@ -133,8 +134,7 @@ def load(folder: str | os.PathLike) -> Hardest | None:
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
-  if image.shape[0] <= _MOST_PIXELS:
+  if max(image.shape[:2]) <= _MOST_PIXELS:
     return image
-  size = (_MOST_PIXELS, _MOST_PIXELS)
-  picture = Image.fromarray(image)
-  return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+  square = _MOST_PIXELS, _MOST_PIXELS
+  return np.asarray(ImageOps.contain(Image.fromarray(image), square))

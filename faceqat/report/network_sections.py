@@ -12,6 +12,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from faceqat.image_size import height_width
 from faceqat.report import history, layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (
@@ -47,9 +48,9 @@ def overview(run: RunFolder) -> Section:
     )
   else:
     model = dict(config.model)
-    size = config.data.image_size
+    height, width = height_width(config.data.image_size)
     facts += [
-      ('network', f'{model["name"]}, {size} x {size} pixels'),
+      ('network', f'{model["name"]}, {height} x {width} pixels'),
       ('loss', config.loss.name),
       ('trained on', config.data.path or 'faces that faceqat draws'),
     ]

@@ -16,6 +16,7 @@ from faceqat.data.synthetic import SyntheticFaces
 from faceqat.models import mobilefacenet
 from faceqat.models.import_weights import mobilefacenet_torch
 from faceqat.models.import_weights.assign import assign
+from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
 MODEL = mobilefacenet.Model(embedding_size=24)
@@ -250,11 +251,10 @@ def test_another_network_is_refused_with_both_sides():
     mobilefacenet_torch.convert(state)
 
 
-def test_a_file_is_read_and_named(tmp_path):
-  state = random_state('insightface')
-  path = tmp_path / 'net.pth'
+def saved(state, prefix=''):
+  """A state dictionary in a file, and its numbers."""
   parts = {
-    f'module.{name}': files.tensor(
+    f'{prefix}{name}': files.tensor(
       files.storage(str(index), 'FloatStorage', value.size),
       value.shape,
       tuple(stride // 4 for stride in value.strides),
@@ -265,7 +265,33 @@ def test_a_file_is_read_and_named(tmp_path):
   storages = {
     str(index): value.tobytes() for index, value in enumerate(state.values())
   }
-  path.write_bytes(files.zip_file(files.ordered(parts), storages))
+  return files.ordered(parts), storages
+
+
+def test_xiaoccers_checkpoint_is_for_images_of_112_by_96(tmp_path):
+  state = random_state('xiaoccer', (112, 96))
+  assert state['linear7.conv.weight'].shape == (512, 1, 7, 6)
+  network, storages = saved(state)
+  path = tmp_path / '068.ckpt'
+  content = files.mapping({'epoch': files.plain(68), 'net_state_dict': network})
+  path.write_bytes(files.zip_file(content, storages))
+  variables = layer_network.random_variables(MODEL, (112, 96, 3))
+  params = load_pretrained(path, MODEL, variables)['params']
+  kernel = params['global_depthwise']['kernel']
+  assert kernel.shape == (7, 6, 1, 512)
+  np.testing.assert_array_equal(
+    kernel[3, 5, 0], state['linear7.conv.weight'][:, 0, 3, 5]
+  )
+  square = layer_network.random_variables(MODEL, (112, 112, 3))
+  message = r'\[7, 6, 1, 512\], model \[7, 7, .* data\.image_size to the file'
+  with pytest.raises(ValueError, match=message):
+    load_pretrained(path, MODEL, square)
+
+
+def test_a_file_is_read_and_named(tmp_path):
+  state = random_state('insightface')
+  path = tmp_path / 'net.pth'
+  path.write_bytes(files.zip_file(*saved(state, 'module.')))
   values = mobilefacenet_torch.read(path)
   expected = mobilefacenet_torch.convert(state)
   assert values.keys() == expected.keys()

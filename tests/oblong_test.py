@@ -10,7 +10,7 @@ import tiny_run
 from absl import flags
 from ml_collections import config_flags
 
-from configs import mbv2_int8, models
+from configs import mbv2_int8
 from faceqat.checkpoint import load_network
 from faceqat.data import fingerprint
 from faceqat.evaluators import exactness
@@ -23,17 +23,16 @@ from faceqat.train import train
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
-# What is left for the last convolution is 3x2.
-SIZE = 48, 32
+# What is left for the last convolution is 14x12.
+SIZE = 28, 24
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
 def run(quick_compilation, tmp_path_factory):
-  """A run of a shallow MobileFaceNet: its folder, and what it holds."""
+  """A run that is calibrated alone: its folder, and what it holds."""
   config = tiny_run.make_config(total_steps=0)
-  config.model = models.mobilefacenet()
-  config.model.update(embedding_size=16, depth_multiplier=0.01)
+  config.model = {**config.model.to_dict(), 'global_depthwise': True}
   config.data.image_size = SIZE
   config.quant.update(start_step=0, freeze_bn_step=0)
   workdir = tmp_path_factory.mktemp('oblong_run')
@@ -59,9 +58,9 @@ def test_the_size_reaches_the_network_and_its_program(run, program):
   assert network.config.data.image_size == [*SIZE]
   assert network.config.fingerprint.size == [*SIZE]
   kernel = network.variables['params']['global_depthwise']['kernel']
-  assert kernel.shape == (3, 2, 1, 512)
+  assert kernel.shape == (14, 12, 1, 8)
   assert program.tensors[program.input].shape == (*SIZE, 3)
-  assert program.metadata['image_size'] == '48,32'
+  assert program.metadata['image_size'] == '28,24'
   found = fingerprint.of_metadata(program.metadata)
   assert found == fingerprint.Fingerprint('drawn', SIZE)
 

@@ -7,7 +7,7 @@ its layers differently, and the first exists with a head of its own name too:
   `conv2_dw`, `conv_23`, `conv_3.model.0` to `conv_6_sep`, `conv_6_dw`,
   `linear`, `bn`. QuantFace has those last three behind `output_layer.`.
 * Xiaoccer/MobileFaceNet_Pytorch: `conv1`, `dw_conv1`, `blocks.0.conv.0` to
-  `conv2`, `linear7`, `linear1`.
+  `conv2`, `linear7`, `linear1`. Its images are 112 high and 96 wide.
 
 Epsilon and pixels are folded as `torch_layers` says.
 """

@@ -282,7 +282,9 @@ def test_xiaoccers_checkpoint_is_for_images_of_112_by_96(tmp_path):
   np.testing.assert_array_equal(
     kernel[3, 5, 0], state['linear7.conv.weight'][:, 0, 3, 5]
   )
-  square = layer_network.random_variables(MODEL, (112, 112, 3))
+  square = jax.eval_shape(
+    lambda: layer_network.random_variables(MODEL, (112, 112, 3))
+  )
   message = r'\[7, 6, 1, 512\], model \[7, 7, .* data\.image_size to the file'
   with pytest.raises(ValueError, match=message):
     load_pretrained(path, MODEL, square)

@@ -181,4 +181,4 @@ def _levels(values: tuple[float, ...]) -> str:
 
 def _shown(value: str | tuple[float, ...]) -> str:
   """A field as a flag has it."""
-  return value if isinstance(value, str) else _levels(value)
+  return value if isinstance(value, str) else ','.join(f'{v:g}' for v in value)

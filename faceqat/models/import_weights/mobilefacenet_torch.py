@@ -126,6 +126,7 @@ def convert(state: State, given: Mapping[str, Any] | None = None) -> Imported:
   prefix, layers, candidates = _recognise(state)
   state = torch_layers.network_state(state, prefix)
   torch_layers.check_names(state, _names(layers), layers['embedding'][1])
+  # Which keeps the network there, beside its head.
   if projects.FACE_EVOLVE in candidates and 'backbone' in prefix.split('.'):
     candidates = (projects.FACEX_ZOO,)
   project = pixels.choose(candidates, given)

@@ -17,8 +17,6 @@ from faceqat.models.import_weights import (
 from faceqat.models.import_weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # The smallest images it takes; a block of each kind, and the last.
 SIZE = 75
 MODEL = inception_resnet_v1.Model(embedding_size=24, depth_multiplier=0.1)

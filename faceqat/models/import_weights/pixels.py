@@ -9,9 +9,10 @@ Wherever the window lies in the image, that is the same function.
 At a padded border it is not. The original pads with its own 0, which is the
 pixel `mean`; the model with its own, which is pixel 128. A mean of 127.5 is
 half a level away. A mean of 0, as where pixels were divided by 255, is another
-border: grey where it was black. How much that is was measured the other way
-round, on InsightFace's MobileFaceNet y1, which learnt with grey: see
-`border_note`.
+border: grey where it was black. Measured the other way round, on InsightFace's
+MobileFaceNet y1, which learnt with grey, and 120 faces of LFW: a black border
+makes 1 - cosine of the embeddings 1e-3 on average and 7e-3 at most. Exchanged
+channels make 7e-2 and 0.2. Training on takes the rest away.
 """
 
 import dataclasses
@@ -96,8 +97,8 @@ class Pixels:
       return ''
     return (
       f'. It padded its border with pixel {_levels(self.mean)}, this model '
-      f'pads with {_MODEL_PADS}: the outermost pixels mean something else to '
-      'it until it is trained on'
+      f'pads with {_MODEL_PADS}, which training on makes up for (1 - cosine of '
+      'about 0.001 before)'
     )
 
 

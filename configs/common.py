@@ -45,6 +45,21 @@ def data() -> ConfigDict:
   )
 
 
+def pretrained_pixels() -> ConfigDict:
+  """What the network of a weight file saw, where its names do not tell."""
+  return ConfigDict(
+    {
+      # 'RGB' or 'BGR'; ''.
+      'channels': '',
+      # (pixel - mean) / scale, of pixels of 0 to 255: one number, or three in
+      # the order of the channels. (0,) and (255,) for 0 to 1; () for both: as
+      # the project is known to have it.
+      'mean': (),
+      'scale': (),
+    }
+  )
+
+
 def evaluation() -> ConfigDict:
   """Pairs of the final table; none of these people is ever trained on."""
   return ConfigDict(

@@ -138,7 +138,7 @@ def train(
         print(note)
     config = with_fingerprint(config, checkpointer)
     if config.pretrained and (start is None or objective.needs_teacher):
-      state = start_from(state, model, config.pretrained)
+      state, config = start_from(state, model, config)
       state = sharding.replicate(state, mesh)
     with_targets = make_teacher(model, state.variables, objective)
     if start is not None:

@@ -24,6 +24,7 @@ from faceqat.checkpoint import load_network
 from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.lower import lower
+from faceqat.models.import_weights.pretrained import Pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.start import make_teacher, start_from, with_class_means
 from faceqat.train import train
@@ -75,7 +76,8 @@ def test_a_run_gives_its_weights_but_no_ranges_and_no_learned_steps(
   config.quant.default.learned_steps = learned_steps == 'here'
   workdir = (quantized_run if learned_steps == 'here' else distilled_run)[0]
   model, before, _ = make_start(config)
-  after = start_from(before, model, str(workdir))
+  config.pretrained = str(workdir)
+  after, _ = start_from(before, model, config)
   there = leaves(load_network(workdir).variables)
   old, new = leaves(before.variables), leaves(after.variables)
   assert new.keys() == old.keys()
@@ -94,20 +96,30 @@ def test_a_run_of_another_model_is_refused(float_run):
   config.model.features = 16
   model, state, _ = make_start(config)
   message = f'{float_run} does not fit the model: the shapes differ of block/'
+  config.pretrained = str(float_run)
   with pytest.raises(ValueError, match=message):
-    start_from(state, model, str(float_run))
+    start_from(state, model, config)
 
 
-def test_a_file_gives_the_backbone_alone(tmp_path, monkeypatch):
-  model, state, _ = make_start(make_config())
+def test_a_file_gives_the_backbone_alone(tmp_path, monkeypatch, capsys):
   path = str(tmp_path / 'y1.params')
+  config = make_config(pretrained=path)
+  config.fingerprint = {'weights': ''}
+  config.pretrained_pixels.mean = (0,)
+  model, state, _ = make_start(config)
 
   def load(*arguments):
     assert arguments[:2] == (path, model)
-    return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), arguments[2])
+    assert arguments[3] == {'mean': (0,)}
+    variables = jax.tree.map(
+      lambda leaf: np.full_like(leaf, 0.25), arguments[2]
+    )
+    return Pretrained(variables, 'MagFace: BGR', 'the weights of MagFace')
 
   monkeypatch.setattr(start_module, 'load_pretrained', load)
-  new = start_from(state, model, path)
+  new, after = start_from(state, model, config)
+  assert after.fingerprint.weights == 'MagFace: BGR'
+  assert capsys.readouterr().out == 'the weights of MagFace\n'
   for part in (new.params['backbone'], new.batch_stats):
     assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(part))
   # What a reader of files makes of the ranges is not asked.

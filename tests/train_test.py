@@ -19,6 +19,7 @@ from configs.losses import LOSSES
 from faceqat import start as start_module
 from faceqat import train as train_module
 from faceqat.checkpoint import load_network
+from faceqat.models.import_weights.pretrained import Pretrained
 from faceqat.stages import mode_at
 from faceqat.train import check_finite, train
 from faceqat.validation import best_score
@@ -101,9 +102,10 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
 ):
   paths = []
 
-  def load(path, model, variables):
+  def load(path, model, variables, given):
     paths.append(path)
-    return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
+    variables = jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
+    return Pretrained(variables, 'y1: RGB', 'the weights of y1')
 
   monkeypatch.setattr(start_module, 'load_pretrained', load)
   config = make_config(total_steps=1, pretrained='y1.params')
@@ -115,6 +117,9 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
     params = load_network(str(tmp_path)).variables['params']
     assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(params))
   assert paths == ['y1.params']
+  # What they saw stays with the run, and with what is made of it.
+  network = load_network(str(tmp_path))
+  assert network.config.fingerprint.weights == 'y1: RGB'
   assert capsys.readouterr().out.count('starts from y1.params') == 1
 
 

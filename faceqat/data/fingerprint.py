@@ -45,18 +45,24 @@ class Fingerprint:
     channels: 'RGB', or 'BGR' where files were written with blue and red
       exchanged.
     normalization: of the values; 'uint8' for pixels as they are.
+    weights: of a network, whose weights it began with, and what pixels these
+      had seen before they were brought to its own; '' where it is not that of
+      another project, and of data sets.
   """
 
   template: str
   size: int
   channels: str = 'RGB'
   normalization: str = 'uint8'
+  weights: str = ''
 
   def __post_init__(self):
     for name in ('template', 'normalization'):
       value = getattr(self, name)
       if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f'{name} is {value!r}, wanted a name')
+    if not isinstance(self.weights, str) or not self.weights.isprintable():
+      raise ValueError(f'weights is {self.weights!r}, wanted text')
     if type(self.size) is not int or self.size < 1:
       raise ValueError(f'size is {self.size!r}, wanted a number of pixels')
     if self.channels not in CHANNELS:
@@ -78,7 +84,10 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
 
 def write(fingerprint: Fingerprint, path: str | os.PathLike):
   """Writes the fingerprint of the data set `path`; a folder has to exist."""
-  text = json.dumps(dataclasses.asdict(fingerprint), indent=2)
+  fields = dataclasses.asdict(fingerprint)
+  if not fingerprint.weights:
+    del fields['weights']
+  text = json.dumps(fields, indent=2)
   atomic.write(path_of(path), f'{text}\n'.encode())
 
 
@@ -104,14 +113,16 @@ def read(path: str | os.PathLike) -> Fingerprint | None:
 
 
 def of_fields(fields: Any) -> Fingerprint:
-  """A fingerprint from its four fields, as they stand in JSON.
+  """A fingerprint from its fields, as they stand in JSON.
 
   Raises:
-    ValueError: one is missing or wrong. What there is beside them is no matter.
+    ValueError: one is missing or wrong. `weights` may be; what there is beside
+      them is no matter.
   """
   names = [field.name for field in dataclasses.fields(Fingerprint)]
   if not isinstance(fields, dict):
     raise ValueError(f'wanted an object of {", ".join(names)}')
+  fields = {'weights': '', **fields}
   missing = [name for name in names if name not in fields]
   if missing:
     raise ValueError(f'it does not say {", ".join(missing)}')
@@ -130,11 +141,13 @@ def of_run(config: Mapping[str, Any]) -> Fingerprint | None:
 
 def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
   """As it stands in the metadata of programs and of exported files."""
+  weights = fingerprint.weights
   return {
     'alignment': fingerprint.template,
     'image_size': str(fingerprint.size),
     'channel_order': fingerprint.channels,
     'normalization': fingerprint.normalization,
+    **({'pretrained_weights': weights} if weights else {}),
   }
 
 
@@ -152,6 +165,7 @@ def of_metadata(metadata: Mapping[str, Any]) -> Fingerprint | None:
       int(metadata['image_size']),
       metadata['channel_order'],
       metadata['normalization'],
+      metadata.get('pretrained_weights', ''),
     )
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(

@@ -111,15 +111,13 @@ def make_crop_reader(image_size: int, stored_size: int) -> Reader:
     data = path.read_bytes()
     try:
       return [images.decode_image(data, path.name, image_size, stored_size)]
-    except images.DamagedImageError as error:
-      # What it says next is about training.
-      raise ValueError(str(error).split(': restore')[0]) from error
-    except ValueError as error:
+    except images.WrongSizeError as error:
       raise ValueError(
-        f'{str(error).split(": align")[0]}: align the faces to that size with '
-        'faceqat.prepare, give --photographs to do it here, or --stored_size '
-        'to resize crops'
+        f'{error.what}: align the faces to that size with faceqat.prepare, '
+        'give --photographs to do it here, or --stored_size to resize crops'
       ) from error
+    except images.DamagedImageError as error:
+      raise ValueError(error.what) from error
 
   return read
 

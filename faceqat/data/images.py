@@ -108,9 +108,9 @@ def _tried(decode, data: bytes, name: str, size: int):
     raise DamagedImageError(f'{name} is empty (0 bytes)')
   try:
     return decode(io.BytesIO(data), check_size)
-  except decoding.TooLargeError:
-    raise WrongSizeError(*_wrong_size(name, 'far too many', size)) from None
   except decoding.UnreadableError as error:
+    if size and isinstance(error, decoding.TooLargeError):
+      raise WrongSizeError(*_wrong_size(name, 'far too many', size)) from None
     raise DamagedImageError(f'{name} {error}') from error
 
 

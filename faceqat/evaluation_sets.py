@@ -61,7 +61,7 @@ def open_sets(
     ValueError: a set is missing, unreadable or of another image size, or a
       value of the block cannot be used.
   """
-  _check_identification(config)
+  _check_settings(config)
   benchmarks = sources.make_benchmarks(config.eval, image_size=image_size)
   templates = None
   if config.eval.templates:
@@ -74,7 +74,11 @@ def open_sets(
   return EvaluationSets(benchmarks, people, templates)
 
 
-def _check_identification(config: ml_collections.ConfigDict):
+def _check_settings(config: ml_collections.ConfigDict):
+  """Refuses numbers that an evaluation would fail on in the end."""
+  for name in ('batch_size', 'agreement_images'):
+    if config.eval[name] < 1:
+      raise ValueError(f'eval.{name} is {config.eval[name]}; it is 1 or more')
   images_per_person = config.eval.identification_images
   if not images_per_person:
     return

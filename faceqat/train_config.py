@@ -18,7 +18,6 @@ def check_steps(config: ml_collections.ConfigDict):
     ('eval_steps', config.eval_steps),
     ('checkpoint_steps', config.checkpoint_steps),
     ('eval.batch_size', config.eval.batch_size),
-    ('eval.agreement_images', config.eval.agreement_images),
     ('micro_batches', config.micro_batches),
   ):
     if value < 1:

@@ -16,8 +16,6 @@ from faceqat.train import make_recipe
 from faceqat.train_config import check_batches
 from faceqat.train_state import create_state, train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Batch norms that keep their statistics, so that an example's loss does not
 # depend on what else is in its micro-batch.
 FROZEN = Mode(train=True, freeze_bn=True)

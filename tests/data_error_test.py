@@ -6,8 +6,6 @@ from faceqat import train as train_module
 from faceqat.data.images import DamagedImageError
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 ONE = jax.devices()[:1]
 
 

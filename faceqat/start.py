@@ -14,6 +14,7 @@ import numpy as np
 from faceqat.checkpoint import Checkpointer, load_network, read_config
 from faceqat.data import fingerprint, sources
 from faceqat.data.fingerprint import Fingerprint
+from faceqat.data.images import SkippedImages
 from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.import_weights.assign import assign, without_steps
@@ -128,6 +129,12 @@ def with_fingerprint(
   path, size = config.data.path, config.data.image_size
   found = sources.training_fingerprint(config.data)
   fingerprint.check(found, before, path, name, field='data.fingerprint')
+  if not path:
+    # From drawn faces to photographs is the way to go, and not back.
+    for warning in fingerprint.warn_of_drawn(
+      found, before, "data.path=''", name
+    ):
+      print(warning)
   if not fingerprint.is_stated(found):
     print(fingerprint.unstated(path))
   if fingerprint.names_template(before) and not fingerprint.names_template(
@@ -146,7 +153,11 @@ def with_fingerprint(
 
 
 def with_class_means(
-  state: TrainState, model, source, batch_size: int
+  state: TrainState,
+  model,
+  source,
+  batch_size: int,
+  skipped: SkippedImages | None = None,
 ) -> TrainState:
   """A state whose class weights are the mean embeddings of the classes.
 
@@ -159,6 +170,8 @@ def with_class_means(
     model: its network.
     source: labelled images, of which the first few of each class are taken.
     batch_size: images in one call of the network.
+    skipped: takes damaged images, which are left out of the means; None: they
+      are an error. A class without any other keeps its random weights.
   """
   if 'weights' not in state.params['classifier']:
     return state
@@ -167,8 +180,9 @@ def with_class_means(
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)
   weights = np.zeros((model.embedding_size, len(source.class_names)))
+  counts = np.zeros(len(source.class_names), int)
   for batch in batches(
-    subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size
+    subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size, skipped
   ):
     embeddings = np.asarray(predict(batch['image']), np.float64)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -176,10 +190,14 @@ def with_class_means(
       embeddings[batch['_mask']], batch['label'][batch['_mask']]
     ):
       weights[:, label] += embedding
-  counts = np.bincount(labels, minlength=len(source.class_names))
-  weights /= np.clip(counts, 1, _IMAGES_PER_CLASS)
-  weights = jnp.asarray(weights, jnp.float32)
-  classifier = {**state.params['classifier'], 'weights': weights}
+      counts[label] += 1
+  weights /= np.maximum(counts, 1)
+  classifier = dict(state.params['classifier'])
+  classifier['weights'] = jnp.where(
+    jnp.asarray(counts > 0),
+    jnp.asarray(weights, jnp.float32),
+    classifier['weights'],
+  )
   return state.replace(params={**state.params, 'classifier': classifier})
 
 

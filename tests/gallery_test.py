@@ -50,6 +50,16 @@ KINDS = [
 ]
 
 
+def test_pictures_of_two_people_are_found():
+  made = make_gallery()
+  assert made.shared_pictures() == []
+  digests = make_digests()
+  # Dan's first is one of Ann's and Ben's; two of Ann's are one picture.
+  digests[[3, 6]], digests[4] = digests[0], digests[1]
+  made = dataclasses.replace(made, digests=digests)
+  assert made.shared_pictures() == [(0, 3), (0, 6)]
+
+
 @pytest.mark.parametrize(('kind', 'int8', 'dtype'), KINDS)
 def test_a_gallery_is_read_as_it_was_written(kind, int8, dtype, tmp_path):
   made = make_gallery(kind, int8)

@@ -21,6 +21,7 @@ from configs import losses
 from faceqat import start as start_module
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.checkpoint import load_network
+from faceqat.data.images import DamagedImageError, SkippedImages
 from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.lower import lower
@@ -140,6 +141,7 @@ class Colour:
 class Source(types.SimpleNamespace):
   """Images of three people, in no order; the second one has three."""
 
+  damaged = ()
   labels = np.array([2, 0, 0, 1, 2, 0, 2, 1, 0, 0, 0, 0, 0, 1, 0, 0, 2])
   class_names = 'abc'
 
@@ -147,6 +149,8 @@ class Source(types.SimpleNamespace):
     return len(self.labels)
 
   def __getitem__(self, index):
+    if index in self.damaged:
+      raise DamagedImageError(f'image {index} is empty')
     rng = np.random.default_rng(index)
     image = rng.integers(0, rng.integers(9, 256, 3), (4, 4, 3)).astype(np.uint8)
     return {'image': image, 'label': self.labels[index]}
@@ -172,6 +176,16 @@ def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
       weights[:, label], np.mean(units, 0), rtol=1e-6, atol=0
     )
   assert new.params['backbone'] is backbone
+  # Those that are damaged are left out; who has no other keeps random weights.
+  params['classifier']['weights'] = np.full((3, 3), 7.0)
+  spoilt = Source(damaged=(0, *np.flatnonzero(source.labels == 1)))
+  left = with_class_means(state, Colour(), spoilt, 4, SkippedImages())
+  found = left.params['classifier']['weights']
+  np.testing.assert_array_equal(found[:, 0], weights[:, 0])
+  np.testing.assert_array_equal(found[:, 1], 7)
+  colours = [source[index]['image'].mean((0, 1)) + 1 for index in (4, 6, 16)]
+  units = [colour / np.linalg.norm(colour) for colour in colours]
+  np.testing.assert_allclose(found[:, 2], np.mean(units, 0), rtol=1e-6)
 
 
 def test_a_margin_asks_for_no_teacher():

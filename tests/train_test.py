@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny_run import (
+  assert_same_end,
   assert_trained_alike,
   leaves,
   make_config,
@@ -85,16 +86,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(
   # The first run took two batches more, for its calibration.
   assert (len(first_batches), len(later_batches)) == (7, 5)
   assert first_batches + later_batches == whole_batches
-  whole, whole_position = read_state(config, whole_dir, 10)
-  parts, parts_position = read_state(config, tmp_path, 10)
-  assert parts_position == whole_position
-  whole, parts = leaves(whole), leaves(parts)
-  assert whole.keys() == parts.keys()
-  assert any('opt_state' in name for name in whole)
-  # One program, compiled alike for one device of one processor.
-  for name, array in whole.items():
-    assert array.dtype == parts[name].dtype
-    assert array.tobytes() == parts[name].tobytes(), name
+  assert_same_end(config, whole_dir, tmp_path)
 
 
 def test_pretrained_weights_start_a_run_but_do_not_return_to_it(

@@ -22,9 +22,9 @@ CHANNELS = ('RGB', 'BGR')
 UNKNOWN = 'unknown'
 # Of the faces in data/synthetic.py. On 4,000 of them, in pixels of 112: eyes 28
 # apart and mouth 29 below, on average, where the ArcFace template has 35 and
-# 41, and each point strays by 4 to 6. So they lie on no template, and networks
-# may be trained on them and tried on others, or the other way round: nobody
-# takes the one for the other.
+# 41, and each point strays by 4 to 6. So they lie on no template. A network may
+# be trained on them and tried on photographs, or the other way round, but what
+# comes of it means little, and that is said.
 DRAWN = 'drawn'
 
 _PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
@@ -214,6 +214,39 @@ def check(
       'cut them out of their photographs again with python -m faceqat.prepare, '
       f'or, where {found_in} is described wrongly, {correct}.'
     )
+
+
+def warn_of_drawn(
+  found: Fingerprint | None,
+  wanted: Fingerprint | None,
+  found_in: str,
+  wanted_by: str,
+) -> list[str]:
+  """Whether drawn faces meet a network for photographs, or the reverse.
+
+  Args:
+    found: of a data set; None: it does not say, and so is not ours.
+    wanted: of a network; None: it does not say, and nothing is known.
+    found_in: the data set, for the message.
+    wanted_by: the network.
+
+  Returns:
+    A sentence for the user, or none.
+  """
+  is_drawn = found is not None and found.template == DRAWN
+  if wanted is None or is_drawn == (wanted.template == DRAWN):
+    return []
+  if is_drawn:
+    return [
+      f'WARNING: {wanted_by} was trained on faces of template '
+      f'{wanted.template!r}, and {found_in} has drawn faces: results on these '
+      'say nothing about photographs'
+    ]
+  return [
+    f'WARNING: {wanted_by} was trained on drawn faces, and {found_in} does not '
+    'say that its faces are drawn: such a network knows nothing of '
+    'photographs, and gives high scores to anybody; train it on photographs'
+  ]
 
 
 def is_stated(fingerprint: Fingerprint | None) -> bool:

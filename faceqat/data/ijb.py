@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from faceqat.data import images as face_images
 from faceqat.data.image_files import read_lines
 from faceqat.faces.alignment import align_arcface
 from faceqat.faces.photographs import read_photograph
@@ -53,6 +54,11 @@ class _AlignedImages:
   def __getitem__(self, index: int) -> np.ndarray:
     image = read_photograph(self._paths[index])
     return align_arcface(image, self._landmarks[index], self._size)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of a photograph, with a look at whether they are one."""
+    path = self._paths[index]
+    return face_images.checked(face_images.read_file(path), path)
 
 
 def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:

@@ -38,8 +38,12 @@ def data() -> ConfigDict:
       'validation_pairs': 400,
       # Images of each trained person for validation loss and accuracy.
       'holdout_images_per_person': 1,
-      # Skip and count an image that cannot be decoded, instead of stopping.
+      # Pass over images that are missing, damaged or of another size, name
+      # each once and count them, instead of stopping.
       'skip_damaged': False,
+      # Look at every image before the first step, a million in two minutes, or
+      # at 20 of them.
+      'check_images': True,
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: the images in any order.
       'people_per_batch': 0,
@@ -49,6 +53,21 @@ def data() -> ConfigDict:
         'max_shift': 4,
         'max_brightness': 0.2,
       },
+    }
+  )
+
+
+def pretrained_pixels() -> ConfigDict:
+  """What the network of a weight file saw, where its names do not tell."""
+  return ConfigDict(
+    {
+      # 'RGB' or 'BGR'; ''.
+      'channels': '',
+      # (pixel - mean) / scale, of pixels of 0 to 255: one number, or three in
+      # the order of the channels. (0,) and (255,) for 0 to 1; () for both: as
+      # the project is known to have it.
+      'mean': (),
+      'scale': (),
     }
   )
 

@@ -28,12 +28,6 @@ TUNABLES = (
   ':glibc.malloc.arena_max=1'
 )
 
-# XLA compiles a training step for a CPU in a good half of the time with these,
-# to code of half the speed.
-_QUICK_COMPILATION = (
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-)
-
 
 class _SizeParser(flags.ArgumentParser):
   """112, or 112,96: the height, then the width."""
@@ -53,15 +47,6 @@ def define_size(name: str, help_text: str) -> flags.FlagHolder:
   return flags.DEFINE(
     _SizeParser(), name, None, help_text, serializer=serializer
   )
-
-
-def compile_quickly():
-  """For runs of a few steps; before JAX first looks for its devices.
-
-  A user's own `XLA_FLAGS` come last, so they win.
-  """
-  own = os.environ.get('XLA_FLAGS', '')
-  os.environ['XLA_FLAGS'] = f'{_QUICK_COMPILATION} {own}'.rstrip()
 
 
 def restart_with_tuned_allocator(module: str):

@@ -14,6 +14,7 @@ from faceqat.train_state import TrainState
 # How a run is watched, and where its files lie.
 _FREE = (
   'checkpoint_steps',
+  'data.check_images',
   'data.num_threads',
   'data.path',
   'data.skip_damaged',

@@ -12,10 +12,9 @@ from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.stages import make_stages
-from faceqat.train import check_batches, make_recipe
+from faceqat.train import make_recipe
+from faceqat.train_config import check_batches
 from faceqat.train_state import create_state, train_step
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 # Batch norms that keep their statistics, so that an example's loss does not
 # depend on what else is in its micro-batch.

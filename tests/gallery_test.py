@@ -70,9 +70,20 @@ def test_a_gallery_says_for_which_faces_it_is(size, stored, tmp_path):
       'size': stored,
       'channels': 'RGB',
       'normalization': 'uint8',
+      'weights': '',
     },
   }
   assert gallery.load(path).maker == made.maker
+
+
+def test_pictures_of_two_people_are_found():
+  made = make_gallery()
+  assert made.shared_pictures() == []
+  digests = make_digests()
+  # Dan's first is one of Ann's and Ben's; two of Ann's are one picture.
+  digests[[3, 6]], digests[4] = digests[0], digests[1]
+  made = dataclasses.replace(made, digests=digests)
+  assert made.shared_pictures() == [(0, 3), (0, 6)]
 
 
 @pytest.mark.parametrize(('kind', 'int8', 'dtype'), KINDS)

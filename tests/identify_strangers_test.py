@@ -15,11 +15,9 @@ from PIL import Image
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.identification import embedders
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
-def program(quick_compilation, quantized_run, tmp_path_factory):
+def program(quantized_run, tmp_path_factory):
   folder = tmp_path_factory.mktemp('program')
   return write_program(quantized_run[0], folder / 'program.safetensors')
 
@@ -91,7 +89,7 @@ def test_a_stated_share_of_strangers_is_given_a_name(
   ],
 )
 def test_a_threshold_that_cannot_be_chosen_is_refused(
-  changes, message, program, people, strangers, tmp_path, monkeypatch
+  changes, message, program, people, strangers, tmp_path, monkeypatch, capsys
 ):
   flags = {
     'gallery': people / 'gallery',
@@ -104,6 +102,8 @@ def test_a_threshold_that_cannot_be_chosen_is_refused(
   with pytest.raises(ValueError, match=message):
     run_it(monkeypatch, program, tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
+  # Nothing was embedded before.
+  assert 'gallery: ' not in capsys.readouterr().out
 
 
 def test_strangers_who_are_in_the_gallery_are_refused_by_name(

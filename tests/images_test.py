@@ -57,13 +57,33 @@ def test_text_is_damaged_and_the_message_lists_the_formats():
     images.decode_image(b'404: not found' * 20, 'one.jpg', 16)
 
 
-def test_wrong_size_is_no_damage_and_names_both_sizes():
+def test_wrong_size_is_damage_of_its_own_kind_and_names_both_sizes():
   data = encode(pixels(shape=(10, 12, 3)))
-  with pytest.raises(
-    ValueError, match=r'one\.jpg has 10x12 .*height.* 16x16'
-  ) as info:
-    images.decode_image(data, 'one.jpg', 16)
-  assert not isinstance(info.value, images.DamagedImageError)
+  for read in (images.decode_image, images.checked):
+    with pytest.raises(
+      images.WrongSizeError, match=r'one\.jpg has 10x12 .*height.* 16x16'
+    ) as info:
+      read(data, 'one.jpg', 16)
+    assert isinstance(info.value, images.DamagedImageError)
+  assert images.checked(data, 'one.jpg') == data
+
+
+@pytest.mark.parametrize('name', ['PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF'])
+def test_a_look_finds_what_is_cut_short_and_nothing_else(name):
+  data = encode(pixels(shape=(16, 16)), name)
+  assert images.checked(data, 'a', 16) == data
+  # Some writers leave a few bytes behind the end.
+  longer = data + bytes(5)
+  assert images.checked(longer, 'a', 16) == longer
+  for keep in range(0, len(data), 7):
+
+    def outcome(read, data=data[:keep]):
+      try:
+        return read(data, 'a', 16) is None
+      except images.DamagedImageError as error:
+        return str(error)
+
+    assert outcome(images.checked) == outcome(images.decode_image), keep
 
 
 def test_wrong_size_says_both_ways_out():

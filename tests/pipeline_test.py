@@ -241,13 +241,34 @@ def test_skipped_images_are_replaced_counted_and_logged_once(caplog):
   assert sum('image20 ' in line for line in logged) == 1
 
 
-def test_a_wrong_size_is_never_skipped():
-  class WrongSize(Numbered):
+def test_what_is_no_fault_of_an_image_is_never_skipped():
+  class Unreadable(Numbered):
     def __getitem__(self, index):
-      raise ValueError(f'{self.name(index)} has 9x9 pixels')
+      raise ValueError(f'{self.name(index)} is of another pack')
 
-  with pytest.raises(ValueError, match='has 9x9 pixels'):
-    next(make(WrongSize([4, 4]), 4, skip=True))
+  with pytest.raises(ValueError, match='is of another pack'):
+    next(make(Unreadable([4, 4]), 4, skip=True))
+
+
+def test_the_position_before_a_damaged_image_is_that_of_the_next_batch():
+  source = Numbered([12, 12])
+  whole = make(source, 4)
+  wanted = [numbers(batch) for batch in take(whole, 6)]
+  whole.close()
+  source.damaged = frozenset(wanted[3][:1])
+  iterator = make(source, 4)
+  found = [numbers(batch) for batch in take(iterator, 3)]
+  with pytest.raises(images.DamagedImageError):
+    next(iterator)
+  position = json.loads(json.dumps(iterator.get_state()))
+  iterator.close()
+  # It was restored, and the run goes on.
+  source.damaged = frozenset()
+  iterator = make(source, 4)
+  iterator.set_state(position)
+  found += [numbers(batch) for batch in take(iterator, 3)]
+  iterator.close()
+  assert found == wanted
 
 
 def test_a_data_set_that_is_all_damaged_is_an_error():

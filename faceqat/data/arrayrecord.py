@@ -76,22 +76,32 @@ class ArrayRecordSource:
     return self._count
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    data, _, person = self._decode(index, self._read([index])[0])
-    label = self.labels[index]
-    if person != self.class_names[label]:
-      raise ValueError(
-        f'{self.name(index)} is of {person!r}, and '
-        f'{people_file.path_of(self.path)} says {self.class_names[label]!r}: '
-        'that file is of another pack; remove it.'
-      )
     image = images.decode_image(
-      data, self.name(index), self.image_size, self.stored_size
+      self._data(index), self.name(index), self.image_size, self.stored_size
     )
-    return {'image': image, 'label': label}
+    return {'image': image, 'label': self.labels[index]}
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._data(index), self.name(index), self.image_size, self.stored_size
+    )
 
   def name(self, index: int) -> str:
     """The file and number of image `index`."""
     return f'{self.path}: record {index}'
+
+  def _data(self, index: int) -> bytes:
+    """An encoded image, which is of the person that the label says."""
+    data, _, person = self._decode(index, self._read([index])[0])
+    known = self.class_names[self.labels[index]]
+    if person != known:
+      raise ValueError(
+        f'{self.name(index)} is of {person!r}, and '
+        f'{people_file.path_of(self.path)} says {known!r}: that file is of '
+        'another pack; remove it.'
+      )
+    return data
 
   def _expand(self, people: people_file.People) -> tuple[np.ndarray, list[str]]:
     counts = [count for _, count in people]

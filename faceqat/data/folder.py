@@ -68,6 +68,13 @@ class FolderSource:
     )
     return {'image': image, 'label': self.labels[index]}
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    path = self.name(index)
+    return images.checked(
+      images.read_file(path), path, self.image_size, self.stored_size
+    )
+
   def name(self, index: int) -> str:
     """The path of image `index`."""
     person = self.class_names[self.labels[index]]

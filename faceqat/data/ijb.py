@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from faceqat.data import images as face_images
 from faceqat.data.image_files import read_lines
 from faceqat.faces.alignment import align_points
 from faceqat.faces.photographs import read_photograph
@@ -62,6 +63,11 @@ class _AlignedImages:
     image = read_photograph(self._paths[index])
     landmarks = self._landmarks[index]
     return align_points(image, landmarks, self._size, self._template)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of a photograph, with a look at whether they are one."""
+    path = self._paths[index]
+    return face_images.checked(face_images.read_file(path), path)
 
 
 def read_ijb(

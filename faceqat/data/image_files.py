@@ -27,6 +27,11 @@ class ImageFiles:
   def __getitem__(self, index: int) -> np.ndarray:
     return face_images.read_image(self._paths[index], *self._sizes)
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    path = self._paths[index]
+    return face_images.checked(face_images.read_file(path), path, *self._sizes)
+
 
 class FileIndex:
   """Finds the images that a list names and gives each file one index.

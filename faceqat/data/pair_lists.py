@@ -65,8 +65,9 @@ def read_pairs_txt(
 ) -> PairSet:
   """Reads the list of pairs of LFW.
 
-  The first line is `folds n` (LFW's View 2: 10 300) or `n` (one fold): every
-  fold has n same pairs, `name i j`, and n different ones, `name i other j`.
+  The first line is `folds n` (LFW's View 2: 10 300) or `n` (View 1: one fold,
+  for which there is no accuracy): every fold has n same pairs, `name i j`, and
+  n different ones, `name i other j`.
   A table whose first line names its columns, as Kaggle's, has ten folds.
   Image i of a person is root/name/name_000i.jpg (or with another suffix).
   Source: http://vis-www.cs.umass.edu/lfw/README.txt, section IV.

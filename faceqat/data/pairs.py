@@ -69,9 +69,15 @@ class _EncodedImages:
     return len(self._entries)
 
   def __getitem__(self, index: int) -> np.ndarray:
-    name = f'{self._name}: image {index}'
-    data = bytes(self._entries[index])
-    return face_images.decode_image(data, name, *self._sizes)
+    return face_images.decode_image(*self._of(index), *self._sizes)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    return face_images.checked(*self._of(index), *self._sizes)
+
+  def _of(self, index: int) -> tuple[bytes, str]:
+    """An entry, and what it is called."""
+    return bytes(self._entries[index]), f'{self._name}: image {index}'
 
 
 class SourceImages:
@@ -86,6 +92,10 @@ class SourceImages:
 
   def __getitem__(self, index: int) -> np.ndarray:
     return self._source[int(self._indices[index])]['image']
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    return self._source.encoded(int(self._indices[index]))
 
 
 def read_bin(
@@ -118,6 +128,25 @@ def read_bin(
     same=same,
     fold=consecutive_folds(num_pairs),
   )
+
+
+def check_kinds(same: np.ndarray, path: str):
+  """Refuses pairs that no threshold can be tried on.
+
+  Args:
+    same: bool [P].
+    path: of the set, for the message.
+
+  Raises:
+    ValueError: all are of one kind.
+  """
+  num_same = int(np.sum(same))
+  if num_same in (0, len(same)):
+    raise ValueError(
+      f'{path} has {num_same:,} pairs of the same and {len(same) - num_same:,} '
+      'of different people: an evaluation needs both; add the others, or give '
+      'another set.'
+    )
 
 
 def consecutive_folds(count: int, folds: int = 10) -> np.ndarray:

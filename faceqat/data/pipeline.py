@@ -7,8 +7,7 @@ A source is anything with `len(source)`, `source[i] -> {'image': uint8
 
 import dataclasses
 import functools
-import logging
-import threading
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -122,10 +121,10 @@ def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
   order = np.random.default_rng(seed).permutation(total)
   held_people = np.sort(order[:num_people])
   rest_people = np.sort(order[num_people:])
-  return _only(source, rest_people), _only(source, held_people)
+  return only_people(source, rest_people), only_people(source, held_people)
 
 
-def _only(source, people: np.ndarray) -> Subset:
+def only_people(source, people: np.ndarray) -> Subset:
   """The images of some people (sorted labels), relabelled 0 .. len-1."""
   labels = np.asarray(source.labels)
   part = Subset(source, np.flatnonzero(np.isin(labels, people)))
@@ -140,10 +139,9 @@ class _Load(grain.transforms.RandomMap):
 
   source: Any
   augment: AugmentFn | None
-  skip_damaged: bool
+  # None: a damaged image is an error.
+  passed_over: images.SkippedImages | None
   keep_person: bool
-  reported: set[str] = dataclasses.field(default_factory=set)
-  lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
   def random_map(self, element: int, rng: np.random.Generator):
     index, skipped = element, 0
@@ -154,13 +152,13 @@ class _Load(grain.transforms.RandomMap):
         break
       except images.DamagedImageError as error:
         skipped += 1
-        if not self.skip_damaged:
+        if self.passed_over is None:
           raise
         if skipped == _MAX_DAMAGED_IN_A_ROW:
           raise ValueError(
             f'{skipped} images in a row are damaged, the last one: {error}'
           ) from error
-        self._report(error)
+        self.passed_over.add(error)
       index = next(others)
     image = example['image']
     if self.augment is not None:
@@ -181,13 +179,6 @@ class _Load(grain.transforms.RandomMap):
       yield from rng.permutation(same[same != index]).tolist()
     while True:
       yield int(rng.integers(len(self.source)))
-
-  def _report(self, error: images.DamagedImageError):
-    with self.lock:
-      is_new = str(error) not in self.reported
-      self.reported.add(str(error))
-    if is_new:
-      logging.warning('Skipped: %s', error)
 
 
 class TrainIterator:
@@ -272,6 +263,7 @@ def make_train_iterator(
   seed: int,
   augment: AugmentFn | None,
   skip_damaged: bool,
+  skipped: images.SkippedImages | None = None,
   people_per_batch: int = 0,
   process_index: int = 0,
   process_count: int = 1,
@@ -290,6 +282,7 @@ def make_train_iterator(
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
     skip_damaged: a damaged image is replaced by another one drawn at random,
       counted and logged; otherwise it raises and names the file or record.
+    skipped: takes them; those that it has already are not logged again.
     people_per_batch: P different people, with batch_size / P images of each,
       as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
       another of the same person, while there is one); 0: every epoch has each
@@ -320,7 +313,8 @@ def make_train_iterator(
     raise ValueError(
       f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
     )
-  load = _Load(source, augment, skip_damaged, keep_person=people_per_batch > 0)
+  passed_over = (skipped or images.SkippedImages()) if skip_damaged else None
+  load = _Load(source, augment, passed_over, keep_person=people_per_batch > 0)
   order = _order(source, batch_size, people_per_batch, seed)
   # The random map stands before the slice: its generator then belongs to the
   # global position of an element, whichever process reads it.
@@ -354,8 +348,15 @@ def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:
   return grain.MapDataset.source(order).seed(seed)
 
 
-def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def batches(
+  source, batch_size: int, skipped: images.SkippedImages | None = None
+) -> Iterator[dict[str, np.ndarray]]:
   """A source in order, once, with a padded last batch.
+
+  Args:
+    source: a labelled source.
+    batch_size: images in each batch.
+    skipped: takes damaged images, which are then left out; None: they raise.
 
   Yields:
     {'image': uint8 [b, H, W, 3], 'label': int32 [b], '_mask': bool [b]}, all
@@ -366,20 +367,28 @@ def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
   """
   if batch_size < 1:
     raise ValueError(f'batch_size is {batch_size}, wanted 1 or more.')
-  return _batches(source, batch_size)
+  return _batches(_examples(source, skipped), batch_size)
 
 
-def _batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-  for start in range(0, len(source), batch_size):
-    stop = min(start + batch_size, len(source))
-    examples = [source[index] for index in range(start, stop)]
-    shape = examples[0]['image'].shape
+def _examples(source, skipped) -> Iterator[dict[str, np.ndarray]]:
+  for index in range(len(source)):
+    try:
+      yield source[index]
+    except images.DamagedImageError as error:
+      if skipped is None:
+        raise
+      skipped.add(error)
+
+
+def _batches(examples, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+  while chunk := list(itertools.islice(examples, batch_size)):
+    shape = chunk[0]['image'].shape
     batch = {
       'image': np.zeros((batch_size, *shape), np.uint8),
       'label': np.zeros(batch_size, np.int32),
-      '_mask': np.arange(batch_size) < stop - start,
+      '_mask': np.arange(batch_size) < len(chunk),
     }
-    for slot, example in enumerate(examples):
+    for slot, example in enumerate(chunk):
       batch['image'][slot] = example['image']
       batch['label'][slot] = example['label']
     yield batch

@@ -1,9 +1,7 @@
 """From the config's `data` and `eval` blocks to images, people and pairs."""
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -12,10 +10,21 @@ import numpy as np
 from faceqat import folders
 from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
 from faceqat.data.arrayrecord import ArrayRecordSource
+from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
-from faceqat.data.images import DamagedImageError
-from faceqat.data.pipeline import split_holdout, split_people, subset
+from faceqat.data.images import SkippedImages
+from faceqat.data.inspection import (
+  check_evaluation_images,
+  check_training_images,
+  usable,
+)
+from faceqat.data.pipeline import (
+  only_people,
+  split_holdout,
+  split_people,
+  subset,
+)
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.faces.alignment import TEMPLATES
@@ -36,17 +45,23 @@ class TrainingData(NamedTuple):
       accuracy of the classifier.
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
-    summary: lines for the user: who is trained on, held out and ignored, and
-      whose names are alike.
+    summary: lines for the user: who is trained on, held out and ignored,
+      whose names are alike, and what is wrong with the images.
+    skipped: takes images that are passed over; None: they are an error.
   """
 
   train: object
   known: object
   validation: pairs.PairSet | None
   summary: tuple[str, ...] = ()
+  skipped: SkippedImages | None = None
 
 
-def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
+def make_training_data(
+  config: ml_collections.ConfigDict,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> TrainingData:
   """Opens the training set and splits it.
 
   Args:
@@ -55,18 +70,29 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
       a pack, a data set of TFDS `tfds:NAME`, or empty for drawn faces, which
       are drawn at `image_size` whatever `stored_size` is. Images that are BGR
       are made RGB.
+    process_index: this process, of those that train as one.
+    process_count: all processes. Each looks at a part of the images.
 
   Raises:
-    ValueError: the set is missing, unreadable, of another image size or too
-      small for its splits.
+    ValueError: the set is missing, unreadable, too small for its splits, or
+      has images that cannot be used and may not be passed over.
   """
   source = _open(config)
-  _check_first_image(source)
+  skipped = SkippedImages() if config.skip_damaged else None
+  notes = []
+  # Nobody spoils drawn faces.
+  if config.path:
+    notes = check_training_images(
+      source,
+      skipped,
+      # Runs from before it are looked at as the configs do.
+      every_image=config.get('check_images', True),
+      process_index=process_index,
+      process_count=process_count,
+    )
   everybody, validation = source, None
   if config.validation_people:
-    source, held_out = split_people(
-      source, config.validation_people, config.seed
-    )
+    source, held_out = _hold_out(config, source, skipped)
     validation = pairs.synthetic_pairs(
       held_out, config.validation_pairs, seed=config.seed
     )
@@ -74,8 +100,17 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
     train, known = split_holdout(source, config.holdout_images_per_person)
   else:
     train, known = source, subset(source, [])
-  summary = _summary(everybody, train, known)
-  return TrainingData(train, known, validation, summary)
+  summary = (*_summary(everybody, train, known), *notes)
+  return TrainingData(train, known, validation, summary, skipped)
+
+
+def _hold_out(config, source, skipped: SkippedImages | None):
+  """The people to train on, and those kept out, with images that are whole."""
+  rest, held_out = split_people(source, config.validation_people, config.seed)
+  if skipped is not None and config.path:
+    whole = subset(held_out, usable(held_out, skipped))
+    held_out = only_people(whole, np.unique(whole.labels))
+  return rest, held_out
 
 
 def _summary(everybody, train, known) -> tuple[str, ...]:
@@ -115,10 +150,8 @@ def make_held_out_people(config: ml_collections.ConfigDict):
   """
   if not config.validation_people:
     return None
-  _, held_out = split_people(
-    _open(config), config.validation_people, config.seed
-  )
-  return held_out
+  skipped = SkippedImages() if config.skip_damaged else None
+  return _hold_out(config, _open(config), skipped)[1]
 
 
 def training_fingerprint(
@@ -169,14 +202,17 @@ def check_evaluation(
       f'{wanted_by} is for {wanted.template!r}: leave eval.templates empty'
     )
   if not config.path:
-    return []
+    drawn = Fingerprint(fingerprint.DRAWN, image_size)
+    return fingerprint.warn_of_drawn(drawn, wanted, "eval.path=''", wanted_by)
   untold = [] if fingerprint.is_stated(wanted) else [wanted_by]
+  warnings = []
   for path in folders.split_paths(config.path):
     found = _as_read(_stated(config, path, image_size))
     fingerprint.check(found, wanted, path, wanted_by, field='eval.fingerprint')
+    warnings += fingerprint.warn_of_drawn(found, wanted, path, wanted_by)
     if not fingerprint.is_stated(found):
       untold.append(path)
-  return [fingerprint.unstated(what) for what in untold]
+  return [*warnings[:1], *(fingerprint.unstated(what) for what in untold)]
 
 
 def _stated(
@@ -208,39 +244,6 @@ def _is_bgr(found: Fingerprint | None) -> bool:
   return found is not None and found.channels == 'BGR'
 
 
-class _SourceInRGB:
-  """A labelled source whose files have blue and red exchanged."""
-
-  def __init__(self, source):
-    self._source = source
-    self.labels = source.labels
-    self.class_names = source.class_names
-    self.ignored = getattr(source, 'ignored', [])
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    example = self._source[index]
-    return {**example, 'image': example['image'][..., ::-1]}
-
-  def name(self, index: int) -> str:
-    return self._source.name(index)
-
-
-class _ImagesInRGB:
-  """The same for the images of pairs."""
-
-  def __init__(self, images: Sequence[np.ndarray]):
-    self._images = images
-
-  def __len__(self) -> int:
-    return len(self._images)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return self._images[index][..., ::-1]
-
-
 def _people_path(config: ml_collections.ConfigDict, field: str) -> str:
   if not config.path or config.path.startswith(tfds.PREFIX):
     return config.path
@@ -258,7 +261,7 @@ def _open(config: ml_collections.ConfigDict):
   else:
     source = _open_people(path, config.image_size, config.stored_size)
   bgr = _is_bgr(_stated(config, path, config.image_size))
-  return _SourceInRGB(source) if bgr else source
+  return SourceInRGB(source) if bgr else source
 
 
 def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
@@ -287,12 +290,6 @@ def _open_people(
   is_recordio = path.lower().endswith('.rec')
   pack = RecordIOSource if is_recordio else ArrayRecordSource
   return pack(path, image_size, stored_size)
-
-
-def _check_first_image(source):
-  """Finds a data set of another image size before anything is computed."""
-  with contextlib.suppress(DamagedImageError):
-    source[0]
 
 
 def make_evaluation_pairs(
@@ -347,11 +344,12 @@ def make_benchmarks(
       pair_set = pair_lists.read_list(path, next(list_of), *sizes)
     else:
       pair_set = _draw_pairs(path, config, sizes)
-    # An image of another size is found here, not after a training.
-    pair_set.images[0]
+    # What cannot be used is found here, not after a training.
+    pairs.check_kinds(pair_set.same, path)
+    check_evaluation_images(pair_set.images, pair_set.name)
     if _is_bgr(_stated(config, path, image_size)):
       pair_set = dataclasses.replace(
-        pair_set, images=_ImagesInRGB(pair_set.images)
+        pair_set, images=ImagesInRGB(pair_set.images)
       )
     if pair_set.name in benchmarks:
       raise ValueError(

@@ -97,6 +97,15 @@ class TFDSSource:
       'label': self.labels[index],
     }
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._example(index)[self._image],
+      self.name(index),
+      self.image_size,
+      self.stored_size,
+    )
+
   def name(self, index: int) -> str:
     """The data set and the number of image `index`."""
     return f'{self.path}: example {index}'

@@ -48,8 +48,9 @@ def list_people(
   """The images of a folder root/person/image.jpg, sorted by name.
 
   Returns:
-    The images, and files that are none; names that start with a dot, and
-    files beside the people that are no images, are not looked at.
+    The images, and files that are none, and links that lead nowhere; names
+    that start with a dot, and files beside the people that are no images, are
+    not looked at.
 
   Raises:
     ValueError: no such folder, images that lie beside the people, or a name
@@ -72,6 +73,8 @@ def list_people(
         f'{person} lies beside the people: move it into the folder of its '
         'person, so that it has a name.'
       )
+    else:
+      left_out += _broken_link(person)
   return entries, left_out
 
 
@@ -102,6 +105,8 @@ def list_probes(
       left_out += others
     elif decoding.is_image(item):
       entries.append(Entry(item.name, None, lambda item=item: reader(item)))
+    else:
+      left_out += _broken_link(item)
   return entries, left_out
 
 
@@ -114,15 +119,13 @@ def make_crop_reader(image_size: ImageSize, stored_size: ImageSize) -> Reader:
     data = path.read_bytes()
     try:
       return [images.decode_image(data, path.name, image_size, stored_size)]
-    except images.DamagedImageError as error:
-      # What it says next is about training.
-      raise ValueError(str(error).split(': restore')[0]) from error
-    except ValueError as error:
+    except images.WrongSizeError as error:
       raise ValueError(
-        f'{str(error).split(": align")[0]}: align the faces to that size with '
-        'faceqat.prepare, give --photographs to do it here, or --stored_size '
-        'to resize crops'
+        f'{error.what}: align the faces to that size with faceqat.prepare, '
+        'give --photographs to do it here, or --stored_size to resize crops'
       ) from error
+    except images.DamagedImageError as error:
+      raise ValueError(error.what) from error
 
   return read
 
@@ -210,6 +213,14 @@ def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
     else:
       entries.append(Entry(name, folder.name, lambda path=path: reader(path)))
   return entries, left_out
+
+
+def _broken_link(path: pathlib.Path) -> list[LeftOut]:
+  """Of what is no folder and no image: a person may lie behind it."""
+  if path.exists():
+    return []
+  reason = f'{path.name} is a link to {os.readlink(path)}, which is not there'
+  return [LeftOut(path.name, reason)]
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -129,6 +129,15 @@ class Gallery:
     )
     return gallery, [images[i] for i in twice]
 
+  def shared_pictures(self) -> list[tuple[int, int]]:
+    """Rows of images that are one picture, of two people."""
+    first_of, found = {}, []
+    for row, digest in enumerate(self.digests):
+      first = first_of.setdefault(digest.tobytes(), row)
+      if self.labels[first] != self.labels[row]:
+        found.append((first, row))
+    return found
+
   def prototypes(self) -> np.ndarray:
     """One template a person [K, D]: the mean of their unit vectors.
 

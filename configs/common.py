@@ -41,8 +41,8 @@ def data() -> ConfigDict:
       # Pass over images that are missing, damaged or of another size, name
       # each once and count them, instead of stopping.
       'skip_damaged': False,
-      # Look at every image before the first step, a million in two minutes, or
-      # at 20 of them.
+      # Look at every image before the first step, a million in some three
+      # minutes, or at 20 of them.
       'check_images': True,
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: the images in any order.

@@ -139,7 +139,7 @@ def _image_list(path: str) -> dict[int, str]:
   for row, line in enumerate(read_lines(path), start=1):
     number, _, image = line.strip().partition(' ')
     parts = image.strip().split('/')
-    if not re.fullmatch('[0-9]+', number) or len(parts) < 3:
+    if not re.fullmatch('[0-9]{1,9}', number) or len(parts) < 3:
       raise ValueError(
         f'{path}, line {row} is "{line[:80]}", wanted '
         '"1 ../Data/Images/001/frontal/01.jpg".'
@@ -153,7 +153,7 @@ def _parse_numbers(
 ) -> list[str]:
   """The two images of a line `i,j`."""
   fields = [field.strip() for field in line.split(',')]
-  if len(fields) != 2 or not all(re.fullmatch('[0-9]+', f) for f in fields):
+  if len(fields) != 2 or not all(re.fullmatch('[0-9]{1,9}', f) for f in fields):
     raise ValueError(f'{where} is "{line[:80]}", wanted "1,2".')
   for field, images in zip(fields, lists):
     if int(field) not in images:

@@ -215,7 +215,7 @@ def rewritten(path, **changes):
     else:
       entry[name] = value
   if 'sha256' not in changes:
-    maker = entry['maker'] if entry['version'] > 1 else None
+    maker = None if entry['version'] == 1 else entry['maker']
     entry['sha256'] = gallery._digest(arrays, maker)
   text = json.dumps(entry)
   path.write_bytes(

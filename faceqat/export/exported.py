@@ -11,6 +11,9 @@ import numpy as np
 from faceqat.export import digests
 from faceqat.integer.program import CONTRACTS
 
+# Height and width of the faces of a network, in pixels: far above any in use.
+_MAX_SIZE = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
@@ -50,7 +53,7 @@ def read_tflite(path: pathlib.Path) -> Exported:
     if contract not in CONTRACTS:
       raise ValueError(_FOREIGN)
     ends = tflite_builder.read_ends(content)
-    if ends.output_kind != 'int8':
+    if ends.output_kind != 'int8' or not 0 < ends.image_size <= _MAX_SIZE:
       raise ValueError(_FOREIGN)
     run = litert.make_runner(content, contract, threads=threads())
   except ValueError as error:
@@ -85,8 +88,9 @@ def read_onnx(path: pathlib.Path) -> Exported:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     image = model.graph.input[0].type.tensor_type.shape.dim
     output = model.graph.output[0].type.tensor_type
+    size = image[1].dim_value if len(image) == 4 else 0
     is_int8 = output.elem_type == onnx.TensorProto.INT8
-    if 'contract' not in metadata or not is_int8 or len(image) != 4:
+    if 'contract' not in metadata or not is_int8 or not 0 < size <= _MAX_SIZE:
       raise ValueError(_FOREIGN)
   except ValueError as error:
     raise ValueError(f'--model={path}: {error}') from error
@@ -96,7 +100,7 @@ def read_onnx(path: pathlib.Path) -> Exported:
     return embeddings
 
   # Embeddings are symmetric, and nothing in such a file says so.
-  return Exported(embed, image[1].dim_value, 0, metadata, checked)
+  return Exported(embed, size, 0, metadata, checked)
 
 
 def threads() -> int:

@@ -1,9 +1,8 @@
 """What a reader may do with any bytes at all: read them, or say what is wrong.
 
 A target is a function that reads a file. It may raise ValueError or OSError
-with a sentence that names the file or its folder; any other exception, one that the
-memory ran out on, one without the name, and more than a few seconds are
-findings.
+with a sentence that names the file or its folder. Any other exception, one
+without the name, too little memory, and more than a few seconds are findings.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from faceqat import atomic, strict_json
+from faceqat import array_file, atomic, strict_json
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.integer import matching
@@ -223,10 +223,9 @@ def load(path: str | os.PathLike) -> Gallery:
   """
   name = os.fspath(path)
   try:
-    with safetensors.safe_open(name, 'np') as file:
-      entry = strict_json.parse((file.metadata() or {}).get(_KEY, 'null'))
-      arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, ValueError) as error:
+    arrays, metadata = array_file.read(name)
+    entry = strict_json.parse(metadata.get(_KEY, 'null'))
+  except ValueError as error:
     raise ValueError(
       f'{name} is no gallery, or is cut short: {error}. Give a file that '
       '--save_gallery wrote, or a folder with one folder for each person.'

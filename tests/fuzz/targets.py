@@ -282,8 +282,8 @@ TARGETS = (
   Target(
     'arrays',
     'a.safetensors',
-    run_folder._read_arrays,
-    lambda: seeds.arrays(a=np.ones(3), b=np.arange(2)),
+    run_folder._count_parameters,
+    lambda: seeds.arrays(**{'params/a/b': np.ones(3), 'params/c': np.ones(2)}),
   ),
   Target(
     'hardest',

@@ -18,13 +18,12 @@ def test_arrays_and_texts_are_read(tmp_path):
   assert array_file.read(path)[1] == {}
 
 
-@pytest.mark.parametrize('kind', ['BF16', 'F8_E5M2', 'NONE'])
+@pytest.mark.parametrize('kind', ['F8_E5M2', 'NONE'])
 def test_types_that_numpy_has_not_are_refused(kind, tmp_path):
   path = tmp_path / 'float.safetensors'
-  size = 2 if kind == 'BF16' else 1
-  entry = {'dtype': kind, 'shape': [1], 'data_offsets': [0, size]}
+  entry = {'dtype': kind, 'shape': [1], 'data_offsets': [0, 1]}
   header = json.dumps({'params/a': entry}).encode()
-  path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(size))
+  path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(1))
   with pytest.raises(ValueError, match=r'type unknown here|deserializing'):
     array_file.read(path)
   with pytest.raises(ValueError, match=f'{path} is damaged'):

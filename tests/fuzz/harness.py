@@ -33,19 +33,21 @@ class Target(NamedTuple):
     file: the name of the file, whose suffix some readers look at.
     read: takes its path.
     seeds: bytes that it reads.
-    beside: content of other files in the folder, by name; text is encoded.
+    beside: gives the content of other files in the folder, by name.
     prepare: makes a file of the bytes: with checksums that are right, so that
       what is behind them is reached.
     unchecked: what compares or makes a checksum, as (module, function).
+    cost: of one input, about, where that of most readers is 1.
   """
 
   name: str
   file: str
   read: Callable[[pathlib.Path], Any]
   seeds: Callable[[], list[bytes]]
-  beside: Mapping[str, bytes | str] = {}
+  beside: Callable[[], Mapping[str, bytes]] = dict
   prepare: Callable[[bytes], bytes] = bytes
   unchecked: tuple[Any, str] | None = None
+  cost: int = 1
 
 
 @contextlib.contextmanager
@@ -57,13 +59,12 @@ def opened(target: Target) -> Iterator[Callable[[bytes], bool]]:
   """
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    for name, content in target.beside.items():
+    for name, content in target.beside().items():
       (folder / name).parent.mkdir(parents=True, exist_ok=True)
-      data = content.encode() if isinstance(content, str) else content
-      (folder / name).write_bytes(data)
+      (folder / name).write_bytes(content)
     path = folder / target.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    yield lambda data: _is_read(target, path, data)
+    yield lambda data: _is_read(target, path, folder, data)
 
 
 def limit_memory():
@@ -73,7 +74,9 @@ def limit_memory():
   resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _is_read(target: Target, path: pathlib.Path, data: bytes) -> bool:
+def _is_read(
+  target: Target, path: pathlib.Path, folder: pathlib.Path, data: bytes
+) -> bool:
   path.write_bytes(target.prepare(data))
   start = time.process_time()
   try:
@@ -82,7 +85,7 @@ def _is_read(target: Target, path: pathlib.Path, data: bytes) -> bool:
     is_read = True
   except (ValueError, OSError) as error:
     is_read = False
-    if path.name not in str(error) and path.parent.name not in str(error):
+    if path.name not in str(error) and folder.name not in str(error):
       raise FindingError(
         f'{target.name}: no name of a file in {error!r}'
       ) from error

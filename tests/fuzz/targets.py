@@ -1,5 +1,6 @@
 """The readers of files that come from elsewhere."""
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -12,6 +13,7 @@ from journal_test import SETTINGS, make_record
 from seeds import PNG, SIZE
 
 from faceqat import decoding, seal
+from faceqat.checkpoint import Checkpointer
 from faceqat.data import (
   fingerprint,
   ijb,
@@ -106,7 +108,10 @@ def report_target(name: str, check, value) -> Target:
   return json_target(name, read, value)
 
 
-FACES = {f'{who}/{who}_{i:04d}.png': PNG for who in ('A', 'B') for i in (1, 2)}
+def faces() -> dict[str, bytes]:
+  return {f'{who}/{who}_000{i}.png': PNG for who in 'AB' for i in (1, 2)}
+
+
 LFW = seeds.text('2 1', 'A 1 2', 'A 1 B 1', 'B 1 2', 'A 2 B 2')
 ONE_LINE = seeds.text(*10 * ('A/A_0001.png A/A_0002.png 1',))
 TABLE = seeds.text('a,b,same', *10 * ('A/A_0001.png,B/B_0001.png,0',))
@@ -114,11 +119,11 @@ TWO_LINES = seeds.text(
   *20 * ('A_0001.png 1',), *10 * ('A_0001.png 0', 'B_0001.png 0')
 )
 IJB = {
-  'meta/x_face_tid_mid.txt': '1.jpg 1 1\n2.jpg 2 2',
-  'meta/x_name_5pts_score.txt': '\n'.join(
-    f'{i}.jpg {" ".join(map(str, range(10)))} 0.9' for i in (1, 2)
+  'meta/x_face_tid_mid.txt': b'1.jpg 1 1\n2.jpg 2 2',
+  'meta/x_name_5pts_score.txt': b'\n'.join(
+    b'%d.jpg 1 2 3 4 5 6 7 8 9 10 0.9' % i for i in (1, 2)
   ),
-  'meta/x_template_pair_label.txt': '1 2 0\n1 1 1',
+  'meta/x_template_pair_label.txt': b'1 2 0\n1 1 1',
 }
 
 
@@ -127,8 +132,33 @@ def ijb_target(name: str) -> Target:
     f'ijb_{name.rsplit("_", 1)[1]}',
     f'meta/x_{name}.txt',
     lambda path: ijb.read_ijb(path.parents[1], SIZE),
-    lambda: seeds.text(IJB[f'meta/x_{name}.txt']),
-    IJB,
+    lambda: [IJB[f'meta/x_{name}.txt']],
+    lambda: IJB,
+  )
+
+
+@functools.cache
+def checkpoint() -> dict[str, bytes]:
+  return seeds.checkpoint()
+
+
+def checkpoint_target(name: str) -> Target:
+  file = f'checkpoints/1/{name}'
+
+  def read(path):
+    workdir = path.parents[3]
+    with contextlib.closing(Checkpointer(workdir, create=False)) as saved:
+      step = saved.find('latest')
+      saved.config(step)
+      saved.position(step)
+
+  return Target(
+    f'checkpoint_{name.split("/")[0]}',
+    file,
+    read,
+    lambda: [checkpoint()[file]],
+    checkpoint,
+    cost=20,
   )
 
 
@@ -172,7 +202,7 @@ TARGETS = (
     'a.idx',
     lambda path: read_images(RecordIOSource, path.with_suffix('.rec')),
     seeds.indices,
-    {'a.rec': b''.join(seeds.TWO_RECORDS)},
+    lambda: {'a.rec': b''.join(seeds.TWO_RECORDS)},
   ),
   Target(
     'array_record',
@@ -245,10 +275,10 @@ TARGETS = (
     'journal.jsonl',
     read_journal,
     lambda: [seeds.json_of(make_record())[0] + b'\n'],
-    {'manifest.json': seeds.json_of(SETTINGS)[0]},
+    lambda: {'manifest.json': seeds.json_of(SETTINGS)[0]},
   ),
   *(
-    Target(f'pairs_{name}', 'a.txt', read_list, lambda list=list: list, FACES)
+    Target(f'pairs_{name}', 'a.txt', read_list, lambda list=list: list, faces)
     for name, list in (
       ('lfw', LFW),
       ('one_line', ONE_LINE),
@@ -261,7 +291,11 @@ TARGETS = (
     'a.mat',
     read_list,
     seeds.protocols,
-    {f'{name}.jpg': PNG for name in ('1_a', '2_b', '3_c')},
+    lambda: {f'{name}.jpg': PNG for name in ('1_a', '2_b', '3_c')},
+  ),
+  *map(
+    checkpoint_target,
+    ('digests/metadata', 'metrics/metrics', 'config/metadata'),
   ),
   *map(ijb_target, ('face_tid_mid', 'name_5pts_score', 'template_pair_label')),
   Target('crop', 'a.png', read_image, seeds.images),

@@ -118,9 +118,10 @@ def left_in(folder: pathlib.Path) -> dict[str, object]:
     # The lock stays, and says who had it last.
     if path.is_dir() or name == '.lock' or 'tfevents' in name:
       continue
-    if name.startswith('checkpoints/') and '/digests/' not in name:
+    is_digest = name.endswith('digests/metadata')
+    if name.startswith('checkpoints/') and not is_digest:
       continue
-    if path.suffix in ('.json', '.jsonl') or name.endswith('digests/metadata'):
+    if path.suffix in ('.json', '.jsonl') or is_digest:
       found[name] = _timeless(path)
     else:
       found[name] = path.read_bytes()

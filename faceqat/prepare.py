@@ -24,7 +24,6 @@ them up (data.people_per_batch).
 import hashlib
 import os
 import pathlib
-import secrets
 import shutil
 import signal
 import sys
@@ -34,7 +33,7 @@ from typing import Any
 
 from absl import flags
 
-from faceqat import command
+from faceqat import atomic, command
 from faceqat.data import fingerprint
 from faceqat.faces import (
   alignment,
@@ -189,7 +188,7 @@ def prepare(
   report = preparation_report.make_report(
     options, found, records, chosen, parts
   )
-  temporary = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.tmp')
+  temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
     for name, people in parts.items():
@@ -205,6 +204,8 @@ def prepare(
     _move_into_place(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+  # Of a run that was killed, now that it is not needed any more.
+  atomic.clear(out.parent, out.name)
   return report
 
 
@@ -336,7 +337,7 @@ def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
 
 def _move_into_place(temporary: pathlib.Path, out: pathlib.Path):
   """A folder cannot replace one with files in it: the old one steps aside."""
-  old = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.old')
+  old = atomic.temporary_name(out)
   if out.exists():
     out.rename(old)
   temporary.rename(out)

@@ -10,15 +10,24 @@ import ml_collections
 import numpy as np
 
 from faceqat import folders
-from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
+from faceqat.data import (
+  fingerprint,
+  held_out_people,
+  pair_lists,
+  pairs,
+  places,
+  tfds,
+)
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
 from faceqat.data.images import DamagedImageError
-from faceqat.data.pipeline import split_holdout, split_people, subset
+from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
+from faceqat.data.made import are_made
+from faceqat.data.pipeline import split_holdout, subset
 from faceqat.data.recordio import RecordIOSource
+from faceqat.data.summary import summarize
 from faceqat.data.synthetic import SyntheticFaces
-from faceqat.names import similar
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
 # training set of less than a million people meets them.
@@ -34,6 +43,7 @@ class TrainingData(NamedTuple):
       accuracy of the classifier.
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
+    held_out: the names of those people.
     summary: lines for the user: who is trained on, held out and ignored, and
       whose names are alike.
   """
@@ -41,7 +51,8 @@ class TrainingData(NamedTuple):
   train: object
   known: object
   validation: pairs.PairSet | None
-  summary: tuple[str, ...] = ()
+  held_out: list[str]
+  summary: tuple[str, ...]
 
 
 def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
@@ -50,53 +61,28 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
       file `.rec`, an ArrayRecord file `.array_record`, a folder that holds such
-      a pack, a data set of TFDS `tfds:NAME`, or empty for drawn faces, which
-      are drawn at `image_size` whatever `stored_size` is. Images that are BGR
-      are made RGB.
+      a pack, a data set of TFDS `tfds:NAME`, several of these as
+      `places.list_sets` takes them, or empty for drawn faces, which are drawn
+      at `image_size` whatever `stored_size` is. Images that are BGR are made
+      RGB.
 
   Raises:
     ValueError: the set is missing, unreadable, of another image size or too
       small for its splits.
   """
   source = _open(config)
-  _check_first_image(source)
-  everybody, validation = source, None
+  _check_first_images(source)
+  everybody, validation, names, gone = source, None, [], []
   if config.validation_people:
-    source, held_out = split_people(
-      source, config.validation_people, config.seed
-    )
-    validation = pairs.synthetic_pairs(
-      held_out, config.validation_pairs, seed=config.seed
-    )
+    source, held_out, gone = held_out_people.hold_out(source, config)
+    names = held_out.class_names
+    validation = held_out_people.draw_pairs(held_out, config)
   if config.holdout_images_per_person:
     train, known = split_holdout(source, config.holdout_images_per_person)
   else:
     train, known = source, subset(source, [])
-  summary = _summary(everybody, train, known)
-  return TrainingData(train, known, validation, summary)
-
-
-def _summary(everybody, train, known) -> tuple[str, ...]:
-  """What becomes of a set, and names in it that may be one person's."""
-  trained = len(train.class_names)
-  line = f'trains on {len(train):,} images of {trained:,} people'
-  if held_out := len(everybody.class_names) - trained:
-    line += f'; {held_out:,} people held out'
-  if len(known):
-    line += f'; {len(known):,} images of the trained people held out'
-  # Only folders have something else in them.
-  if ignored := getattr(everybody, 'ignored', []):
-    more = f' and {len(ignored) - 5} more' if len(ignored) > 5 else ''
-    line += f'; ignored: {", ".join(ignored[:5])}{more}'
-  groups = similar(everybody.class_names)
-  notes = [
-    f'note: {" and ".join(map(repr, group))} are trained as different people; '
-    'if they are one, give the folders one name'
-    for group in groups[:5]
-  ]
-  if len(groups) > 5:
-    notes.append(f'note: {len(groups) - 5} more names are written alike')
-  return line, *notes
+  summary = summarize(everybody, train, known, gone)
+  return TrainingData(train, known, validation, names, summary)
 
 
 def make_held_out_people(config: ml_collections.ConfigDict):
@@ -113,10 +99,7 @@ def make_held_out_people(config: ml_collections.ConfigDict):
   """
   if not config.validation_people:
     return None
-  _, held_out = split_people(
-    _open(config), config.validation_people, config.seed
-  )
-  return held_out
+  return held_out_people.hold_out(_open(config), config).held_out
 
 
 def training_fingerprint(
@@ -125,13 +108,34 @@ def training_fingerprint(
   """What the images of `make_training_data` are; None: nothing says so.
 
   Args:
-    config: the block `data`; its `fingerprint` goes before `faces.json`.
+    config: the block `data`; its `fingerprint` goes before each `faces.json`.
 
   Raises:
-    ValueError: no such set of TFDS, or `faces.json` or the block is wrong.
+    ValueError: no such set of TFDS, `faces.json` or the block is wrong, or two
+      sets are of other faces.
   """
-  path = _people_path(config, 'data.path')
-  return _as_read(_stated(config, path, config.image_size))
+  found = _training_fingerprints(config)
+  telling = fingerprint.most_telling(list(found.values()))
+  for path, other in found.items():
+    wanted_by = next(p for p in found if found[p] is telling)
+    fingerprint.check(other, telling, path, wanted_by, field='data.fingerprint')
+  return telling
+
+
+def unstated_sets(config: ml_collections.ConfigDict) -> list[str]:
+  """The paths of training sets that do not say how faces are aligned."""
+  return [
+    path
+    for path, found in _training_fingerprints(config).items()
+    if not fingerprint.is_stated(found)
+  ]
+
+
+def _training_fingerprints(config) -> dict[str, Fingerprint | None]:
+  return {
+    path: _as_read(_stated(config, path, config.image_size))
+    for path in places.list_sets(config.path, 'data.path')
+  }
 
 
 def check_evaluation(
@@ -210,6 +214,7 @@ class _SourceInRGB:
     self.labels = source.labels
     self.class_names = source.class_names
     self.ignored = getattr(source, 'ignored', [])
+    self.made = are_made(source)
 
   def __len__(self) -> int:
     return len(self._source)
@@ -235,14 +240,22 @@ class _ImagesInRGB:
     return self._images[index][..., ::-1]
 
 
-def _people_path(config: ml_collections.ConfigDict, field: str) -> str:
-  if not config.path or config.path.startswith(tfds.PREFIX):
-    return config.path
-  return places.find_people(config.path, field)
-
-
 def _open(config: ml_collections.ConfigDict):
-  path = _people_path(config, 'data.path')
+  """The source of all people that a config names."""
+  paths = places.list_sets(config.path, 'data.path')
+  sets = [_open_set(config, path) for path in paths]
+  # Configs of older runs have no such field.
+  same_names = config.get('same_names', SAME_NAMES[0])
+  if same_names not in SAME_NAMES:
+    raise ValueError(
+      f'data.same_names is {same_names!r}; give {" or ".join(SAME_NAMES)}'
+    )
+  if len(sets) == 1:
+    return sets[0]
+  return JoinedSource(sets, set_names(paths), same_names)
+
+
+def _open_set(config: ml_collections.ConfigDict, path: str):
   if not path:
     return _draw_people(config)
   if path.startswith(tfds.PREFIX):
@@ -280,10 +293,11 @@ def _open_people(
   return pack(path, image_size, stored_size)
 
 
-def _check_first_image(source):
+def _check_first_images(source):
   """Finds a data set of another image size before anything is computed."""
-  with contextlib.suppress(DamagedImageError):
-    source[0]
+  for index in getattr(source, 'starts', [0]):
+    with contextlib.suppress(DamagedImageError):
+      source[index]
 
 
 def make_evaluation_pairs(
@@ -362,6 +376,8 @@ def _draw_pairs(
   try:
     folder = places.find_people(path, 'eval.path')
     source = _open_people(folder, *sizes, 'eval.path')
+    # An image and what was made of it are one.
+    source = subset(source, np.flatnonzero(~are_made(source)))
     pair_set = pairs.draw_pairs(source, most, seed)
   except ValueError as error:
     raise ValueError(

@@ -5,7 +5,7 @@ PYTHON ?= python3
 # Processes of the tests; each takes up to 5 GB.
 WORKERS ?= 2
 # All tests, or some files: tests/matching_test.py. @tests/tight.txt are those
-# that compare floats, for another `XLA_FLAGS=--xla_cpu_max_isa=AVX2`.
+# whose numbers depend on how they are compiled, for other XLA_FLAGS.
 TESTS ?=
 
 .PHONY: train test

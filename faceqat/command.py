@@ -23,21 +23,6 @@ TUNABLES = (
   ':glibc.malloc.arena_max=1'
 )
 
-# XLA compiles a training step for a CPU in a good half of the time with these,
-# to code of half the speed.
-_QUICK_COMPILATION = (
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-)
-
-
-def compile_quickly():
-  """For runs of a few steps; before JAX first looks for its devices.
-
-  A user's own `XLA_FLAGS` come last, so they win.
-  """
-  own = os.environ.get('XLA_FLAGS', '')
-  os.environ['XLA_FLAGS'] = f'{_QUICK_COMPILATION} {own}'.rstrip()
-
 
 def restart_with_tuned_allocator(module: str):
   """Restarts a module under `TUNABLES`, once, where glibc is in use.

@@ -21,7 +21,7 @@ from faceqat import command
 
 def main():
   # JAX is imported after the restart, not before and after it.
-  from faceqat import distributed
+  from faceqat import compilation, distributed
   from faceqat.checkpoint import load_network
   from faceqat.data.sources import make_evaluation_pairs
   from faceqat.evaluate import evaluate_network
@@ -30,7 +30,7 @@ def main():
   options = flags.FLAGS
   config, workdir = options.config, options.workdir
   if config.quick_compilation:
-    command.compile_quickly()
+    compilation.compile_quickly()
   with distributed.connected(
     options.distributed,
     options.coordinator_address,

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from clu.metrics import Average
 
+from faceqat.compilation import jit_once
 from faceqat.losses.objective import Objective
 from faceqat.losses.regularization import Regularization
 from faceqat.quant.spec import FLOAT, Mode
@@ -106,10 +107,7 @@ def create_state(
       opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
 
-  # It runs once: compiling it fast is worth more than a fast program.
-  cpu = jax.default_backend() == 'cpu'
-  options = {'xla_backend_optimization_level': 0} if cpu else None
-  return jax.jit(create, compiler_options=options)(jax.random.key(recipe.seed))
+  return jit_once(create)(jax.random.key(recipe.seed))
 
 
 def train_step(

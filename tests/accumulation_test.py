@@ -15,8 +15,6 @@ from faceqat.stages import make_stages
 from faceqat.train import check_batches, make_recipe
 from faceqat.train_state import create_state, train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Batch norms that keep their statistics, so that an example's loss does not
 # depend on what else is in its micro-batch.
 FROZEN = Mode(train=True, freeze_bn=True)

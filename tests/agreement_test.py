@@ -23,8 +23,6 @@ from faceqat.quant.layers import (
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 IMAGE = (12, 12, 3)
 NAMES = [
   'stem',

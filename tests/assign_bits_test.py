@@ -14,8 +14,6 @@ from faceqat.lower import lower, weighted_operators
 from faceqat.models.build import make_model
 from faceqat.quant.spec import LayerQuant, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
 def network(quantized_run):

@@ -17,8 +17,6 @@ from faceqat.quant.norm import BatchNorm
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 IMAGE = (8, 8, 3)
 NORMS = ('stem/bn', 'depthwise/bn', 'point/bn', 'embedding/bn')
 # Few enough bits that the means move visibly.

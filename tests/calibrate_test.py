@@ -4,7 +4,6 @@ import functools
 
 import jax
 import numpy as np
-import pytest
 from backbone_checks import cosines
 from tiny_run import leaves, make_config, make_start
 
@@ -17,8 +16,6 @@ from faceqat.calibration.calibrate import (
 from faceqat.checkpoint import Network
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.train_state import make_predict
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 BATCHES = list(
   np.random.default_rng(0).integers(0, 256, (2, 8, 32, 32, 3), np.uint8)

@@ -6,8 +6,6 @@ import pytest
 from faceqat import sharding
 from faceqat.losses import center
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def _example(batch=16, width=8, classes=5, seed=0):
   rng = np.random.default_rng(seed)

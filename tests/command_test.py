@@ -18,12 +18,7 @@ SMOKE = 'configs/mbv2_int8.py:smoke'
 
 
 def run(module, *flags):
-  # As a user has it: one device.
-  environment = {
-    **os.environ,
-    'PYTHONPATH': str(ROOT),
-    'XLA_FLAGS': settings.xla_flags(),
-  }
+  environment = {**settings.one_device(), 'PYTHONPATH': str(ROOT)}
   return subprocess.run(
     [sys.executable, '-m', f'faceqat.{module}', *map(str, flags)],
     cwd=ROOT,

@@ -11,8 +11,6 @@ from faceqat.export import formats, tflite_builder
 from faceqat.integer import program as integer_program
 from faceqat.quant.quantizers import RangesMissingError
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def run_main(monkeypatch, checkpoint, out, **flags):
   given = {

@@ -9,11 +9,12 @@ import pathlib
 import signal
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 import settings
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = settings.xla_flags(devices=4)
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax
 import ml_collections
@@ -35,7 +36,7 @@ def say(*words):
   os.write(_OUTPUT, f'{" ".join(map(str, words))}\n'.encode())
 
 
-def train_in_parts(workdir, config, compiled):
+def train_in_parts(workdir, config):
   """Trains until process 1 is told to stop, goes on, and is stopped again."""
   from tiny_run import taken_batches
 
@@ -46,9 +47,6 @@ def train_in_parts(workdir, config, compiled):
   from faceqat.train_state import make_predict
 
   models.__path__.append(str(TESTS / 'extra_models'))
-  jax.config.update('jax_disable_most_optimizations', True)
-  jax.config.update('jax_compilation_cache_dir', compiled)
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
   def stop(batch):
     # Batches 2 and 3 of the second part calibrate.

@@ -13,8 +13,6 @@ from tiny_run import assert_trained_alike, make_config, read_log, read_state
 from faceqat import distributed
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 RUN = pathlib.Path(__file__).with_name('distributed_run.py')
 
 
@@ -43,7 +41,7 @@ def run_two(function, *arguments):
   return results
 
 
-def test_two_processes_train_as_one_does(tmp_path, compiled):
+def test_two_processes_train_as_one_does(tmp_path):
   # Plain gradient descent that learns little, as where one device is compared
   # to eight.
   config = make_config(total_steps=5, log_steps=1, eval_steps=9)
@@ -53,9 +51,7 @@ def test_two_processes_train_as_one_does(tmp_path, compiled):
   train(config, str(tmp_path / 'one'))
 
   workdir = tmp_path / 'two'
-  first, second = run_two(
-    'train_in_parts', str(workdir), config.to_json(), str(compiled)
-  )
+  first, second = run_two('train_in_parts', str(workdir), config.to_json())
   assert first[0] == second[0] == 0, first[2] + second[2]
   # The signal reached the second process alone. It prints nothing else.
   stops = [

@@ -15,13 +15,11 @@ from faceqat.lower import lower
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.train_state import make_predict
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
-def network(quick_compilation, quantized_run):
+def network(quantized_run):
   return load_network(str(quantized_run[0]))
 
 
@@ -36,7 +34,7 @@ def exported(network, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def integer(quick_compilation, quantized_run):
+def integer(quantized_run):
   return embedders.load(quantized_run[0])
 
 
@@ -73,13 +71,13 @@ def test_every_file_is_the_network_that_the_run_is(name, exported, integer):
   assert embedder.digest(3) == integer.digest(8)
 
 
-def test_a_file_that_keeps_no_contract_is_another_network(exported, integer):
+def test_a_file_that_keeps_no_contract_answers_nearly_the_same(
+  exported, integer
+):
   embedder = embedders.load(exported / 'model_qdq.onnx')
   answers, expected = embedder.predict(IMAGES), integer.predict(IMAGES)
   cosines = verification.cosine(answers, np.asarray(expected))
   assert cosines.min() > 0.9
-  # Of four embeddings of noise one is enough to tell.
-  assert embedder.digest(4) != integer.digest(4)
 
 
 def test_another_network_has_another_digest(integer, exported, quantized_run):

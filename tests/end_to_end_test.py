@@ -13,40 +13,22 @@ import settings
 ROOT = pathlib.Path(__file__).parents[1]
 READINGS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
-# Compiling takes most of the time that this takes. `main` puts the first two
-# before its own in a smoke form. Named twice they would be other flags to the
-# cache, in which each command is to find what another has compiled.
-_OF_MAIN = (
-  '--xla_backend_optimization_level=0',
-  '--xla_cpu_use_fusion_emitters=false',
-)
-_MORE = '--xla_llvm_disable_expensive_passes=true'
-XLA_FLAGS = settings.xla_flags(*_OF_MAIN, _MORE)
 
 
-def start(
-  compiled, module, *flags, stderr=subprocess.PIPE, search_path=str(ROOT)
-):
-  environment = {
-    **os.environ,
-    'PYTHONPATH': search_path,
-    'XLA_FLAGS': settings.xla_flags(_MORE) if module == 'main' else XLA_FLAGS,
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-  }
+def start(module, *flags, stderr=subprocess.PIPE, search_path=str(ROOT)):
   return subprocess.Popen(
     [sys.executable, '-m', f'faceqat.{module}', *map(str, flags)],
     cwd=ROOT,
-    env=environment,
+    env={**settings.one_device(), 'PYTHONPATH': search_path},
     stdout=subprocess.PIPE,
     stderr=stderr,
     text=True,
   )
 
 
-def run(compiled, module, *flags, **options):
+def run(module, *flags, **options):
   """Runs a command that succeeds; returns what it prints."""
-  process = start(compiled, module, *flags, **options)
+  process = start(module, *flags, **options)
   printed, complaints = process.communicate(timeout=900)
   # Nothing but what faceqat itself has to say.
   assert (process.returncode, complaints) == (0, '')
@@ -54,18 +36,18 @@ def run(compiled, module, *flags, **options):
 
 
 @pytest.fixture(scope='module')
-def trained(compiled, tmp_path_factory):
+def trained(tmp_path_factory):
   """A run that was stopped and continued: its folder, what it printed."""
   workdir = tmp_path_factory.mktemp('runs') / 'mbv2_int8'
   flags = [CONFIG, f'--workdir={workdir}', '--config.model.width=0.25']
   before = []
-  with start(compiled, 'main', *flags, stderr=subprocess.STDOUT) as process:
+  with start('main', *flags, stderr=subprocess.STDOUT) as process:
     for line in process.stdout:
       before.append(line)
       if line.startswith('step 2/4'):
         process.send_signal(signal.SIGTERM)
   assert process.returncode == 128 + signal.SIGTERM, before
-  return workdir, before, run(compiled, 'main', *flags)
+  return workdir, before, run('main', *flags)
 
 
 def row(printed, reading):
@@ -123,15 +105,10 @@ def test_one_command_trains_and_ends_with_the_table(trained):
   assert kept == ['3', '4']
 
 
-def test_the_program_alone_has_the_accuracy_of_the_table(
-  trained, compiled, tmp_path
-):
+def test_the_program_alone_has_the_accuracy_of_the_table(trained, tmp_path):
   workdir, _, printed = trained
-  again = run(
-    compiled, 'evaluate', f'--model={workdir}', f'--out={tmp_path / "a"}'
-  )
+  again = run('evaluate', f'--model={workdir}', f'--out={tmp_path / "a"}')
   alone = run(
-    compiled,
     'evaluate',
     f'--model={workdir / "program.safetensors"}',
     CONFIG,
@@ -152,7 +129,7 @@ def test_the_program_alone_has_the_accuracy_of_the_table(
 
 
 def test_the_exported_files_have_the_bits_of_the_table_without_tensorflow(
-  trained, compiled, tmp_path
+  trained, tmp_path
 ):
   workdir, _, _ = trained
   # None in the place of a module makes its import fail.
@@ -161,7 +138,6 @@ def test_the_exported_files_have_the_bits_of_the_table_without_tensorflow(
   )
   out = tmp_path / 'export'
   printed = run(
-    compiled,
     'convert',
     f'--checkpoint={workdir}',
     f'--out={out}',

@@ -29,8 +29,6 @@ from faceqat.quant.layers import (
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 IMAGE = (12, 12, 3)
 # Of the first layer: one that is dead, one that lives on its bias alone.
 DEAD, CONSTANT = 2, 5

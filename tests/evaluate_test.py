@@ -24,11 +24,9 @@ from faceqat.report import hardest
 from faceqat.train import train
 from faceqat.train_state import make_predict
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
-def evaluated(quick_compilation, quantized_run, tmp_path_factory):
+def evaluated(quantized_run, tmp_path_factory):
   """A network, what its evaluation gave, and the folder of its files."""
   workdir, _ = quantized_run
   outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
@@ -249,7 +247,7 @@ def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
 
 
 @pytest.fixture(scope='module')
-def grouped(quick_compilation, tmp_path_factory):
+def grouped(tmp_path_factory):
   """A network with group norms, trained; its evaluation; what it printed."""
   config = make_config(total_steps=1)
   config.model.norm = {'name': 'group', 'groups': 4}

@@ -6,8 +6,6 @@ import pytest
 from faceqat.evaluators import exactness
 from faceqat.integer import kernels
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def program_and_taps():
   program = layer_network.lowered()[3]

@@ -13,8 +13,6 @@ from faceqat.models import facenet_nn2
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 STAGES = facenet_nn2.STAGES
 MODEL = facenet_nn2.Model(norm=BatchNorm(momentum=0.0))
 

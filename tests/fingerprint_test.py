@@ -24,8 +24,6 @@ from faceqat.lower import lower
 from faceqat.start import with_fingerprint
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 SIZE = 32
 ARCFACE = Fingerprint('arcface', SIZE)
 MARGIN = Fingerprint('margin_32', SIZE)
@@ -75,7 +73,7 @@ def faces(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def run(quick_compilation, faces, tmp_path_factory):
+def run(faces, tmp_path_factory):
   """The folder of a run on it."""
   workdir = tmp_path_factory.mktemp('aligned_run')
   train(smoke(faces), str(workdir), jax.devices()[:1])

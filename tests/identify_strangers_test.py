@@ -15,11 +15,9 @@ from PIL import Image
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.identification import embedders
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
-def program(quick_compilation, quantized_run, tmp_path_factory):
+def program(quantized_run, tmp_path_factory):
   folder = tmp_path_factory.mktemp('program')
   return write_program(quantized_run[0], folder / 'program.safetensors')
 

@@ -18,11 +18,9 @@ from faceqat.evaluators import identification, verification
 from faceqat.identification import answers, embedders, gallery
 from faceqat.integer import matching
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
-def program(quick_compilation, quantized_run, tmp_path_factory):
+def program(quantized_run, tmp_path_factory):
   folder = tmp_path_factory.mktemp('program')
   return write_program(quantized_run[0], folder / 'program.safetensors')
 

@@ -14,8 +14,6 @@ from faceqat.models import inception_resnet_v1
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 FULL = inception_resnet_v1.Model()
 # Without dropout: one batch sets all statistics. A block of each kind and the
 # last; all would take minutes.

@@ -21,11 +21,9 @@ from faceqat.data.fingerprint import Fingerprint
 from faceqat.faces import detection
 from faceqat.identification import embedders, gallery
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
-def program(quick_compilation, quantized_run, tmp_path_factory):
+def program(quantized_run, tmp_path_factory):
   folder = tmp_path_factory.mktemp('program')
   return write_program(quantized_run[0], folder / 'program.safetensors')
 

@@ -198,16 +198,9 @@ def run_script(*arguments, **variables):
 
 
 def test_without_tensorflow_all_is_imported_trained_and_evaluated(
-  compiled, tmp_path
+  tmp_path,
 ):
-  printed = run_script(
-    'absent',
-    tmp_path,
-    # As of `quick_compilation`, to find what other tests have compiled.
-    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
-    JAX_COMPILATION_CACHE_DIR=str(compiled),
-    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
-  )
+  printed = run_script('absent', tmp_path)
   assert 'integer_match' in printed
   assert list(tmp_path.glob('events.out.tfevents.*'))
   assert (tmp_path / 'parameters.txt').exists()

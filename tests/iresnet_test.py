@@ -14,8 +14,6 @@ from faceqat.models import iresnet
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Two stages that keep their channels, two that widen them, and a unit that
 # keeps its input.
 TINY = {

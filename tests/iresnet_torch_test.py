@@ -17,8 +17,6 @@ from faceqat.models.import_weights.assign import assign
 from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
 # Images of 32 leave 2x2; of fewer positions no order could be wrong.
 NETWORK = (UNITS, CHANNELS, 2, 24, 4)

@@ -14,8 +14,6 @@ from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 AVERAGES = {'average_pool', 'average_pool_valid', 'average_pool_explicit'}
 # No arithmetic happens in these: a choice of integers, or none.
 EXACT = {

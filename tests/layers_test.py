@@ -18,8 +18,6 @@ from faceqat.quant.spec import (
   QuantSpec,
 )
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 MODES = {
   'float': FLOAT,
   'fake_quant': FAKE_QUANT,

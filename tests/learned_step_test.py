@@ -25,8 +25,6 @@ from faceqat.quant.spec import (
   QuantSpec,
 )
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 initial_step = jax.jit(initial_kernel_step, static_argnums=1)
 
 QAT = Mode(train=True, quantize=True, observe=True, freeze_bn=True)

@@ -9,8 +9,6 @@ from faceqat.quant.norm import GroupNorm, NoIntegerFormError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.train_state import make_predict
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
 def network(quantized_run):

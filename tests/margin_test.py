@@ -5,8 +5,6 @@ import pytest
 
 from faceqat.losses import margin
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 SCALE = 64.0
 MARGIN = 0.5
 # Of the paper's CM2, and a SphereFace whose angle goes around twice.

@@ -10,8 +10,6 @@ from faceqat.integer.program import OPERATORS
 from faceqat.models import mobilefacenet
 from faceqat.quant.norm import BatchNorm
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Images of 32 leave 2x2 to the global depthwise convolution.
 MODEL = mobilefacenet.Model(embedding_size=128, norm=BatchNorm(momentum=0.0))
 

@@ -17,8 +17,6 @@ from faceqat.models.import_weights import mobilefacenet_y1
 from faceqat.models.import_weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'
 WEIGHTS = SHARED / 'weights' / 'mobilefacenet_y1' / 'model-0000.params'
 LFW = SHARED / 'data' / 'lfw' / 'images'

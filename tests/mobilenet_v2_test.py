@@ -8,8 +8,6 @@ import pytest
 from faceqat.models import mobilenet_v2
 from faceqat.quant.norm import BatchNorm
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # Images of 48 leave 2x2 to the last blocks; one pixel would be mostly noise.
 MODEL = mobilenet_v2.Model(
   embedding_size=32, width=0.25, norm=BatchNorm(momentum=0.0)

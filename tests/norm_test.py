@@ -19,8 +19,6 @@ from faceqat.quant.norm import (
 )
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 SHAPE = (2, 5, 4, 6)
 
 

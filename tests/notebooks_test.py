@@ -2,12 +2,11 @@
 
 import ast
 import json
-import os
 import pathlib
 
 import nbformat
 import pytest
-from end_to_end_test import XLA_FLAGS
+import settings
 from nbclient import NotebookClient
 
 from faceqat.integer import program as integer_program
@@ -41,17 +40,13 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def execute(workspace, compiled):
+def execute(workspace):
   """From a notebook's name to the notebook with its outputs."""
   environment = {
-    **os.environ,
+    **settings.one_device(),
     'FACEQAT_SMALL': '1',
     'PYTHONPATH': str(ROOT),
     'IPYTHONDIR': str(workspace / 'ipython'),
-    # The network is that of the commands, which was compiled with these.
-    'XLA_FLAGS': XLA_FLAGS,
-    'JAX_COMPILATION_CACHE_DIR': str(compiled),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
 
   def run(name):

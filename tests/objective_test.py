@@ -25,8 +25,6 @@ from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import Mode, QuantSpec
 from faceqat.train_state import Recipe, create_state, train_step
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # As their blocks have them.
 OBJECTIVES = {
   'softmax': Margin('softmax', 16.0),

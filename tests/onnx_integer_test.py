@@ -13,8 +13,6 @@ from faceqat.export.onnx_fixed_point import rescale
 from faceqat.export.onnx_graph import OnnxGraph
 from faceqat.integer.program import Dense, IntegerProgram, Reshape, Tensor
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def run(model, *arrays):
   return onnx_runtime.make_runner(model.SerializeToString())(*arrays)

@@ -8,8 +8,6 @@ import pytest
 from faceqat.export import onnx_qdq, onnx_runtime
 from faceqat.integer.program import Concat, MaxPool, Reshape, Tensor
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 CONFIGS = {'default': {}, 'int8 fused': {'session.qdqisint8allowed': '1'}}
 
 

@@ -17,8 +17,6 @@ from faceqat.quant.pooling import (
 )
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def random_image(*shape, seed=0):
   return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)

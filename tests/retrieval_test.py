@@ -4,8 +4,6 @@ import pytest
 from faceqat.identification import retrieval
 from faceqat.integer import matching
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def make_templates(rng, count, size, kind):
   if kind == 'float32':

@@ -41,10 +41,9 @@ def test_means_and_deviations_are_those_of_the_seeds(
 
 
 def test_each_seed_is_trained_once_and_their_spread_printed(
-  monkeypatch, capsys, tmp_path, compiled
+  monkeypatch, capsys, tmp_path
 ):
   monkeypatch.setenv('XLA_FLAGS', settings.xla_flags())
-  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))
   write_results(tmp_path / 'cores_1' / 'seed_1', 0.9, 0.9)
   words = (
     '--config=configs/mbv2_int8.py:smoke',

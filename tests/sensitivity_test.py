@@ -18,8 +18,6 @@ from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, QuantSpec, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 IMAGE = (8, 8, 3)
 # Per layer: the epsilon of its batch norm, None where it has none.
 EPSILONS = {'conv': 0.5, 'depthwise': 1e-3, 'dense': None, 'embedding': 1e-3}

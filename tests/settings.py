@@ -1,15 +1,31 @@
-"""What the tests were told to run under, for every process that they start."""
+"""What the tests run under, and every process that they start.
+
+Here a network takes longer to compile than to run, so XLA does without most of
+its optimisations. CI runs the files of tight.txt a second time with all of
+them.
+"""
 
 import os
 
+from faceqat import compilation
+
 _DEVICES = '--xla_force_host_platform_device_count'
+_QUICK = (
+  *compilation.FLAGS,
+  '--xla_llvm_disable_expensive_passes=true',
+)
 
 
-def xla_flags(*flags: str, devices: int = 1) -> str:
-  """These flags, then those of whoever runs the tests, which win.
+def xla_flags(devices: int = 1) -> str:
+  """For so many devices; whoever runs the tests may say how to compile."""
+  own = [
+    flag
+    for flag in os.environ.get('XLA_FLAGS', '').split()
+    if not flag.startswith(_DEVICES)
+  ]
+  return compilation.with_flags(_QUICK, [*own, f'{_DEVICES}={devices}'])
 
-  The number of devices is the process's own: pytest has eight.
-  """
-  own = os.environ.get('XLA_FLAGS', '').split()
-  own = [flag for flag in own if not flag.startswith(_DEVICES)]
-  return ' '.join([*flags, *own, f'{_DEVICES}={devices}'])
+
+def one_device() -> dict[str, str]:
+  """The environment of a command, with one device, as a user has it."""
+  return {**os.environ, 'XLA_FLAGS': xla_flags()}

@@ -15,8 +15,6 @@ from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import FAKE_QUANT, Mode, QuantSpec, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
 

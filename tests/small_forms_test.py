@@ -6,7 +6,6 @@ among them is one that `shown_commands_test` finds.
 
 import importlib.util
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import tempfile
 
 import mxnet_files
 import pytest
-from end_to_end_test import XLA_FLAGS
+import settings
 from PIL import Image
 
 from benchmarks import smoke_configs
@@ -87,7 +86,7 @@ NEEDS = {
 }
 
 
-def run(commands, runs=True, environment=None) -> list[dict]:
+def run(commands, runs=True) -> list[dict]:
   """Runs commands in one process of their own; see `as_main`."""
   wanted = [{'words': words, 'runs': runs} for words in commands]
   with tempfile.TemporaryDirectory() as folder:
@@ -96,12 +95,7 @@ def run(commands, runs=True, environment=None) -> list[dict]:
       [sys.executable, ROOT / 'tests' / 'as_main.py', outcomes],
       input=json.dumps(wanted),
       cwd=ROOT,
-      env={
-        **os.environ,
-        'PYTHONPATH': str(ROOT),
-        'XLA_FLAGS': XLA_FLAGS,
-        **(environment or {}),
-      },
+      env={**settings.one_device(), 'PYTHONPATH': str(ROOT)},
       capture_output=True,
       text=True,
       check=False,
@@ -135,7 +129,7 @@ def faces(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def outcomes(faces, compiled, quantized_run, tmp_path_factory):
+def outcomes(faces, quantized_run, tmp_path_factory):
   """By module; what lacks a package is not there."""
   folder = tmp_path_factory.mktemp('small_forms')
   workdir = folder / 'run'
@@ -158,14 +152,7 @@ def outcomes(faces, compiled, quantized_run, tmp_path_factory):
     for words in COMMANDS
     if not lacking(words[0])
   }
-  results = run(
-    commands.values(),
-    environment={
-      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-      'JAX_COMPILATION_CACHE_DIR': str(compiled),
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    },
-  )
+  results = run(commands.values())
   return dict(zip(commands, results, strict=True))
 
 
@@ -179,7 +166,7 @@ def test_a_command_runs_in_a_small_form(words, outcomes):
 
 
 def test_a_smoke_form_is_trained_lowered_and_exported(
-  quick_compilation, quantized_run, monkeypatch, tmp_path
+  quantized_run, monkeypatch, tmp_path
 ):
   """All but the training, which `end_to_end_test` runs as it is run here."""
   commands = []

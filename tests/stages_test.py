@@ -16,8 +16,6 @@ from tiny_run import (
 from faceqat.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 ONE = jax.devices()[:1]
 
 

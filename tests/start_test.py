@@ -29,8 +29,6 @@ from faceqat.start import make_teacher, start_from, with_class_means
 from faceqat.train import train
 from faceqat.train_state import TrainState, make_predict
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 ONE = jax.devices()[:1]
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 
@@ -48,7 +46,7 @@ def distillation_config(teacher, total_steps):
 
 
 @pytest.fixture(scope='module')
-def calibrated_run(quick_compilation, float_run, tmp_path_factory):
+def calibrated_run(float_run, tmp_path_factory):
   """The folder of a run without a training step."""
   workdir = tmp_path_factory.mktemp('calibrated_run')
   train(distillation_config(float_run, total_steps=0), str(workdir), ONE)
@@ -56,7 +54,7 @@ def calibrated_run(quick_compilation, float_run, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def distilled_run(quick_compilation, float_run, tmp_path_factory):
+def distilled_run(float_run, tmp_path_factory):
   """The folder of a run in which the steps were trained, and its batches."""
   workdir = tmp_path_factory.mktemp('distilled_run')
   config = distillation_config(float_run, total_steps=6)

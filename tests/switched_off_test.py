@@ -11,8 +11,6 @@ from faceqat.quant.layers import PReLU, QuantConv, QuantDense
 from faceqat.quant.norm import BatchNorm, BatchRenorm
 from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT, Mode, make_spec
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 CHANNELS = 6
 FLOAT_TRAINING = Mode(train=True, observe=True)
 QAT = Mode(train=True, quantize=True, observe=True)

@@ -14,8 +14,6 @@ from faceqat.integer import program as ip
 from faceqat.integer.program import QParams, Tensor
 
 CONTRACTS = ['tflite_ref', 'xnnpack']
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 EVERY_INT8 = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
 
 

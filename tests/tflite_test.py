@@ -13,8 +13,6 @@ from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import QParams
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 CONTRACTS = ['tflite_ref', 'xnnpack']
 
 

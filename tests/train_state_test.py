@@ -14,8 +14,6 @@ from faceqat.train_state import (
   validation_scores,
 )
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 CONFIG = make_config()
 # Of a float step, a quantized one, and one with frozen batch norms.
 FLOAT_STEP, QUANT_STEP, FROZEN_STEP = (

@@ -23,8 +23,6 @@ from faceqat.stages import mode_at
 from faceqat.train import check_finite, train
 from faceqat.validation import best_score
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 ONE = jax.devices()[:1]
 
 

@@ -9,8 +9,6 @@ import pytest
 from faceqat import sharding
 from faceqat.losses import triplet
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 MARGIN = 0.2
 LABELS = np.repeat(np.arange(4), [4, 4, 5, 3]).astype(np.int32)
 MININGS = sorted(triplet.MINING)

@@ -8,8 +8,6 @@ from faceqat.losses.objective import make_objective
 from faceqat.quant.spec import FLOAT
 from faceqat.validation import validate
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 def test_the_average_is_of_images_not_of_batches():
   config = make_config()

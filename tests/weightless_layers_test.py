@@ -9,8 +9,6 @@ import pytest
 from faceqat.quant import layers
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 NAMES = (
   'prelu',
   'add',

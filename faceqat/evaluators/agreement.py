@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from faceqat.compilation import jit_once
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
 from faceqat.quant.spec import FLOAT, TWINS, Mode
@@ -189,7 +190,7 @@ def activations(
   model: nn.Module, variables: dict[str, Any], images: np.ndarray, mode: Mode
 ) -> dict[str, np.ndarray]:
   """The output of every layer in one reading, by the layer's path; float64."""
-  run = jax.jit(
+  run = jit_once(
     lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
   )
   collected = run(variables, images)['intermediates']

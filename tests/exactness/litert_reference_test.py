@@ -11,8 +11,6 @@ from cases import KINDS, cases, compute
 
 from faceqat.export import litert, tflite
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 RUNTIME = f'LiteRT {importlib.metadata.version("ai-edge-litert")} BUILTIN_REF'
 
 

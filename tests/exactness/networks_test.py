@@ -24,12 +24,10 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.quant.norm import BatchNorm
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 LFW = pathlib.Path(__file__).parents[3] / 'shared' / 'data' / 'lfw' / 'images'
 NIGHTLY = COUNT_FACTOR > 1
 IMAGE_SIZE = 112
-COUNT = 200 if NIGHTLY else 16
+COUNT = 200 if NIGHTLY else 8
 # Taps are compared on these; the embedding on all.
 TAPPED = 2
 BATCH = 8

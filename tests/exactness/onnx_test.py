@@ -14,8 +14,6 @@ from cases import KINDS, cases, compute
 
 from faceqat.export import onnx_integer, onnx_qdq, onnx_runtime
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 RUNTIME = f'ONNX Runtime {onnxruntime.__version__}'
 
 

@@ -54,7 +54,6 @@ def check_no_output_differs(kind_cases):
   )
 
 
-@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('kind', KINDS)
 def test_no_output_of_an_operator_differs(kind):
   # A quarter of the requantizations is refused.
@@ -62,13 +61,11 @@ def test_no_output_of_an_operator_differs(kind):
   check_no_output_differs(cases(kind, outputs=outputs))
 
 
-@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('kind', TIE_KINDS)
 def test_no_output_differs_where_the_last_bit_decides(kind):
   check_no_output_differs(tie_cases(kind))
 
 
-@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('kind', ['Conv2D', 'Conv2D depthwise', 'Mul', 'Mean'])
 def test_litert_gives_the_same_whatever_threads_and_batch(kind):
   case = next(cases(kind))

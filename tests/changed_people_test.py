@@ -12,8 +12,6 @@ from faceqat.checkpoint import Checkpointer
 from faceqat.losses.objective import make_objective
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 ONE = jax.devices()[:1]
 
 

@@ -1,7 +1,7 @@
 """Images that were made of others, to complete people who have few.
 
-`python -m faceqat.prepare --complete=N` makes them. Their names say so, and are
-all that says so: they are trained on, and never held out, nor compared.
+`prepare --complete` makes them. Their names say so, and are all that says so:
+they are trained on, and never held out, nor compared.
 """
 
 import os

@@ -18,7 +18,8 @@ again; remove it when the data set is as you want it.
 Duplicates, people of an evaluation set and photographs whose face is not clear
 are reported and stay; with --remove=duplicates,shared,ambiguous they go. People
 with few images are left out by --min_images; where they stay, training fills
-them up (data.people_per_batch).
+them up (data.people_per_batch), or --complete does: with images that are made
+of theirs, NAME.made1.jpg, which are trained on and never compared.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ from faceqat.faces import (
   alignment,
   archive,
   choice,
+  completion,
   crops,
   data_set,
   detection,
@@ -91,6 +93,14 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Another one splits otherwise.')
 _MIN_IMAGES = flags.DEFINE_integer(
   'min_images', 1, 'Leave out people with fewer crops.', lower_bound=1
 )
+_COMPLETE = flags.DEFINE_integer(
+  'complete',
+  0,
+  'Give people with fewer crops so many, by images made of theirs (mirrored, '
+  'shifted, lighter or darker; NAME.made1.jpg); not in validation and test. 0: '
+  'nobody.',
+  lower_bound=0,
+)
 _EVALUATION = flags.DEFINE_string(
   'evaluation',
   '',
@@ -117,6 +127,7 @@ def prepare(
   shares: Sequence[float] | None = None,
   seed: int = 0,
   min_images: int = 1,
+  complete: int = 0,
   evaluation: str = '',
   remove: Sequence[str] = (),
   workers: int = 1,
@@ -132,6 +143,8 @@ def prepare(
     shares: of the people in train, validation and test; None: no split.
     seed: of the split.
     min_images: people with fewer crops are left out.
+    complete: images that people in what is trained on have at least, made of
+      their crops where these are fewer; of a folder alone.
     evaluation: a folder of aligned faces; empty: none.
     remove: which of `selection.REMOVALS` are left out.
     workers: processes.
@@ -144,6 +157,7 @@ def prepare(
       `out` holds something else, or the crops there were made otherwise.
   """
   source, out = pathlib.Path(source), pathlib.Path(out)
+  completion.check(complete, data_format)
   _check_places(source, out)
   known = _read_evaluation(evaluation, settings)
   work = out.with_name(f'{out.name}.work')
@@ -173,6 +187,7 @@ def prepare(
     min_images=min_images,
   )
   parts = selection.split(chosen, shares, seed)
+  made = completion.plan(parts, complete)
   options = {
     'source': os.fspath(source),
     'alignment': settings.template,
@@ -182,11 +197,12 @@ def prepare(
     'shares': shares,
     'seed': seed,
     'min_images': min_images,
+    'complete': complete,
     'evaluation': evaluation,
     'remove': sorted(remove),
   }
   report = preparation_report.make_report(
-    options, found, records, chosen, parts
+    options, found, records, chosen, parts, made
   )
   temporary = atomic.temporary_name(out)
   temporary.mkdir()
@@ -195,6 +211,7 @@ def prepare(
       path = data_set.write(
         people, work / 'crops', temporary, name, data_format, settings.size
       )
+      completion.write(made.get(name, {}), path, seed)
       fingerprint.write(
         fingerprint.Fingerprint(settings.template, settings.size), path
       )
@@ -374,6 +391,7 @@ def main(photographs: str, out: str):
       shares=shares,
       seed=_SEED.value,
       min_images=_MIN_IMAGES.value,
+      complete=_COMPLETE.value,
       evaluation=_EVALUATION.value,
       remove=_REMOVE.value,
       workers=_WORKERS.value or os.cpu_count() or 1,

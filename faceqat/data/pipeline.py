@@ -47,6 +47,10 @@ class Subset:
     element = self._source[int(self._indices[index])]
     return {**element, 'label': self.labels[index]}
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return self._source.encoded(int(self._indices[index]))
+
   def name(self, index: int) -> str:
     """The file or record of image `index`."""
     return self._source.name(int(self._indices[index]))

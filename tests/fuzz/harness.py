@@ -37,7 +37,6 @@ class Target(NamedTuple):
     prepare: makes a file of the bytes: with checksums that are right, so that
       what is behind them is reached.
     unchecked: what compares or makes a checksum, as (module, function).
-    cost: of one input, about, where that of most readers is 1.
   """
 
   name: str
@@ -47,7 +46,6 @@ class Target(NamedTuple):
   beside: Callable[[], Mapping[str, bytes]] = dict
   prepare: Callable[[bytes], bytes] = bytes
   unchecked: tuple[Any, str] | None = None
-  cost: int = 1
 
 
 @contextlib.contextmanager

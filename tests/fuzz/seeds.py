@@ -9,7 +9,6 @@ import tarfile
 import tempfile
 import zipfile
 
-import checkpoint_test
 import gallery_test
 import mxnet_files
 import numpy as np
@@ -201,17 +200,6 @@ def scores() -> list[bytes]:
     fold=np.arange(4) % 2,
     images=np.zeros([4, 2], np.int64),
   )
-
-
-def checkpoint() -> dict[str, bytes]:
-  """The files of a run with one checkpoint, by name."""
-  with tempfile.TemporaryDirectory() as folder:
-    checkpoint_test.save(folder, [0.5])
-    return {
-      path.relative_to(folder).as_posix(): path.read_bytes()
-      for path in pathlib.Path(folder).rglob('*')
-      if path.is_file()
-    }
 
 
 def text(*lines: str) -> list[bytes]:

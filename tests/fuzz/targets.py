@@ -1,6 +1,5 @@
 """The readers of files that come from elsewhere."""
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -13,7 +12,6 @@ from journal_test import SETTINGS, make_record
 from seeds import PNG, SIZE
 
 from faceqat import decoding, seal
-from faceqat.checkpoint import Checkpointer
 from faceqat.data import (
   fingerprint,
   ijb,
@@ -134,31 +132,6 @@ def ijb_target(name: str) -> Target:
     lambda path: ijb.read_ijb(path.parents[1], SIZE),
     lambda: [IJB[f'meta/x_{name}.txt']],
     lambda: IJB,
-  )
-
-
-@functools.cache
-def checkpoint() -> dict[str, bytes]:
-  return seeds.checkpoint()
-
-
-def checkpoint_target(name: str) -> Target:
-  file = f'checkpoints/1/{name}'
-
-  def read(path):
-    workdir = path.parents[3]
-    with contextlib.closing(Checkpointer(workdir, create=False)) as saved:
-      step = saved.find('latest')
-      saved.config(step)
-      saved.position(step)
-
-  return Target(
-    f'checkpoint_{name.split("/")[0]}',
-    file,
-    read,
-    lambda: [checkpoint()[file]],
-    checkpoint,
-    cost=20,
   )
 
 
@@ -292,10 +265,6 @@ TARGETS = (
     read_list,
     seeds.protocols,
     lambda: {f'{name}.jpg': PNG for name in ('1_a', '2_b', '3_c')},
-  ),
-  *map(
-    checkpoint_target,
-    ('digests/metadata', 'metrics/metrics', 'config/metadata'),
   ),
   *map(ijb_target, ('face_tid_mid', 'name_5pts_score', 'template_pair_label')),
   Target('crop', 'a.png', read_image, seeds.images),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from faceqat import compilation
 from faceqat.image_size import ImageSize, of_text
 
 # A flag that is defined here is one of the module that asked for it.
@@ -47,6 +48,12 @@ def define_size(name: str, help_text: str) -> flags.FlagHolder:
   return flags.DEFINE(
     _SizeParser(), name, None, help_text, serializer=serializer
   )
+
+
+def compile_quickly():
+  """For runs of a few steps; before JAX first looks for its devices."""
+  own = os.environ.get('XLA_FLAGS', '').split()
+  os.environ['XLA_FLAGS'] = compilation.with_flags(compilation.FLAGS, own)
 
 
 def restart_with_tuned_allocator(module: str):

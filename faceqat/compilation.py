@@ -5,10 +5,7 @@ half the speed; the layers of a network, each of which is an output, in a
 quarter.
 """
 
-import os
 from collections.abc import Callable, Sequence
-
-import jax
 
 _OPTIONS = {
   'xla_backend_optimization_level': 0,
@@ -24,13 +21,10 @@ def with_flags(flags: Sequence[str], own: Sequence[str]) -> str:
   return ' '.join([*added, *own])
 
 
-def compile_quickly():
-  """For runs of a few steps; before JAX first looks for its devices."""
-  own = os.environ.get('XLA_FLAGS', '').split()
-  os.environ['XLA_FLAGS'] = with_flags(FLAGS, own)
-
-
 def jit_once(function: Callable) -> Callable:
   """`jax.jit` of what runs once or on few images; not in another `jit`."""
+  # Commands take the flags before they import JAX.
+  import jax
+
   cpu = jax.default_backend() == 'cpu'
   return jax.jit(function, compiler_options=_OPTIONS if cpu else None)

@@ -21,7 +21,7 @@ from faceqat import command
 
 def main():
   # JAX is imported after the restart, not before and after it.
-  from faceqat import compilation, distributed
+  from faceqat import distributed
   from faceqat.checkpoint import load_network
   from faceqat.evaluate import evaluate_network
   from faceqat.evaluation_sets import open_sets
@@ -30,7 +30,7 @@ def main():
   options = flags.FLAGS
   config, workdir = options.config, options.workdir
   if config.quick_compilation:
-    compilation.compile_quickly()
+    command.compile_quickly()
   with distributed.connected(
     options.distributed,
     options.coordinator_address,

@@ -1,5 +1,8 @@
+import json
+
 import jax
 import pytest
+from pipeline_test import Numbered, make, numbers, take
 from tiny_run import assert_same_end, make_config, taken_batches
 
 from faceqat import train as train_module
@@ -7,6 +10,27 @@ from faceqat.data.images import DamagedImageError
 from faceqat.train import train
 
 ONE = jax.devices()[:1]
+
+
+def test_the_position_before_a_damaged_image_is_that_of_the_next_batch():
+  source = Numbered([12, 12])
+  whole = make(source, 4)
+  wanted = [numbers(batch) for batch in take(whole, 6)]
+  whole.close()
+  source.damaged = frozenset(wanted[3][:1])
+  iterator = make(source, 4)
+  found = [numbers(batch) for batch in take(iterator, 3)]
+  with pytest.raises(DamagedImageError):
+    next(iterator)
+  position = json.loads(json.dumps(iterator.get_state()))
+  iterator.close()
+  # It was restored, and the run goes on.
+  source.damaged = frozenset()
+  iterator = make(source, 4)
+  iterator.set_state(position)
+  found += [numbers(batch) for batch in take(iterator, 3)]
+  iterator.close()
+  assert found == wanted
 
 
 def test_an_error_in_the_data_saves_the_state_first(

@@ -298,26 +298,6 @@ def test_the_fingerprint_goes_the_whole_way(run, tmp_path):
     assert fingerprint.of_metadata(metadata) == ARCFACE, name
 
 
-def test_a_run_of_drawn_faces_says_so_and_warns_of_others(
-  quantized_run, tmp_path
-):
-  network = load_network(str(quantized_run[0]))
-  drawn = fingerprint.of_run(network.config)
-  assert drawn == Fingerprint('drawn', SIZE)
-  config = make_config().eval
-  paths = [
-    str(write_pairs(tmp_path / f'{name}.bin', faces))
-    for name, faces in (('a', ARCFACE), ('b', MARGIN), ('c', drawn))
-  ]
-  config.path = ','.join(paths[:2])
-  (note,) = sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
-  assert note.startswith(
-    f'WARNING: net was trained on drawn faces, and {paths[0]} does not say'
-  )
-  config.path = paths[2]
-  assert not sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
-
-
 def test_a_run_on_other_faces_than_it_starts_from_is_refused(
   run, faces, tmp_path
 ):

@@ -250,27 +250,6 @@ def test_what_is_no_fault_of_an_image_is_never_skipped():
     next(make(Unreadable([4, 4]), 4, skip=True))
 
 
-def test_the_position_before_a_damaged_image_is_that_of_the_next_batch():
-  source = Numbered([12, 12])
-  whole = make(source, 4)
-  wanted = [numbers(batch) for batch in take(whole, 6)]
-  whole.close()
-  source.damaged = frozenset(wanted[3][:1])
-  iterator = make(source, 4)
-  found = [numbers(batch) for batch in take(iterator, 3)]
-  with pytest.raises(images.DamagedImageError):
-    next(iterator)
-  position = json.loads(json.dumps(iterator.get_state()))
-  iterator.close()
-  # It was restored, and the run goes on.
-  source.damaged = frozenset()
-  iterator = make(source, 4)
-  iterator.set_state(position)
-  found += [numbers(batch) for batch in take(iterator, 3)]
-  iterator.close()
-  assert found == wanted
-
-
 def test_a_data_set_that_is_all_damaged_is_an_error():
   source = Numbered([4, 4], damaged=range(8))
   with pytest.raises(ValueError, match='in a row are damaged'):

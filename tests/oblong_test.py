@@ -21,15 +21,13 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.lower import lower
 from faceqat.train import train
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # What is left for the last convolution is 14x12.
 SIZE = 28, 24
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
-def run(quick_compilation, tmp_path_factory):
+def run(tmp_path_factory):
   """A run that is calibrated alone: its folder, and what it holds."""
   config = tiny_run.make_config(total_steps=0)
   config.model = {**config.model.to_dict(), 'global_depthwise': True}

@@ -15,8 +15,18 @@ def data() -> ConfigDict:
     {
       # A folder person/image.jpg, a file .rec of RecordIO or .array_record (or
       # the folder that holds it), a data set tfds:NAME:SPLIT of TFDS, or '' to
-      # draw faces. ~ is the home folder.
+      # draw faces. ~ is the home folder. Several of them, of any kind, are one
+      # training set: with commas between them, the flag given several times, in
+      # a text file .txt with one a line, or as a tuple (which a config may set
+      # inside of config.ignore_type()).
       'path': '',
+      # People of several sets who have one name: 'apart' they are different
+      # people, set/name; 'merged' they are one.
+      'same_names': 'apart',
+      # Where a run would go on, and people came, went or were renamed since:
+      # 'refuse', or 'continue': what the classifier learnt follows the names,
+      # who is new begins at random and is trained on, who is gone is left out.
+      'changed_people': 'refuse',
       # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
       'tfds_dir': '',
       # How the faces of `path` are aligned, 'arcface', 'sphereface',
@@ -41,8 +51,8 @@ def data() -> ConfigDict:
       # Pass over images that are missing, damaged or of another size, name
       # each once and count them, instead of stopping.
       'skip_damaged': False,
-      # Look at every image before the first step, a million in two minutes, or
-      # at 20 of them.
+      # Look at every image before the first step, a million in some three
+      # minutes, or at 20 of them.
       'check_images': True,
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: the images in any order.

@@ -210,7 +210,10 @@ def load_images(
   """
   if path:
     data = data.copy_and_resolve_references()
-    data.update(path=path, validation_people=0, holdout_images_per_person=0)
+    data.update(validation_people=0, holdout_images_per_person=0)
+    # It may name several sets.
+    with data.ignore_type():
+      data.path = path
   source = sources.make_training_data(data).train
   spread = np.linspace(0, len(source) - 1, min(count, len(source)))
   return np.stack([source[int(index)]['image'] for index in spread])

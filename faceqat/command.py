@@ -114,6 +114,7 @@ def _parse(argv: list[str]) -> list[str]:
     if config is not None:
       # One whose file could not be read says so only when it is used.
       _expand_home(config)
+      _join_sets(config, argv)
     # A shell leaves the ~ of --name=~/x as it is.
     for name in flags.FLAGS:
       flag = flags.FLAGS[name]
@@ -139,3 +140,16 @@ def _expand_home(config: ConfigDict):
       _expand_home(value)
     elif isinstance(value, str) and value.startswith('~'):
       config[name] = os.path.expanduser(value)
+
+
+def _join_sets(config: ConfigDict, argv: Sequence[str]):
+  """Gives a config each set of a repeated --config.data.path, not the last."""
+  sets = []
+  for place, argument in enumerate(argv):
+    name, equals, value = argument.partition('=')
+    if name in ('--config.data.path', '-config.data.path'):
+      sets.append(value if equals else argv[place + 1])
+  if len(sets) > 1:
+    # Of one set it is text.
+    with config.ignore_type():
+      config.data.path = tuple(sets)

@@ -95,6 +95,11 @@ def main():
   embedder = embedders.load(
     args.model, args.reading, step=args.step, contract=args.contract
   )
+  if not embedder.checked:
+    print(
+      f'{args.model} has no digest, as files of others and of earlier versions '
+      'have none: it is not checked; python -m faceqat.convert writes one'
+    )
   inputs = list_inputs(args, embedder)
   counts = [len(inputs.enrolled), len(inputs.probes or ())]
   # One size of batch, for which the network is compiled once.

@@ -18,13 +18,13 @@ again; remove it when the data set is as you want it.
 Duplicates, people of an evaluation set and photographs whose face is not clear
 are reported and stay; with --remove=duplicates,shared,ambiguous they go. People
 with few images are left out by --min_images; where they stay, training fills
-them up (data.people_per_batch).
+them up (data.people_per_batch), or --complete does: with images that are made
+of theirs, NAME.made1.jpg, which are trained on and never compared.
 """
 
 import hashlib
 import os
 import pathlib
-import secrets
 import shutil
 import signal
 import sys
@@ -34,12 +34,13 @@ from typing import Any
 
 from absl import flags
 
-from faceqat import command
+from faceqat import atomic, command
 from faceqat.data import fingerprint
 from faceqat.faces import (
   alignment,
   archive,
   choice,
+  completion,
   crops,
   data_set,
   detection,
@@ -92,6 +93,14 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Another one splits otherwise.')
 _MIN_IMAGES = flags.DEFINE_integer(
   'min_images', 1, 'Leave out people with fewer crops.', lower_bound=1
 )
+_COMPLETE = flags.DEFINE_integer(
+  'complete',
+  0,
+  'Give people with fewer crops so many, by images made of theirs (mirrored, '
+  'shifted, lighter or darker; NAME.made1.jpg); not in validation and test. 0: '
+  'nobody.',
+  lower_bound=0,
+)
 _EVALUATION = flags.DEFINE_string(
   'evaluation',
   '',
@@ -118,6 +127,7 @@ def prepare(
   shares: Sequence[float] | None = None,
   seed: int = 0,
   min_images: int = 1,
+  complete: int = 0,
   evaluation: str = '',
   remove: Sequence[str] = (),
   workers: int = 1,
@@ -133,6 +143,8 @@ def prepare(
     shares: of the people in train, validation and test; None: no split.
     seed: of the split.
     min_images: people with fewer crops are left out.
+    complete: images that people in what is trained on have at least, made of
+      their crops where these are fewer; of a folder alone.
     evaluation: a folder of aligned faces; empty: none.
     remove: which of `selection.REMOVALS` are left out.
     workers: processes.
@@ -145,6 +157,7 @@ def prepare(
       `out` holds something else, or the crops there were made otherwise.
   """
   source, out = pathlib.Path(source), pathlib.Path(out)
+  completion.check(complete, data_format)
   _check_places(source, out)
   known = _read_evaluation(evaluation, settings)
   work = out.with_name(f'{out.name}.work')
@@ -174,6 +187,7 @@ def prepare(
     min_images=min_images,
   )
   parts = selection.split(chosen, shares, seed)
+  made = completion.plan(parts, complete)
   options = {
     'source': os.fspath(source),
     'alignment': settings.template,
@@ -183,19 +197,21 @@ def prepare(
     'shares': shares,
     'seed': seed,
     'min_images': min_images,
+    'complete': complete,
     'evaluation': evaluation,
     'remove': sorted(remove),
   }
   report = preparation_report.make_report(
-    options, found, records, chosen, parts
+    options, found, records, chosen, parts, made
   )
-  temporary = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.tmp')
+  temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
     for name, people in parts.items():
       path = data_set.write(
         people, work / 'crops', temporary, name, data_format, settings.size
       )
+      completion.write(made.get(name, {}), path, seed)
       fingerprint.write(
         fingerprint.Fingerprint(settings.template, settings.size), path
       )
@@ -205,6 +221,8 @@ def prepare(
     _move_into_place(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+  # Of a run that was killed, now that it is not needed any more.
+  atomic.clear(out.parent, out.name)
   return report
 
 
@@ -336,7 +354,7 @@ def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
 
 def _move_into_place(temporary: pathlib.Path, out: pathlib.Path):
   """A folder cannot replace one with files in it: the old one steps aside."""
-  old = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.old')
+  old = atomic.temporary_name(out)
   if out.exists():
     out.rename(old)
   temporary.rename(out)
@@ -373,6 +391,7 @@ def main(photographs: str, out: str):
       shares=shares,
       seed=_SEED.value,
       min_images=_MIN_IMAGES.value,
+      complete=_COMPLETE.value,
       evaluation=_EVALUATION.value,
       remove=_REMOVE.value,
       workers=_WORKERS.value or os.cpu_count() or 1,

@@ -12,9 +12,10 @@ import ml_collections
 import numpy as np
 
 from faceqat.checkpoint import Checkpointer, load_network, read_config
-from faceqat.data import fingerprint, sources
+from faceqat.data import fingerprint, places, sources
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.images import SkippedImages
+from faceqat.data.made import are_made
 from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.import_weights.assign import assign, without_steps
@@ -126,17 +127,17 @@ def with_fingerprint(
     before = fingerprint.of_run(read_config(name))
   elif name:
     before = _OF_FILES.get(pathlib.Path(name).suffix.lower())
-  path, size = config.data.path, config.data.image_size
+  path, size = places.shown(config.data.path), config.data.image_size
   found = sources.training_fingerprint(config.data)
   fingerprint.check(found, before, path, name, field='data.fingerprint')
-  if not path:
+  if not config.data.path:
     # From drawn faces to photographs is the way to go, and not back.
     for warning in fingerprint.warn_of_drawn(
       found, before, "data.path=''", name
     ):
       print(warning)
-  if not fingerprint.is_stated(found):
-    print(fingerprint.unstated(path))
+  for silent in sources.unstated_sets(config.data):
+    print(fingerprint.unstated(silent))
   if fingerprint.names_template(before) and not fingerprint.names_template(
     found
   ):
@@ -176,6 +177,8 @@ def with_class_means(
   if 'weights' not in state.params['classifier']:
     return state
   order = np.argsort(source.labels, kind='stable')
+  # Means of photographs, not of what was made of the first of them.
+  order = order[~are_made(source)[order]]
   labels = np.asarray(source.labels)[order]
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)

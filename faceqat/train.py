@@ -14,7 +14,7 @@ import numpy as np
 from faceqat import distributed, resume, sharding
 from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.checkpoint import Checkpointer, Network
-from faceqat.data import pipeline, sources
+from faceqat.data import pipeline
 from faceqat.data.augment import Augment
 from faceqat.losses.objective import Objective, make_objective
 from faceqat.losses.regularization import make_regularization
@@ -72,8 +72,7 @@ def train(
   check_steps(config)
 
   # Data. Every process reads its own part of each batch.
-  part = jax.process_index(), jax.process_count()
-  data = sources.make_training_data(config.data, *part)
+  config, data = resume.open_data(config, workdir)
   distributed.check_same(
     {
       'config': config.to_dict(),
@@ -88,10 +87,11 @@ def train(
     augment=Augment(**config.data.augment),
     skip_damaged=config.data.skip_damaged,
     skipped=data.skipped,
-    process_index=part[0],
-    process_count=part[1],
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
     num_threads=config.data.num_threads,
     people_per_batch=config.data.people_per_batch,
+    changed_people=config.data.changed_people,
   )
 
   # Model, objective, and the recipe of each stage.
@@ -132,11 +132,7 @@ def train(
   ):
     start = distributed.value_of_first(checkpointer.latest_step)
     if start is not None:
-      folder = checkpointer.folder / str(start)
-      for note in (
-        *resume.check_config(checkpointer.config(start), config, folder),
-        *iterator.check_state(checkpointer.position(start)),
-      ):
+      for note in resume.check(checkpointer, start, config, iterator):
         print(note)
     config = with_fingerprint(config, checkpointer)
     if config.pretrained and (start is None or objective.needs_teacher):
@@ -147,7 +143,9 @@ def train(
       # At the end of a stage, its optimiser is still the one of the checkpoint.
       recipe, _ = recipes[stage_at(max(start - 1, 0), stages)]
       state = sharding.replicate(restart_optimizer(state, recipe), mesh)
-      state, position = resume.restore_first(checkpointer, start, state, mesh)
+      state, position = resume.restore_first(
+        checkpointer, start, state, mesh, data.train.class_names
+      )
       iterator.set_state(position)
       print(f'continues from step {start} of {config.total_steps}')
     elif config.pretrained:

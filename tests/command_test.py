@@ -201,3 +201,21 @@ def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
     'data': {'path': '/home/ann/faces', 'name': 'a~b'},
     'pretrained': '/home/ann',
   }
+
+
+def test_a_repeated_path_names_a_set_more(monkeypatch):
+  first = '--config.data.path=a, b'
+  for argv, expected in (
+    ([first], 'a, b'),
+    ([first, '--config.data.path', '/c'], ('a, b', '/c')),
+    ([first, '-config.data.path=c', first], ('a, b', 'c', 'a, b')),
+  ):
+    argv = ['main', *argv]
+    monkeypatch.setattr(sys, 'argv', argv)
+    values = flags.FlagValues()
+    monkeypatch.setattr(flags, 'FLAGS', values)
+    config_flags.DEFINE_config_dict(
+      'config', ConfigDict({'data': {'path': ''}}), flag_values=values
+    )
+    assert command._parse(argv) == ['main']
+    assert values.config.data.path == expected

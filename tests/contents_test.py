@@ -84,6 +84,28 @@ def test_other_images_of_the_same_people_are_said(change, faces):
   assert f'{count} of the same people, there were 10' in note
 
 
+def test_other_people_are_gone_on_with_where_that_is_asked_for(faces):
+  before = saved(faces)
+  (faces / 'ann').rename(faces / 'zoe')
+  with pytest.raises(ValueError, match=r'data\.changed_people=continue'):
+    listed(faces).check(before)
+  (note,) = listed(faces).check(before, 'continue')
+  assert 'gone: ann; new: zoe. Training goes on with 10 images' in note
+  before['people'].reverse()
+  (note,) = listed(faces).check(
+    {**before, 'people': before['people'][:3]}, 'continue'
+  )
+  assert 'there were 3, now there are 5' in note
+
+
+def test_a_run_does_not_go_on_with_people_of_whom_it_knows_nobody(faces):
+  before = saved(faces)
+  for name in before['people']:
+    (faces / name).rename(faces / f'x{name}')
+  with pytest.raises(ValueError, match=r'Nobody is left .*pretrained='):
+    listed(faces).check(before, 'continue')
+
+
 def test_an_older_run_that_says_less_is_compared_by_what_it_says(faces):
   assert not listed(faces).check({})
   (note,) = listed(faces).check({'num_images': 7})

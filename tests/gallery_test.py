@@ -251,7 +251,8 @@ def rewritten(path, **changes):
     else:
       entry[name] = value
   if 'sha256' not in changes:
-    entry['sha256'] = gallery._digest(arrays)
+    maker = None if entry['version'] == 1 else entry['maker']
+    entry['sha256'] = gallery._digest(arrays, maker)
   text = json.dumps(entry)
   path.write_bytes(
     safetensors.numpy.save(arrays, metadata={'faceqat_gallery': text})
@@ -267,7 +268,8 @@ def rewritten(path, **changes):
       lambda p: safetensors.numpy.save_file({'a': np.zeros(3)}, p),
       "header has no 'faceqat_gallery'",
     ),
-    (lambda p: rewritten(p, version=2), 'gallery format 2; .* Upgrade'),
+    (lambda p: rewritten(p, version=3), 'gallery format 3; .* Upgrade'),
+    (lambda p: rewritten(p, version='2'), "gallery format '2'"),
     (lambda p: rewritten(p, sha256='0' * 64), 'SHA-256 does not match'),
     (lambda p: rewritten(p, maker={}), "damaged: 'fingerprint'"),
     (
@@ -299,9 +301,27 @@ def test_a_damaged_file_is_refused_by_name(damage, message, tmp_path):
 def test_a_flipped_bit_is_found(tmp_path):
   path = tmp_path / 'people.safetensors'
   gallery.save(make_gallery(), path)
-  content = bytearray(path.read_bytes())
-  content[-100] ^= 1
-  path.write_bytes(content)
+  whole = path.read_bytes()
+  # In a template, in the digits of the network, and in the alignment's name.
+  for position in (len(whole) - 100, whole.index(b'abab'), whole.index(b'arc')):
+    content = bytearray(whole)
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='SHA-256 does not match'):
+      gallery.load(path)
+
+
+def test_a_gallery_of_version_1_is_still_read(tmp_path):
+  path = tmp_path / 'people.safetensors'
+  gallery.save(make_gallery(), path)
+  rewritten(path, version=1)
+  assert gallery.load(path).maker == MAKER
+  # Its digest is of the arrays alone, and no digest of version 2.
+  rewritten(
+    path,
+    version=2,
+    sha256=gallery._digest(safetensors.numpy.load_file(path), None),
+  )
   with pytest.raises(ValueError, match='SHA-256 does not match'):
     gallery.load(path)
 

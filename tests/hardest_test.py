@@ -78,6 +78,11 @@ def test_arrays_of_another_form_are_refused(name, tmp_path):
   safetensors.numpy.save_file(short, path, metadata)
   with pytest.raises(ValueError, match=r'of 2 pairs, wanted uint8'):
     hardest.load(tmp_path)
+  # A number, which has no length.
+  single = {**arrays, 'same': np.array(True)}
+  safetensors.numpy.save_file(single, path, metadata)
+  with pytest.raises(ValueError, match=r'wanted uint8'):
+    hardest.load(tmp_path)
   del arrays[name]
   safetensors.numpy.save_file(arrays, path, metadata)
   with pytest.raises(ValueError, match='is damaged'):

@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 
 from faceqat.data import places
@@ -55,3 +57,65 @@ def test_a_list_is_no_folder_of_its_images(tmp_path):
   with pytest.raises(ValueError, match='is a list: set eval'):
     places.refuse_file(str(tmp_path / 'pairs.txt'), 'eval.path')
   places.refuse_file(str(tmp_path), 'eval.path')
+
+
+@pytest.fixture
+def sets(tmp_path):
+  """Three folders, one of which has a comma in its name."""
+  paths = [tmp_path / name for name in ('a', 'faces, aligned', 'c')]
+  for path in paths:
+    path.mkdir()
+  return list(map(str, paths))
+
+
+def test_sets_stand_between_commas_in_a_tuple_or_in_a_file(
+  sets, tmp_path, monkeypatch
+):
+  find = functools.partial(places.list_sets, field='data.path')
+  assert find(','.join(sets)) == sets
+  assert find(', '.join(sets)) == sets
+  assert find(tuple(sets)) == find(sets) == sets
+  assert find(sets[1]) == sets[1:2]
+  assert find('') == ['']
+  (tmp_path / 'c' / 'train.rec').touch()
+  names = tmp_path / 'Sets.TXT'
+  # As an editor of Windows writes it.
+  text = f'\ufeffa\r\n\r\nfaces, aligned\r\n{tmp_path}/c\r\ntfds:x\r\n'
+  names.write_text(text, encoding='utf-8', newline='')
+  monkeypatch.setenv('HOME', str(tmp_path))
+  expected = [*sets[:2], f'{sets[2]}/train.rec', 'tfds:x']
+  assert find(str(names)) == find('~/Sets.TXT') == expected
+  assert find('~/a,~/c') == find(('~/a', '~/c')) == [sets[0], expected[2]]
+  assert places.shown(('a', 'b')) == 'a, b'
+  assert places.shown('') == 'faces that faceqat draws'
+
+
+@pytest.mark.parametrize(
+  ('path', 'message'),
+  [
+    ('{a},{a}/gone', 'data.path=.* names 2 sets, and there is no .*/gone: a'),
+    (('{a}', ''), 'data.path names a set without a path'),
+    ((), 'data.path names no set'),
+    ('{a},{a}/../a', 'names .*a twice: name it once'),
+    (
+      '{a}/images.txt',
+      r'images\.txt, line 2: there is no .*/1\.jpg 0\. A text',
+    ),
+    ('{a}/empty.txt', r'empty\.txt names no set'),
+    ('{a}/binary.txt', r'binary\.txt is no list of sets: it is not UTF-8'),
+    ('{a},{a}/images.txt', r'images\.txt is a list: set data\.path'),
+  ],
+)
+def test_sets_that_cannot_be_are_named(path, message, sets, tmp_path):
+  for name, content in (
+    ('images.txt', b'\n1.jpg 0\n2.jpg 0\n'),
+    ('empty.txt', b'\n'),
+    ('binary.txt', b'\xff\xfe\n'),
+  ):
+    (tmp_path / 'a' / name).write_bytes(content)
+  if isinstance(path, str):
+    path = path.format(a=sets[0])
+  else:
+    path = tuple(one.format(a=sets[0]) for one in path)
+  with pytest.raises(ValueError, match=message):
+    places.list_sets(path, 'data.path')

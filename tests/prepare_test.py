@@ -154,6 +154,14 @@ def test_a_run_that_was_stopped_goes_on(
   assert contents(tmp_path / 'out') == contents(tmp_path / 'other')
 
 
+def test_what_a_killed_run_left_is_cleared_away(source, tmp_path):
+  # Beside the folder, as it is moved into place.
+  for name in ('.out.0a1b2c3d.tmp', '.mine.0a1b2c3d.tmp'):
+    (tmp_path / name / 'Ann').mkdir(parents=True)
+  run(source, tmp_path / 'out')
+  assert [path.name for path in tmp_path.glob('.*')] == ['.mine.0a1b2c3d.tmp']
+
+
 def test_another_selection_looks_for_no_faces(source, tmp_path, detector):
   out = tmp_path / 'out'
   run(source, out)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from faceqat.data.made import are_made
+
 
 class SourceInRGB:
   """A labelled source whose files have blue and red exchanged."""
@@ -13,6 +15,7 @@ class SourceInRGB:
     self.labels = source.labels
     self.class_names = source.class_names
     self.ignored = getattr(source, 'ignored', [])
+    self.made = are_made(source)
 
   def __len__(self) -> int:
     return len(self._source)

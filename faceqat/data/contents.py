@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _MOST_NAMES = 3
+# What to do where a run would go on with other people.
+CHANGED_PEOPLE = ('refuse', 'continue')
 
 
 class Contents(NamedTuple):
@@ -23,36 +25,56 @@ class Contents(NamedTuple):
   num_images: int
   images: str
 
-  def check(self, before: Mapping[str, Any]) -> list[str]:
+  def check(
+    self, before: Mapping[str, Any], changed_people: str = 'refuse'
+  ) -> list[str]:
     """Compares with the contents that a run was trained on so far.
 
     Args:
       before: the fields of this class; those that are missing, as in older
         runs, are not compared.
+      changed_people: one of `CHANGED_PEOPLE`: whether a run goes on where
+        people came, went or stand in another order.
 
     Returns:
-      A sentence for the user, where the same people have other images.
+      A sentence for the user, where there are other images or people.
 
     Raises:
       ValueError: the people are others, or stand in another order, so that
-        these are not their labels.
+        these are not their labels, and that is refused; or nobody is left.
     """
     here = self._asdict()
     there = {name: before.get(name, value) for name, value in here.items()}
-    if there['people'] != self.people:
-      raise ValueError(
-        'the people of the training set are not those that the run was trained '
-        f'on: {_changes(there["people"], self.people)}. What the classifier '
-        'learnt of one would be taken for another: give the same people to go '
-        'on, or start from its weights with --config.pretrained=THIS_RUN and '
-        'another --workdir'
-      )
     if there == here:
       return []
+    if there['people'] == self.people:
+      return [
+        'the training set has other images than before: '
+        f'{self.num_images:,} of the same people, there were '
+        f'{there["num_images"]:,}. Training goes on with these, in an order of '
+        'their own'
+      ]
+    changes = (
+      'the people of the training set are not those that the run was trained '
+      f'on: {_changes(there["people"], self.people)}'
+    )
+    start_anew = (
+      'start from its weights with --config.pretrained=THIS_RUN and another '
+      '--workdir'
+    )
+    if changed_people == 'refuse':
+      raise ValueError(
+        f'{changes}. What the classifier learnt of one would be taken for '
+        'another: give the same people to go on, or '
+        '--config.data.changed_people=continue, with which it follows their '
+        f'names, or {start_anew}'
+      )
+    if {*there['people']}.isdisjoint(self.people):
+      raise ValueError(f'{changes}. Nobody is left to go on with: {start_anew}')
     return [
-      f'the training set has other images than before: {self.num_images:,} of '
-      f'the same people, there were {there["num_images"]:,}. Training goes on '
-      'with these, in an order of their own'
+      f'{changes}. Training goes on with {self.num_images:,} images, in an '
+      'order of their own: what the classifier learnt follows the names, and '
+      'who is new begins at random'
     ]
 
 

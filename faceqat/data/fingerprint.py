@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceqat import atomic, strict_json
@@ -273,6 +273,16 @@ def names_template(fingerprint: Fingerprint | None) -> bool:
     UNKNOWN,
     DRAWN,
   )
+
+
+def most_telling(
+  found: Sequence[Fingerprint | None],
+) -> Fingerprint | None:
+  """Of several sets, the first that names a template, or else says anything."""
+  for says in (names_template, is_stated):
+    if telling := next(filter(says, found), None):
+      return telling
+  return found[0]
 
 
 def unstated(what: str) -> str:

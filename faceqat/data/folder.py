@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from faceqat import decoding, folders
-from faceqat.data import fingerprint, images
+from faceqat.data import fingerprint, images, made
 from faceqat.image_size import ImageSize
 
 
@@ -20,6 +20,7 @@ class FolderSource:
     labels: int32 [N], 0 .. K-1 in the sorted order of the people.
     class_names: the K folder names.
     ignored: the names of files beside the people, but for its fingerprint.
+    made: bool [N], which images were made of others.
   """
 
   def __init__(
@@ -58,6 +59,7 @@ class FolderSource:
         'two are needed.'
       )
     self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    self.made = np.array([made.is_made(name) for name in self._files])
 
   def __len__(self) -> int:
     return len(self._files)

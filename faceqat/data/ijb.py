@@ -103,7 +103,7 @@ def read_ijb(
   images, faces = _read_numbers(lists[0], 2, 'image template media')
   points_path = meta / f'{name}_name_5pts_score.txt'
   named, points = _read_numbers(
-    points_path, 11, 'image, five times x y, score', float
+    points_path, 11, 'image, five times x y, score', np.float64
   )
   if named != images:
     raise ValueError(
@@ -138,15 +138,16 @@ def read_ijb(
 
 
 def _read_numbers(
-  path: pathlib.Path, count: int, form: str, kind: type = int
+  path: pathlib.Path, count: int, form: str, kind: type = np.int64
 ) -> tuple[list[str], np.ndarray]:
   """Lines of an image and numbers: the images [N], the numbers [N, count]."""
   names, rows = [], []
   for number, line in enumerate(read_lines(path), start=1):
     image, *fields = line.split()[: count + 2] or ['']
     try:
-      row = np.array([kind(field) for field in fields])
-    except ValueError:
+      row = np.array(fields).astype(kind)
+    # The second of numbers that 64 bits do not hold.
+    except (ValueError, OverflowError):
       row = np.array([])
     if len(row) != count or not np.isfinite(row).all():
       raise ValueError(

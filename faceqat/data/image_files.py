@@ -9,6 +9,7 @@ import numpy as np
 
 from faceqat import decoding
 from faceqat.data import images as face_images
+from faceqat.data.made import is_made
 from faceqat.image_size import ImageSize
 
 
@@ -63,7 +64,8 @@ class FileIndex:
       where: in the list, for messages.
 
     Raises:
-      ValueError: there is none, or a name is no path inside the folder.
+      ValueError: there is none, it was made of another one (`made.py`), or a
+        name is no path inside the folder.
     """
     if names[0] in self._indices:
       return self._indices[names[0]]
@@ -73,6 +75,11 @@ class FileIndex:
         f'{where} names an image that does not exist: '
         f'{os.path.join(self._root, names[0])} (nor with another suffix of '
         'images).'
+      )
+    if is_made(path):
+      raise ValueError(
+        f'{where} names {path}, which was made of another image by prepare '
+        '--complete, and so compares with it: take it off the list.'
       )
     # Two spellings of a name are one image.
     self._indices[names[0]] = self._indices.setdefault(path, len(self.paths))

@@ -275,7 +275,7 @@ def _name(list_path: str) -> str:
 
 def _image_and_label(line: Line) -> Sequence[str]:
   """The fields of one line of CALFW's list, checked."""
-  if len(line.fields) != 2 or not re.fullmatch('[0-9]+', line.fields[1]):
+  if len(line.fields) != 2 or not re.fullmatch('[0-9]{1,9}', line.fields[1]):
     raise ValueError(
       f'{line.where}: "{line.text[:80].strip()}", wanted "image label".'
     )
@@ -285,7 +285,9 @@ def _image_and_label(line: Line) -> Sequence[str]:
 def _parse_header(line: Line, path: str) -> tuple[int, int]:
   """(folds, same pairs in each fold, and as many different ones)."""
   fields = line.fields
-  numbers = [int(field) for field in fields if re.fullmatch('[0-9]+', field)]
+  numbers = [
+    int(field) for field in fields if re.fullmatch('[0-9]{1,9}', field)
+  ]
   if len(numbers) != len(fields) or len(fields) not in (1, 2) or 0 in numbers:
     raise ValueError(
       f'{path}, line 1 is "{line.text[:60]}", {pair_lines.FORMS}.'

@@ -16,6 +16,7 @@ import numpy as np
 
 from faceqat.data import images
 from faceqat.data.contents import Contents, contents
+from faceqat.data.made import are_made, independent_of
 from faceqat.data.sampler import PeopleOrder, by_person
 
 # A slot of a batch whose image is damaged is filled by another one; after so
@@ -37,6 +38,7 @@ class Subset:
     self._indices = np.asarray(indices, np.int64)
     self.labels = np.asarray(source.labels)[self._indices]
     self.class_names = source.class_names
+    self.made = are_made(source)[self._indices]
 
   def __len__(self) -> int:
     return len(self._indices)
@@ -72,7 +74,8 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   Args:
     source: a labelled source.
     images_per_person: how many, k; the last k images of every person that has
-      at least 3k are held out, others are trained on whole.
+      at least 3k are held out, others are trained on whole. Images that were
+      made of others do not count; those made of one held out are in no part.
 
   Returns:
     (train, holdout), with the labels and class names of `source`.
@@ -84,8 +87,9 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
     raise ValueError(
       f'images_per_person is {images_per_person}, wanted 1 or more.'
     )
-  held = np.zeros(len(source), bool)
+  held, made = np.zeros(len(source), bool), are_made(source)
   for members in by_person(source.labels):
+    members = members[~made[members]]
     if len(members) >= 3 * images_per_person:
       held[members[-images_per_person:]] = True
   if not held.any():
@@ -93,7 +97,8 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
       f'Nobody has the {3 * images_per_person} images that it takes to hold '
       f'out {images_per_person}: hold out fewer, or none.'
     )
-  return Subset(source, np.flatnonzero(~held)), Subset(
+  trained = ~held & independent_of(source, np.flatnonzero(held))
+  return Subset(source, np.flatnonzero(trained)), Subset(
     source, np.flatnonzero(held)
   )
 
@@ -189,10 +194,13 @@ class TrainIterator:
       this process has taken so far.
   """
 
-  def __init__(self, iterator, settings: dict[str, int], source):
+  def __init__(
+    self, iterator, settings: dict[str, int], source, changed_people: str
+  ):
     self._iterator = iterator
     self._settings = settings
     self._source = source
+    self._changed_people = changed_people
     self.num_skipped = 0
 
   # Only a position needs it, and some iterators are never asked for theirs.
@@ -237,11 +245,11 @@ class TrainIterator:
     """Compares a position's data and settings with these.
 
     Returns:
-      A sentence for the user, where the same people have other images.
+      A sentence for the user, where there are other images or people.
 
     Raises:
       ValueError: the position is of another seed or batch size, where it would
-        mean other images, or of other people.
+        mean other images, or of other people, which `changed_people` refuses.
     """
     for name, value in self._settings.items():
       if state.get(name) != value:
@@ -249,7 +257,7 @@ class TrainIterator:
           f'The saved input position has {name} = {state.get(name)}, this run '
           f'has {value}: resume with the same settings, or start anew.'
         )
-    return self._contents.check(state)
+    return self._contents.check(state, self._changed_people)
 
   def close(self):
     """Stops the reading threads."""
@@ -265,6 +273,7 @@ def make_train_iterator(
   skip_damaged: bool,
   skipped: images.SkippedImages | None = None,
   people_per_batch: int = 0,
+  changed_people: str = 'refuse',
   process_index: int = 0,
   process_count: int = 1,
   num_threads: int = 8,
@@ -287,6 +296,8 @@ def make_train_iterator(
       as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
       another of the same person, while there is one); 0: every epoch has each
       image once.
+    changed_people: whether a position of other people is gone on from; see
+      `Contents.check`.
     process_index: this process.
     process_count: all processes.
     num_threads: threads that read and decode ahead, a batch each.
@@ -332,7 +343,8 @@ def make_train_iterator(
     'seed': seed,
     'people_per_batch': people_per_batch,
   }
-  return TrainIterator(iter(dataset.to_iter_dataset(options)), settings, source)
+  iterator = iter(dataset.to_iter_dataset(options))
+  return TrainIterator(iterator, settings, source, changed_people)
 
 
 def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:

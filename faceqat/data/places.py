@@ -4,8 +4,10 @@
 """
 
 import os
+from collections.abc import Sequence
 
 from faceqat import decoding, folders
+from faceqat.data import tfds
 
 PACKS = ('.rec', '.array_record')
 _WANTED = (
@@ -49,6 +51,95 @@ def is_pack(path: str) -> bool:
 def is_bin(path: str) -> bool:
   """Whether it is called as InsightFace's sets of pairs are, in any case."""
   return path.lower().endswith('.bin') and not os.path.isdir(path)
+
+
+def list_sets(path: str | Sequence[str], field: str) -> list[str]:
+  """The folders and packs that a config names, to be trained on together.
+
+  Args:
+    path: of one set; of several with commas between them, of which one in the
+      name of a set is none (`folders.split_paths`); of a text file `.txt` with
+      a path a line, relative to its own folder; or a sequence of paths. Names
+      `tfds:NAME` stay as they are, and '' alone does.
+    field: that of the config, for messages.
+
+  Raises:
+    ValueError: a path is empty, leads to nothing, or is there twice; or as
+      `find_people`.
+  """
+  if not isinstance(path, str):
+    origin, sets = field, list(path)
+  elif _is_text_file(path):
+    origin = os.path.expanduser(path)
+    sets = _read_sets(origin)
+  else:
+    origin, sets = f'{field}={path}', folders.split_paths(path)
+    # What is wrong with one path is said where it is opened.
+    if len(sets) < 2:
+      return [_resolved(path, field)]
+  if not sets or '' in sets:
+    raise ValueError(
+      f'{origin} names {"a set without a path" if sets else "no set"}: give '
+      'the path of each.'
+    )
+  for one in sets:
+    if not _is_name(one) and not os.path.exists(os.path.expanduser(one)):
+      raise ValueError(
+        f'{origin} names {len(sets)} sets, and there is no {one}: a set is a '
+        'folder person/image.jpg, a pack, or tfds:NAME.'
+      )
+  sets = [_resolved(one, field) for one in sets]
+  places = [one if _is_name(one) else os.path.realpath(one) for one in sets]
+  for number, place in enumerate(places):
+    if place in places[:number]:
+      raise ValueError(f'{origin} names {sets[number]} twice: name it once.')
+  return sets
+
+
+def shown(path: str | Sequence[str]) -> str:
+  """What a config names to train on, for messages and reports."""
+  named = path if isinstance(path, str) else ', '.join(path)
+  return named or 'faces that faceqat draws'
+
+
+def _resolved(path: str, field: str) -> str:
+  return path if not path or _is_name(path) else find_people(path, field)
+
+
+def _is_name(path: str) -> bool:
+  """Whether it is one of TFDS, and no path."""
+  return path.startswith(tfds.PREFIX)
+
+
+def _is_text_file(path: str) -> bool:
+  path = os.path.expanduser(path)
+  return path.lower().endswith('.txt') and os.path.isfile(path)
+
+
+def _read_sets(path: str) -> list[str]:
+  """The sets that the lines of a file name."""
+  try:
+    # Editors of Windows put a mark before the first line.
+    with open(path, encoding='utf-8-sig') as file:
+      lines = [line.strip() for line in file]
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f'{path} is no list of sets: it is not UTF-8 text ({error}).'
+    ) from error
+  sets = []
+  for number, line in enumerate(lines, 1):
+    if not line or _is_name(line):
+      sets += [line] if line else []
+      continue
+    found = os.path.join(os.path.dirname(path), os.path.expanduser(line))
+    if not os.path.exists(found):
+      raise ValueError(
+        f'{path}, line {number}: there is no {found}. A text file names sets '
+        'to train on together, a folder of people or a pack a line; of a list '
+        'of images, set data.path to their folder.'
+      )
+    sets.append(found)
+  return sets
 
 
 def find_people(path: str, field: str) -> str:

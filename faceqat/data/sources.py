@@ -8,7 +8,14 @@ import ml_collections
 import numpy as np
 
 from faceqat import folders
-from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
+from faceqat.data import (
+  fingerprint,
+  held_out_people,
+  pair_lists,
+  pairs,
+  places,
+  tfds,
+)
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.fingerprint import Fingerprint
@@ -19,17 +26,14 @@ from faceqat.data.inspection import (
   check_training_images,
   usable,
 )
-from faceqat.data.pipeline import (
-  only_people,
-  split_holdout,
-  split_people,
-  subset,
-)
+from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
+from faceqat.data.made import are_made
+from faceqat.data.pipeline import only_people, split_holdout, subset
 from faceqat.data.recordio import RecordIOSource
+from faceqat.data.summary import summarize
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.faces.alignment import TEMPLATES
 from faceqat.image_size import ImageSize
-from faceqat.names import similar
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
 # training set of less than a million people meets them.
@@ -45,6 +49,7 @@ class TrainingData(NamedTuple):
       accuracy of the classifier.
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
+    held_out: the names of those people.
     summary: lines for the user: who is trained on, held out and ignored,
       whose names are alike, and what is wrong with the images.
     skipped: takes images that are passed over; None: they are an error.
@@ -53,8 +58,9 @@ class TrainingData(NamedTuple):
   train: object
   known: object
   validation: pairs.PairSet | None
-  summary: tuple[str, ...] = ()
-  skipped: SkippedImages | None = None
+  held_out: list[str]
+  summary: tuple[str, ...]
+  skipped: SkippedImages | None
 
 
 def make_training_data(
@@ -67,9 +73,10 @@ def make_training_data(
   Args:
     config: the block `data`. `path` is a folder `person/image.jpg`, a RecordIO
       file `.rec`, an ArrayRecord file `.array_record`, a folder that holds such
-      a pack, a data set of TFDS `tfds:NAME`, or empty for drawn faces, which
-      are drawn at `image_size` whatever `stored_size` is. Images that are BGR
-      are made RGB.
+      a pack, a data set of TFDS `tfds:NAME`, several of these as
+      `places.list_sets` takes them, or empty for drawn faces, which are drawn
+      at `image_size` whatever `stored_size` is. Images that are BGR are made
+      RGB.
     process_index: this process, of those that train as one.
     process_count: all processes. Each looks at a part of the images.
 
@@ -90,50 +97,26 @@ def make_training_data(
       process_index=process_index,
       process_count=process_count,
     )
-  everybody, validation = source, None
+  everybody, validation, names, gone = source, None, [], []
   if config.validation_people:
-    source, held_out = _hold_out(config, source, skipped)
-    validation = pairs.synthetic_pairs(
-      held_out, config.validation_pairs, seed=config.seed
-    )
+    source, held_out, gone = held_out_people.hold_out(source, config)
+    names = held_out.class_names
+    held_out = _usable(held_out, config, skipped)
+    validation = held_out_people.draw_pairs(held_out, config)
   if config.holdout_images_per_person:
     train, known = split_holdout(source, config.holdout_images_per_person)
   else:
     train, known = source, subset(source, [])
-  summary = (*_summary(everybody, train, known), *notes)
-  return TrainingData(train, known, validation, summary, skipped)
+  summary = (*summarize(everybody, train, known, gone), *notes)
+  return TrainingData(train, known, validation, names, summary, skipped)
 
 
-def _hold_out(config, source, skipped: SkippedImages | None):
-  """The people to train on, and those kept out, with images that are whole."""
-  rest, held_out = split_people(source, config.validation_people, config.seed)
-  if skipped is not None and config.path:
-    whole = subset(held_out, usable(held_out, skipped))
-    held_out = only_people(whole, np.unique(whole.labels))
-  return rest, held_out
-
-
-def _summary(everybody, train, known) -> tuple[str, ...]:
-  """What becomes of a set, and names in it that may be one person's."""
-  trained = len(train.class_names)
-  line = f'trains on {len(train):,} images of {trained:,} people'
-  if held_out := len(everybody.class_names) - trained:
-    line += f'; {held_out:,} people held out'
-  if len(known):
-    line += f'; {len(known):,} images of the trained people held out'
-  # Only folders have something else in them.
-  if ignored := getattr(everybody, 'ignored', []):
-    more = f' and {len(ignored) - 5} more' if len(ignored) > 5 else ''
-    line += f'; ignored: {", ".join(ignored[:5])}{more}'
-  groups = similar(everybody.class_names)
-  notes = [
-    f'note: {" and ".join(map(repr, group))} are trained as different people; '
-    'if they are one, give the folders one name'
-    for group in groups[:5]
-  ]
-  if len(groups) > 5:
-    notes.append(f'note: {len(groups) - 5} more names are written alike')
-  return line, *notes
+def _usable(held_out, config, skipped: SkippedImages | None):
+  """People kept out of training, without images that are passed over."""
+  if skipped is None or not config.path:
+    return held_out
+  whole = subset(held_out, usable(held_out, skipped))
+  return only_people(whole, np.unique(whole.labels))
 
 
 def make_held_out_people(config: ml_collections.ConfigDict):
@@ -150,8 +133,9 @@ def make_held_out_people(config: ml_collections.ConfigDict):
   """
   if not config.validation_people:
     return None
+  held_out = held_out_people.hold_out(_open(config), config).held_out
   skipped = SkippedImages() if config.skip_damaged else None
-  return _hold_out(config, _open(config), skipped)[1]
+  return _usable(held_out, config, skipped)
 
 
 def training_fingerprint(
@@ -160,13 +144,34 @@ def training_fingerprint(
   """What the images of `make_training_data` are; None: nothing says so.
 
   Args:
-    config: the block `data`; its `fingerprint` goes before `faces.json`.
+    config: the block `data`; its `fingerprint` goes before each `faces.json`.
 
   Raises:
-    ValueError: no such set of TFDS, or `faces.json` or the block is wrong.
+    ValueError: no such set of TFDS, `faces.json` or the block is wrong, or two
+      sets are of other faces.
   """
-  path = _people_path(config, 'data.path')
-  return _as_read(_stated(config, path, config.image_size))
+  found = _training_fingerprints(config)
+  telling = fingerprint.most_telling(list(found.values()))
+  for path, other in found.items():
+    wanted_by = next(p for p in found if found[p] is telling)
+    fingerprint.check(other, telling, path, wanted_by, field='data.fingerprint')
+  return telling
+
+
+def unstated_sets(config: ml_collections.ConfigDict) -> list[str]:
+  """The paths of training sets that do not say how faces are aligned."""
+  return [
+    path
+    for path, found in _training_fingerprints(config).items()
+    if not fingerprint.is_stated(found)
+  ]
+
+
+def _training_fingerprints(config) -> dict[str, Fingerprint | None]:
+  return {
+    path: _as_read(_stated(config, path, config.image_size))
+    for path in places.list_sets(config.path, 'data.path')
+  }
 
 
 def check_evaluation(
@@ -244,14 +249,22 @@ def _is_bgr(found: Fingerprint | None) -> bool:
   return found is not None and found.channels == 'BGR'
 
 
-def _people_path(config: ml_collections.ConfigDict, field: str) -> str:
-  if not config.path or config.path.startswith(tfds.PREFIX):
-    return config.path
-  return places.find_people(config.path, field)
-
-
 def _open(config: ml_collections.ConfigDict):
-  path = _people_path(config, 'data.path')
+  """The source of all people that a config names."""
+  paths = places.list_sets(config.path, 'data.path')
+  sets = [_open_set(config, path) for path in paths]
+  # Configs of older runs have no such field.
+  same_names = config.get('same_names', SAME_NAMES[0])
+  if same_names not in SAME_NAMES:
+    raise ValueError(
+      f'data.same_names is {same_names!r}; give {" or ".join(SAME_NAMES)}'
+    )
+  if len(sets) == 1:
+    return sets[0]
+  return JoinedSource(sets, set_names(paths), same_names)
+
+
+def _open_set(config: ml_collections.ConfigDict, path: str):
   if not path:
     return _draw_people(config)
   if path.startswith(tfds.PREFIX):
@@ -371,6 +384,8 @@ def _draw_pairs(
   try:
     folder = places.find_people(path, 'eval.path')
     source = _open_people(folder, *sizes, 'eval.path')
+    # An image and what was made of it are one.
+    source = subset(source, np.flatnonzero(~are_made(source)))
     pair_set = pairs.draw_pairs(source, most, seed)
   except ValueError as error:
     raise ValueError(

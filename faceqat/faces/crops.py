@@ -124,7 +124,7 @@ def crop_photograph(
     name = listing.crop_name(photograph, number if numbered else None)
     path = pathlib.Path(folder) / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, _encode(pixels))
+    atomic.write(path, encode(pixels))
     crops.append(
       {
         'file': name,
@@ -210,7 +210,8 @@ def _align(
   return alignment.crop_with_margin(image, face.box, settings.size, MARGIN)
 
 
-def _encode(pixels: np.ndarray) -> bytes:
+def encode(pixels: np.ndarray) -> bytes:
+  """A crop, uint8 [H, W, 3], as the JPEG file that is written of it."""
   stream = io.BytesIO()
   Image.fromarray(pixels).save(
     stream, 'JPEG', quality=_QUALITY, subsampling=0, optimize=True

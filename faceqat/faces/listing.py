@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from faceqat import decoding, folders
+from faceqat.data.made import is_made
 
 # How `crop_name` tells several faces of one photograph apart.
 _FACE_NUMBER = re.compile(r'\.face\d+$')
@@ -52,7 +53,8 @@ def list_photographs(root: str | os.PathLike) -> Listing:
 
   A single folder around those of the people is entered, as archives often have
   one. Names that start with a dot are passed over, other files and folders
-  within a person's are listed as ignored.
+  within a person's are listed as ignored, and so are images that an earlier
+  preparation has made of others (`data/made.py`).
 
   Raises:
     ValueError: there is no such folder, it has no photographs of people, or
@@ -112,7 +114,11 @@ def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
   """The photographs of a person, and what else there is."""
   files, ignored = [], []
   for entry in _visible(folder):
-    is_photograph = decoding.is_image(entry.name) and entry.is_file()
+    is_photograph = (
+      decoding.is_image(entry.name)
+      and entry.is_file()
+      and not is_made(entry.name)
+    )
     (files if is_photograph else ignored).append(entry)
   # a.jpg and a.png would have one crop: those keep their whole names. Without
   # regard to case, as some file systems are.

@@ -11,7 +11,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from faceqat import atomic, strict_json
-from faceqat.faces import crops, data_set, listing, photographs, selection
+from faceqat.faces import (
+  completion,
+  crops,
+  data_set,
+  listing,
+  photographs,
+  selection,
+)
 
 REPORT, DETAILS, MISSED = 'prepare.json', 'prepare.txt', 'missed.png'
 _MEANINGS = {
@@ -29,6 +36,7 @@ def make_report(
   records: Sequence[crops.Record],
   chosen: selection.Selection,
   parts: Mapping[str, data_set.People],
+  made: Mapping[str, completion.Plan],
 ) -> dict[str, Any]:
   """Everything that `prepare.json` says.
 
@@ -38,6 +46,8 @@ def make_report(
     records: of every photograph.
     chosen: what was found in the crops.
     parts: the data sets by split ('' for the only one), as written.
+    made: for those that were completed, what was made for whom; it is in
+      `images` too.
   """
   statuses = collections.Counter(record['status'] for record in records)
   counts = {
@@ -54,7 +64,11 @@ def make_report(
     'splits': {
       name: {
         'people': list(people),
-        'images': sum(map(len, people.values())),
+        'images': sum(map(len, people.values()))
+        + sum(map(len, made.get(name, {}).values())),
+        'made': {
+          person: len(images) for person, images in made.get(name, {}).items()
+        },
       }
       for name, people in parts.items()
     },
@@ -92,6 +106,11 @@ def write(report: Mapping[str, Any], folder: str | os.PathLike):
   ]
   lines += [f'ignored: {name}' for name in report['ignored']]
   lines += selection.lines(report)
+  lines += [
+    f'made: {person}: {count}'
+    for part in report['splits'].values()
+    for person, count in part['made'].items()
+  ]
   content = '\n'.join([summary(report), '', *lines, ''])
   atomic.write(folder / DETAILS, content.encode())
 
@@ -137,6 +156,9 @@ def summary(report: Mapping[str, Any]) -> str:
   for name, part in report['splits'].items():
     people = f'images of {len(part["people"]):,} people written'
     rows.append([name or 'data set', f'{part["images"]:,}', people])
+    if part['made']:
+      note = f'of these made of others, for {len(part["made"]):,} people'
+      rows.append(['  made', f'{sum(part["made"].values()):,}', note])
   width = max(len(title) for title, _, _ in rows)
   return '\n'.join(
     f'{title:{width}}  {count:>9}  {note}'.rstrip()

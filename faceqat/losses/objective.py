@@ -14,6 +14,8 @@ from faceqat.losses import center, distillation, margin, softmax, triplet
 from faceqat.losses.margin import Margins
 
 Batch = dict[str, jax.Array]
+# Of the parameters and states below, by name, the axis over the classes.
+CLASS_AXES = {'weights': 1, 'bias': 0, 'centers': 0}
 # Losses [B], or one loss []; scores by name; the objective's next state.
 Scored = tuple[jax.Array, dict[str, jax.Array], Any]
 

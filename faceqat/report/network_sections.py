@@ -12,6 +12,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from faceqat.data import places
 from faceqat.image_size import height_width
 from faceqat.report import history, layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
@@ -52,7 +53,7 @@ def overview(run: RunFolder) -> Section:
     facts += [
       ('network', f'{model["name"]}, {height} x {width} pixels'),
       ('loss', config.loss.name),
-      ('trained on', config.data.path or 'faces that faceqat draws'),
+      ('trained on', places.shown(config.data.path)),
     ]
     if config.get('pretrained'):
       facts.append(('started from', config.pretrained))
@@ -313,7 +314,7 @@ def settings(run: RunFolder) -> Section:
   )
   empty = flax.traverse_util.empty_node
   rows = [
-    [name, '{}' if value is empty else repr(value)]
+    [name, '{}' if value is empty else _shortened(repr(value))]
     for name, value in sorted(flat.items())
   ]
   title = f'The config of step {run.step:,}'
@@ -343,6 +344,11 @@ def made_with() -> dict[str, str]:
   for name in _PACKAGES:
     versions[name] = importlib.metadata.version(name)
   return {**versions, 'Python': platform.python_version()}
+
+
+def _shortened(text: str) -> str:
+  """Of a list of people, the first."""
+  return text if len(text) <= 200 else f'{text[:200]} ...'
 
 
 def _megabytes(size: float) -> str:

@@ -52,10 +52,8 @@ from faceqat.faces import (
 )
 from faceqat.image_size import to_json, to_text
 
-_SIZES = {
-  **{name: template.size for name, template in alignment.TEMPLATES.items()},
-  'margin': 160,
-}
+_SIZES = {name: made.size for name, made in alignment.TEMPLATES.items()}
+_SIZES['margin'] = 160
 # Of a crop, in pixels.
 _LEAST, _MOST = 16, 1024
 # Seconds between two lines of progress.
@@ -362,9 +360,7 @@ def _move_into_place(temporary: pathlib.Path, out: pathlib.Path):
 
 
 def main(photographs: str, out: str):
-  size = _SIZE.value
-  if size is None:
-    size = _SIZES[_ALIGNMENT.value]
+  size = _SIZES[_ALIGNMENT.value] if _SIZE.value is None else _SIZE.value
   settings = crops.CropSettings(
     _ALIGNMENT.value, size, _FACES.value, _DETECTOR.value
   )

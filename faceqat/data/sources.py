@@ -196,11 +196,8 @@ def check_evaluation(
     ValueError: a set is of another kind of faces; it says what to do.
   """
   # Those are aligned as they are read. Older runs know of none.
-  if (
-    config.get('templates')
-    and fingerprint.names_template(wanted)
-    and wanted.template not in TEMPLATES
-  ):
+  named = fingerprint.names_template(wanted)
+  if config.get('templates') and named and wanted.template not in TEMPLATES:
     known = ' or '.join(map(repr, TEMPLATES))
     raise ValueError(
       f'eval.templates={config.templates} can be aligned to {known}, '

@@ -35,6 +35,7 @@ from absl import flags
 from benchmarks import page_tables, smoke_configs
 from faceqat import command
 from faceqat.evaluate import write_float
+from faceqat.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.complexity import count_multiply_adds, count_parameters
 from faceqat.quant.spec import FLOAT
@@ -150,10 +151,11 @@ def check_counts() -> Iterator[Figure]:
 def _measure(name: str, form: str = '', image_size: int | None = None):
   """Parameters, multiply-adds, bytes of the float file; computes nothing."""
   config = importlib.import_module(f'configs.{name}').get_config(form)
-  model, size = make_model(config), image_size or config.data.image_size
+  model = make_model(config)
+  size = height_width(image_size or config.data.image_size)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT),
-    jax.ShapeDtypeStruct((1, size, size, 3), np.uint8),
+    jax.ShapeDtypeStruct((1, *size, 3), np.uint8),
   )
   with tempfile.TemporaryDirectory() as folder:
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

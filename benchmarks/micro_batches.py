@@ -16,11 +16,13 @@ from ml_collections import config_flags
 
 from benchmarks import timing
 from faceqat import command
+from faceqat.image_size import height_width
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.stages import make_stages
-from faceqat.train import check_batches, make_recipe
+from faceqat.train import make_recipe
+from faceqat.train_config import check_batches
 from faceqat.train_state import create_state, train_step
 
 _CLASSES = 1000
@@ -31,13 +33,11 @@ def main():
   config = flags.FLAGS.config
   # All are compared with the whole batch.
   numbers = [1, *sorted(set(map(int, flags.FLAGS.parts)) - {1})]
-  size = config.data.image_size
+  size = height_width(config.data.image_size)
   rng = np.random.default_rng(0)
   batch = jax.device_put(
     {
-      'image': rng.integers(
-        0, 256, (config.batch_size, size, size, 3), np.uint8
-      ),
+      'image': rng.integers(0, 256, (config.batch_size, *size, 3), np.uint8),
       'label': rng.integers(0, _CLASSES, config.batch_size, np.int32),
     }
   )

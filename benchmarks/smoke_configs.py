@@ -28,6 +28,7 @@ from faceqat import command
 from faceqat.checkpoint import load_network
 from faceqat.convert import load_images
 from faceqat.export import roundtrip
+from faceqat.image_size import height_width
 from faceqat.lower import lower
 from faceqat.models.build import make_model
 from faceqat.models.complexity import count_multiply_adds, count_parameters
@@ -69,8 +70,8 @@ def main():
 def count(name: str) -> list[str]:
   """Parameters and multiply-adds of the whole network."""
   config = importlib.import_module(f'configs.{name}').get_config()
-  model, size = make_model(config), config.data.image_size
-  images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
+  model, size = make_model(config), height_width(config.data.image_size)
+  images = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT), images
   )

@@ -10,9 +10,9 @@ def make_base() -> ConfigDict:
   return ConfigDict(
     {
       'seed': 0,
-      # Weights of another project to start from (MXNet's .params, PyTorch's
-      # .pth, .pt or .ckpt; for MobileFaceNet), or ''.
+      # Weights to start from: a file of another project, or a run; or ''.
       'pretrained': '',
+      'pretrained_pixels': common.pretrained_pixels(),
       'model': models.mobilenet_v2(),
       'quant': common.int8(),
       'loss': losses.arcface(),

@@ -1,6 +1,12 @@
 """Blocks that the experiments share. Every default stands here or in them."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
+
+
+def _size(default: int) -> FieldReference:
+  """A number of pixels, or (height, width); as a flag 112, or 112,96."""
+  # A field has one type, but for one of any.
+  return FieldReference(default, field_type=object)
 
 
 def data() -> ConfigDict:
@@ -23,13 +29,15 @@ def data() -> ConfigDict:
       'changed_people': 'refuse',
       # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
       'tfds_dir': '',
-      # How the faces of `path` are aligned, 'arcface', 'margin_32' or another
-      # name, and 'RGB' or 'BGR', where its faces.json is missing or wrong.
+      # How the faces of `path` are aligned, 'arcface', 'sphereface',
+      # 'margin_32' or another name, and 'RGB' or 'BGR', where its faces.json
+      # is missing or wrong.
       'fingerprint': {'template': '', 'channels': ''},
-      'image_size': 112,
-      # Height and width of the images in `path`, resized to image_size where
-      # that is another one; 0: they have image_size.
-      'stored_size': 0,
+      # Of what the network is given: 112, or a height and a width, (112, 96).
+      'image_size': _size(112),
+      # Of the images in `path`, resized to image_size where that is another
+      # one; 0: they have image_size.
+      'stored_size': _size(0),
       'seed': 0,
       # Drawn faces only.
       'num_people': 240,
@@ -40,8 +48,12 @@ def data() -> ConfigDict:
       'validation_pairs': 400,
       # Images of each trained person for validation loss and accuracy.
       'holdout_images_per_person': 1,
-      # Skip and count an image that cannot be decoded, instead of stopping.
+      # Pass over images that are missing, damaged or of another size, name
+      # each once and count them, instead of stopping.
       'skip_damaged': False,
+      # Look at every image before the first step, a million in some three
+      # minutes, or at 20 of them.
+      'check_images': True,
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: the images in any order.
       'people_per_batch': 0,
@@ -51,6 +63,21 @@ def data() -> ConfigDict:
         'max_shift': 4,
         'max_brightness': 0.2,
       },
+    }
+  )
+
+
+def pretrained_pixels() -> ConfigDict:
+  """What the network of a weight file saw, where its names do not tell."""
+  return ConfigDict(
+    {
+      # 'RGB' or 'BGR'; ''.
+      'channels': '',
+      # (pixel - mean) / scale, of pixels of 0 to 255: one number, or three in
+      # the order of the channels. (0,) and (255,) for 0 to 1; () for both: as
+      # the project is known to have it.
+      'mean': (),
+      'scale': (),
     }
   )
 
@@ -68,8 +95,8 @@ def evaluation() -> ConfigDict:
       'pairs': '',
       # As data.fingerprint, of all that is in `path`.
       'fingerprint': {'template': '', 'channels': ''},
-      # Height and width of the images in `path`, as data.stored_size.
-      'stored_size': 0,
+      # Of the images in `path`, as data.stored_size.
+      'stored_size': _size(0),
       'batch_size': 64,
       # Of the pairs that are drawn,
       'seed': 0,

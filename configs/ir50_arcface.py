@@ -5,9 +5,10 @@
 
 Smaller and larger ones: --config.model.depth=18, 34 or 100; with
 --config.model.squeeze_excite=True those of IR-SE. --config.pretrained takes the
-weights of face.evoLVe and, with --config.model.shortcut=projection, those of
-insightface. Its integers come from calibration alone. It is a network for a
-GPU; no score was measured yet.
+weights of face.evoLVe, AdaFace and others and, with
+--config.model.shortcut=projection, those of insightface and MagFace; the README
+says what each of them saw. Its integers come from calibration alone. It is a
+network for a GPU; no score was measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -26,8 +26,9 @@ def get_config(arg: str = '') -> ConfigDict:
     {
       'seed': 0,
       # The teacher, and where the training starts: model-0000.params with
-      # model-symbol.json beside it, PyTorch's .pth, .pt or .ckpt, or a run.
+      # model-symbol.json beside it, a file of PyTorch, or a run.
       'pretrained': '',
+      'pretrained_pixels': common.pretrained_pixels(),
       'model': models.mobilefacenet(),
       'quant': common.int8(),
       'loss': losses.distillation(),

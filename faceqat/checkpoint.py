@@ -17,6 +17,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from faceqat import distributed, strict_json
+from faceqat.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import TrainState
@@ -327,11 +328,9 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
   step = checkpointer.find(which)
   config = checkpointer.config(step)
   model = make_model(config)
-  size = config.data.image_size
+  size = height_width(config.data.image_size)
   shapes = jax.eval_shape(
-    lambda key: model.init(
-      key, jnp.zeros((1, size, size, 3), jnp.uint8), FLOAT
-    ),
+    lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
     jax.random.key(0),
   )
   # A network with group norms has none; its state says so.

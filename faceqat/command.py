@@ -9,6 +9,11 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from faceqat.image_size import ImageSize, of_text
+
+# A flag that is defined here is one of the module that asked for it.
+flags.disclaim_key_flags()
+
 # What a user can do something about: one sentence says it all.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
 
@@ -22,6 +27,26 @@ TUNABLES = (
   ':glibc.malloc.trim_threshold=17179869184'
   ':glibc.malloc.arena_max=1'
 )
+
+
+class _SizeParser(flags.ArgumentParser):
+  """112, or 112,96: the height, then the width."""
+
+  syntactic_help = 'a number of pixels, or a height and a width'
+
+  def parse(self, argument: str | ImageSize) -> ImageSize:
+    return of_text(argument) if isinstance(argument, str) else argument
+
+  def flag_type(self) -> str:
+    return 'size'
+
+
+def define_size(name: str, help_text: str) -> flags.FlagHolder:
+  """Defines a flag for the size of images; None where it is not given."""
+  serializer = flags.ArgumentSerializer()
+  return flags.DEFINE(
+    _SizeParser(), name, None, help_text, serializer=serializer
+  )
 
 
 def restart_with_tuned_allocator(module: str):

@@ -113,11 +113,11 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
 def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
   """By title, what is measured of cosines [P]."""
   same, people = scores.same, scores.people
-  figures = {
-    'accuracy %': lambda cosines: influence.accuracy(
+  figures = {}
+  if verification.has_folds(scores.fold):
+    figures['accuracy %'] = lambda cosines: influence.accuracy(
       cosines, same, scores.fold, people
     )
-  }
   for far in _FARS:
     mark = _mark(scores, far)
     figures[f'TAR % @ FAR {far:g}{mark}'] = (

@@ -31,6 +31,6 @@ def compile_quickly():
 
 
 def jit_once(function: Callable) -> Callable:
-  """`jax.jit` of what runs once or on a few images."""
+  """`jax.jit` of what runs once or on few images; not in another `jit`."""
   cpu = jax.default_backend() == 'cpu'
   return jax.jit(function, compiler_options=_OPTIONS if cpu else None)

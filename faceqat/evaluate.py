@@ -31,6 +31,7 @@ from faceqat.data.pairs import PairSet
 from faceqat.evaluation_sets import evaluate_sets, make_folder, open_sets
 from faceqat.evaluators import agreement
 from faceqat.evaluators.verification import Predict
+from faceqat.image_size import ImageSize
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -103,13 +104,10 @@ def evaluate_network(
       f'{", ".join(READINGS)}'
     )
   config = config or network.config
-  _check_faces(
-    config,
-    fingerprint.of_run(network.config),
-    'the network',
-    network.config.data.image_size,
-  )
-  sets = open_sets(config, network.config.data.image_size, network.config)
+  size = network.config.data.image_size
+  faces = fingerprint.of_run(network.config)
+  _check_faces(config, faces, 'the network', size)
+  sets = open_sets(config, size, network.config, faces)
   outdir = make_folder(outdir)
   model, variables = network.model, network.variables
   float_bytes = write_float(variables, outdir / 'float.safetensors')
@@ -141,7 +139,6 @@ def evaluate_network(
     raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
   parameters = complexity.count_parameters(variables)
   print(f'{parameters:,} parameters')
-  size = network.config.data.image_size
   multiply_adds = complexity.count_multiply_adds(model, size)
   print(f'{multiply_adds:,} multiply-adds an image')
   return evaluate_sets(predicts, sizes, sets, config, outdir)
@@ -157,9 +154,10 @@ def evaluate_program(
       faces than it is for.
   """
   program = integer_program.load(path)
-  size = program.tensors[program.input].shape[0]
-  _check_faces(config, fingerprint.of_metadata(program.metadata), path, size)
-  sets = open_sets(config, size)
+  size = program.tensors[program.input].shape[:2]
+  faces = fingerprint.of_metadata(program.metadata)
+  _check_faces(config, faces, path, size)
+  sets = open_sets(config, size, faces=faces)
   return evaluate_sets(
     {'integer': make_integer_predict(program)},
     {'integer': pathlib.Path(path).stat().st_size},
@@ -173,7 +171,7 @@ def _check_faces(
   config: ml_collections.ConfigDict,
   trained: Fingerprint | None,
   name: str,
-  image_size: int,
+  image_size: ImageSize,
 ):
   """Refuses pairs of other faces, and says what cannot be compared."""
   for note in sources.check_evaluation(

@@ -15,10 +15,12 @@ import ml_collections
 import numpy as np
 
 from faceqat import atomic
-from faceqat.data import sources
+from faceqat.data import pairs, sources
+from faceqat.data.fingerprint import Fingerprint, names_template
 from faceqat.data.ijb import TemplateSet, read_ijb
+from faceqat.data.inspection import check_evaluation_images
 from faceqat.data.pairs import PairSet
-from faceqat.evaluators import identification, scores
+from faceqat.evaluators import identification, scores, verification
 from faceqat.evaluators.readings import (
   Results,
   on_pairs,
@@ -26,6 +28,8 @@ from faceqat.evaluators.readings import (
   on_templates,
 )
 from faceqat.evaluators.verification import Predict
+from faceqat.faces import alignment
+from faceqat.image_size import ImageSize
 from faceqat.report import figures, hardest, table
 
 
@@ -45,8 +49,9 @@ class EvaluationSets(NamedTuple):
 
 def open_sets(
   config: ml_collections.ConfigDict,
-  image_size: int,
+  image_size: ImageSize,
   trained: ml_collections.ConfigDict | None = None,
+  faces: Fingerprint | None = None,
 ) -> EvaluationSets:
   """Opens all sets, so that what is wrong shows before anything is computed.
 
@@ -55,27 +60,35 @@ def open_sets(
     image_size: height and width of the images given.
     trained: the config of the training whose people are kept out; None for a
       program, which does not say on whom it was trained.
+    faces: what the network is for; None: it does not say.
 
   Raises:
     ValueError: a set is missing, unreadable or of another image size, or a
       value of the block cannot be used.
   """
+  _check_settings(config)
   benchmarks = sources.make_benchmarks(config.eval, image_size=image_size)
   templates = None
   if config.eval.templates:
-    templates = read_ijb(config.eval.templates, image_size)
-    templates.images[0]
-  people = _open_people(trained, config) if trained else None
+    named = names_template(faces)
+    template = faces.template if named else alignment.usual_template(image_size)
+    templates = read_ijb(config.eval.templates, image_size, template)
+    pairs.check_kinds(templates.same, config.eval.templates)
+    check_evaluation_images(templates.images, templates.name)
+  people = None
+  if trained and config.eval.identification_images:
+    people = _open_people(trained, config)
   return EvaluationSets(benchmarks, people, templates)
 
 
-def _open_people(
-  trained: ml_collections.ConfigDict, config: ml_collections.ConfigDict
-):
-  """The people kept out of a training; None where there is none to ask."""
+def _check_settings(config: ml_collections.ConfigDict):
+  """Refuses numbers that an evaluation would fail on in the end."""
+  for name in ('batch_size', 'agreement_images'):
+    if config.eval[name] < 1:
+      raise ValueError(f'eval.{name} is {config.eval[name]}; it is 1 or more')
   images_per_person = config.eval.identification_images
   if not images_per_person:
-    return None
+    return
   if images_per_person < 2:
     raise ValueError(
       f'eval.identification_images is {images_per_person}; give 2 or more, one '
@@ -86,12 +99,23 @@ def _open_people(
       f'eval.unknown_share is {config.eval.unknown_share}; give a share of the '
       'people below 1, or 0 to leave the open set out'
     )
+
+
+def _open_people(
+  trained: ml_collections.ConfigDict, config: ml_collections.ConfigDict
+):
+  """The people kept out of a training; None where there is none to ask."""
   try:
-    return sources.make_held_out_people(trained.data)
+    people = sources.make_held_out_people(trained.data)
+    if people is not None:
+      identification.check_probes(
+        people.labels, config.eval.identification_images
+      )
   except ValueError as error:
     # A run is also evaluated where its training set is not.
     print(f'without rank-1: {error}')
     return None
+  return people
 
 
 def evaluate_sets(
@@ -139,6 +163,11 @@ def evaluate_sets(
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
     hardest.save(pair_set, cosines[last], last, folder)
     _print_results(pair_set.name, results, folder)
+    if not verification.has_folds(pair_set.fold):
+      print(
+        f'{pair_set.name} is one fold: there are no other pairs to choose a '
+        'threshold on, and so no accuracy; give a list of two folds or more'
+      )
   if len(everything) > 1:
     print(table.benchmarks_table(everything))
   if sets.templates is not None:

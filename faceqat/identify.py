@@ -45,11 +45,13 @@ from faceqat.identification.enrolment import Faces
 from faceqat.identification.face_files import LeftOut
 from faceqat.identification.gallery import Gallery
 from faceqat.identification.inputs import Inputs, list_inputs
-from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.retrieval import Matches
 from faceqat.integer import matching
 from faceqat.integer.program import CONTRACTS
-from faceqat.names import plain_name, similar
+from faceqat.names import similar
+
+# Of many pictures that two people share.
+_MOST_NAMED = 5
 
 
 class Known(NamedTuple):
@@ -93,6 +95,11 @@ def main():
   embedder = embedders.load(
     args.model, args.reading, step=args.step, contract=args.contract
   )
+  if not embedder.checked:
+    print(
+      f'{args.model} has no digest, as files of others and of earlier versions '
+      'have none: it is not checked; python -m faceqat.convert writes one'
+    )
   inputs = list_inputs(args, embedder)
   counts = [len(inputs.enrolled), len(inputs.probes or ())]
   # One size of batch, for which the network is compiled once.
@@ -226,10 +233,11 @@ def _make_gallery(args, embedder, inputs: Inputs, batch_size: int) -> Known:
         f'{len(twice):,} images are in the gallery already and not added '
         f'again, the first one {twice[0]}'
       )
-  if UNKNOWN in known.people:
-    raise ValueError(
-      f'a person of the gallery is called {UNKNOWN!r}, which is what those are '
-      'called whom it does not have; rename the folder'
+  for one, other in known.shared_pictures()[:_MOST_NAMED]:
+    print(
+      f'warning: {known.images[one]} and {known.images[other]} are one '
+      f'picture, in the gallery as {known.people[known.labels[one]]!r} and as '
+      f'{known.people[known.labels[other]]!r}; remove the wrong one'
     )
   # By the pixels: an image that was there already has its picture again.
   of_digest = {d.tobytes(): p for d, p in zip(faces.digests, faces.pictures)}
@@ -245,16 +253,6 @@ def _choose_threshold(
     return retrieval.as_score(args.threshold, known.gallery.integer)
   if inputs.strangers is None:
     return None
-  own = {plain_name(name): name for name in known.gallery.people}
-  shared = sorted(
-    {e.person for e in inputs.strangers if plain_name(e.person) in own}
-  )
-  if shared:
-    raise ValueError(
-      f'--calibration={args.calibration} has people of the gallery: '
-      f'{", ".join(shared[:5])}{" ..." if shared[5:] else ""}; a threshold for '
-      'strangers needs people who are not in it'
-    )
   faces = enrolment.embed(embedder, inputs.strangers, batch_size, 'calibration')
   left_out += faces.left_out
   same = _shared_images(known.gallery, faces)
@@ -360,12 +358,10 @@ if __name__ == '__main__':
   flags.DEFINE_string(
     'detector', None, 'ONNX file of a YuNet detector, in place of the own one.'
   )
-  flags.DEFINE_integer(
+  command.define_size(
     'stored_size',
-    None,
     "Height and width of crops that are resized to the network's size; by "
     "default those of the run's training.",
-    lower_bound=0,
   )
   flags.DEFINE_integer(
     'held_out',

@@ -9,6 +9,7 @@ import numpy as np
 from faceqat.checkpoint import Network
 from faceqat.data import fingerprint
 from faceqat.data.fingerprint import Fingerprint
+from faceqat.image_size import height_width
 from faceqat.integer import record
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram
 from faceqat.quant.spec import FAKE_QUANT
@@ -82,7 +83,7 @@ def _record(network: Network, normalize: bool) -> IntegerProgram:
   faces = faces or Fingerprint(fingerprint.UNKNOWN, size)
   return record.trace(
     embed,
-    image_shape=(size, size, 3),
+    image_shape=(*height_width(size), 3),
     metadata={
       'model': network.config.model.name,
       'step': str(network.step),

@@ -23,8 +23,8 @@ def main():
   # JAX is imported after the restart, not before and after it.
   from faceqat import compilation, distributed
   from faceqat.checkpoint import load_network
-  from faceqat.data.sources import make_evaluation_pairs
   from faceqat.evaluate import evaluate_network
+  from faceqat.evaluation_sets import open_sets
   from faceqat.train import train
 
   options = flags.FLAGS
@@ -39,7 +39,7 @@ def main():
   ):
     if distributed.is_first():
       # What is wrong with the pairs shows before the training, not after it.
-      make_evaluation_pairs(config.eval, image_size=config.data.image_size)
+      open_sets(config, config.data.image_size)
     stopped_by = train(config, workdir)
     if stopped_by is not None:
       sys.exit(128 + signal.Signals(stopped_by))

@@ -25,7 +25,6 @@ of theirs, NAME.made1.jpg, which are trained on and never compared.
 import hashlib
 import os
 import pathlib
-import secrets
 import shutil
 import signal
 import sys
@@ -35,9 +34,10 @@ from typing import Any
 
 from absl import flags
 
-from faceqat import command
+from faceqat import atomic, command
 from faceqat.data import fingerprint
 from faceqat.faces import (
+  alignment,
   archive,
   choice,
   completion,
@@ -50,8 +50,14 @@ from faceqat.faces import (
   selection,
   splits,
 )
+from faceqat.image_size import to_json, to_text
 
-_SIZES = {'arcface': 112, 'margin': 160}
+_SIZES = {
+  **{name: template.size for name, template in alignment.TEMPLATES.items()},
+  'margin': 160,
+}
+# Of a crop, in pixels.
+_LEAST, _MOST = 16, 1024
 # Seconds between two lines of progress.
 _PAUSE = 10
 
@@ -59,16 +65,14 @@ _ALIGNMENT = flags.DEFINE_enum(
   'alignment',
   'arcface',
   crops.ALIGNMENTS,
-  'arcface: five points of the face on the template of InsightFace; margin: '
-  'the box of the face with a margin, as FaceNet.',
+  'arcface: five points of the face on the template of InsightFace; '
+  'sphereface: on that of SphereFace and CosFace, 112 high and 96 wide; '
+  'margin: the box of the face with a margin, as FaceNet.',
 )
-_SIZE = flags.DEFINE_integer(
+_SIZE = command.define_size(
   'size',
-  None,
-  'Height and width of the crops; 112 for arcface and 160 for margin if not '
-  'given.',
-  lower_bound=16,
-  upper_bound=1024,
+  'Height and width of the crops; 112 for arcface, 112,96 for sphereface and '
+  '160 for margin if not given.',
 )
 _FACES = flags.DEFINE_enum(
   'faces', 'largest', choice.CHOICES, 'Which faces of a photograph to take.'
@@ -187,7 +191,7 @@ def prepare(
   options = {
     'source': os.fspath(source),
     'alignment': settings.template,
-    'size': settings.size,
+    'size': to_json(settings.size),
     'faces': settings.faces,
     'format': data_format,
     'shares': shares,
@@ -200,7 +204,7 @@ def prepare(
   report = preparation_report.make_report(
     options, found, records, chosen, parts, made
   )
-  temporary = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.tmp')
+  temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
     for name, people in parts.items():
@@ -214,9 +218,11 @@ def prepare(
       if data_format == 'folder' and name not in ('', 'train'):
         data_set.write_pairs(people, path, seed)
     preparation_report.write(report, temporary)
-    _move_into_place(temporary, out)
+    atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+  # Of a run that was killed, now that it is not needed any more.
+  atomic.clear(out.parent, out.name)
   return report
 
 
@@ -283,7 +289,7 @@ def _manifest(
   manifest = {
     'photographs': os.fspath(source.resolve()),
     'alignment': settings.alignment,
-    'size': settings.size,
+    'size': to_json(settings.size),
     'faces': settings.faces,
     'detector': hashlib.sha256(weights.read_bytes()).hexdigest(),
   }
@@ -346,20 +352,17 @@ def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
   )
 
 
-def _move_into_place(temporary: pathlib.Path, out: pathlib.Path):
-  """A folder cannot replace one with files in it: the old one steps aside."""
-  old = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.old')
-  if out.exists():
-    out.rename(old)
-  temporary.rename(out)
-  shutil.rmtree(old, ignore_errors=True)
-
-
 def main(photographs: str, out: str):
-  alignment = _ALIGNMENT.value
+  size = _SIZE.value
+  if size is None:
+    size = _SIZES[_ALIGNMENT.value]
   settings = crops.CropSettings(
-    alignment, _SIZE.value or _SIZES[alignment], _FACES.value, _DETECTOR.value
+    _ALIGNMENT.value, size, _FACES.value, _DETECTOR.value
   )
+  if not all(_LEAST <= side <= _MOST for side in settings.size):
+    raise ValueError(
+      f'--size is {to_text(size)}, wanted {_LEAST} to {_MOST} pixels.'
+    )
   unknown = sorted({*_REMOVE.value} - {*selection.REMOVALS})
   if unknown:
     raise ValueError(

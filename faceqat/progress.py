@@ -48,7 +48,7 @@ class Progress:
     pace = ''
     if self._rate:
       left = (self._total - step) * self._batch_size / self._rate
-      pace = f'{self._rate:.0f} images/s  {_minutes(left)} left  '
+      pace = f'{self._rate:.0f} images/s  {minutes(left)} left  '
     score = next(name for name in _SCORES if f'train/{name}' in values)
     print(
       f'step {step}/{self._total}  '
@@ -70,5 +70,6 @@ class Progress:
     print(f'  validation: {", ".join(parts) or "no data kept out"}', flush=True)
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+  """Seconds as 3:07."""
   return f'{int(seconds // 60)}:{int(seconds % 60):02d}'

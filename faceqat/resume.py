@@ -20,6 +20,7 @@ from faceqat.train_state import TrainState
 # How a run is watched, and where its files lie.
 _FREE = (
   'checkpoint_steps',
+  'data.check_images',
   'data.changed_people',
   # Of the people who are gone, the summary of the data speaks.
   'data.held_out',
@@ -123,13 +124,17 @@ def check_config(
 
 
 def open_data(
-  config: ml_collections.ConfigDict, workdir: str
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> tuple[ml_collections.ConfigDict, sources.TrainingData]:
   """Opens the training set; whom a run has held out stays held out.
 
   Args:
     config: of this run.
     workdir: its folder, which may hold checkpoints to go on from.
+    process_index, process_count: as of `sources.make_training_data`.
 
   Returns:
     The config with `data.held_out`, the names of those people, and the set.
@@ -160,7 +165,7 @@ def open_data(
         'training, so others may not come or go: leave '
         'data.changed_people=refuse'
       )
-    data = sources.make_training_data(config.data)
+    data = sources.make_training_data(config.data, process_index, process_count)
     config.data.held_out = data.held_out
   return config, data
 

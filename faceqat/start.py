@@ -14,10 +14,12 @@ import numpy as np
 from faceqat.checkpoint import Checkpointer, load_network, read_config
 from faceqat.data import fingerprint, places, sources
 from faceqat.data.fingerprint import Fingerprint
+from faceqat.data.images import SkippedImages
 from faceqat.data.made import are_made
 from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.import_weights.assign import assign, without_steps
+from faceqat.models.import_weights.pixels import Pixels
 from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.train_state import TrainState, make_predict
@@ -32,25 +34,54 @@ _IMAGES_PER_CLASS = 8
 _OF_FILES = {'.params': Fingerprint('arcface', 112)}
 
 
-def start_from(state: TrainState, model, path: str) -> TrainState:
+def start_from(
+  state: TrainState, model, config: ml_collections.ConfigDict
+) -> tuple[TrainState, ml_collections.ConfigDict]:
   """A new state whose backbone has the weights of a file or of another run.
 
   Args:
     state: of the new run.
     model: its network.
-    path: a weight file, as `load_pretrained` takes it, or the folder of a run.
+    config: of the run, of `with_fingerprint`. `pretrained` is a weight file, as
+      `load_pretrained` takes it, or the folder of a run; `pretrained_pixels`
+      what the network of a file saw.
+
+  Returns:
+    The state; and the config, whose fingerprint says whose weights they are.
 
   Raises:
-    ValueError: the weights are not of this model.
+    ValueError: the weights are not of this model, or may have been trained on
+      one kind of pixels or another.
   """
-  if pathlib.Path(path).is_dir():
+  path = config.pretrained
+  if _is_run(path):
     variables = _of_run(state.variables, path)
   else:
-    variables = load_pretrained(path, model, state.variables)
-  return state.replace(
+    found = load_pretrained(path, model, state.variables, _pixels_given(config))
+    print(found.sentence)
+    variables = found.variables
+    with config.unlocked():
+      config.fingerprint.weights = found.weights
+  state = state.replace(
     params={**state.params, 'backbone': variables['params']},
     batch_stats=variables['batch_stats'],
   )
+  return state, config
+
+
+def _pixels_given(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What the config says of the pixels of the weights it starts from.
+
+  Raises:
+    ValueError: a field has no such value.
+  """
+  given = {name: v for name, v in config.pretrained_pixels.items() if v}
+  Pixels(**given)
+  return given
+
+
+def _is_run(path: str) -> bool:
+  return pathlib.Path(path).is_dir()
 
 
 def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
@@ -76,20 +107,35 @@ def with_fingerprint(
 
   Raises:
     ValueError: what the run starts from, or an evaluation set, is of other
-      faces than the training set.
+      faces than the training set; or there are no weights of a file whose
+      pixels `pretrained_pixels` could be.
   """
+  pixels = _pixels_given(config)
+  if pixels and not (config.pretrained and not _is_run(config.pretrained)):
+    raise ValueError(
+      f'pretrained_pixels.{min(pixels)} is given, but pretrained is '
+      f'{config.pretrained!r}, '
+      + ('a run, whose pixels are its own' if config.pretrained else 'empty')
+      + ': it says what a weight file was trained on'
+    )
   before, name = None, config.pretrained
   step = checkpointer.latest_step
   if step is not None:
     name = str(checkpointer.folder.parent)
     before = fingerprint.of_run(checkpointer.config(step))
-  elif name and pathlib.Path(name).is_dir():
+  elif name and _is_run(name):
     before = fingerprint.of_run(read_config(name))
   elif name:
-    before = _OF_FILES.get(pathlib.Path(name).suffix)
+    before = _OF_FILES.get(pathlib.Path(name).suffix.lower())
   path, size = places.shown(config.data.path), config.data.image_size
   found = sources.training_fingerprint(config.data)
   fingerprint.check(found, before, path, name, field='data.fingerprint')
+  if not config.data.path:
+    # From drawn faces to photographs is the way to go, and not back.
+    for warning in fingerprint.warn_of_drawn(
+      found, before, "data.path=''", name
+    ):
+      print(warning)
   for silent in sources.unstated_sets(config.data):
     print(fingerprint.unstated(silent))
   if fingerprint.names_template(before) and not fingerprint.names_template(
@@ -97,17 +143,22 @@ def with_fingerprint(
   ):
     found = before
   found = found or Fingerprint(fingerprint.UNKNOWN, size)
-  found = dataclasses.replace(found, size=size)
+  weights = before.weights if before else ''
+  found = dataclasses.replace(found, size=size, weights=weights)
   # What is wrong with the pairs shows before the training, not after it.
   sources.check_evaluation(config.eval, found, 'this training', image_size=size)
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.fingerprint = dataclasses.asdict(found)
+    config.fingerprint = fingerprint.to_fields(found)
   return config
 
 
 def with_class_means(
-  state: TrainState, model, source, batch_size: int
+  state: TrainState,
+  model,
+  source,
+  batch_size: int,
+  skipped: SkippedImages | None = None,
 ) -> TrainState:
   """A state whose class weights are the mean embeddings of the classes.
 
@@ -120,6 +171,8 @@ def with_class_means(
     model: its network.
     source: labelled images, of which the first few of each class are taken.
     batch_size: images in one call of the network.
+    skipped: takes damaged images, which are left out of the means; None: they
+      are an error. A class without any other keeps its random weights.
   """
   if 'weights' not in state.params['classifier']:
     return state
@@ -130,8 +183,9 @@ def with_class_means(
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)
   weights = np.zeros((model.embedding_size, len(source.class_names)))
+  counts = np.zeros(len(source.class_names), int)
   for batch in batches(
-    subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size
+    subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size, skipped
   ):
     embeddings = np.asarray(predict(batch['image']), np.float64)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -139,10 +193,14 @@ def with_class_means(
       embeddings[batch['_mask']], batch['label'][batch['_mask']]
     ):
       weights[:, label] += embedding
-  counts = np.bincount(labels, minlength=len(source.class_names))
-  weights /= np.clip(counts, 1, _IMAGES_PER_CLASS)
-  weights = jnp.asarray(weights, jnp.float32)
-  classifier = {**state.params['classifier'], 'weights': weights}
+      counts[label] += 1
+  weights /= np.maximum(counts, 1)
+  classifier = dict(state.params['classifier'])
+  classifier['weights'] = jnp.where(
+    jnp.asarray(counts > 0),
+    jnp.asarray(weights, jnp.float32),
+    classifier['weights'],
+  )
   return state.replace(params={**state.params, 'classifier': classifier})
 
 

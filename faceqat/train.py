@@ -1,7 +1,6 @@
 """Training: data, model, state, restore, step, loop; in that order."""
 
 import contextlib
-import math
 import pathlib
 import signal
 import zlib
@@ -32,6 +31,7 @@ from faceqat.start import (
   with_fingerprint,
 )
 from faceqat.stop import StopRequest
+from faceqat.train_config import check_batches, check_steps, with_start_step
 from faceqat.train_state import (
   Recipe,
   TrainState,
@@ -72,7 +72,8 @@ def train(
   check_steps(config)
 
   # Data. Every process reads its own part of each batch.
-  config, data = resume.open_data(config, workdir)
+  part = jax.process_index(), jax.process_count()
+  config, data = resume.open_data(config, workdir, *part)
   distributed.check_same(
     {
       'config': config.to_dict(),
@@ -86,8 +87,9 @@ def train(
     seed=config.seed,
     augment=Augment(**config.data.augment),
     skip_damaged=config.data.skip_damaged,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    skipped=data.skipped,
+    process_index=part[0],
+    process_count=part[1],
     num_threads=config.data.num_threads,
     people_per_batch=config.data.people_per_batch,
     changed_people=config.data.changed_people,
@@ -135,7 +137,7 @@ def train(
         print(note)
     config = with_fingerprint(config, checkpointer)
     if config.pretrained and (start is None or objective.needs_teacher):
-      state = start_from(state, model, config.pretrained)
+      state, config = start_from(state, model, config)
       state = sharding.replicate(state, mesh)
     with_targets = make_teacher(model, state.variables, objective)
     if start is not None:
@@ -151,25 +153,37 @@ def train(
       print(f'starts from {config.pretrained}')
       if not objective.needs_teacher:
         state = with_class_means(
-          state, model, data.train, config.eval.batch_size
+          state, model, data.train, config.eval.batch_size, data.skipped
         )
         state = sharding.replicate(state, mesh)
     if start is None and distributed.is_first():
       print(write_parameters(state.params, workdir))
 
+    def save(score=None):
+      checkpointer.save(state, iterator.get_state(), config, score)
+
+    def save_before_error():
+      save()
+      print(f'saved step {int(state.step)}, before the error in the data')
+
+    def check_next(done):
+      # Finite weights may be destroyed already: the next loss tells.
+      copy = jax.tree.map(jnp.copy, state)
+      _, after = step_fn(copy, batch, recipe=recipe, mode=mode)
+      check_finite(done, after)
+
     def validate_and_save(done, mode):
-      with progress.paused():
-        scores = validate(
-          state, model, objective, with_targets, data, config, mode
-        )
+      try:
+        with progress.paused():
+          scores = validate(
+            state, model, objective, with_targets, data, config, mode
+          )
+      except ValueError:
+        save_before_error()
+        raise
       log.write(done, {**scores, **range_metrics(state)})
       progress.show_validation(scores)
-      checkpointer.save(
-        state,
-        iterator.get_state(),
-        config,
-        score=best_score(scores, config, mode),
-      )
+      save(best_score(scores, config, mode))
 
     # Loop.
     finished = start == config.total_steps
@@ -178,6 +192,15 @@ def train(
     calibrated = has_ranges(state.quant_stats)
     pending = compiled = None
     for step in range(start, config.total_steps):
+      try:
+        taken = next(iterator)
+      except ValueError:
+        # Of several processes, the others are in the next step already.
+        if step > start and jax.process_count() == 1:
+          check_finite(*pending)
+          check_next(step)
+          save_before_error()
+        raise
       stage = stage_at(step, stages)
       recipe, schedule = recipes[stage]
       mode = mode_at(step, config.quant, stage.train_backbone)
@@ -188,7 +211,7 @@ def train(
           state = with_calibration(state, model, data.train, config)
           state = sharding.replicate(state, mesh)
         calibrated = True
-      batch = with_targets(sharding.shard_batch(next(iterator), mesh))
+      batch = with_targets(sharding.shard_batch(taken, mesh))
       state, metrics = step_fn(state, batch, recipe=recipe, mode=mode)
       if (recipe, mode) != compiled:
         jax.block_until_ready(metrics)
@@ -215,17 +238,13 @@ def train(
         log.write(done, values)
         progress.show(done, values, mode)
       if saves or evaluates or last:
-        # Finite weights may be destroyed already: the next loss tells.
-        _, after = step_fn(
-          jax.tree.map(jnp.copy, state), batch, recipe=recipe, mode=mode
-        )
-        check_finite(done, after)
+        check_next(done)
       if last:
         break
       if evaluates:
         validate_and_save(done, mode)
       elif saves:
-        checkpointer.save(state, iterator.get_state(), config)
+        save()
       if stops:
         break
 
@@ -267,86 +286,6 @@ def make_recipe(
     seed=config.seed,
   )
   return recipe, schedule
-
-
-def check_steps(config: ml_collections.ConfigDict):
-  """Refuses intervals and batches that no loop can be made of.
-
-  Raises:
-    ValueError: naming the field.
-  """
-  for name, value in (
-    ('log_steps', config.log_steps),
-    ('eval_steps', config.eval_steps),
-    ('checkpoint_steps', config.checkpoint_steps),
-    ('eval.batch_size', config.eval.batch_size),
-    ('micro_batches', config.micro_batches),
-  ):
-    if value < 1:
-      raise ValueError(f'{name} is {value}; it is 1 or more')
-  for name, seed in (('seed', config.seed), ('data.seed', config.data.seed)):
-    if not 0 <= seed < 2**32:
-      raise ValueError(f'{name} is {seed}; it is 0 or more, and below 2^32')
-  if config.quant.enabled and config.quant.calibration_steps < 1:
-    raise ValueError(
-      f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '
-      'or more where quant.enabled is on'
-    )
-  if config.loss.name == 'distillation' and not config.pretrained:
-    raise ValueError(
-      "loss.name is 'distillation', but pretrained is empty; give the teacher: "
-      'a weight file, or the folder of a run'
-    )
-
-
-def check_batches(config: ml_collections.ConfigDict, objective: Objective):
-  """Refuses batches that the objective cannot be computed on.
-
-  Raises:
-    ValueError: naming the fields.
-  """
-  parts = config.micro_batches
-  if config.batch_size % parts:
-    raise ValueError(
-      f'batch_size is {config.batch_size}, which does not divide into {parts} '
-      'micro_batches; give a multiple'
-    )
-  if objective.per_example:
-    return
-  if parts > 1:
-    raise ValueError(
-      f'micro_batches is {parts}, but loss.name {config.loss.name!r} compares '
-      'the images of a whole batch with each other; give micro_batches 1'
-    )
-  if not config.data.people_per_batch:
-    raise ValueError(
-      f'loss.name is {config.loss.name!r}, which needs several images of a '
-      'person in a batch; give data.people_per_batch, such as '
-      f'{max(2, config.batch_size // 4)}'
-    )
-
-
-def with_start_step(
-  config: ml_collections.ConfigDict, num_images: int
-) -> ml_collections.ConfigDict:
-  """The config with `quant.start_epochs` turned into `quant.start_step`.
-
-  Raises:
-    ValueError: the training is over before that step.
-  """
-  config = config.copy_and_resolve_references()
-  epochs = config.quant.start_epochs
-  if not epochs:
-    return config
-  start_step = math.ceil(epochs * num_images / config.batch_size)
-  if config.quant.enabled and start_step >= config.total_steps:
-    raise ValueError(
-      f'quant.start_epochs is {epochs}, which is step {start_step} of '
-      f'{num_images} images, but total_steps is {config.total_steps}; train '
-      'longer or quantize earlier'
-    )
-  config.quant.start_step = start_step
-  return config
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):

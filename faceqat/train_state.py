@@ -18,6 +18,7 @@ import optax
 from clu.metrics import Average
 
 from faceqat.compilation import jit_once
+from faceqat.image_size import ImageSize, height_width
 from faceqat.losses.objective import Objective
 from faceqat.losses.regularization import Regularization
 from faceqat.quant.spec import FLOAT, Mode
@@ -81,14 +82,14 @@ class Recipe(NamedTuple):
 
 
 def create_state(
-  recipe: Recipe, *, num_classes: int, image_size: int
+  recipe: Recipe, *, num_classes: int, image_size: ImageSize
 ) -> TrainState:
   """Initialises a model, what its objective learns, and the optimiser."""
   model, objective = recipe.model, recipe.objective
 
   def create(key):
     backbone_key, classifier_key = jax.random.split(key)
-    images = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
+    images = jnp.zeros((1, *height_width(image_size), 3), jnp.uint8)
     variables = model.init(backbone_key, images, FLOAT)
     params = {
       'backbone': variables['params'],

@@ -42,7 +42,9 @@ def validate(
       with_targets(batch),
       objective=objective,
     )
-    for batch in pipeline.batches(data.known, config.eval.batch_size)
+    for batch in pipeline.batches(
+      data.known, config.eval.batch_size, data.skipped
+    )
   ]
   for name in batches[0] if batches else ():
     averages = (batch[name] for batch in batches)

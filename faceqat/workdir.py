@@ -7,6 +7,8 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
+from faceqat import atomic
+
 
 @contextlib.contextmanager
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
@@ -34,7 +36,5 @@ def locked(workdir: str | os.PathLike) -> Iterator[None]:
     file.truncate(0)
     file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
     file.flush()
-    # The names that `atomic.write` gives.
-    for path in workdir.glob('.*.tmp'):
-      path.unlink()
+    atomic.clear(workdir)
     yield

@@ -12,7 +12,8 @@ from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.stages import make_stages
-from faceqat.train import check_batches, make_recipe
+from faceqat.train import make_recipe
+from faceqat.train_config import check_batches
 from faceqat.train_state import create_state, train_step
 
 # Batch norms that keep their statistics, so that an example's loss does not

@@ -71,7 +71,7 @@ def test_a_face_in_a_mirror_is_not_mirrored_back():
 @pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
 def test_landmarks_that_are_none_are_refused(landmarks, message):
   with pytest.raises(ValueError, match=message):
-    alignment.align_arcface(drawn_face(64), landmarks)
+    alignment.align_points(drawn_face(64), landmarks)
 
 
 @pytest.mark.parametrize('size', [112, 56, 224])
@@ -83,7 +83,7 @@ def test_landmarks_come_to_lie_on_the_template(size):
     y, x = np.mgrid[:500, :500]
     spot = np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * 3**2))
     image = np.repeat((255 * spot)[..., None], 3, axis=-1).astype(np.uint8)
-    crop = alignment.align_arcface(image, landmarks, size)[..., 0].astype(float)
+    crop = alignment.align_points(image, landmarks, size)[..., 0].astype(float)
     y, x = np.mgrid[:size, :size]
     centre = [(x * crop).sum() / crop.sum(), (y * crop).sum() / crop.sum()]
     # 8-bit pixels move the centre of a spot by less than a tenth of one.
@@ -92,7 +92,52 @@ def test_landmarks_come_to_lie_on_the_template(size):
 
 def test_landmarks_on_the_template_leave_the_crop_as_it_is():
   image = drawn_face(112)
-  np.testing.assert_array_equal(alignment.align_arcface(image, TEMPLATE), image)
+  np.testing.assert_array_equal(alignment.align_points(image, TEMPLATE), image)
+
+
+def test_spherefaces_crop_is_insightfaces_without_its_sides():
+  # As SphereFace's own code has it, x and y of each point.
+  points = [
+    [30.2946, 51.6963],
+    [65.5318, 51.5014],
+    [48.0252, 71.7366],
+    [33.5493, 92.3655],
+    [62.7299, 92.2041],
+  ]
+  np.testing.assert_allclose(
+    alignment.template_points('sphereface', (112, 96)), points, atol=1e-9
+  )
+  image, landmarks = drawn_face(224), 1.7 * TEMPLATE + [3, 9]
+  whole = alignment.align_points(image, landmarks)
+  narrow = alignment.align_points(image, landmarks, (112, 96), 'sphereface')
+  assert narrow.shape == (112, 96, 3)
+  # OpenCV interpolates in steps of a 32nd of a pixel.
+  error = np.abs(narrow.astype(int) - whole[:, 8:-8])
+  assert error.mean() < 0.2
+  half = alignment.align_points(image, landmarks, (56, 48), 'sphereface')
+  assert half.shape == (56, 48, 3)
+
+
+@pytest.mark.parametrize(
+  ('template', 'size'), [('arcface', (112, 96)), ('sphereface', 112)]
+)
+def test_a_template_has_its_own_proportions(template, size):
+  message = f'other proportions than the template {template!r}: arcface is for'
+  with pytest.raises(ValueError, match=message):
+    alignment.align_points(drawn_face(64), TEMPLATE, size, template)
+
+
+@pytest.mark.parametrize(
+  ('size', 'template'),
+  [
+    (112, 'arcface'),
+    ((56, 48), 'sphereface'),
+    # It says then that it is for other sizes.
+    ((50, 80), 'arcface'),
+  ],
+)
+def test_a_size_has_a_usual_template(size, template):
+  assert alignment.usual_template(size) == template
 
 
 @pytest.mark.parametrize('angle', [0.0, 0.5, -2.0])
@@ -100,7 +145,7 @@ def test_landmarks_on_the_template_leave_the_crop_as_it_is():
 def test_a_turned_and_scaled_face_returns_to_the_same_crop(angle, scale):
   image = drawn_face(448)
   at = 448 / 112 * TEMPLATE
-  expected = alignment.align_arcface(image, at)
+  expected = alignment.align_points(image, at)
   side = int(448 * scale * 1.5)
   centre = np.array([223.5, 223.5])
   matrix = similarity(angle, scale, [0, 0])
@@ -108,7 +153,7 @@ def test_a_turned_and_scaled_face_returns_to_the_same_crop(angle, scale):
   photograph = cv2.warpAffine(
     image, matrix, (side, side), flags=cv2.INTER_CUBIC
   )
-  crop = alignment.align_arcface(photograph, move(matrix, at))
+  crop = alignment.align_points(photograph, move(matrix, at))
   # What is left are two interpolations, at sharp edges: 2.1 at most. Half a
   # pixel off would be 3.
   error = np.abs(crop.astype(int) - expected)[8:-8, 8:-8].mean()
@@ -120,7 +165,7 @@ def test_fine_structures_of_a_large_face_do_not_alias():
   image = np.zeros((1500, 1500, 3), np.uint8)
   image[:, ::2] = 255
   for factor in (2.5, 4, 10):
-    crop = alignment.align_arcface(image, TEMPLATE * factor + 100)
+    crop = alignment.align_points(image, TEMPLATE * factor + 100)
     # Where blocks do not divide the image, they are a little uneven.
     np.testing.assert_allclose(crop, 127.5, atol=1 if factor < 10 else 20)
 
@@ -130,7 +175,7 @@ def test_a_part_of_a_very_wide_photograph_is_aligned():
   image = np.zeros((120, 40_000, 3), np.uint8)
   face = drawn_face(112)
   image[4:116, 39_000:39_112] = face
-  crop = alignment.align_arcface(image, TEMPLATE + np.array([39_000, 4]))
+  crop = alignment.align_points(image, TEMPLATE + np.array([39_000, 4]))
   np.testing.assert_array_equal(crop, face)
 
 
@@ -172,6 +217,18 @@ def test_margin_counts_in_pixels_of_the_crop():
   np.testing.assert_array_equal(crop[:, -14:], 0)
   white = (crop[..., 0] > 127).sum(axis=0).max()
   assert white == 128
+
+
+def test_margin_counts_on_each_axis_of_an_oblong_crop():
+  image = np.zeros((400, 400, 3), np.uint8)
+  image[100:300, 150:250] = 255
+  crop = alignment.crop_with_margin(image, [150, 100, 100, 200], (160, 128))
+  assert crop.shape == (160, 128, 3)
+  white = crop[..., 0] > 127
+  assert white.sum(axis=0).max() == 128
+  assert white.sum(axis=1).max() == 96
+  with pytest.raises(ValueError, match='less than the size, 160x96'):
+    alignment.crop_with_margin(image, [0, 0, 9, 9], (160, 96), margin=96)
 
 
 def test_margin_depends_not_on_the_size_of_the_photograph():

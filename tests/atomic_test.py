@@ -17,6 +17,24 @@ def test_the_content_is_written_and_replaced(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_killed_processes_left_is_cleared_away(tmp_path):
+  for name in ('a[1].png', 'b.png'):
+    for path in (tmp_path / name, atomic.temporary_name(tmp_path / name)):
+      path.write_text('x')
+  folder = atomic.temporary_name(tmp_path / 'a[1].png')
+  folder.mkdir()
+  (folder / 'file').touch()
+  atomic.clear(tmp_path, 'a[1].png')
+  left = [path.name for path in tmp_path.glob('.*.tmp')]
+  assert len(left) == 1
+  assert left[0].startswith('.b.png.')
+  atomic.clear(tmp_path)
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    'a[1].png',
+    'b.png',
+  ]
+
+
 @pytest.mark.parametrize('umask', [0o022, 0o077, 0o002])
 def test_permissions_are_those_of_any_new_file(umask, tmp_path):
   before = os.umask(umask)

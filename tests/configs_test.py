@@ -15,13 +15,8 @@ from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.stages import make_stages, mode_at
-from faceqat.train import (
-  check_batches,
-  check_steps,
-  make_recipe,
-  train,
-  with_start_step,
-)
+from faceqat.train import make_recipe, train
+from faceqat.train_config import check_batches, check_steps, with_start_step
 
 CONFIGS = sorted(
   path.stem

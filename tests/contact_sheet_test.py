@@ -5,8 +5,8 @@ from PIL import Image, ImageColor
 from faceqat.report.contact_sheet import MARKS, Tile, contact_sheet
 
 
-def tile(value, mark='', lines=('Ann Lee', '0.712'), size=112):
-  return Tile(np.full([size, size, 3], value, np.uint8), lines, mark)
+def tile(value, mark='', lines=('Ann Lee', '0.712'), size=(112, 112)):
+  return Tile(np.full([*size, 3], value, np.uint8), lines, mark)
 
 
 def read(path):
@@ -56,8 +56,19 @@ def test_the_signs_of_the_marks_differ(tmp_path):
 
 
 def test_faces_of_other_sizes_fill_their_tile(tmp_path):
-  contact_sheet([(tile(10, size=56), [])], 'small', tmp_path / 'sheet.png')
+  rows = [(tile(10, size=(56, 56)), [])]
+  contact_sheet(rows, 'small', tmp_path / 'sheet.png')
   assert coloured(read(tmp_path / 'sheet.png'), [10] * 3) >= 112 * 112
+
+
+@pytest.mark.parametrize('size', [(112, 96), (56, 48), (96, 112)])
+def test_faces_keep_their_proportions(size, tmp_path):
+  rows = [(tile(10, lines=('', ''), size=size), [])]
+  contact_sheet(rows, '', tmp_path / 'sheet.png')
+  face = (read(tmp_path / 'sheet.png') == 10).all(axis=-1)
+  rows, columns = face.sum(axis=1), face.sum(axis=0)
+  assert sorted([rows.max(), columns.max()]) == [96, 112]
+  assert (rows.max() < columns.max()) == (size[1] < size[0])
 
 
 def test_a_face_without_picture_is_named(tmp_path):

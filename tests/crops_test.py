@@ -30,7 +30,7 @@ def test_a_face_is_cut_out_as_its_landmarks_say(tmp_path):
   assert [c['file'] for c in record['crops']] == ['Ann/1.jpg']
   image = np.asarray(Image.open(tmp_path / 'in/Ann/1.jpg'))
   face = prepare_inputs.detect(image)[0]
-  expected = alignment.align_arcface(image, face.landmarks)
+  expected = alignment.align_points(image, face.landmarks)
   written = np.asarray(Image.open(tmp_path / 'out/Ann/1.jpg'), np.int32)
   # JPEG of quality 95 with full colours: a mean error below one step in 256.
   assert np.abs(written - expected).mean() < 1
@@ -38,13 +38,26 @@ def test_a_face_is_cut_out_as_its_landmarks_say(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('alignment_name', 'size'), [('arcface', 96), ('margin', 160)]
+  ('alignment_name', 'size', 'shape'),
+  [
+    ('arcface', 96, (96, 96)),
+    ('sphereface', (56, 48), (56, 48)),
+    ('margin', 160, (160, 160)),
+    ('margin', (80, 64), (80, 64)),
+  ],
 )
-def test_crops_have_the_size_asked_for(alignment_name, size, tmp_path):
+def test_crops_have_the_size_asked_for(alignment_name, size, shape, tmp_path):
   settings = crops.CropSettings(alignment_name, size, 'largest')
   crop(tmp_path, make(tmp_path), settings)
   written = np.asarray(Image.open(tmp_path / 'out/Ann/1.jpg'))
-  assert written.shape == (size, size, 3)
+  assert written.shape == (*shape, 3)
+
+
+def test_a_size_of_other_proportions_than_the_template_is_refused_at_once():
+  with pytest.raises(ValueError, match='arcface is for 112x112 and sphereface'):
+    crops.CropSettings('sphereface', 112, 'largest')
+  with pytest.raises(ValueError, match='size is 0, wanted'):
+    crops.CropSettings('margin', 0, 'largest')
 
 
 def test_a_photograph_without_a_face_is_missed(tmp_path):
@@ -85,6 +98,8 @@ def test_landmarks_in_one_place_are_a_miss(tmp_path):
 
 def test_a_template_has_the_name_of_its_fingerprint():
   assert ARCFACE.template == 'arcface'
+  narrow = crops.CropSettings('sphereface', (112, 96), 'largest')
+  assert narrow.template == 'sphereface'
   assert crops.CropSettings('margin', 160, 'all').template == 'margin_32'
 
 

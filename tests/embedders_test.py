@@ -42,7 +42,7 @@ def test_a_run_is_read_in_integers_unless_another_reading_is_asked(
   integer, network, quantized_run
 ):
   assert integer.reading == 'integer'
-  assert integer.image_size == 32
+  assert integer.image_size == (32, 32)
   assert integer.network.step == network.step
   raw = np.asarray(make_evaluator(lower(network))(IMAGES))
   np.testing.assert_array_equal(integer.predict(IMAGES), raw)
@@ -133,7 +133,7 @@ def foreign_onnx(path):
     ('net.pth', lambda p: p.write_bytes(b''), 'does not end in one of .safet'),
     ('net.tflite', lambda p: p.write_bytes(b'x'), 'LiteRT does not take'),
     ('net.onnx', lambda p: p.write_bytes(b'x'), 'Runtime .* does not take'),
-    ('net.onnx', foreign_onnx, 'not written by faceqat.convert'),
+    ('net.onnx', foreign_onnx, 'was not written by faceqat.convert'),
     ('net.safetensors', lambda p: p.write_bytes(b'x'), 'no faceqat program'),
   ],
 )
@@ -145,6 +145,24 @@ def test_what_is_no_network_is_refused_by_name(name, write, message, tmp_path):
   assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize('name', ['model.tflite', 'model.onnx'])
+def test_an_exported_file_is_compared_with_its_digest(name, exported, tmp_path):
+  assert embedders.load(exported / name).checked
+  content = (exported / name).read_bytes()
+  path = tmp_path / name
+  # One bit of a weight, which no runtime can see.
+  middle = len(content) // 2
+  damaged = bytes([content[middle] ^ 1])
+  path.write_bytes(content[:middle] + damaged + content[middle + 1 :])
+  with pytest.raises(ValueError, match=f'{path}: its SHA-256 does not match'):
+    embedders.load(path)
+  # As files were written before they had digests.
+  path.write_bytes(content.replace(b'-sha256:', b'-unknown'))
+  embedder = embedders.load(path)
+  assert not embedder.checked
+  assert embedder.digest(4) == embedders.load(exported / name).digest(4)
+
+
 def test_readings_that_do_not_exist_are_refused(exported, float_run):
   with pytest.raises(ValueError, match="'int8'; choose from float, fake_quant"):
     embedders.load(float_run, 'int8')
@@ -153,4 +171,4 @@ def test_readings_that_do_not_exist_are_refused(exported, float_run):
   for reading in ('integer', 'fake_quant'):
     with pytest.raises(ValueError, match='no activation'):
       embedders.load(float_run, reading)
-  assert embedders.load(float_run, 'float').image_size == 32
+  assert embedders.load(float_run, 'float').image_size == (32, 32)

@@ -15,6 +15,7 @@ def make_embedder(predict=None):
     fingerprint=None,
     network=None,
     digest=lambda batch_size: '0' * 64,
+    checked=True,
   )
 
 

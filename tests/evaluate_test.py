@@ -401,7 +401,7 @@ def test_templates_for_faces_of_another_kind_are_refused(evaluated, tmp_path):
   trained = network.config.copy_and_resolve_references()
   trained.fingerprint.template = 'margin_32'
   config.eval.templates = 'IJBC'
-  message = "IJBC is aligned to 'arcface', the network is for 'margin_32'"
+  message = "to 'arcface' or 'sphereface', the network is for 'margin_32'"
   with pytest.raises(ValueError, match=message):
     evaluate.evaluate_network(
       network._replace(config=trained), tmp_path, config

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -9,7 +10,7 @@ from pair_lists_test import encode, make_calfw
 from templates_test import _predict
 
 from configs import mbv2_int8
-from faceqat import evaluation_sets
+from faceqat import compare, evaluation_sets
 from faceqat.evaluators import scores, verification
 
 SIZE = 8
@@ -80,6 +81,32 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
   assert 'In brackets: 95 % intervals over people' in printed
 
 
+def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
+  outdir = tmp_path / 'out'
+  outdir.mkdir()
+  sets = evaluation_sets.open_sets(config, SIZE)
+  first, second = sets.benchmarks
+  single = dataclasses.replace(second, fold=np.zeros_like(second.fold))
+  sets = sets._replace(benchmarks=[single, first])
+  results = evaluation_sets.evaluate_sets(
+    _PREDICTS, _SIZES, sets, config, outdir
+  )
+  for row in results.values():
+    assert {'auc', 'eer', 'low/eer', 'bytes'} <= set(row)
+    assert not {'accuracy', 'threshold', 'low/accuracy'} & set(row)
+  printed = capsys.readouterr().out
+  assert 'CALFW is one fold: there are no other pairs to choose' in printed
+  # The mean is of the sets that have an accuracy.
+  rows = [line.split() for line in printed.splitlines()]
+  ((_, _, accuracy, mean),) = (row for row in rows if row[:2] == ['float', '-'])
+  assert accuracy == mean
+  # What is written is read again.
+  one, other = (
+    compare.read_evaluation(str(outdir), name) for name in ('float', 'integer')
+  )
+  assert 'accuracy' not in compare.compare(one, [other])
+
+
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):
   outdir = tmp_path / 'out'
   config.eval.update(path=config.eval.path.split(',')[0], pairs='')
@@ -115,14 +142,21 @@ def test_templates_have_a_table_of_their_own(config, tmp_path, capsys):
   [
     ({'unknown_share': 1.0}, 'unknown_share is 1.0; give a share'),
     ({'unknown_share': -0.5}, 'unknown_share is -0.5; give a share'),
+    ({'agreement_images': 0}, 'agreement_images is 0; it is 1 or more'),
     ({'identification_images': 1}, 'identification_images is 1; give 2'),
     ({'templates': 'nowhere'}, r'nowhere/meta has 0 lists \*_face_tid_mid'),
     ({'pairs': ''}, r'has no list in eval\.pairs, and no pairs can be drawn'),
     ({'pairs': 'a.txt,b.txt'}, r'names 1 folders .*, but eval\.pairs 2 lists'),
     ({'path': 'a/images,b.bin'}, 'does not exist|no image folder'),
+    ({'path': 'same.bin', 'pairs': ''}, r'same\.bin has 15 pairs of the same'),
   ],
 )
-def test_sets_that_cannot_be_opened_are_named(change, message, config):
+def test_sets_that_cannot_be_opened_are_named(
+  change, message, config, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  content = [encode(9)] * 30, [True] * 15
+  (tmp_path / 'same.bin').write_bytes(pickle.dumps(content))
   config.eval.update(change)
   with pytest.raises(ValueError, match=message):
     evaluation_sets.open_sets(config, SIZE, config)

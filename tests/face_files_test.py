@@ -31,6 +31,11 @@ def test_photographs_are_aligned_as_the_network_was_trained(
   np.testing.assert_array_equal(small, np.asarray(expected))
   (margin,) = make('margin_32', 'largest', 160)(path)
   assert margin.shape == (160, 160, 3)
+  (narrow,) = make('sphereface', 'largest', (28, 24))(path)
+  square = make('arcface', 'largest', 28)(path)[0][:, 2:-2].astype(int)
+  assert np.mean(np.abs(narrow - square)) < 1
+  with pytest.raises(ValueError, match='--photographs: a crop of 28x24 pixels'):
+    make('arcface', 'largest', (28, 24))
   with pytest.raises(ValueError, match="aligned as 'mine', which is not one"):
     make('mine', 'largest', SIZE)
 
@@ -90,6 +95,13 @@ def test_crops_are_resized_where_that_is_said(tmp_path):
   message = r'^a: b\.png has 32x32 pixels, wanted 16x16: align .*--photographs'
   with pytest.raises(ValueError, match=message):
     face_files.make_crop_reader(16, 0)(tmp_path / 'a: b.png')
+
+
+def test_a_size_that_crops_cannot_have_is_said_once():
+  with pytest.raises(ValueError, match=r'^stored_size is -1, wanted'):
+    face_files.make_crop_reader(SIZE, -1)
+  with pytest.raises(ValueError, match='squeezed'):
+    face_files.make_crop_reader((28, 24), 28)
 
 
 def test_a_name_that_is_no_text_is_refused_when_it_is_listed(tmp_path):

@@ -248,7 +248,10 @@ def test_every_evaluation_set_is_compared(tmp_path):
   def check(wanted):
     return sources.check_evaluation(config, wanted, 'net', image_size=SIZE)
 
-  assert check(ARCFACE) == check(None) == []
+  # Drawn faces say nothing of a network for others.
+  (note,) = check(ARCFACE)
+  assert note.startswith("WARNING: net was trained on faces of template 'arcf")
+  assert check(None) == check(Fingerprint('drawn', SIZE)) == []
   config.path = f'{paths[0]},{paths[1]}'
   (note,) = check(ARCFACE)
   assert note.startswith(f'{paths[1]} does not say how its faces are aligned')
@@ -261,8 +264,10 @@ def test_every_evaluation_set_is_compared(tmp_path):
   assert check(ARCFACE) == []
   # What is aligned here is for networks of that alignment.
   config.update(path='', templates='ijbc')
-  assert check(ARCFACE) == []
-  with pytest.raises(ValueError, match=r"ijbc is .* net is for 'margin_32': "):
+  assert len(check(ARCFACE)) == 1
+  with pytest.raises(
+    ValueError, match=r"ijbc can be .* net is for 'margin_32': "
+  ):
     check(MARGIN)
 
 
@@ -293,16 +298,24 @@ def test_the_fingerprint_goes_the_whole_way(run, tmp_path):
     assert fingerprint.of_metadata(metadata) == ARCFACE, name
 
 
-def test_a_run_of_drawn_faces_says_so_and_may_be_tried_on_others(
+def test_a_run_of_drawn_faces_says_so_and_warns_of_others(
   quantized_run, tmp_path
 ):
   network = load_network(str(quantized_run[0]))
   drawn = fingerprint.of_run(network.config)
   assert drawn == Fingerprint('drawn', SIZE)
   config = make_config().eval
-  config.path = str(write_pairs(tmp_path / 'a.bin', ARCFACE))
-  notes = sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
-  assert notes == []
+  paths = [
+    str(write_pairs(tmp_path / f'{name}.bin', faces))
+    for name, faces in (('a', ARCFACE), ('b', MARGIN), ('c', drawn))
+  ]
+  config.path = ','.join(paths[:2])
+  (note,) = sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
+  assert note.startswith(
+    f'WARNING: net was trained on drawn faces, and {paths[0]} does not say'
+  )
+  config.path = paths[2]
+  assert not sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
 
 
 def test_a_run_on_other_faces_than_it_starts_from_is_refused(
@@ -369,7 +382,9 @@ def test_what_says_nothing_is_taken_as_it_is_and_that_is_said_once(
   assert capsys.readouterr().out.count(unsaid) == 1
   config.data.path = ''
   assert fingerprint.of_run(start(config, tmp_path / 'new')) == ARCFACE
-  assert capsys.readouterr().out == ''
+  (line,) = capsys.readouterr().out.splitlines()
+  assert line.startswith(f'WARNING: {run} was trained on faces of template ')
+  assert "data.path='' has drawn faces" in line
 
 
 def test_runs_from_before_there_were_fingerprints_are_read(run, tmp_path):

@@ -50,6 +50,42 @@ KINDS = [
 ]
 
 
+@pytest.mark.parametrize(
+  ('size', 'stored'), [(112, 112), ((112, 96), [112, 96])]
+)
+def test_a_gallery_says_for_which_faces_it_is(size, stored, tmp_path):
+  faces = Fingerprint('mine', size)
+  made = gallery.empty(
+    32, True, False, dataclasses.replace(MAKER, fingerprint=faces)
+  )
+  path = tmp_path / 'people.safetensors'
+  gallery.save(made, path)
+  with safetensors.safe_open(path, 'np') as file:
+    entry = json.loads(file.metadata()['faceqat_gallery'])
+  assert entry['maker'] == {
+    'reading': MAKER.reading,
+    'model': MAKER.model,
+    'fingerprint': {
+      'template': 'mine',
+      'size': stored,
+      'channels': 'RGB',
+      'normalization': 'uint8',
+      'weights': '',
+    },
+  }
+  assert gallery.load(path).maker == made.maker
+
+
+def test_pictures_of_two_people_are_found():
+  made = make_gallery()
+  assert made.shared_pictures() == []
+  digests = make_digests()
+  # Dan's first is one of Ann's and Ben's; two of Ann's are one picture.
+  digests[[3, 6]], digests[4] = digests[0], digests[1]
+  made = dataclasses.replace(made, digests=digests)
+  assert made.shared_pictures() == [(0, 3), (0, 6)]
+
+
 @pytest.mark.parametrize(('kind', 'int8', 'dtype'), KINDS)
 def test_a_gallery_is_read_as_it_was_written(kind, int8, dtype, tmp_path):
   made = make_gallery(kind, int8)
@@ -215,7 +251,8 @@ def rewritten(path, **changes):
     else:
       entry[name] = value
   if 'sha256' not in changes:
-    entry['sha256'] = gallery._digest(arrays)
+    maker = None if entry['version'] == 1 else entry['maker']
+    entry['sha256'] = gallery._digest(arrays, maker)
   text = json.dumps(entry)
   path.write_bytes(
     safetensors.numpy.save(arrays, metadata={'faceqat_gallery': text})
@@ -231,7 +268,8 @@ def rewritten(path, **changes):
       lambda p: safetensors.numpy.save_file({'a': np.zeros(3)}, p),
       "header has no 'faceqat_gallery'",
     ),
-    (lambda p: rewritten(p, version=2), 'gallery format 2; .* Upgrade'),
+    (lambda p: rewritten(p, version=3), 'gallery format 3; .* Upgrade'),
+    (lambda p: rewritten(p, version='2'), "gallery format '2'"),
     (lambda p: rewritten(p, sha256='0' * 64), 'SHA-256 does not match'),
     (lambda p: rewritten(p, maker={}), "damaged: 'fingerprint'"),
     (
@@ -263,9 +301,27 @@ def test_a_damaged_file_is_refused_by_name(damage, message, tmp_path):
 def test_a_flipped_bit_is_found(tmp_path):
   path = tmp_path / 'people.safetensors'
   gallery.save(make_gallery(), path)
-  content = bytearray(path.read_bytes())
-  content[-100] ^= 1
-  path.write_bytes(content)
+  whole = path.read_bytes()
+  # In a template, in the digits of the network, and in the alignment's name.
+  for position in (len(whole) - 100, whole.index(b'abab'), whole.index(b'arc')):
+    content = bytearray(whole)
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='SHA-256 does not match'):
+      gallery.load(path)
+
+
+def test_a_gallery_of_version_1_is_still_read(tmp_path):
+  path = tmp_path / 'people.safetensors'
+  gallery.save(make_gallery(), path)
+  rewritten(path, version=1)
+  assert gallery.load(path).maker == MAKER
+  # Its digest is of the arrays alone, and no digest of version 2.
+  rewritten(
+    path,
+    version=2,
+    sha256=gallery._digest(safetensors.numpy.load_file(path), None),
+  )
   with pytest.raises(ValueError, match='SHA-256 does not match'):
     gallery.load(path)
 

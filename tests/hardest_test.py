@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import report_folder
@@ -42,6 +44,14 @@ def test_the_file_stays_below_a_megabyte(size, tmp_path):
   assert hardest.load(tmp_path).images.shape[2] == min(size, 112)
 
 
+def test_large_images_keep_their_proportions(tmp_path):
+  pair_set = report_folder.make_pairs(4)
+  images = np.zeros((len(pair_set.images), 224, 192, 3), np.uint8)
+  pair_set = dataclasses.replace(pair_set, images=images)
+  hardest.save(pair_set, np.arange(4.0), 'float', tmp_path)
+  assert hardest.load(tmp_path).images.shape == (4, 2, 112, 96, 3)
+
+
 def test_few_pairs_are_all_there(tmp_path):
   pair_set = report_folder.make_pairs(4)
   hardest.save(pair_set, np.arange(4.0), 'float', tmp_path)
@@ -67,6 +77,11 @@ def test_arrays_of_another_form_are_refused(name, tmp_path):
   short = {**arrays, name: arrays[name][:1]}
   safetensors.numpy.save_file(short, path, metadata)
   with pytest.raises(ValueError, match=r'of 2 pairs, wanted uint8'):
+    hardest.load(tmp_path)
+  # A number, which has no length.
+  single = {**arrays, 'same': np.array(True)}
+  safetensors.numpy.save_file(single, path, metadata)
+  with pytest.raises(ValueError, match=r'wanted uint8'):
     hardest.load(tmp_path)
   del arrays[name]
   safetensors.numpy.save_file(arrays, path, metadata)

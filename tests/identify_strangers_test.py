@@ -89,7 +89,7 @@ def test_a_stated_share_of_strangers_is_given_a_name(
   ],
 )
 def test_a_threshold_that_cannot_be_chosen_is_refused(
-  changes, message, program, people, strangers, tmp_path, monkeypatch
+  changes, message, program, people, strangers, tmp_path, monkeypatch, capsys
 ):
   flags = {
     'gallery': people / 'gallery',
@@ -102,6 +102,8 @@ def test_a_threshold_that_cannot_be_chosen_is_refused(
   with pytest.raises(ValueError, match=message):
     run_it(monkeypatch, program, tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
+  # Nothing was embedded before.
+  assert 'gallery: ' not in capsys.readouterr().out
 
 
 def test_strangers_who_are_in_the_gallery_are_refused_by_name(

@@ -54,6 +54,9 @@ def test_lists_of_ijb_are_read_and_its_images_aligned(tmp_path):
     assert set(np.unique(image)) == {10 * (i + 1)}
   half = ijb.read_ijb(tmp_path, 56).images[0]
   assert half.shape == (56, 56, 3)
+  narrow = ijb.read_ijb(tmp_path, (112, 96), 'sphereface').images[2]
+  assert narrow.shape == (112, 96, 3)
+  assert set(np.unique(narrow)) == {30}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_lists_of_ijb_are_read_and_its_images_aligned(tmp_path):
     ({'faces': ['1.jpg 9', *FACES[1:]]}, 'line 1 is "1.jpg 9", wanted image'),
     ({'faces': ['1.jpg 9 x', *FACES[1:]]}, 'wanted image template media'),
     ({'faces': ['../1.jpg 9 1', *FACES[1:]]}, 'which is no file name'),
+    ({'faces': [f'1.jpg 9 {10**30}', *FACES[1:]]}, 'wanted image template'),
     ({'faces': FACES[1:]}, 'is not of the images of ijbc_face_tid_mid.txt'),
     ({'points': ['1.jpg 1 2 3 4 5 6 7 8 9 10']}, 'five times x y, score'),
     ({'points': ['1.jpg 1 2 3 4 5 6 7 8 9 10 nan']}, 'five times x y, score'),

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from faceqat.data import images
 
@@ -57,11 +57,33 @@ def test_text_is_damaged_and_the_message_lists_the_formats():
     images.decode_image(b'404: not found' * 20, 'one.jpg', 16)
 
 
-def test_wrong_size_is_no_damage_and_names_both_sizes():
+def test_wrong_size_is_damage_of_its_own_kind_and_names_both_sizes():
   data = encode(pixels(shape=(10, 12, 3)))
-  with pytest.raises(ValueError, match=r'one\.jpg has 12x10 .* 16x16') as info:
-    images.decode_image(data, 'one.jpg', 16)
-  assert not isinstance(info.value, images.DamagedImageError)
+  for read in (images.decode_image, images.checked):
+    with pytest.raises(
+      images.WrongSizeError, match=r'one\.jpg has 10x12 .*height.* 16x16'
+    ) as info:
+      read(data, 'one.jpg', 16)
+    assert isinstance(info.value, images.DamagedImageError)
+  assert images.checked(data, 'one.jpg') == data
+
+
+@pytest.mark.parametrize('name', ['PNG', 'JPEG', 'WEBP', 'BMP', 'GIF', 'TIFF'])
+def test_a_look_finds_what_is_cut_short_and_nothing_else(name):
+  data = encode(pixels(shape=(16, 16)), name)
+  assert images.checked(data, 'a', 16) == data
+  # Some writers leave a few bytes behind the end.
+  longer = data + bytes(5)
+  assert images.checked(longer, 'a', 16) == longer
+  for keep in range(0, len(data), 7):
+
+    def outcome(read, data=data[:keep]):
+      try:
+        return read(data, 'a', 16) is None
+      except images.DamagedImageError as error:
+        return str(error)
+
+    assert outcome(images.checked) == outcome(images.decode_image), keep
 
 
 def test_wrong_size_says_both_ways_out():
@@ -72,6 +94,45 @@ def test_wrong_size_says_both_ways_out():
   # The size of the result is no reason to take other files than announced.
   with pytest.raises(ValueError, match=message):
     images.decode_image(data, 'one.jpg', 10, stored_size=12)
+
+
+def test_images_may_be_higher_than_wide():
+  data = encode(pixels(shape=(14, 12, 3)))
+  decoded = images.decode_image(data, 'a', (14, 12))
+  np.testing.assert_array_equal(decoded, pixels(shape=(14, 12, 3)))
+  half = images.decode_image(data, 'a', [7, 6], stored_size=(14, 12))
+  assert half.shape == (7, 6, 3)
+  square = images.decode_image(encode(pixels()), 'a', (16, 16))
+  np.testing.assert_array_equal(square, pixels())
+
+
+def test_files_of_other_proportions_are_not_squeezed():
+  data = encode(pixels(shape=(14, 12, 3)))
+  # Resizing would be no help, and is not advised.
+  with pytest.raises(ValueError, match=r'14x12 .* 14x14: align') as info:
+    images.decode_image(data, 'one.jpg', 14)
+  assert 'data.image_size to (14, 12)' in str(info.value)
+  assert 'stored_size' not in str(info.value)
+  with pytest.raises(ValueError, match=r'has 12x14 .* wanted 14x12'):
+    images.decode_image(encode(pixels(shape=(12, 14, 3))), 'a', (14, 12))
+  with pytest.raises(
+    ValueError, match=r'is 14x12 and image_size 14x14 .*squee'
+  ):
+    images.decode_image(data, 'one.jpg', 14, stored_size=(14, 12))
+
+
+def test_an_image_has_its_size_when_it_is_upright():
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  lying = encode(pixels(shape=(12, 14, 3)), exif=exif)
+  decoded = images.decode_image(lying, 'a', (14, 12))
+  # A quarter turn to the right.
+  np.testing.assert_array_equal(
+    decoded, np.rot90(pixels(shape=(12, 14, 3)), k=-1)
+  )
+  standing = encode(pixels(shape=(14, 12, 3)), exif=exif)
+  with pytest.raises(ValueError, match=r'has 12x14 .* wanted 14x12'):
+    images.decode_image(standing, 'a', (14, 12))
 
 
 @pytest.mark.parametrize('stored_size', [0, 16])

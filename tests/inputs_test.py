@@ -53,6 +53,8 @@ def test_a_file_needs_a_config_to_know_whom_it_was_not_trained_on(
   )
   own = run_it(monkeypatch, quantized_run[0], tmp_path / 'b', held_out=2)
   assert found == own
+  # Drawn faces are what it was trained on.
+  assert 'WARNING' not in capsys.readouterr().out
   with pytest.raises(ValueError, match='give 2 or more images a person'):
     run_it(monkeypatch, quantized_run[0], tmp_path / 'out', held_out=1)
   config.data.validation_people = 0
@@ -89,6 +91,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   Image.new('RGB', (40, 40)).save(ann / '4.png')
   (tmp_path / 'gallery' / 'person_000001' / 'notes.txt').write_text('x')
   (tmp_path / 'gallery' / 'nobody').mkdir()
+  (tmp_path / 'gallery' / 'gone').symlink_to('/nowhere/gone')
   out = tmp_path / 'out'
   flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
   rows = run_it(monkeypatch, program, out, **flags)
@@ -96,6 +99,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   with (out / 'left_out.csv').open(newline='') as file:
     listed = {row['image']: row['reason'] for row in csv.DictReader(file)}
   assert listed.keys() == {
+    'gone',
     'person_000001/notes.txt',
     'person_000000/3.png',
     'person_000000/4.png',
@@ -105,6 +109,11 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   assert 'no image file' in listed['person_000001/notes.txt']
   printed = capsys.readouterr().out
   assert all(name in printed for name in listed)
+  # These faces are drawn, but nothing says so.
+  (warning,) = (line for line in printed.splitlines() if 'WARNING' in line)
+  assert warning.startswith(
+    f'WARNING: --model was trained on drawn faces, and {tmp_path / "gallery"} '
+  )
   assert table_of(printed)['people'] == '6'
   # A later run that lacks nothing takes the list away.
   flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}

@@ -1,5 +1,6 @@
 """An imported improved residual network embeds as it did in PyTorch."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,6 +15,7 @@ from faceqat.data.synthetic import SyntheticFaces
 from faceqat.models import iresnet
 from faceqat.models.import_weights import iresnet_torch
 from faceqat.models.import_weights.assign import assign
+from faceqat.models.import_weights.pixels import Pixels
 from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
@@ -28,7 +30,12 @@ MODELS = {
   'face_evolve_ir_se': MODEL.clone(squeeze_excite=True),
   'arcface_torch': MODEL.clone(shortcut='projection'),
 }
-HOUSE = (128, 128)
+HOUSE = Pixels('RGB', (128,), (128,))
+
+
+def convert(state, pixels=HOUSE):
+  given = dataclasses.asdict(pixels)
+  return iresnet_torch.convert(state, given).values
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -77,8 +84,9 @@ def original_embeddings(naming, images, pixels):
   network.load_state_dict(
     {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
   )
-  mean, spread = pixels
-  inputs = (images.astype(np.float32) - mean) / spread
+  if pixels.channels == 'BGR':
+    images = images[..., ::-1]
+  inputs = (images.astype(np.float32) - pixels.mean) / pixels.scale
   inputs = torch.from_numpy(inputs.transpose(0, 3, 1, 2).copy()).float()
   with torch.no_grad():
     # Noise would grow in statistics that are not of the network's own making.
@@ -98,7 +106,7 @@ def original_embeddings(naming, images, pixels):
 def test_embeddings_are_those_of_the_network_in_pytorch(images, naming):
   # Both are given the model's own input: the border is the same too.
   expected, state = original_embeddings(naming, images, HOUSE)
-  got = embed(naming, iresnet_torch.convert(state, HOUSE), images)
+  got = embed(naming, convert(state), images)
   # Sums in another order, in float32: 1.7e-6 of the largest, measured.
   np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
   # Which leaves 1e-12 of the cosine; 1e-5 would be an epsilon forgotten.
@@ -108,22 +116,26 @@ def test_embeddings_are_those_of_the_network_in_pytorch(images, naming):
 
 
 def test_the_networks_own_input_is_folded_into_the_first_convolution(images):
-  expected, state = original_embeddings('face_evolve_ir', images, (127.5,) * 2)
+  pixels = Pixels('BGR', (127.5,), (127.5,))
+  expected, state = original_embeddings('face_evolve_ir', images, pixels)
 
-  def distance(*given):
-    values = iresnet_torch.convert(state, *given)
+  def distance(pixels):
+    values = convert(state, pixels)
     return 1 - cosines(embed('face_evolve_ir', values, images), expected).min()
 
   # Half a pixel stays at the border, which is wide in so small an image: 8e-6
   # of the cosine, and 8e-5 of the whole half pixel.
-  folded = distance()
+  folded = distance(pixels)
   assert folded < 3e-5
-  assert folded < distance(HOUSE) / 5
+  unfolded = dataclasses.replace(HOUSE, channels='BGR')
+  assert folded < distance(unfolded) / 5
+  # Exchanged channels are another network.
+  assert distance(HOUSE) > 1e-3
 
 
 def test_layouts(variables):
   state = torch_iresnet.random_state(*IR)
-  values = iresnet_torch.convert(state, HOUSE)
+  values = convert(state)
   kernel = state['body.3.res_layer.1.weight']
   assert values['block_3/conv_1/kernel'][2, 1, 4, 7] == kernel[7, 4, 2, 1]
   assert (values['block_3/norm/kernel'] == np.ones((1, 1, 1, 8))).all()
@@ -144,7 +156,7 @@ def test_layouts(variables):
 
 def test_layouts_of_a_gate():
   state = torch_iresnet.random_state('face_evolve_ir_se', *NETWORK)
-  values = iresnet_torch.convert(state, HOUSE)
+  values = convert(state)
   kernel = state['body.2.res_layer.5.fc1.weight']
   assert kernel.shape == (2, 8, 1, 1)
   np.testing.assert_array_equal(
@@ -153,7 +165,7 @@ def test_layouts_of_a_gate():
 
 
 def test_a_batch_norm_that_the_original_lacks_changes_nothing():
-  values = iresnet_torch.convert(torch_iresnet.random_state(*IR))
+  values = convert(torch_iresnet.random_state(*IR))
   norm = {
     name: values[f'block_0/conv_1/bn/{name}']
     for name in ('scale', 'bias', 'mean', 'var')
@@ -169,8 +181,8 @@ def test_a_head_beside_a_prefix_is_left_out(variables):
   state = torch_iresnet.random_state(*IR)
   prefixed = {f'model.{name}': value for name, value in state.items()}
   prefixed['head.kernel'] = np.zeros((24, 10), np.float32)
-  values = iresnet_torch.convert(prefixed)
-  for name, value in iresnet_torch.convert(state).items():
+  values = convert(prefixed)
+  for name, value in convert(state).items():
     np.testing.assert_array_equal(values.pop(name), value)
   assert not values
 
@@ -225,7 +237,7 @@ def change(name, value=None, network=IR):
 )
 def test_states_of_other_networks_are_refused_by_name(state, message):
   with pytest.raises(ValueError, match=message):
-    iresnet_torch.convert(state)
+    convert(state)
 
 
 def test_an_export_is_read_and_named(tmp_path, variables):
@@ -238,8 +250,9 @@ def test_an_export_is_read_and_named(tmp_path, variables):
   graph = onnx.helper.make_graph([], 'graph', [], [], tensors)
   path = tmp_path / 'net.onnx'
   onnx.save(onnx.helper.make_model(graph), path)
-  new = load_pretrained(path, MODEL, variables)
-  expected = assign(variables, iresnet_torch.convert(state))
+  given = dataclasses.asdict(HOUSE)
+  new = load_pretrained(path, MODEL, variables, given).variables
+  expected = assign(variables, convert(state))
   assert jax.tree.all(jax.tree.map(np.array_equal, expected, new))
 
   del graph.initializer[-1]
@@ -256,8 +269,8 @@ def test_a_checkpoint_is_read(tmp_path):
   torch.save(tensors, path)
   model = MODELS['arcface_torch']
   variables = layer_network.random_variables(model, (32, 32, 3))
-  new = load_pretrained(path, model, variables)
-  expected = assign(variables, iresnet_torch.convert(state))
+  new = load_pretrained(path, model, variables, dataclasses.asdict(HOUSE))
+  new, expected = new.variables, assign(variables, convert(state))
   assert jax.tree.all(jax.tree.map(np.array_equal, expected, new))
 
 
@@ -266,10 +279,10 @@ def test_a_state_of_another_depth_is_refused_by_the_model(variables):
     'face_evolve_ir', (2, 1, 2, 1), *NETWORK[1:]
   )
   with pytest.raises(ValueError, match=r'the model lacks block_5/'):
-    assign(variables, iresnet_torch.convert(state))
+    assign(variables, convert(state))
 
 
 def test_a_shortcut_that_the_model_lacks_is_named(variables):
-  values = iresnet_torch.convert(torch_iresnet.random_state(*ARCFACE))
+  values = convert(torch_iresnet.random_state(*ARCFACE))
   with pytest.raises(ValueError, match=r'lacks block_0/shortcut/bn.*fields of'):
     assign(variables, values)

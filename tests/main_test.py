@@ -10,10 +10,10 @@ from faceqat import (
   checkpoint,
   distributed,
   evaluate,
+  evaluation_sets,
   main,
   train,
 )
-from faceqat.data import sources
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def calls(monkeypatch, tmp_path):
   monkeypatch.setattr(
     distributed, 'connected', note('connected', contextlib.nullcontext())
   )
-  monkeypatch.setattr(sources, 'make_evaluation_pairs', note('pairs'))
+  monkeypatch.setattr(evaluation_sets, 'open_sets', note('pairs'))
   monkeypatch.setattr(train, 'train', note('train'))
   monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
   monkeypatch.setattr(evaluate, 'evaluate_network', note('evaluate'))
@@ -55,7 +55,7 @@ def test_pairs_are_opened_before_training_and_evaluated_after_it(calls):
   ]
   assert calls[0][1:] == (True, 'host:1', 4, 2)
   config = mbv2_int8.get_config('smoke')
-  assert calls[1][1].to_dict() == config.eval.to_dict()
+  assert calls[1][1].to_dict() == config.to_dict()
   assert calls[-1][1] == 'network'
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import layer_network
 import numpy as np
@@ -14,17 +16,25 @@ from torch_mobilefacenet import (
 
 from faceqat.data.synthetic import SyntheticFaces
 from faceqat.models import mobilefacenet
-from faceqat.models.import_weights import mobilefacenet_torch
+from faceqat.models.import_weights import mobilefacenet_torch, projects
 from faceqat.models.import_weights.assign import assign
+from faceqat.models.import_weights.pixels import Pixels
+from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
 MODEL = mobilefacenet.Model(embedding_size=24)
-# What the first convolution is given: (pixel - mean) / spread.
+# What the first convolution is given.
 PIXELS = {
-  'insightface': (127.5, 127.5),
-  'output_layer': (127.5, 127.5),
-  'xiaoccer': (127.5, 128),
+  'insightface': Pixels('BGR', (127.5,), (127.5,)),
+  'output_layer': Pixels('RGB', (127.5,), (127.5,)),
+  'xiaoccer': Pixels('RGB', (127.5,), (128,)),
 }
+HOUSE = Pixels('RGB', (128,), (128,))
+
+
+def convert(state, pixels=PIXELS['insightface']):
+  given = dataclasses.asdict(pixels)
+  return mobilefacenet_torch.convert(state, given).values
 
 
 @pytest.fixture(scope='module')
@@ -48,6 +58,13 @@ def embed(images):
   return jax.jit(lambda variables: MODEL.apply(variables, images, FLOAT))
 
 
+def seen(images, pixels):
+  """What the network is given of [..., 3] pixels of RGB."""
+  if pixels.channels == 'BGR':
+    images = images[..., ::-1]
+  return (images.astype(np.float32) - pixels.mean) / pixels.scale
+
+
 def original_embeddings(naming, images, state, pixels):
   """Those of the network in PyTorch, and its state, settled on the images."""
   import torch
@@ -57,8 +74,7 @@ def original_embeddings(naming, images, state, pixels):
   network.load_state_dict(
     {name: torch.from_numpy(value) for name, value in state.items()}
   )
-  mean, spread = pixels
-  inputs = (images.astype(np.float32) - mean) / spread
+  inputs = seen(images, pixels)
   inputs = torch.from_numpy(inputs.transpose(0, 3, 1, 2).copy()).float()
   with torch.no_grad():
     # Noise would grow in statistics that are not of the network's own making.
@@ -82,11 +98,10 @@ def test_embeddings_are_those_of_the_network_in_pytorch(
   pytest.importorskip('torch')
   # Both are given the model's own input, so that nothing is folded but the
   # epsilon, and the border too is the same.
-  house = (128, 128)
   expected, state = original_embeddings(
-    naming, images, random_state(naming), house
+    naming, images, random_state(naming), HOUSE
   )
-  values = mobilefacenet_torch.convert(state, pixels=house)
+  values = convert(state, HOUSE)
   got = np.asarray(embed(assign(variables, values)))
   # Sums in another order, in float32: 5e-6 of the largest, measured.
   np.testing.assert_allclose(got, expected, atol=5e-5 * np.abs(expected).max())
@@ -103,10 +118,11 @@ def test_the_networks_own_input_is_folded_into_the_first_convolution(
   expected, state = original_embeddings(
     naming, images, random_state(naming), PIXELS[naming]
   )
-  values = mobilefacenet_torch.convert(state)
+  values = convert(state, PIXELS[naming])
   got = np.asarray(embed(assign(variables, values)))
   folded = cosines(got, expected).min()
-  values = mobilefacenet_torch.convert(state, pixels=(128, 128))
+  house = dataclasses.replace(HOUSE, channels=PIXELS[naming].channels)
+  values = convert(state, house)
   unfolded = cosines(np.asarray(embed(assign(variables, values))), expected)
   # Half a pixel stays at the border, which is wide in so small an image; the
   # untrained network makes 1e-4 of it, and 1e-3 of the whole half pixel.
@@ -117,7 +133,7 @@ def test_the_networks_own_input_is_folded_into_the_first_convolution(
 @pytest.mark.parametrize('naming', NAMINGS)
 def test_layouts(naming):
   state = random_state(naming)
-  values = mobilefacenet_torch.convert(state, pixels=(128, 128))
+  values = convert(state, HOUSE)
   names = list(unit_names(naming))
 
   def weight(index):
@@ -136,12 +152,19 @@ def test_layouts(naming):
 
 
 @pytest.mark.parametrize('naming', NAMINGS)
-@pytest.mark.parametrize('pixels', [None, (127.5, 128), (0, 255), (128, 1)])
+@pytest.mark.parametrize(
+  'pixels',
+  [
+    None,
+    Pixels('BGR', (0,), (255,)),
+    Pixels('BGR', (104, 117, 123), (57, 58, 59)),
+  ],
+)
 def test_the_fold_is_exact_within_the_image(naming, pixels):
   state = random_state(naming)
   window = np.random.default_rng(1).integers(0, 256, (3, 3, 3)).astype(float)
-  values = mobilefacenet_torch.convert(state, pixels)
-  mean, spread = pixels or PIXELS[naming]
+  pixels = pixels or PIXELS[naming]
+  values = convert(state, pixels)
 
   def normalised(product, scale, mean, var, epsilon):
     return scale * (product - mean) / np.sqrt(var + epsilon)
@@ -152,7 +175,7 @@ def test_the_fold_is_exact_within_the_image(naming, pixels):
     for name in ('weight', 'running_mean', 'running_var')
   ]
   expected = normalised(
-    np.einsum('hwi,oihw->o', (window - mean) / spread, kernel), *norm, 1e-5
+    np.einsum('hwi,oihw->o', seen(window, pixels), kernel), *norm, 1e-5
   )
   norm = [values[f'stem/bn/{name}'] for name in ('scale', 'mean', 'var')]
   got = normalised(
@@ -166,7 +189,7 @@ def test_the_fold_is_exact_within_the_image(naming, pixels):
 
 def test_a_batch_norm_multiplies_as_it_did():
   state = random_state('insightface')
-  values = mobilefacenet_torch.convert(state)
+  values = convert(state)
   scale = values['block_3/project/bn/scale'] / np.sqrt(
     values['block_3/project/bn/var'] + 1e-3
   )
@@ -180,7 +203,7 @@ def test_a_batch_norm_multiplies_as_it_did():
 @pytest.mark.parametrize('naming', NAMINGS)
 def test_every_variable_of_the_model_is_replaced(naming, variables):
   # assign lists what is missing or left over.
-  assign(variables, mobilefacenet_torch.convert(random_state(naming)))
+  assign(variables, convert(random_state(naming)))
 
 
 @pytest.mark.parametrize('naming', NAMINGS)
@@ -188,8 +211,8 @@ def test_a_head_beside_a_prefix_is_left_out(naming, variables):
   state = random_state(naming)
   prefixed = {f'model.net.{name}': value for name, value in state.items()}
   prefixed['loss.weight'] = np.zeros((10, 24), np.float32)
-  values = mobilefacenet_torch.convert(prefixed)
-  plain = mobilefacenet_torch.convert(state)
+  values = convert(prefixed)
+  plain = convert(state)
   assert values.keys() == plain.keys()
   for name, value in plain.items():
     np.testing.assert_array_equal(values[name], value)
@@ -198,7 +221,7 @@ def test_a_head_beside_a_prefix_is_left_out(naming, variables):
 def test_a_last_batch_norm_without_gamma_and_beta(variables):
   state = random_state('output_layer')
   del state['output_layer.bn.weight'], state['output_layer.bn.bias']
-  values = mobilefacenet_torch.convert(state)
+  values = convert(state)
   var = state['output_layer.bn.running_var']
   scale = values['embedding/bn/scale'] / np.sqrt(var + 1e-3)
   np.testing.assert_allclose(scale, 1 / np.sqrt(var + 1e-5), rtol=1e-6)
@@ -215,14 +238,14 @@ def test_what_is_missing_and_what_is_left_over_are_listed():
     match=r'lacks the tensors conv_4\.model\.2\.project\.bn\.running_var; it '
     r'has besides linear\.bias',
   ):
-    mobilefacenet_torch.convert(state)
+    convert(state)
 
 
 def test_a_missing_gamma_before_the_last_batch_norm_is_an_error():
   state = random_state('insightface')
   del state['conv1.bn.weight']
   with pytest.raises(ValueError, match=r'lacks the tensors conv1\.bn\.weight'):
-    mobilefacenet_torch.convert(state)
+    convert(state)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +262,7 @@ def test_tensors_that_do_not_fit_are_named(name, value, message):
   state = random_state('insightface')
   state[name] = value.astype(np.float32)
   with pytest.raises(ValueError, match=message):
-    mobilefacenet_torch.convert(state)
+    convert(state)
 
 
 def test_another_network_is_refused_with_both_sides():
@@ -247,14 +270,13 @@ def test_another_network_is_refused_with_both_sides():
   with pytest.raises(
     ValueError, match=r'lacks .*conv1\.conv\.weight.*input_layer\.0\.weight'
   ):
-    mobilefacenet_torch.convert(state)
+    convert(state)
 
 
-def test_a_file_is_read_and_named(tmp_path):
-  state = random_state('insightface')
-  path = tmp_path / 'net.pth'
+def saved(state, prefix=''):
+  """A state dictionary in a file, and its numbers."""
   parts = {
-    f'module.{name}': files.tensor(
+    f'{prefix}{name}': files.tensor(
       files.storage(str(index), 'FloatStorage', value.size),
       value.shape,
       tuple(stride // 4 for stride in value.strides),
@@ -265,9 +287,37 @@ def test_a_file_is_read_and_named(tmp_path):
   storages = {
     str(index): value.tobytes() for index, value in enumerate(state.values())
   }
-  path.write_bytes(files.zip_file(files.ordered(parts), storages))
-  values = mobilefacenet_torch.read(path)
-  expected = mobilefacenet_torch.convert(state)
+  return files.ordered(parts), storages
+
+
+def test_xiaoccers_checkpoint_is_for_images_of_112_by_96(tmp_path):
+  state = random_state('xiaoccer', (112, 96))
+  assert state['linear7.conv.weight'].shape == (512, 1, 7, 6)
+  network, storages = saved(state)
+  path = tmp_path / '068.ckpt'
+  content = files.mapping({'epoch': files.plain(68), 'net_state_dict': network})
+  path.write_bytes(files.zip_file(content, storages))
+  variables = layer_network.random_variables(MODEL, (112, 96, 3))
+  params = load_pretrained(path, MODEL, variables).variables['params']
+  kernel = params['global_depthwise']['kernel']
+  assert kernel.shape == (7, 6, 1, 512)
+  np.testing.assert_array_equal(
+    kernel[3, 5, 0], state['linear7.conv.weight'][:, 0, 3, 5]
+  )
+  square = jax.eval_shape(
+    lambda: layer_network.random_variables(MODEL, (112, 112, 3))
+  )
+  message = r'\[7, 6, 1, 512\], model \[7, 7, .* data\.image_size to the file'
+  with pytest.raises(ValueError, match=message):
+    load_pretrained(path, MODEL, square)
+
+
+def test_a_file_is_read_and_named(tmp_path):
+  state = random_state('insightface')
+  path = tmp_path / 'net.pth'
+  path.write_bytes(files.zip_file(*saved(state, 'module.')))
+  values = mobilefacenet_torch.read(path, {'channels': 'BGR'}).values
+  expected = convert(state)
   assert values.keys() == expected.keys()
   for name, value in expected.items():
     np.testing.assert_array_equal(values[name], value)
@@ -275,3 +325,17 @@ def test_a_file_is_read_and_named(tmp_path):
   path.write_bytes(files.by_hand('legacy'))
   with pytest.raises(ValueError, match=r'net\.pth is not of the MobileFaceNet'):
     mobilefacenet_torch.read(path)
+
+
+def test_a_project_is_known_by_its_names():
+  state = random_state('insightface')
+  with pytest.raises(ValueError, match=r'Pytorch saw BGR.*evoLVe saw RGB'):
+    mobilefacenet_torch.convert(state)
+  zoo = {f'backbone.{name}': array for name, array in state.items()}
+  zoo['head.weight'] = np.zeros((24, 9), np.float32)
+  for found, project in (
+    (zoo, projects.FACEX_ZOO),
+    (random_state('output_layer'), projects.QUANTFACE),
+    (random_state('xiaoccer'), projects.MOBILEFACENET_PYTORCH),
+  ):
+    assert mobilefacenet_torch.convert(found).project == project

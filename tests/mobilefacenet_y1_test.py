@@ -27,7 +27,7 @@ PAD = {'conv_1_conv2d': 0.5 / 128}
 
 def embed(path, images):
   shapes = layer_network.random_variables(MODEL, images.shape[1:])
-  variables = assign(shapes, mobilefacenet_y1.read(path))
+  variables = assign(shapes, mobilefacenet_y1.read(path).values)
   run = jax.jit(lambda v, x: MODEL.apply(v, x, FLOAT))
   return np.asarray(run(variables, images))
 
@@ -99,7 +99,7 @@ def test_every_layer_of_the_model_has_its_origin(drawn):
 
 def test_a_fixed_gamma_is_one_whatever_the_file_holds(drawn):
   # 2e-5 in place of 1e-3, at a variance near 1.
-  gamma = mobilefacenet_y1.read(drawn[0])['embedding/bn/scale']
+  gamma = mobilefacenet_y1.read(drawn[0]).values['embedding/bn/scale']
   np.testing.assert_allclose(gamma, 1.0005, atol=2e-4)
 
 
@@ -120,8 +120,8 @@ def test_the_pixels_scale_is_folded(tmp_path, drawn):
     network.node('_mulscalar0')['attrs']['scalar'] = repr(1 / 127.5)
     network.tensors['arg:conv_1_conv2d_weight'] *= np.float32(127.5 / 128)
 
-  original = mobilefacenet_y1.read(drawn[0])
-  changed = mobilefacenet_y1.read(save(tmp_path, change))
+  original = mobilefacenet_y1.read(drawn[0]).values
+  changed = mobilefacenet_y1.read(save(tmp_path, change)).values
   for name, value in original.items():
     np.testing.assert_allclose(changed[name], value, rtol=1e-5, err_msg=name)
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from faceqat.export import onnx_integer, onnx_runtime
+from faceqat.export import digests, onnx_integer, onnx_runtime
 from faceqat.export.onnx_fixed_point import rescale
 from faceqat.export.onnx_graph import OnnxGraph
 from faceqat.integer.program import Dense, IntegerProgram, Reshape, Tensor
@@ -154,9 +154,11 @@ def test_the_opset_is_old_unless_int4_needs_a_newer_one():
 
 
 def test_metadata_says_what_a_reader_must_know():
-  model = onnx_integer.to_model(small_program(metadata={'checkpoint': 'a/3'}))
+  program = small_program(metadata={'checkpoint': 'a/3'})
+  model = onnx_integer.to_model(program)
   properties = {entry.key: entry.value for entry in model.metadata_props}
   assert properties == {
+    **digests.of_program(program),
     'contract': 'tflite_ref',
     'input': 'uint8 pixels [B, H, W, 3]',
     'checkpoint': 'a/3',

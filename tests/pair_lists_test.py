@@ -130,6 +130,10 @@ def test_lists_that_disagree_with_their_header_are_refused(tmp_path):
   path = make_lfw(tmp_path, header='2\t2')
   with pytest.raises(ValueError, match=r'has 4 pairs, .* announces 8'):
     read(tmp_path, path)
+  # Which Python does not even read as a number.
+  path = make_lfw(tmp_path, header='9' * 5000)
+  with pytest.raises(ValueError, match=f'{path}, line 1 is "999'):
+    read(tmp_path, path)
   lines = ['Ann\t1\t2', 'Ann\t1\t3', 'Bo_Li\t1\t2', 'Bo_Li\t1\tAnn\t3']
   path = make_lfw(tmp_path, lines=lines)
   with pytest.raises(ValueError, match=r'Fold 1 of .* has 2 same pairs'):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from faceqat.data import augment, folder, images, pipeline
+from faceqat.data.held_out_people import split_holdout
 
 FACES = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)
@@ -241,13 +242,34 @@ def test_skipped_images_are_replaced_counted_and_logged_once(caplog):
   assert sum('image20 ' in line for line in logged) == 1
 
 
-def test_a_wrong_size_is_never_skipped():
-  class WrongSize(Numbered):
+def test_what_is_no_fault_of_an_image_is_never_skipped():
+  class Unreadable(Numbered):
     def __getitem__(self, index):
-      raise ValueError(f'{self.name(index)} has 9x9 pixels')
+      raise ValueError(f'{self.name(index)} is of another pack')
 
-  with pytest.raises(ValueError, match='has 9x9 pixels'):
-    next(make(WrongSize([4, 4]), 4, skip=True))
+  with pytest.raises(ValueError, match='is of another pack'):
+    next(make(Unreadable([4, 4]), 4, skip=True))
+
+
+def test_the_position_before_a_damaged_image_is_that_of_the_next_batch():
+  source = Numbered([12, 12])
+  whole = make(source, 4)
+  wanted = [numbers(batch) for batch in take(whole, 6)]
+  whole.close()
+  source.damaged = frozenset(wanted[3][:1])
+  iterator = make(source, 4)
+  found = [numbers(batch) for batch in take(iterator, 3)]
+  with pytest.raises(images.DamagedImageError):
+    next(iterator)
+  position = json.loads(json.dumps(iterator.get_state()))
+  iterator.close()
+  # It was restored, and the run goes on.
+  source.damaged = frozenset()
+  iterator = make(source, 4)
+  iterator.set_state(position)
+  found += [numbers(batch) for batch in take(iterator, 3)]
+  iterator.close()
+  assert found == wanted
 
 
 def test_a_data_set_that_is_all_damaged_is_an_error():
@@ -325,7 +347,7 @@ def test_subset_refuses_indices_outside_the_source(index):
 
 
 def test_holdout_takes_the_last_images_of_people_with_enough():
-  train, holdout = pipeline.split_holdout(Numbered([5, 6, 9]), 2)
+  train, holdout = split_holdout(Numbered([5, 6, 9]), 2)
   assert [holdout.name(i) for i in range(len(holdout))] == [
     'image9',
     'image10',
@@ -343,7 +365,7 @@ def test_holdout_takes_the_last_images_of_people_with_enough():
 )
 def test_holdout_that_holds_nothing_is_an_error(images_per_person, message):
   with pytest.raises(ValueError, match=message):
-    pipeline.split_holdout(Numbered([5, 6, 9]), images_per_person)
+    split_holdout(Numbered([5, 6, 9]), images_per_person)
 
 
 def test_split_people_are_disjoint_whole_and_relabelled():

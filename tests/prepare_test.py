@@ -105,6 +105,25 @@ def test_packs_have_the_same_images(
     assert (tmp_path / 'b/property').read_text() == '3,112,112\n'
 
 
+def test_oblong_crops_have_their_own_template_and_go_on(
+  source, tmp_path, detector
+):
+  settings = crops.CropSettings('sphereface', (112, 96), 'largest')
+  out = tmp_path / 'out'
+  report = run(source, out, settings, data_format='recordio')
+  assert report['options']['size'] == [112, 96]
+  assert (out / 'property').read_text() == '3,112,96\n'
+  found = recordio.RecordIOSource(out / 'train.rec', (112, 96))
+  assert found[0]['image'].shape == (112, 96, 3)
+  made = fingerprint.Fingerprint('sphereface', (112, 96))
+  assert fingerprint.read(out / 'train.rec') == made
+  detector.clear()
+  run(source, out, settings)
+  # Those without a face; the crops of the others are there.
+  assert len(detector) == 0
+  assert images(out) == EVERYTHING
+
+
 def test_another_run_makes_the_same_files(source, tmp_path):
   run(source, tmp_path / 'a')
   run(source, tmp_path / 'b')
@@ -133,6 +152,14 @@ def test_a_run_that_was_stopped_goes_on(
   assert len(detector) == 5
   run(source, tmp_path / 'other')
   assert contents(tmp_path / 'out') == contents(tmp_path / 'other')
+
+
+def test_what_a_killed_run_left_is_cleared_away(source, tmp_path):
+  # Beside the folder, as it is moved into place.
+  for name in ('.out.0a1b2c3d.tmp', '.mine.0a1b2c3d.tmp'):
+    (tmp_path / name / 'Ann').mkdir(parents=True)
+  run(source, tmp_path / 'out')
+  assert [path.name for path in tmp_path.glob('.*')] == ['.mine.0a1b2c3d.tmp']
 
 
 def test_another_selection_looks_for_no_faces(source, tmp_path, detector):
@@ -338,6 +365,7 @@ def command(*arguments):
     (['in', 'out', 'more'], "unexpected argument 'more'"),
     (['in', 'out', '--remove=all'], '--remove=all is none of duplicates'),
     (['in', 'out', '--remove=shared'], 'needs --evaluation'),
+    (['in', 'out', '--size=8'], '--size is 8, wanted 16 to 1024 pixels'),
     (['/none', 'out', '--split=80,10,10'], 'There is no /none'),
   ],
 )

@@ -11,13 +11,14 @@ import onnx
 import pytest
 import torch_mobilefacenet
 
-from faceqat.models import mobilefacenet, mobilenet_v2
+from faceqat.models import iresnet, mobilefacenet, mobilenet_v2
 from faceqat.models.import_weights import mobilefacenet_torch, onnx_initializers
 from faceqat.models.import_weights.assign import assign
 from faceqat.models.import_weights.pretrained import load_pretrained
 from faceqat.quant.norm import BatchNorm, BatchRenorm, GroupNorm
 
 SHAPE = (32, 32, 3)
+BGR = {'channels': 'BGR'}
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +30,7 @@ def test_all_variables_but_the_ranges_are_the_files(weights):
   # The momentum is free.
   model = mobilefacenet.Model(norm=BatchNorm(momentum=0.99))
   variables = layer_network.random_variables(model, SHAPE)
-  new = load_pretrained(weights, model, variables)
+  new = load_pretrained(weights, model, variables).variables
   assert jax.tree.map(np.shape, new) == jax.tree.map(np.shape, variables)
   before, after = (
     flax.traverse_util.flatten_dict(tree, sep='/') for tree in (variables, new)
@@ -74,8 +75,10 @@ def test_an_export_with_its_names_is_the_state_it_was_made_of(
   model = mobilefacenet.Model(embedding_size=24)
   shape = (torch_mobilefacenet.HEIGHT, torch_mobilefacenet.WIDTH, 3)
   variables = layer_network.random_variables(model, shape)
-  new = load_pretrained(path, model, variables)
-  expected = assign(variables, mobilefacenet_torch.convert(torch_state))
+  new = load_pretrained(path, model, variables, BGR).variables
+  expected = assign(
+    variables, mobilefacenet_torch.convert(torch_state, BGR).values
+  )
   assert not jax.tree.all(
     jax.tree.map(np.array_equal, variables['params'], new['params'])
   )
@@ -172,14 +175,19 @@ def test_a_model_of_other_sizes_is_refused_with_both_sizes(weights):
 
 
 @pytest.mark.parametrize(
-  ('model', 'name'),
-  [(mobilenet_v2.Model(), 'a.params'), (mobilefacenet.Model(), 'a.caffemodel')],
+  ('model', 'message'),
+  [
+    (mobilenet_v2.Model(), r'for the model mobilenet_v2'),
+    (iresnet.Model(), r'0\.params is of MXNet and cannot .*model iresnet'),
+  ],
 )
-def test_what_nothing_reads_is_refused_and_the_readable_listed(model, name):
+def test_what_nothing_reads_is_refused_and_the_readable_listed(
+  weights, model, message
+):
   with pytest.raises(
-    ValueError, match=rf'{name} cannot .*\.params for mobilefacenet'
+    ValueError, match=rf'{message}: .*MXNet, PyTorch, .* for mobilefacenet'
   ):
-    load_pretrained(name, model, {})
+    load_pretrained(weights, model, {})
 
 
 @pytest.mark.parametrize(

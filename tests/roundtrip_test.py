@@ -38,7 +38,9 @@ def test_a_difference_on_one_late_image_is_explained(
   form = dataclasses.replace(formats.FORMATS['program'], read=read)
   monkeypatch.setitem(formats.FORMATS, 'program', form)
   program = small_program()
+  (tmp_path / '.program.safetensors.0a1b2c3d.tmp').write_text('half')
   results = roundtrip.export(program, tmp_path, ['program'], IMAGES)
+  assert not list(tmp_path.glob('.*'))
   assert results['program'].broken
   assert results['program'].comparison.differing == 1
   report = roundtrip.report_path(tmp_path, 'program').read_text()

@@ -36,6 +36,8 @@ TESTS = {
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'
   'test_each_seed_is_trained_once_and_their_spread_printed',
+  'benchmarks.kills': 'kills_test::'
+  'test_a_killed_command_goes_on_to_the_same_bits',
   'benchmarks.check_figures': 'check_figures_test::'
   'test_the_pages_state_the_sizes_of_their_networks',
   'launch': 'launch_test::test_a_dry_run_prints_the_commands_and_runs_none',

@@ -282,10 +282,13 @@ def test_drawn_faces_ignore_the_stored_size():
   assert pair_set.images[0].shape == (20, 20, 3)
 
 
-def test_a_damaged_first_image_is_left_to_the_training(tmp_path):
+def test_a_damaged_first_image_may_be_passed_over(tmp_path):
   root = write_folder(tmp_path / 'faces')
   (root / 'p00' / 'p00_0001.png').write_bytes(b'')
   config = data_config(path=str(root), validation_people=0)
+  with pytest.raises(ValueError, match=r'p00_0001\.png is empty'):
+    sources.make_training_data(config)
+  config.skip_damaged = True
   data = sources.make_training_data(config)
   assert len(data.train.class_names) == PEOPLE
 

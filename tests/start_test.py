@@ -21,9 +21,11 @@ from configs import losses
 from faceqat import start as start_module
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.checkpoint import load_network
+from faceqat.data.images import DamagedImageError, SkippedImages
 from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.lower import lower
+from faceqat.models.import_weights.pretrained import Pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.start import make_teacher, start_from, with_class_means
 from faceqat.train import train
@@ -75,7 +77,8 @@ def test_a_run_gives_its_weights_but_no_ranges_and_no_learned_steps(
   config.quant.default.learned_steps = learned_steps == 'here'
   workdir = (quantized_run if learned_steps == 'here' else distilled_run)[0]
   model, before, _ = make_start(config)
-  after = start_from(before, model, str(workdir))
+  config.pretrained = str(workdir)
+  after, _ = start_from(before, model, config)
   there = leaves(load_network(workdir).variables)
   old, new = leaves(before.variables), leaves(after.variables)
   assert new.keys() == old.keys()
@@ -94,20 +97,30 @@ def test_a_run_of_another_model_is_refused(float_run):
   config.model.features = 16
   model, state, _ = make_start(config)
   message = f'{float_run} does not fit the model: the shapes differ of block/'
+  config.pretrained = str(float_run)
   with pytest.raises(ValueError, match=message):
-    start_from(state, model, str(float_run))
+    start_from(state, model, config)
 
 
-def test_a_file_gives_the_backbone_alone(tmp_path, monkeypatch):
-  model, state, _ = make_start(make_config())
+def test_a_file_gives_the_backbone_alone(tmp_path, monkeypatch, capsys):
   path = str(tmp_path / 'y1.params')
+  config = make_config(pretrained=path)
+  config.fingerprint = {'weights': ''}
+  config.pretrained_pixels.mean = (0,)
+  model, state, _ = make_start(config)
 
   def load(*arguments):
     assert arguments[:2] == (path, model)
-    return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), arguments[2])
+    assert arguments[3] == {'mean': (0,)}
+    variables = jax.tree.map(
+      lambda leaf: np.full_like(leaf, 0.25), arguments[2]
+    )
+    return Pretrained(variables, 'MagFace: BGR', 'the weights of MagFace')
 
   monkeypatch.setattr(start_module, 'load_pretrained', load)
-  new = start_from(state, model, path)
+  new, after = start_from(state, model, config)
+  assert after.fingerprint.weights == 'MagFace: BGR'
+  assert capsys.readouterr().out == 'the weights of MagFace\n'
   for part in (new.params['backbone'], new.batch_stats):
     assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(part))
   # What a reader of files makes of the ranges is not asked.
@@ -128,6 +141,7 @@ class Colour:
 class Source(types.SimpleNamespace):
   """Images of three people, in no order; the second one has three."""
 
+  damaged = ()
   labels = np.array([2, 0, 0, 1, 2, 0, 2, 1, 0, 0, 0, 0, 0, 1, 0, 0, 2])
   class_names = 'abc'
 
@@ -135,6 +149,8 @@ class Source(types.SimpleNamespace):
     return len(self.labels)
 
   def __getitem__(self, index):
+    if index in self.damaged:
+      raise DamagedImageError(f'image {index} is empty')
     rng = np.random.default_rng(index)
     image = rng.integers(0, rng.integers(9, 256, 3), (4, 4, 3)).astype(np.uint8)
     return {'image': image, 'label': self.labels[index]}
@@ -160,6 +176,16 @@ def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
       weights[:, label], np.mean(units, 0), rtol=1e-6, atol=0
     )
   assert new.params['backbone'] is backbone
+  # Those that are damaged are left out; who has no other keeps random weights.
+  params['classifier']['weights'] = np.full((3, 3), 7.0)
+  spoilt = Source(damaged=(0, *np.flatnonzero(source.labels == 1)))
+  left = with_class_means(state, Colour(), spoilt, 4, SkippedImages())
+  found = left.params['classifier']['weights']
+  np.testing.assert_array_equal(found[:, 0], weights[:, 0])
+  np.testing.assert_array_equal(found[:, 1], 7)
+  colours = [source[index]['image'].mean((0, 1)) + 1 for index in (4, 6, 16)]
+  units = [colour / np.linalg.norm(colour) for colour in colours]
+  np.testing.assert_allclose(found[:, 2], np.mean(units, 0), rtol=1e-6)
 
 
 def test_a_margin_asks_for_no_teacher():

@@ -169,8 +169,6 @@ def test_linear_methods_see_something_but_not_much_in_new_people():
     ('num_people', 1),
     ('num_people', 2.5),
     ('images_per_person', 0),
-    ('image_size', 0),
-    ('image_size', -112),
     ('seed', -1),
     ('first_person', -1),
   ],
@@ -179,6 +177,25 @@ def test_bad_arguments_are_named(name, value):
   arguments = {'num_people': 3, 'images_per_person': 2, name: value}
   with pytest.raises(ValueError, match=f'{name}={value}; give a whole number'):
     SyntheticFaces(**arguments)
+
+
+def test_a_size_that_is_none_is_named():
+  with pytest.raises(ValueError, match='image_size is 0, wanted a number of p'):
+    SyntheticFaces(2, 1, image_size=0)
+
+
+@pytest.mark.parametrize(
+  ('size', 'part'),
+  [((28, 24), np.s_[:, :, 2:26]), ((23, 28), np.s_[:, 2:25])],
+)
+def test_an_oblong_face_is_the_middle_of_a_square_one(size, part):
+  square = _stack(SyntheticFaces(2, 2, image_size=28))
+  oblong = SyntheticFaces(2, 2, image_size=size)
+  assert oblong[0]['image'].flags.c_contiguous
+  np.testing.assert_array_equal(_stack(oblong), square[part])
+  sheet = synthetic.contact_sheet(oblong)
+  assert sheet.shape == (2 * size[0], 2 * size[1], 3)
+  np.testing.assert_array_equal(sheet[size[0] :, : size[1]], oblong[2]['image'])
 
 
 def test_an_index_out_of_range_is_an_index_error():

@@ -1,6 +1,8 @@
 """The TFLite writer: what stands in the file, and what it refuses."""
 
 import dataclasses
+import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -143,7 +145,11 @@ def test_the_file_says_what_it_is():
   program = make_program()
   content = tflite.to_bytes(program)
   assert content[4:8] == b'TFL3'
-  assert tflite_builder.read_metadata(content) == {
+  metadata = tflite_builder.read_metadata(content)
+  assert re.fullmatch('file-sha256:[0-9a-f]{64}', metadata.pop('file_digest'))
+  written = hashlib.sha256(ip.to_bytes(program)).hexdigest()
+  assert metadata == {
+    'program_digest': f'program-sha256:{written}',
     'contract': 'tflite_ref',
     'input': 'uint8 pixels',
     'model': 'small',

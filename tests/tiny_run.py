@@ -88,6 +88,20 @@ def leaves(tree):
   }
 
 
+def assert_same_end(config, one, other):
+  """That two runs of ten steps ended with the same bits."""
+  whole, whole_position = read_state(config, one, 10)
+  parts, parts_position = read_state(config, other, 10)
+  assert parts_position == whole_position
+  whole, parts = leaves(whole), leaves(parts)
+  assert whole.keys() == parts.keys()
+  assert any('opt_state' in name for name in whole)
+  # One program, compiled alike for one device of one processor.
+  for name, array in whole.items():
+    assert array.dtype == parts[name].dtype
+    assert array.tobytes() == parts[name].tobytes(), name
+
+
 def assert_trained_alike(config, one, other, share=0.02):
   """That two states come of the same batches, whatever the order of sums.
 

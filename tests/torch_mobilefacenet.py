@@ -37,7 +37,7 @@ def unit_names(naming):
   yield f'{head}linear', f'{head}bn', None
 
 
-def kernel_shapes(naming):
+def kernel_shapes(naming, size=(HEIGHT, WIDTH)):
   """[O, I, kh, kw] in the same order; grouped where O > 1 and I = 1."""
   shapes, channels = [(64, 3, 3, 3), (64, 1, 3, 3)], 64
   for expanded, features in (
@@ -50,16 +50,16 @@ def kernel_shapes(naming):
     shapes += [(expanded, channels, 1, 1), (expanded, 1, 3, 3)]
     shapes += [(features, expanded, 1, 1)]
     channels = features
-  shapes += [(512, 128, 1, 1), (512, 1, HEIGHT // 16, WIDTH // 16)]
+  shapes += [(512, 128, 1, 1), (512, 1, size[0] // 16, size[1] // 16)]
   return [*shapes, (24, 512, 1, 1) if naming == 'xiaoccer' else (24, 512)]
 
 
-def random_state(naming):
+def random_state(naming, size=(HEIGHT, WIDTH)):
   """Every tensor of such a network, drawn at random."""
   rng = np.random.default_rng(0)
   state = {}
   for (conv, norm, prelu), shape in zip(
-    unit_names(naming), kernel_shapes(naming), strict=True
+    unit_names(naming), kernel_shapes(naming, size), strict=True
   ):
     fan_in = np.prod(shape[1:])
     state[f'{conv}.weight'] = rng.normal(0, fan_in**-0.5, shape)

@@ -99,3 +99,19 @@ def test_a_dictionary_that_is_shared_is_looked_through_once():
   }
   assert list(find_network(content, 'net.pth')) == ['weight']
   assert Counted.looks == 1
+
+
+def test_a_callback_s_class_is_its_name_and_cannot_be_called(tmp_path):
+  callback = files.named(
+    'pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint'
+  )
+
+  def wrap(tensor):
+    # As Lightning kept them before 1.5.
+    states = b'}' + callback + files.plain({'best': 0.9}) + b's'
+    network = files.ordered({'model.conv.weight': tensor})
+    return files.mapping({'callbacks': states, 'state_dict': network})
+
+  assert set(read(tmp_path, by_hand('zip', wrap))) == {'model.conv.weight'}
+  with pytest.raises(ValueError, match=r'net\.pth .* calls a str'):
+    read(tmp_path, files.zip_file(files.call(callback), {}))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny_run import (
+  assert_same_end,
   assert_trained_alike,
   leaves,
   make_config,
@@ -19,6 +20,7 @@ from configs.losses import LOSSES
 from faceqat import start as start_module
 from faceqat import train as train_module
 from faceqat.checkpoint import load_network
+from faceqat.models.import_weights.pretrained import Pretrained
 from faceqat.stages import mode_at
 from faceqat.train import check_finite, train
 from faceqat.validation import best_score
@@ -84,16 +86,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(
   # The first run took two batches more, for its calibration.
   assert (len(first_batches), len(later_batches)) == (7, 5)
   assert first_batches + later_batches == whole_batches
-  whole, whole_position = read_state(config, whole_dir, 10)
-  parts, parts_position = read_state(config, tmp_path, 10)
-  assert parts_position == whole_position
-  whole, parts = leaves(whole), leaves(parts)
-  assert whole.keys() == parts.keys()
-  assert any('opt_state' in name for name in whole)
-  # One program, compiled alike for one device of one processor.
-  for name, array in whole.items():
-    assert array.dtype == parts[name].dtype
-    assert array.tobytes() == parts[name].tobytes(), name
+  assert_same_end(config, whole_dir, tmp_path)
 
 
 def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
@@ -101,9 +94,10 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
 ):
   paths = []
 
-  def load(path, model, variables):
+  def load(path, model, variables, given):
     paths.append(path)
-    return jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
+    variables = jax.tree.map(lambda leaf: np.full_like(leaf, 0.25), variables)
+    return Pretrained(variables, 'y1: RGB', 'the weights of y1')
 
   monkeypatch.setattr(start_module, 'load_pretrained', load)
   config = make_config(total_steps=1, pretrained='y1.params')
@@ -115,6 +109,9 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
     params = load_network(str(tmp_path)).variables['params']
     assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(params))
   assert paths == ['y1.params']
+  # What they saw stays with the run, and with what is made of it.
+  network = load_network(str(tmp_path))
+  assert network.config.fingerprint.weights == 'y1: RGB'
   assert capsys.readouterr().out.count('starts from y1.params') == 1
 
 

@@ -28,7 +28,7 @@ def test_the_average_is_of_images_not_of_batches():
       model,
       make_objective(config.loss),
       lambda batch: batch,
-      types.SimpleNamespace(known=known, validation=None),
+      types.SimpleNamespace(known=known, validation=None, skipped=None),
       config,
       FLOAT,
     )

@@ -344,6 +344,15 @@ def test_an_embedding_that_is_not_finite_is_an_error():
     verification.embed(predict, _pair_set().images[:10], 10)
 
 
+def test_a_single_fold_has_all_but_what_needs_a_threshold():
+  scores, same = np.linspace(0, 1, 40), np.arange(40) % 3 > 0
+  whole = dict(verification.summarize(scores, same, np.arange(40) % 2))
+  single = dict(verification.summarize(scores, same, np.full(40, 7)))
+  assert set(whole) - set(single) == {'accuracy', 'accuracy_se', 'threshold'}
+  assert single == {name: whole[name] for name in single}
+  assert {'auc', 'eer'} <= set(single)
+
+
 def test_pairs_of_one_kind_and_single_folds_are_errors():
   scores = np.array([0.1, 0.2])
   with pytest.raises(ValueError, match='got 2 and 0'):

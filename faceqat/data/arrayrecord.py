@@ -13,6 +13,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
 from faceqat.data import images, people_file, tf_example
+from faceqat.image_size import ImageSize
 
 # One record to a group is what random access reads; images do not compress.
 _OPTIONS = 'group_size:1,uncompressed'
@@ -30,7 +31,10 @@ class ArrayRecordSource:
   """
 
   def __init__(
-    self, path: str | os.PathLike, image_size: int, stored_size: int = 0
+    self,
+    path: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
   ):
     """Reads the labels: of `x.people.json`, or else of every record.
 
@@ -72,22 +76,32 @@ class ArrayRecordSource:
     return self._count
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    data, _, person = self._decode(index, self._read([index])[0])
-    label = self.labels[index]
-    if person != self.class_names[label]:
-      raise ValueError(
-        f'{self.name(index)} is of {person!r}, and '
-        f'{people_file.path_of(self.path)} says {self.class_names[label]!r}: '
-        'that file is of another pack; remove it.'
-      )
     image = images.decode_image(
-      data, self.name(index), self.image_size, self.stored_size
+      self._data(index), self.name(index), self.image_size, self.stored_size
     )
-    return {'image': image, 'label': label}
+    return {'image': image, 'label': self.labels[index]}
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._data(index), self.name(index), self.image_size, self.stored_size
+    )
 
   def name(self, index: int) -> str:
     """The file and number of image `index`."""
     return f'{self.path}: record {index}'
+
+  def _data(self, index: int) -> bytes:
+    """An encoded image, which is of the person that the label says."""
+    data, _, person = self._decode(index, self._read([index])[0])
+    known = self.class_names[self.labels[index]]
+    if person != known:
+      raise ValueError(
+        f'{self.name(index)} is of {person!r}, and '
+        f'{people_file.path_of(self.path)} says {known!r}: that file is of '
+        'another pack; remove it.'
+      )
+    return data
 
   def _expand(self, people: people_file.People) -> tuple[np.ndarray, list[str]]:
     counts = [count for _, count in people]

@@ -15,6 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceqat import atomic, strict_json
+from faceqat.image_size import (
+  ImageSize,
+  height_width,
+  of_text,
+  to_json,
+  to_text,
+)
 
 FILE_NAME = 'faces.json'
 CHANNELS = ('RGB', 'BGR')
@@ -22,9 +29,9 @@ CHANNELS = ('RGB', 'BGR')
 UNKNOWN = 'unknown'
 # Of the faces in data/synthetic.py. On 4,000 of them, in pixels of 112: eyes 28
 # apart and mouth 29 below, on average, where the ArcFace template has 35 and
-# 41, and each point strays by 4 to 6. So they lie on no template, and networks
-# may be trained on them and tried on others, or the other way round: nobody
-# takes the one for the other.
+# 41, and each point strays by 4 to 6. So they lie on no template. A network may
+# be trained on them and tried on photographs, or the other way round, but what
+# comes of it means little, and that is said.
 DRAWN = 'drawn'
 
 _PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
@@ -38,27 +45,33 @@ class Fingerprint:
   """What the faces of a data set are, or those that a network is for.
 
   Attributes:
-    template: where the features of a face lie: 'arcface' (five points, given
-      for 112x112 and scaled), 'margin_32' (the detector's box and a margin), a
-      name of the user's own, 'drawn' or 'unknown'.
-    size: height and width in pixels.
+    template: where the features of a face lie: 'arcface' or 'sphereface' (five
+      points, given for 112x112 and 112x96 and scaled), 'margin_32' (the
+      detector's box and a margin), a name of the user's own, 'drawn' or
+      'unknown'.
+    size: height and width in pixels, a pair whatever it was made of.
     channels: 'RGB', or 'BGR' where files were written with blue and red
       exchanged.
     normalization: of the values; 'uint8' for pixels as they are.
+    weights: of a network, whose weights it began with, and what pixels these
+      had seen before they were brought to its own; '' where it is not that of
+      another project, and of data sets.
   """
 
   template: str
-  size: int
+  size: ImageSize
   channels: str = 'RGB'
   normalization: str = 'uint8'
+  weights: str = ''
 
   def __post_init__(self):
     for name in ('template', 'normalization'):
       value = getattr(self, name)
       if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f'{name} is {value!r}, wanted a name')
-    if type(self.size) is not int or self.size < 1:
-      raise ValueError(f'size is {self.size!r}, wanted a number of pixels')
+    if not isinstance(self.weights, str) or not self.weights.isprintable():
+      raise ValueError(f'weights is {self.weights!r}, wanted text')
+    object.__setattr__(self, 'size', height_width(self.size, 'size'))
     if self.channels not in CHANNELS:
       raise ValueError(
         f'channels is {self.channels!r}, wanted {" or ".join(CHANNELS)}'
@@ -78,7 +91,10 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
 
 def write(fingerprint: Fingerprint, path: str | os.PathLike):
   """Writes the fingerprint of the data set `path`; a folder has to exist."""
-  text = json.dumps(dataclasses.asdict(fingerprint), indent=2)
+  fields = to_fields(fingerprint)
+  if not fingerprint.weights:
+    del fields['weights']
+  text = json.dumps(fields, indent=2)
   atomic.write(path_of(path), f'{text}\n'.encode())
 
 
@@ -103,15 +119,23 @@ def read(path: str | os.PathLike) -> Fingerprint | None:
     ) from error
 
 
+def to_fields(fingerprint: Fingerprint) -> dict[str, Any]:
+  """The fields as they stand in JSON and in configs."""
+  fields = dataclasses.asdict(fingerprint)
+  return {**fields, 'size': to_json(fingerprint.size)}
+
+
 def of_fields(fields: Any) -> Fingerprint:
-  """A fingerprint from its four fields, as they stand in JSON.
+  """A fingerprint from its fields, as they stand in JSON.
 
   Raises:
-    ValueError: one is missing or wrong. What there is beside them is no matter.
+    ValueError: one is missing or wrong. `weights` may be; what there is beside
+      them is no matter.
   """
   names = [field.name for field in dataclasses.fields(Fingerprint)]
   if not isinstance(fields, dict):
     raise ValueError(f'wanted an object of {", ".join(names)}')
+  fields = {'weights': '', **fields}
   missing = [name for name in names if name not in fields]
   if missing:
     raise ValueError(f'it does not say {", ".join(missing)}')
@@ -130,11 +154,13 @@ def of_run(config: Mapping[str, Any]) -> Fingerprint | None:
 
 def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
   """As it stands in the metadata of programs and of exported files."""
+  weights = fingerprint.weights
   return {
     'alignment': fingerprint.template,
-    'image_size': str(fingerprint.size),
+    'image_size': to_text(fingerprint.size),
     'channel_order': fingerprint.channels,
     'normalization': fingerprint.normalization,
+    **({'pretrained_weights': weights} if weights else {}),
   }
 
 
@@ -149,9 +175,10 @@ def of_metadata(metadata: Mapping[str, Any]) -> Fingerprint | None:
   try:
     return Fingerprint(
       metadata['alignment'],
-      int(metadata['image_size']),
+      of_text(str(metadata['image_size'])),
       metadata['channel_order'],
       metadata['normalization'],
+      metadata.get('pretrained_weights', ''),
     )
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
@@ -200,6 +227,39 @@ def check(
       'cut them out of their photographs again with python -m faceqat.prepare, '
       f'or, where {found_in} is described wrongly, {correct}.'
     )
+
+
+def warn_of_drawn(
+  found: Fingerprint | None,
+  wanted: Fingerprint | None,
+  found_in: str,
+  wanted_by: str,
+) -> list[str]:
+  """Whether drawn faces meet a network for photographs, or the reverse.
+
+  Args:
+    found: of a data set; None: it does not say, and so is not ours.
+    wanted: of a network; None: it does not say, and nothing is known.
+    found_in: the data set, for the message.
+    wanted_by: the network.
+
+  Returns:
+    A sentence for the user, or none.
+  """
+  is_drawn = found is not None and found.template == DRAWN
+  if wanted is None or is_drawn == (wanted.template == DRAWN):
+    return []
+  if is_drawn:
+    return [
+      f'WARNING: {wanted_by} was trained on faces of template '
+      f'{wanted.template!r}, and {found_in} has drawn faces: results on these '
+      'say nothing about photographs'
+    ]
+  return [
+    f'WARNING: {wanted_by} was trained on drawn faces, and {found_in} does not '
+    'say that its faces are drawn: such a network knows nothing of '
+    'photographs, and gives high scores to anybody; train it on photographs'
+  ]
 
 
 def is_stated(fingerprint: Fingerprint | None) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from faceqat import decoding, folders
 from faceqat.data import fingerprint, images, made
+from faceqat.image_size import ImageSize
 
 
 class FolderSource:
@@ -25,8 +26,8 @@ class FolderSource:
   def __init__(
     self,
     root: str | os.PathLike,
-    image_size: int,
-    stored_size: int = 0,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
     field: str = 'data.path',
   ):
     """Lists the folder; images are read when they are asked for.
@@ -68,6 +69,13 @@ class FolderSource:
       self.name(index), self.image_size, self.stored_size
     )
     return {'image': image, 'label': self.labels[index]}
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    path = self.name(index)
+    return images.checked(
+      images.read_file(path), path, self.image_size, self.stored_size
+    )
 
   def name(self, index: int) -> str:
     """The path of image `index`."""

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from faceqat.data import images as face_images
 from faceqat.data.image_files import read_lines
-from faceqat.faces.alignment import align_arcface
+from faceqat.faces.alignment import align_points
 from faceqat.faces.photographs import read_photograph
+from faceqat.image_size import ImageSize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,32 +46,47 @@ class TemplateSet:
 class _AlignedImages:
   """Photographs, aligned by their landmarks when asked for."""
 
-  def __init__(self, paths: list[str], landmarks: np.ndarray, size: int):
-    self._paths, self._landmarks, self._size = paths, landmarks, size
+  def __init__(
+    self,
+    paths: list[str],
+    landmarks: np.ndarray,
+    size: ImageSize,
+    template: str,
+  ):
+    self._paths, self._landmarks = paths, landmarks
+    self._size, self._template = size, template
 
   def __len__(self) -> int:
     return len(self._paths)
 
   def __getitem__(self, index: int) -> np.ndarray:
     image = read_photograph(self._paths[index])
-    return align_arcface(image, self._landmarks[index], self._size)
+    landmarks = self._landmarks[index]
+    return align_points(image, landmarks, self._size, self._template)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of a photograph, with a look at whether they are one."""
+    path = self._paths[index]
+    return face_images.checked(face_images.read_file(path), path)
 
 
-def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:
+def read_ijb(
+  folder: str | os.PathLike, image_size: ImageSize, template: str = 'arcface'
+) -> TemplateSet:
   """Reads IJB-B or IJB-C as InsightFace distributes their lists.
 
   `meta/` has, with `ijbb` or `ijbc` in place of X, `X_face_tid_mid.txt`, a line
   `image template media` for each image; `X_name_5pts_score.txt`, the same
   images with their landmarks and the detector's score, `image x y x y x y x y x
   y score`; and `X_template_pair_label.txt`, lines `template template label`,
-  label 1 for one person. The images are in `loose_crop/` and are aligned to the
-  ArcFace template here.
+  label 1 for one person. The images are in `loose_crop/` and are aligned here.
   Source: InsightFace, recognition/arcface_torch/eval_ijbc.py; Maze et al. 2018,
   "IARPA Janus Benchmark - C".
 
   Args:
     folder: that of `meta` and `loose_crop`.
     image_size: height and width of the images given, in pixels.
+    template: to which they are aligned, one of `alignment.TEMPLATES`.
 
   Raises:
     ValueError: a list is missing, has a line of another form, or does not fit
@@ -86,7 +103,7 @@ def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:
   images, faces = _read_numbers(lists[0], 2, 'image template media')
   points_path = meta / f'{name}_name_5pts_score.txt'
   named, points = _read_numbers(
-    points_path, 11, 'image, five times x y, score', float
+    points_path, 11, 'image, five times x y, score', np.float64
   )
   if named != images:
     raise ValueError(
@@ -95,7 +112,7 @@ def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:
     )
   path = meta / f'{name}_template_pair_label.txt'
   pairs = _read_pairs(path)
-  templates, template = np.unique(faces[:, 0], return_inverse=True)
+  templates, of_image = np.unique(faces[:, 0], return_inverse=True)
   absent = np.setdiff1d(pairs[:, :2], templates)
   if len(absent) or not np.isin(pairs[:, 2], (0, 1)).all():
     what = f'the template {absent[0]}' if len(absent) else 'another label'
@@ -109,8 +126,9 @@ def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:
       [os.path.join(folder, 'loose_crop', image) for image in images],
       points[:, :10].reshape(-1, 5, 2),
       image_size,
+      template,
     ),
-    template=template,
+    template=of_image,
     media=faces[:, 1],
     quality=points[:, 10],
     first=np.searchsorted(templates, pairs[:, 0]),
@@ -120,15 +138,16 @@ def read_ijb(folder: str | os.PathLike, image_size: int) -> TemplateSet:
 
 
 def _read_numbers(
-  path: pathlib.Path, count: int, form: str, kind: type = int
+  path: pathlib.Path, count: int, form: str, kind: type = np.int64
 ) -> tuple[list[str], np.ndarray]:
   """Lines of an image and numbers: the images [N], the numbers [N, count]."""
   names, rows = [], []
   for number, line in enumerate(read_lines(path), start=1):
     image, *fields = line.split()[: count + 2] or ['']
     try:
-      row = np.array([kind(field) for field in fields])
-    except ValueError:
+      row = np.array(fields).astype(kind)
+    # The second of numbers that 64 bits do not hold.
+    except (ValueError, OverflowError):
       row = np.array([])
     if len(row) != count or not np.isfinite(row).all():
       raise ValueError(

@@ -10,12 +10,15 @@ import numpy as np
 from faceqat import decoding
 from faceqat.data import images as face_images
 from faceqat.data.made import is_made
+from faceqat.image_size import ImageSize
 
 
 class ImageFiles:
   """Image files, read when asked for."""
 
-  def __init__(self, paths: list[str], image_size: int, stored_size: int):
+  def __init__(
+    self, paths: list[str], image_size: ImageSize, stored_size: ImageSize
+  ):
     self._paths = paths
     self._sizes = image_size, stored_size
 
@@ -24,6 +27,11 @@ class ImageFiles:
 
   def __getitem__(self, index: int) -> np.ndarray:
     return face_images.read_image(self._paths[index], *self._sizes)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    path = self._paths[index]
+    return face_images.checked(face_images.read_file(path), path, *self._sizes)
 
 
 class FileIndex:

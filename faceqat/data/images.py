@@ -1,25 +1,66 @@
 """Encoded face crops to pixels of one size, for every source and pair set.
 
-A damaged image is one kind of error wherever it comes from, so that the
-training pipeline can tell it (it may skip such an image) from a data set
-prepared in the wrong size (it may not).
+An image that cannot be used is one kind of error wherever it comes from, so
+that a training can pass over it, if it may.
 """
 
 import io
+import logging
 import os
+import threading
 
 import numpy as np
 from PIL import Image
 
 from faceqat import decoding
+from faceqat.image_size import (
+  ImageSize,
+  height_width,
+  same_proportions,
+  shown,
+)
+
+# Height and width in pixels.
+_Size = tuple[int, int]
+
+_REMEDY = 'restore or remove it, or pass over it with data.skip_damaged=True.'
 
 
 class DamagedImageError(ValueError):
-  """An image whose bytes cannot be decoded; the message names it."""
+  """An image that cannot be used; the message names it.
+
+  Attributes:
+    what: which it is and what is wrong with it.
+    remedy: what to do.
+  """
+
+  def __init__(self, what: str, remedy: str = _REMEDY):
+    super().__init__(f'{what}: {remedy}')
+    self.what, self.remedy = what, remedy
+
+
+class WrongSizeError(DamagedImageError):
+  """An image that has another size than all are to have."""
+
+
+class SkippedImages:
+  """Images that are passed over; each is named once, by whatever thread."""
+
+  def __init__(self):
+    self._named: set[str] = set()
+    self._lock = threading.Lock()
+
+  def add(self, error: DamagedImageError):
+    """Names an image, unless it was named before."""
+    with self._lock:
+      is_new = error.what not in self._named
+      self._named.add(error.what)
+    if is_new:
+      logging.warning('Skipped: %s', error.what)
 
 
 def decode_image(
-  data: bytes, name: str, image_size: int, stored_size: int = 0
+  data: bytes, name: str, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> np.ndarray:
   """Decodes one image to RGB, as `decoding.decode` does.
 
@@ -32,61 +73,137 @@ def decode_image(
       it gets smaller). 0: image_size.
 
   Returns:
-    uint8 [image_size, image_size, 3], RGB. Read-only: it may be shared.
+    uint8 [H, W, 3] of image_size, RGB. Read-only: it may be shared.
 
   Raises:
     DamagedImageError: the bytes are empty, truncated or no image.
-    ValueError: the image has another size than stored_size.
+    WrongSizeError: the image has another size than stored_size.
+    ValueError: as `wanted_and_stored`.
   """
-  stored_size = stored_size or image_size
+  wanted, stored = sizes = wanted_and_stored(image_size, stored_size)
+  image = _tried(decoding.decode, data, name, sizes)
+  size = image.height, image.width
+  if size != stored:
+    raise WrongSizeError(*_wrong_size(name, size, sizes))
+  return np.asarray(resize(image, wanted))
+
+
+def wanted_and_stored(
+  image_size: ImageSize, stored_size: ImageSize
+) -> tuple[_Size, _Size]:
+  """The sizes that images are given in and that they have in their files.
+
+  Args:
+    image_size: as a config has it.
+    stored_size: as a config has it; 0: image_size.
+
+  Raises:
+    ValueError: one is no size; or they have other proportions, so that faces
+      would be squeezed.
+  """
+  wanted = height_width(image_size)
+  stored = height_width(stored_size, 'stored_size') if stored_size else wanted
+  if not same_proportions(wanted, stored):
+    raise ValueError(
+      f'stored_size is {shown(stored)} and image_size {shown(wanted)} (height '
+      'x width): faces would be squeezed; cut them to the proportions of '
+      'image_size, or set image_size to those of the files'
+    )
+  return wanted, stored
+
+
+def resize(image: Image.Image, size: _Size) -> Image.Image:
+  """Bilinear, and averaged where the image gets smaller."""
+  height, width = size
+  if image.size == (width, height):
+    return image
+  return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def checked(
+  data: bytes, name: str, image_size: ImageSize = 0, stored_size: ImageSize = 0
+) -> bytes:
+  """The same bytes, unless their header or their end shows that they are wrong.
+
+  Args:
+    data: the encoded image.
+    name: the file or record, for messages.
+    image_size: as for `decode_image`; 0: any size is taken.
+    stored_size: as for `decode_image`.
+
+  Raises:
+    DamagedImageError: as `decode_image`, but for damage in the middle.
+    WrongSizeError: as `decode_image`.
+  """
+  sizes = wanted_and_stored(image_size, stored_size) if image_size else None
+  _tried(decoding.check, data, name, sizes)
+  return data
+
+
+def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
+  """What a function of decoding.py gives; its errors get the image's name."""
 
   def check_size(width: int, height: int):
-    # The header already has the size: nothing large is ever decoded.
-    if (width, height) != (stored_size, stored_size):
-      raise ValueError(_wrong_size(name, f'{width}x{height}', stored_size))
+    # The header already has the size, upright or not: nothing large is ever
+    # decoded.
+    if sizes and sizes[1] not in ((height, width), (width, height)):
+      raise WrongSizeError(*_wrong_size(name, (height, width), sizes))
 
   if not data:
-    raise DamagedImageError(_damaged(name, 'is empty (0 bytes)'))
+    raise DamagedImageError(f'{name} is empty (0 bytes)')
   try:
-    image = decoding.decode(io.BytesIO(data), check_size)
-  except decoding.TooLargeError:
-    raise ValueError(_wrong_size(name, 'far too many', stored_size)) from None
+    return decode(io.BytesIO(data), check_size)
   except decoding.UnreadableError as error:
-    raise DamagedImageError(_damaged(name, str(error))) from error
-  if stored_size != image_size:
-    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-  return np.asarray(image)
+    if sizes and isinstance(error, decoding.TooLargeError):
+      what = f'{name} has far too many pixels, wanted {shown(sizes[1])}'
+      remedy = 'align the faces to that size first.'
+      raise WrongSizeError(what, remedy) from None
+    raise DamagedImageError(f'{name} {error}') from error
 
 
 def read_image(
-  path: str | os.PathLike, image_size: int, stored_size: int = 0
+  path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> np.ndarray:
   """Reads one image file, as `decode_image` decodes it.
 
   Raises:
     DamagedImageError: it is not there (a link may lead nowhere), cannot be
       read, or is damaged.
-    ValueError: the image has another size than stored_size.
+    WrongSizeError: the image has another size than stored_size.
   """
-  name = os.fspath(path)
+  data = read_file(path)
+  return decode_image(data, os.fspath(path), image_size, stored_size)
+
+
+def read_file(path: str | os.PathLike) -> bytes:
+  """The bytes of an image file.
+
+  Raises:
+    DamagedImageError: it is not there, or cannot be read.
+  """
   try:
     with open(path, 'rb') as file:
-      data = file.read()
+      return file.read()
   except OSError as error:
-    reason = f'cannot be read ({error.strerror})'
+    what = f'{os.fspath(path)} cannot be read ({error.strerror})'
     if os.path.islink(path):
-      reason += f', it is a link to {os.readlink(path)}'
-    raise DamagedImageError(_damaged(name, reason)) from error
-  return decode_image(data, name, image_size, stored_size)
+      what += f', it is a link to {os.readlink(path)}'
+    raise DamagedImageError(what) from error
 
 
-def _damaged(name: str, reason: str) -> str:
-  return f'{name} {reason}: restore or remove it, or train with skip_damaged.'
-
-
-def _wrong_size(name: str, got: str, wanted: int) -> str:
-  return (
-    f'{name} has {got} pixels, wanted {wanted}x{wanted}: align the faces to '
-    'that size first, or set stored_size to the size of the files, which are '
-    'then resized to image_size.'
+def _wrong_size(
+  name: str, got: _Size, sizes: tuple[_Size, _Size]
+) -> tuple[str, str]:
+  """What is wrong with an image, and what to do."""
+  wanted, stored = sizes
+  square = got[0] == got[1] and stored[0] == stored[1]
+  order = '' if square else ' (height x width)'
+  remedy = (
+    'set stored_size to the size of the files, which are then resized to '
+    'image_size'
+    if same_proportions(got, wanted)
+    else f'for a network of such images, set data.image_size to {got}'
+  )
+  return f'{name} has {shown(got)} pixels{order}, wanted {shown(stored)}', (
+    f'align the faces to that size first, or {remedy}.'
   )

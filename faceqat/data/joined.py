@@ -77,6 +77,11 @@ class JoinedSource:
     source, place = self._find(index)
     return {**source[place], 'label': self.labels[index]}
 
+  def encoded(self, index: int) -> bytes:
+    """The file of image `index`, as it lies there."""
+    source, place = self._find(index)
+    return source.encoded(place)
+
   def name(self, index: int) -> str:
     """The file or record of image `index`."""
     source, place = self._find(index)

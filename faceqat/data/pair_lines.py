@@ -24,6 +24,9 @@ _LABELS = {'1': True, '0': False, '-1': False, 'true': True, 'false': False}
 # Columns of tables, as pandas writes them.
 _LABEL_COLUMN = re.compile(r'(is_?)?(same|match)|label|target|y', re.IGNORECASE)
 _SUFFIX = '|'.join(map(re.escape, decoding.SUFFIXES))
+_ENDS = re.compile(_SUFFIX, re.IGNORECASE)
+# Of a line: suffixes, which may stand inside of names too, and words.
+_MOST_IMAGES, _MOST_WORDS = 10, 50
 # Names may have spaces: an image ends where a suffix does.
 _IMAGE = rf'(\S.*?(?:{_SUFFIX}))'
 _SPACED = [
@@ -128,17 +131,21 @@ def image_pairs(lines: list[Line]) -> Iterator[tuple[Line, ImagePair]]:
 
 
 def _fields(line: str) -> list[str]:
-  # Longer ones have no two paths, and would keep the patterns busy.
-  for form in _SPACED if len(line) < 10_000 else ():
+  # Lines of more are of no pair, and would keep the patterns busy.
+  count = len(_ENDS.findall(line))
+  for form in _SPACED if count <= _MOST_IMAGES else ():
     if match := form.fullmatch(line):
       return list(match.groups())
   if '\t' in line:
     fields = line.split('\t')
   elif ',' in line:
-    fields = next(csv.reader([line]))
+    try:
+      fields = next(csv.reader([line]))
+    except csv.Error:
+      return [line]
   else:
     fields = line.split()
-    for form in _NAMES if len(line) < 10_000 else ():
+    for form in _NAMES if len(fields) <= _MOST_WORDS else ():
       if match := form.fullmatch(' '.join(fields)):
         return list(match.groups())
   return [field.strip() for field in fields]

@@ -25,13 +25,14 @@ from faceqat.data import pair_lines, protocols
 from faceqat.data.image_files import FileIndex, ImageFiles
 from faceqat.data.pair_lines import Line
 from faceqat.data.pairs import PairSet, consecutive_folds, number_people
+from faceqat.image_size import ImageSize
 
 
 def read_list(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a list of pairs of any of the forms above.
 
@@ -59,13 +60,14 @@ def read_list(
 def read_pairs_txt(
   root: str | os.PathLike,
   pairs_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the list of pairs of LFW.
 
-  The first line is `folds n` (LFW's View 2: 10 300) or `n` (one fold): every
-  fold has n same pairs, `name i j`, and n different ones, `name i other j`.
+  The first line is `folds n` (LFW's View 2: 10 300) or `n` (View 1: one fold,
+  for which there is no accuracy): every fold has n same pairs, `name i j`, and
+  n different ones, `name i other j`.
   A table whose first line names its columns, as Kaggle's, has ten folds.
   Image i of a person is root/name/name_000i.jpg (or with another suffix).
   Source: http://vis-www.cs.umass.edu/lfw/README.txt, section IV.
@@ -125,8 +127,8 @@ def read_pairs_txt(
 def read_two_lines_a_pair(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the list of pairs of CALFW or CPLFW.
 
@@ -203,8 +205,8 @@ def read_two_lines_a_pair(
 def read_one_line_a_pair(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a list of pairs with a line each: `image other label`.
 
@@ -273,7 +275,7 @@ def _name(list_path: str) -> str:
 
 def _image_and_label(line: Line) -> Sequence[str]:
   """The fields of one line of CALFW's list, checked."""
-  if len(line.fields) != 2 or not re.fullmatch('[0-9]+', line.fields[1]):
+  if len(line.fields) != 2 or not re.fullmatch('[0-9]{1,9}', line.fields[1]):
     raise ValueError(
       f'{line.where}: "{line.text[:80].strip()}", wanted "image label".'
     )
@@ -283,7 +285,9 @@ def _image_and_label(line: Line) -> Sequence[str]:
 def _parse_header(line: Line, path: str) -> tuple[int, int]:
   """(folds, same pairs in each fold, and as many different ones)."""
   fields = line.fields
-  numbers = [int(field) for field in fields if re.fullmatch('[0-9]+', field)]
+  numbers = [
+    int(field) for field in fields if re.fullmatch('[0-9]{1,9}', field)
+  ]
   if len(numbers) != len(fields) or len(fields) not in (1, 2) or 0 in numbers:
     raise ValueError(
       f'{path}, line 1 is "{line.text[:60]}", {pair_lines.FORMS}.'

@@ -12,6 +12,7 @@ import numpy as np
 
 from faceqat.data import images as face_images
 from faceqat.data.verification_bin import read_bin_entries
+from faceqat.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.
 NUM_PAIRS = 6000
@@ -57,7 +58,9 @@ class PairSet:
 class _EncodedImages:
   """Encoded images in memory, decoded when asked for."""
 
-  def __init__(self, entries: list, name: str, sizes: tuple[int, int]):
+  def __init__(
+    self, entries: list, name: str, sizes: tuple[ImageSize, ImageSize]
+  ):
     self._entries = entries
     self._name = name
     self._sizes = sizes
@@ -66,9 +69,15 @@ class _EncodedImages:
     return len(self._entries)
 
   def __getitem__(self, index: int) -> np.ndarray:
-    name = f'{self._name}: image {index}'
-    data = bytes(self._entries[index])
-    return face_images.decode_image(data, name, *self._sizes)
+    return face_images.decode_image(*self._of(index), *self._sizes)
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    return face_images.checked(*self._of(index), *self._sizes)
+
+  def _of(self, index: int) -> tuple[bytes, str]:
+    """An entry, and what it is called."""
+    return bytes(self._entries[index]), f'{self._name}: image {index}'
 
 
 class SourceImages:
@@ -84,9 +93,13 @@ class SourceImages:
   def __getitem__(self, index: int) -> np.ndarray:
     return self._source[int(self._indices[index])]['image']
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of an image, with a look at whether they are one."""
+    return self._source.encoded(int(self._indices[index]))
+
 
 def read_bin(
-  path: str | os.PathLike, image_size: int, stored_size: int = 0
+  path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> PairSet:
   """Reads an InsightFace verification file, in ten consecutive folds.
 
@@ -115,6 +128,25 @@ def read_bin(
     same=same,
     fold=consecutive_folds(num_pairs),
   )
+
+
+def check_kinds(same: np.ndarray, path: str):
+  """Refuses pairs that no threshold can be tried on.
+
+  Args:
+    same: bool [P].
+    path: of the set, for the message.
+
+  Raises:
+    ValueError: all are of one kind.
+  """
+  num_same = int(np.sum(same))
+  if num_same in (0, len(same)):
+    raise ValueError(
+      f'{path} has {num_same:,} pairs of the same and {len(same) - num_same:,} '
+      'of different people: an evaluation needs both; add the others, or give '
+      'another set.'
+    )
 
 
 def consecutive_folds(count: int, folds: int = 10) -> np.ndarray:

@@ -7,8 +7,7 @@ A source is anything with `len(source)`, `source[i] -> {'image': uint8
 
 import dataclasses
 import functools
-import logging
-import threading
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 
 from faceqat.data import images
 from faceqat.data.contents import Contents, contents
-from faceqat.data.made import are_made, independent_of
-from faceqat.data.sampler import PeopleOrder, by_person
+from faceqat.data.made import are_made
+from faceqat.data.sampler import PeopleOrder
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
@@ -48,6 +47,9 @@ class Subset:
     element = self._source[int(self._indices[index])]
     return {**element, 'label': self.labels[index]}
 
+  def encoded(self, index: int) -> bytes:
+    return self._source.encoded(int(self._indices[index]))
+
   def name(self, index: int) -> str:
     """The file or record of image `index`."""
     return self._source.name(int(self._indices[index]))
@@ -67,41 +69,6 @@ def subset(source, indices: Sequence[int]) -> Subset:
       f'images: wanted 0 to {len(source) - 1}.'
     )
   return Subset(source, indices)
-
-
-def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
-  """Keeps images of known people out of training, to validate on.
-
-  Args:
-    source: a labelled source.
-    images_per_person: how many, k; the last k images of every person that has
-      at least 3k are held out, others are trained on whole. Images that were
-      made of others do not count; those made of one held out are in no part.
-
-  Returns:
-    (train, holdout), with the labels and class names of `source`.
-
-  Raises:
-    ValueError: k is below 1, or nobody has 3k images.
-  """
-  if images_per_person < 1:
-    raise ValueError(
-      f'images_per_person is {images_per_person}, wanted 1 or more.'
-    )
-  held, made = np.zeros(len(source), bool), are_made(source)
-  for members in by_person(source.labels):
-    members = members[~made[members]]
-    if len(members) >= 3 * images_per_person:
-      held[members[-images_per_person:]] = True
-  if not held.any():
-    raise ValueError(
-      f'Nobody has the {3 * images_per_person} images that it takes to hold '
-      f'out {images_per_person}: hold out fewer, or none.'
-    )
-  trained = ~held & independent_of(source, np.flatnonzero(held))
-  return Subset(source, np.flatnonzero(trained)), Subset(
-    source, np.flatnonzero(held)
-  )
 
 
 def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
@@ -145,10 +112,9 @@ class _Load(grain.transforms.RandomMap):
 
   source: Any
   augment: AugmentFn | None
-  skip_damaged: bool
+  # None: a damaged image is an error.
+  passed_over: images.SkippedImages | None
   keep_person: bool
-  reported: set[str] = dataclasses.field(default_factory=set)
-  lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
   def random_map(self, element: int, rng: np.random.Generator):
     index, skipped = element, 0
@@ -159,13 +125,13 @@ class _Load(grain.transforms.RandomMap):
         break
       except images.DamagedImageError as error:
         skipped += 1
-        if not self.skip_damaged:
+        if self.passed_over is None:
           raise
         if skipped == _MAX_DAMAGED_IN_A_ROW:
           raise ValueError(
             f'{skipped} images in a row are damaged, the last one: {error}'
           ) from error
-        self._report(error)
+        self.passed_over.add(error)
       index = next(others)
     image = example['image']
     if self.augment is not None:
@@ -186,13 +152,6 @@ class _Load(grain.transforms.RandomMap):
       yield from rng.permutation(same[same != index]).tolist()
     while True:
       yield int(rng.integers(len(self.source)))
-
-  def _report(self, error: images.DamagedImageError):
-    with self.lock:
-      is_new = str(error) not in self.reported
-      self.reported.add(str(error))
-    if is_new:
-      logging.warning('Skipped: %s', error)
 
 
 class TrainIterator:
@@ -280,6 +239,7 @@ def make_train_iterator(
   seed: int,
   augment: AugmentFn | None,
   skip_damaged: bool,
+  skipped: images.SkippedImages | None = None,
   people_per_batch: int = 0,
   changed_people: str = 'refuse',
   process_index: int = 0,
@@ -299,6 +259,7 @@ def make_train_iterator(
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
     skip_damaged: a damaged image is replaced by another one drawn at random,
       counted and logged; otherwise it raises and names the file or record.
+    skipped: takes them; those that it has already are not logged again.
     people_per_batch: P different people, with batch_size / P images of each,
       as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
       another of the same person, while there is one); 0: every epoch has each
@@ -331,7 +292,8 @@ def make_train_iterator(
     raise ValueError(
       f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
     )
-  load = _Load(source, augment, skip_damaged, keep_person=people_per_batch > 0)
+  passed_over = (skipped or images.SkippedImages()) if skip_damaged else None
+  load = _Load(source, augment, passed_over, keep_person=people_per_batch > 0)
   order = _order(source, batch_size, people_per_batch, seed)
   # The random map stands before the slice: its generator then belongs to the
   # global position of an element, whichever process reads it.
@@ -366,8 +328,15 @@ def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:
   return grain.MapDataset.source(order).seed(seed)
 
 
-def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+def batches(
+  source, batch_size: int, skipped: images.SkippedImages | None = None
+) -> Iterator[dict[str, np.ndarray]]:
   """A source in order, once, with a padded last batch.
+
+  Args:
+    source: a labelled source.
+    batch_size: images in each batch.
+    skipped: takes damaged images, which are then left out; None: they raise.
 
   Yields:
     {'image': uint8 [b, H, W, 3], 'label': int32 [b], '_mask': bool [b]}, all
@@ -378,20 +347,28 @@ def batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
   """
   if batch_size < 1:
     raise ValueError(f'batch_size is {batch_size}, wanted 1 or more.')
-  return _batches(source, batch_size)
+  return _batches(_examples(source, skipped), batch_size)
 
 
-def _batches(source, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-  for start in range(0, len(source), batch_size):
-    stop = min(start + batch_size, len(source))
-    examples = [source[index] for index in range(start, stop)]
-    shape = examples[0]['image'].shape
+def _examples(source, skipped) -> Iterator[dict[str, np.ndarray]]:
+  for index in range(len(source)):
+    try:
+      yield source[index]
+    except images.DamagedImageError as error:
+      if skipped is None:
+        raise
+      skipped.add(error)
+
+
+def _batches(examples, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+  while chunk := list(itertools.islice(examples, batch_size)):
+    shape = chunk[0]['image'].shape
     batch = {
       'image': np.zeros((batch_size, *shape), np.uint8),
       'label': np.zeros(batch_size, np.int32),
-      '_mask': np.arange(batch_size) < stop - start,
+      '_mask': np.arange(batch_size) < len(chunk),
     }
-    for slot, example in enumerate(examples):
+    for slot, example in enumerate(chunk):
       batch['image'][slot] = example['image']
       batch['label'][slot] = example['label']
     yield batch

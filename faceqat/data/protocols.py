@@ -4,17 +4,18 @@ import os
 import re
 
 import numpy as np
-import scipy.io
 
+from faceqat.data import mat_file
 from faceqat.data.image_files import FileIndex, ImageFiles, read_lines
 from faceqat.data.pairs import PairSet, number_people
+from faceqat.image_size import ImageSize
 
 
 def read_cfp(
   root: str | os.PathLike,
   split_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads the protocol of CFP-FF or CFP-FP.
 
@@ -77,8 +78,8 @@ def read_cfp(
 def read_agedb(
   root: str | os.PathLike,
   list_path: str | os.PathLike,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
 ) -> PairSet:
   """Reads a protocol of AgeDB, such as AgeDB-30 (pairs 30 years apart).
 
@@ -99,7 +100,7 @@ def read_agedb(
   """
   list_path = os.fspath(list_path)
   try:
-    splits = scipy.io.loadmat(list_path, variable_names=['splits'])['splits']
+    splits = mat_file.read(list_path, 'splits')
     folds = [_inner(split) for split in np.ravel(splits)]
     names = [
       [[_text(item) for item in pair] for pair in split.T] for split in folds
@@ -120,6 +121,8 @@ def read_agedb(
       ends.append([files.find([f'{name}.jpg'], where) for name in pair])
       fold.append(number)
       people.append([name.split('_')[0] for name in pair])
+  if not ends:
+    raise ValueError(f'{list_path} has no pairs: restore the file.')
   same = np.array([one == other for one, other in people])
   years = re.search('([0-9]+)_years', os.path.basename(list_path))
   return PairSet(
@@ -139,7 +142,7 @@ def _image_list(path: str) -> dict[int, str]:
   for row, line in enumerate(read_lines(path), start=1):
     number, _, image = line.strip().partition(' ')
     parts = image.strip().split('/')
-    if not re.fullmatch('[0-9]+', number) or len(parts) < 3:
+    if not re.fullmatch('[0-9]{1,9}', number) or len(parts) < 3:
       raise ValueError(
         f'{path}, line {row} is "{line[:80]}", wanted '
         '"1 ../Data/Images/001/frontal/01.jpg".'
@@ -153,7 +156,7 @@ def _parse_numbers(
 ) -> list[str]:
   """The two images of a line `i,j`."""
   fields = [field.strip() for field in line.split(',')]
-  if len(fields) != 2 or not all(re.fullmatch('[0-9]+', f) for f in fields):
+  if len(fields) != 2 or not all(re.fullmatch('[0-9]{1,9}', f) for f in fields):
     raise ValueError(f'{where} is "{line[:80]}", wanted "1,2".')
   for field, images in zip(fields, lists):
     if int(field) not in images:
@@ -169,7 +172,7 @@ def _inner(split: np.ndarray) -> np.ndarray:
     if split.size != 1:
       raise ValueError(f'a split is of shape {split.shape}')
     split = split.reshape(-1)[0]
-    split = split[0] if isinstance(split, np.void) else split
+    split = split[0] if isinstance(split, tuple) else split
   return split
 
 

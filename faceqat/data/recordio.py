@@ -18,6 +18,7 @@ import struct
 import numpy as np
 
 from faceqat.data import images
+from faceqat.image_size import ImageSize
 
 _MAGIC = 0xCED7230A
 _MAGIC_BYTES = struct.pack('<I', _MAGIC)
@@ -43,7 +44,10 @@ class RecordIOSource:
   """
 
   def __init__(
-    self, path: str | os.PathLike, image_size: int, stored_size: int = 0
+    self,
+    path: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
   ):
     """Reads the index and the label of every record, not the images.
 
@@ -81,19 +85,27 @@ class RecordIOSource:
     return len(self._keys)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    offset = int(self._offsets[index])
-    parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
-    data = _join(self._pack, parts)[int(self._image_starts[index]) :]
     return {
       'image': images.decode_image(
-        data, self.name(index), self.image_size, self.stored_size
+        self._read(index), self.name(index), self.image_size, self.stored_size
       ),
       'label': self.labels[index],
     }
 
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._read(index), self.name(index), self.image_size, self.stored_size
+    )
+
   def name(self, index: int) -> str:
     """The file, record key and offset of image `index`."""
     return _where(self.path, self._keys[index], self._offsets[index])
+
+  def _read(self, index: int) -> bytes:
+    offset = int(self._offsets[index])
+    parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
+    return _join(self._pack, parts)[int(self._image_starts[index]) :]
 
   def _check_labels(self, labels: np.ndarray):
     whole = (labels >= 0) & (labels < _EXACT_LABELS) & (labels % 1 == 0)

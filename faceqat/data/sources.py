@@ -1,33 +1,38 @@
 """From the config's `data` and `eval` blocks to images, people and pairs."""
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
 from faceqat import folders
-from faceqat.data import (
-  fingerprint,
-  held_out_people,
-  pair_lists,
-  pairs,
-  places,
-  tfds,
-)
+from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
 from faceqat.data.arrayrecord import ArrayRecordSource
+from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.folder import FolderSource
-from faceqat.data.images import DamagedImageError
+from faceqat.data.held_out_people import (
+  Split,
+  draw_pairs,
+  hold_out,
+  split_holdout,
+)
+from faceqat.data.images import SkippedImages
+from faceqat.data.inspection import (
+  check_evaluation_images,
+  check_training_images,
+  usable,
+)
 from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
 from faceqat.data.made import are_made
-from faceqat.data.pipeline import split_holdout, subset
+from faceqat.data.pipeline import only_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.summary import summarize
 from faceqat.data.synthetic import SyntheticFaces
+from faceqat.faces.alignment import TEMPLATES
+from faceqat.image_size import ImageSize
 
 # Drawn people are numbered; evaluation takes them from here on, so that no
 # training set of less than a million people meets them.
@@ -44,8 +49,9 @@ class TrainingData(NamedTuple):
     validation: pairs of people kept out of both: verification during training,
       by which the best checkpoint is chosen; None if none were kept out.
     held_out: the names of those people.
-    summary: lines for the user: who is trained on, held out and ignored, and
-      whose names are alike.
+    summary: lines for the user: who is trained on, held out and ignored,
+      whose names are alike, and what is wrong with the images.
+    skipped: takes images that are passed over; None: they are an error.
   """
 
   train: object
@@ -53,9 +59,14 @@ class TrainingData(NamedTuple):
   validation: pairs.PairSet | None
   held_out: list[str]
   summary: tuple[str, ...]
+  skipped: SkippedImages | None = None
 
 
-def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
+def make_training_data(
+  config: ml_collections.ConfigDict,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> TrainingData:
   """Opens the training set and splits it.
 
   Args:
@@ -65,24 +76,46 @@ def make_training_data(config: ml_collections.ConfigDict) -> TrainingData:
       `places.list_sets` takes them, or empty for drawn faces, which are drawn
       at `image_size` whatever `stored_size` is. Images that are BGR are made
       RGB.
+    process_index: this process, of those that train as one.
+    process_count: all processes. Each looks at a part of the images.
 
   Raises:
-    ValueError: the set is missing, unreadable, of another image size or too
-      small for its splits.
+    ValueError: the set is missing, unreadable, too small for its splits, or
+      has images that cannot be used and may not be passed over.
   """
   source = _open(config)
-  _check_first_images(source)
+  skipped = SkippedImages() if config.skip_damaged else None
+  notes = []
+  # Nobody spoils drawn faces.
+  if config.path:
+    notes = check_training_images(
+      source,
+      skipped,
+      # Runs from before it are looked at as the configs do.
+      every_image=config.get('check_images', True),
+      process_index=process_index,
+      process_count=process_count,
+    )
   everybody, validation, names, gone = source, None, [], []
   if config.validation_people:
-    source, held_out, gone = held_out_people.hold_out(source, config)
+    source, held_out, gone = _hold_out(config, source, skipped)
     names = held_out.class_names
-    validation = held_out_people.draw_pairs(held_out, config)
+    validation = draw_pairs(held_out, config)
   if config.holdout_images_per_person:
     train, known = split_holdout(source, config.holdout_images_per_person)
   else:
     train, known = source, subset(source, [])
-  summary = summarize(everybody, train, known, gone)
-  return TrainingData(train, known, validation, names, summary)
+  summary = (*summarize(everybody, train, known, gone), *notes)
+  return TrainingData(train, known, validation, names, summary, skipped)
+
+
+def _hold_out(config, source, skipped: SkippedImages | None) -> Split:
+  """The people to train on, and those kept out, with images that are whole."""
+  split = hold_out(source, config)
+  if skipped is not None and config.path:
+    whole = subset(split.held_out, usable(split.held_out, skipped))
+    split = split._replace(held_out=only_people(whole, np.unique(whole.labels)))
+  return split
 
 
 def make_held_out_people(config: ml_collections.ConfigDict):
@@ -99,7 +132,8 @@ def make_held_out_people(config: ml_collections.ConfigDict):
   """
   if not config.validation_people:
     return None
-  return held_out_people.hold_out(_open(config), config).held_out
+  skipped = SkippedImages() if config.skip_damaged else None
+  return _hold_out(config, _open(config), skipped).held_out
 
 
 def training_fingerprint(
@@ -143,7 +177,7 @@ def check_evaluation(
   wanted: Fingerprint | None,
   wanted_by: str,
   *,
-  image_size: int,
+  image_size: ImageSize,
 ) -> list[str]:
   """Compares all sets of `make_benchmarks` with what a network is for.
 
@@ -160,25 +194,32 @@ def check_evaluation(
     ValueError: a set is of another kind of faces; it says what to do.
   """
   # Those are aligned as they are read. Older runs know of none.
-  is_other = fingerprint.names_template(wanted) and wanted.template != 'arcface'
-  if is_other and config.get('templates'):
+  if (
+    config.get('templates')
+    and fingerprint.names_template(wanted)
+    and wanted.template not in TEMPLATES
+  ):
+    known = ' or '.join(map(repr, TEMPLATES))
     raise ValueError(
-      f"eval.templates={config.templates} is aligned to 'arcface', {wanted_by} "
-      f'is for {wanted.template!r}: leave eval.templates empty'
+      f'eval.templates={config.templates} can be aligned to {known}, '
+      f'{wanted_by} is for {wanted.template!r}: leave eval.templates empty'
     )
   if not config.path:
-    return []
+    drawn = Fingerprint(fingerprint.DRAWN, image_size)
+    return fingerprint.warn_of_drawn(drawn, wanted, "eval.path=''", wanted_by)
   untold = [] if fingerprint.is_stated(wanted) else [wanted_by]
+  warnings = []
   for path in folders.split_paths(config.path):
     found = _as_read(_stated(config, path, image_size))
     fingerprint.check(found, wanted, path, wanted_by, field='eval.fingerprint')
+    warnings += fingerprint.warn_of_drawn(found, wanted, path, wanted_by)
     if not fingerprint.is_stated(found):
       untold.append(path)
-  return [fingerprint.unstated(what) for what in untold]
+  return [*warnings[:1], *(fingerprint.unstated(what) for what in untold)]
 
 
 def _stated(
-  config: ml_collections.ConfigDict, path: str, image_size: int
+  config: ml_collections.ConfigDict, path: str, image_size: ImageSize
 ) -> Fingerprint | None:
   """What a set's files are, as they lie there."""
   if not path:
@@ -206,40 +247,6 @@ def _is_bgr(found: Fingerprint | None) -> bool:
   return found is not None and found.channels == 'BGR'
 
 
-class _SourceInRGB:
-  """A labelled source whose files have blue and red exchanged."""
-
-  def __init__(self, source):
-    self._source = source
-    self.labels = source.labels
-    self.class_names = source.class_names
-    self.ignored = getattr(source, 'ignored', [])
-    self.made = are_made(source)
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    example = self._source[index]
-    return {**example, 'image': example['image'][..., ::-1]}
-
-  def name(self, index: int) -> str:
-    return self._source.name(index)
-
-
-class _ImagesInRGB:
-  """The same for the images of pairs."""
-
-  def __init__(self, images: Sequence[np.ndarray]):
-    self._images = images
-
-  def __len__(self) -> int:
-    return len(self._images)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return self._images[index][..., ::-1]
-
-
 def _open(config: ml_collections.ConfigDict):
   """The source of all people that a config names."""
   paths = places.list_sets(config.path, 'data.path')
@@ -265,7 +272,7 @@ def _open_set(config: ml_collections.ConfigDict, path: str):
   else:
     source = _open_people(path, config.image_size, config.stored_size)
   bgr = _is_bgr(_stated(config, path, config.image_size))
-  return _SourceInRGB(source) if bgr else source
+  return SourceInRGB(source) if bgr else source
 
 
 def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
@@ -283,7 +290,10 @@ def _draw_people(config: ml_collections.ConfigDict) -> SyntheticFaces:
 
 
 def _open_people(
-  path: str, image_size: int, stored_size: int, field: str = 'data.path'
+  path: str,
+  image_size: ImageSize,
+  stored_size: ImageSize,
+  field: str = 'data.path',
 ):
   """The people of a folder or of a pack."""
   if not places.is_pack(path):
@@ -293,22 +303,15 @@ def _open_people(
   return pack(path, image_size, stored_size)
 
 
-def _check_first_images(source):
-  """Finds a data set of another image size before anything is computed."""
-  for index in getattr(source, 'starts', [0]):
-    with contextlib.suppress(DamagedImageError):
-      source[index]
-
-
 def make_evaluation_pairs(
-  config: ml_collections.ConfigDict, *, image_size: int
+  config: ml_collections.ConfigDict, *, image_size: ImageSize
 ) -> pairs.PairSet:
   """Opens the pairs of the final table: the first of `make_benchmarks`."""
   return make_benchmarks(config, image_size=image_size)[0]
 
 
 def make_benchmarks(
-  config: ml_collections.ConfigDict, *, image_size: int
+  config: ml_collections.ConfigDict, *, image_size: ImageSize
 ) -> list[pairs.PairSet]:
   """Opens all pairs of the final tables: people never trained on.
 
@@ -352,11 +355,12 @@ def make_benchmarks(
       pair_set = pair_lists.read_list(path, next(list_of), *sizes)
     else:
       pair_set = _draw_pairs(path, config, sizes)
-    # An image of another size is found here, not after a training.
-    pair_set.images[0]
+    # What cannot be used is found here, not after a training.
+    pairs.check_kinds(pair_set.same, path)
+    check_evaluation_images(pair_set.images, pair_set.name)
     if _is_bgr(_stated(config, path, image_size)):
       pair_set = dataclasses.replace(
-        pair_set, images=_ImagesInRGB(pair_set.images)
+        pair_set, images=ImagesInRGB(pair_set.images)
       )
     if pair_set.name in benchmarks:
       raise ValueError(
@@ -368,7 +372,9 @@ def make_benchmarks(
 
 
 def _draw_pairs(
-  path: str, config: ml_collections.ConfigDict, sizes: tuple[int, int]
+  path: str,
+  config: ml_collections.ConfigDict,
+  sizes: tuple[ImageSize, ImageSize],
 ) -> pairs.PairSet:
   """Pairs of people for whom there is no list."""
   # Whoever names sets of their own need not say it.

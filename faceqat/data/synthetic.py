@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from faceqat.data import face_drawing, face_parameters
+from faceqat.image_size import ImageSize, height_width, of_text
 
 # Images are kept once drawn, up to this many bytes of them in a source.
 _CACHE_BYTES = 2**30
@@ -46,7 +47,7 @@ class SyntheticFaces:
     self,
     num_people: int,
     images_per_person: int,
-    image_size: int = 112,
+    image_size: ImageSize = 112,
     seed: int = 0,
     first_person: int = 0,
   ):
@@ -55,7 +56,8 @@ class SyntheticFaces:
     Args:
       num_people: number of people, at least 2.
       images_per_person: images of each, at least 1.
-      image_size: height and width in pixels.
+      image_size: height and width in pixels; of an oblong one, it is the middle
+        of a square of the longer side.
       seed: another seed gives other people.
       first_person: number of the first person; sources with the same seed and
         ranges that do not overlap have no person in common.
@@ -66,7 +68,6 @@ class SyntheticFaces:
     for name, value, least in (
       ('num_people', num_people, 2),
       ('images_per_person', images_per_person, 1),
-      ('image_size', image_size, 1),
       ('seed', seed, 0),
       ('first_person', first_person, 0),
     ):
@@ -77,7 +78,7 @@ class SyntheticFaces:
         )
     self.num_people = num_people
     self.images_per_person = images_per_person
-    self.image_size = image_size
+    self.image_size = height_width(image_size)
     self.seed = seed
     self.first_person = first_person
     self.labels = np.repeat(
@@ -118,7 +119,12 @@ class SyntheticFaces:
     person = self.first_person + label
     looks, outlines = _person_and_outlines(self.seed, person)
     capture = face_parameters.sample_capture(self.seed, person, image)
-    return face_drawing.draw_face(looks, outlines, capture, self.image_size)
+    height, width = self.image_size
+    side = max(height, width)
+    pixels = face_drawing.draw_face(looks, outlines, capture, side)
+    top, left = (side - height) // 2, (side - width) // 2
+    part = pixels[top : top + height, left : left + width]
+    return np.ascontiguousarray(part)
 
   def name(self, index: int) -> str:
     """Name of an image, for messages."""
@@ -133,12 +139,12 @@ def contact_sheet(source: SyntheticFaces) -> np.ndarray:
     [num_people * H, images_per_person * W, 3] uint8.
   """
   images = np.stack([source[i]['image'] for i in range(len(source))])
-  size = source.image_size
+  height, width = source.image_size
   grid = images.reshape(
-    source.num_people, source.images_per_person, size, size, 3
+    source.num_people, source.images_per_person, height, width, 3
   )
   return grid.swapaxes(1, 2).reshape(
-    source.num_people * size, source.images_per_person * size, 3
+    source.num_people * height, source.images_per_person * width, 3
   )
 
 
@@ -147,7 +153,7 @@ def main() -> None:
   parser.add_argument('output', help='the picture to write, e.g. faces.png')
   parser.add_argument('--people', type=int, default=7)
   parser.add_argument('--images', type=int, default=8)
-  parser.add_argument('--size', type=int, default=112)
+  parser.add_argument('--size', type=of_text, default=112)
   parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
   source = SyntheticFaces(

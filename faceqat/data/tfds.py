@@ -17,6 +17,7 @@ import numpy as np
 from faceqat import strict_json
 from faceqat.data import images
 from faceqat.data.crc32c import masked_crc32c
+from faceqat.image_size import ImageSize
 
 PREFIX = 'tfds:'
 
@@ -45,8 +46,8 @@ class TFDSSource:
   def __init__(
     self,
     path: str,
-    image_size: int,
-    stored_size: int = 0,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
     data_dir: str | os.PathLike = '',
   ):
     """Opens the data set and reads the labels.
@@ -95,6 +96,15 @@ class TFDSSource:
       ),
       'label': self.labels[index],
     }
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._example(index)[self._image],
+      self.name(index),
+      self.image_size,
+      self.stored_size,
+    )
 
   def name(self, index: int) -> str:
     """The data set and the number of image `index`."""

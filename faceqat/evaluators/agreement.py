@@ -136,7 +136,7 @@ def compare(
   """
   floats = activations(model, variables, images, FLOAT)
   fakes = activations(model, variables, images, TWINS[program.contract])
-  integers = make_evaluator(program, taps=True)(images)
+  integers = jit_once(make_evaluator(program, taps=True))(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}
   for operator in program.operators:

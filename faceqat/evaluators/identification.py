@@ -121,6 +121,23 @@ def split_gallery(
   return order[place == 0], probes
 
 
+def check_probes(
+  labels: np.ndarray, images_per_person: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """`split_gallery`, where there is anybody to search for.
+
+  Raises:
+    ValueError: nobody has a second image.
+  """
+  first, others = split_gallery(labels, images_per_person)
+  if not len(others):
+    raise ValueError(
+      f'Identification needs two images of a person, got {images_per_person} '
+      f'at most and {len(labels)} images of {len(first)} people.'
+    )
+  return first, others
+
+
 class Answers(NamedTuple):
   """What a gallery answers to N probes.
 
@@ -224,12 +241,7 @@ def identify(
     ValueError: nobody has a second image, or an embedding is not finite.
   """
   labels = np.asarray(source.labels)
-  first, others = split_gallery(labels, images_per_person)
-  if not len(others):
-    raise ValueError(
-      f'Identification needs two images of a person, got {images_per_person} '
-      f'at most and {len(labels)} images of {len(first)} people.'
-    )
+  first, others = check_probes(labels, images_per_person)
   images = SourceImages(source, np.concatenate([first, others]))
   embeddings = embed(predict, images, batch_size)
   gallery, probes = np.split(embeddings, [len(first)])

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from faceqat.evaluators import influence
+from faceqat.evaluators import influence, verification
 from faceqat.evaluators.influence import Figure
 
 LEVEL = 0.95
@@ -153,9 +153,11 @@ def of_pairs(
     fars: of the TARs.
 
   Yields:
-    `limits` of `accuracy`, `eer` and each `tar@far=X`.
+    `limits` of `accuracy` (of two folds or more), `eer` and each `tar@far=X`.
   """
-  yield from limits('accuracy', influence.accuracy(scores, same, fold, people))
+  if verification.has_folds(fold):
+    accuracy = influence.accuracy(scores, same, fold, people)
+    yield from limits('accuracy', accuracy)
   yield from limits('eer', influence.equal_error_rate(scores, same, people))
   for far in fars:
     figure = influence.true_accept_rate(scores, same, far, people)

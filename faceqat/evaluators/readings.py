@@ -116,7 +116,7 @@ def _summarize(
     ]
     columns = same, pair_set.fold, pair_set.people
     yield from intervals.of_pairs(scores, *columns, fars)
-    if float_scores is not None:
+    if float_scores is not None and verification.has_folds(pair_set.fold):
       one, other = (
         influence.accuracy(each, *columns) for each in (float_scores, scores)
       )
@@ -143,12 +143,13 @@ def _summarize_match(
 ) -> dict[str, float]:
   """What verification gives where the pairs are compared in integers.
 
-  The threshold is there twice: as a cosine, and as what a device compares a
-  score with.
+  The threshold, if there is one, is there twice: as a cosine, and as what a
+  device compares a score with.
   """
   scores = np.asarray(matching.cosine(embeddings.first, embeddings.second))
   results = dict(_summarize(scores, pair_set, float_scores))
-  threshold = results['threshold']
-  results['threshold'] = threshold / matching.ONE
-  results['threshold_q29'] = round(threshold)
+  if 'threshold' in results:
+    threshold = results['threshold']
+    results['threshold'] = threshold / matching.ONE
+    results['threshold_q29'] = round(threshold)
   return results

@@ -10,10 +10,9 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from faceqat import atomic
+from faceqat import array_file, atomic
 from faceqat.data.pairs import PairSet
 
 FILE_NAME = 'scores.safetensors'
@@ -87,11 +86,8 @@ def load(folder: str | os.PathLike) -> Scores:
       'python -m faceqat.evaluate --model=RUN'
     )
   try:
-    with safetensors.safe_open(path, 'np') as file:
-      metadata = file.metadata() or {}
-      names = file.keys()
-      arrays = {name: file.get_tensor(name) for name in names}
-  except safetensors.SafetensorError as error:
+    arrays, metadata = array_file.read(path)
+  except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'
     ) from error

@@ -218,6 +218,11 @@ def fold_accuracies(
   return np.array(accuracies), np.array(thresholds)
 
 
+def has_folds(fold: np.ndarray) -> bool:
+  """Whether there are pairs to choose a threshold on, and others to try it."""
+  return len(np.unique(fold)) > 1
+
+
 def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
   """The error where false accepts and false rejects are equally frequent.
 
@@ -307,11 +312,16 @@ def summarize(
     error (the sample deviation over the square root of the number of folds;
     insightface prints the deviation itself), what `rates` yields, and
     `threshold`, the mean over the folds, in the unit of the scores. All but
-    the last are fractions, not per cent.
+    the last are fractions, not per cent. Of a single fold, as LFW's View 1
+    has, what `rates` yields alone: no other pairs are there to choose a
+    threshold on.
 
   Raises:
-    ValueError: All pairs are of one kind, or there are fewer than two folds.
+    ValueError: All pairs are of one kind.
   """
+  if not has_folds(fold):
+    yield from rates(scores, same)
+    return
   check_kinds(same)
   accuracies, thresholds = fold_accuracies(scores, same, fold)
   yield 'accuracy', float(np.mean(accuracies))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -10,12 +9,15 @@ import jax
 import numpy as np
 
 from faceqat.export import (
+  digests,
   litert,
+  onnx_graph,
   onnx_integer,
   onnx_qdq,
   onnx_runtime,
   tflite,
 )
+from faceqat.export.exported import threads
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import CONTRACTS, IntegerProgram
@@ -44,10 +46,6 @@ class Format:
   read: Callable[[IntegerProgram, pathlib.Path, bool], Run]
 
 
-def _threads() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
-
-
 def make_run(program: IntegerProgram, *, taps: bool = False) -> Run:
   """The evaluator; with `taps` it gives every tensor, as `Run` says."""
   evaluate = make_evaluator(program, taps=taps)
@@ -73,7 +71,8 @@ def _tflite_format(file: str, input_type: str) -> Format:
 
   def read(program, path, taps):
     content = to_bytes(program, taps=True) if taps else path.read_bytes()
-    run = litert.make_runner(content, program.contract, threads=_threads())
+    digests.check(content)
+    run = litert.make_runner(content, program.contract, threads=threads())
     if not taps:
       run = _embedding(run, program)
     if input_type == 'uint8':
@@ -85,11 +84,12 @@ def _tflite_format(file: str, input_type: str) -> Format:
 
 def _onnx_format(file: str, contracts: tuple[str, ...], to_model) -> Format:
   def to_bytes(program, taps=False):
-    return to_model(program, taps=taps).SerializeToString()
+    return onnx_graph.to_bytes(to_model(program, taps=taps))
 
   def read(program, path, taps):
     content = to_bytes(program, taps=True) if taps else path.read_bytes()
-    run = onnx_runtime.make_runner(content, threads=_threads())
+    digests.check(content)
+    run = onnx_runtime.make_runner(content, threads=threads())
     return run if taps else _embedding(run, program)
 
   return Format(file, contracts, to_bytes, read)

@@ -62,6 +62,8 @@ def make_runner(
   except (ValueError, RuntimeError) as error:
     raise ValueError(f'LiteRT does not take the file: {error}') from error
   shapes = tflite_builder.read_metadata(content).get('shapes', {})
+  if not isinstance(shapes, dict):
+    raise ValueError('its description is damaged: shapes is no object')
 
   def load(batch_size: int):
     interpreter = make_interpreter()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from faceqat.export import digests
 from faceqat.integer import packing
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram
@@ -41,8 +42,21 @@ def channel_shape(values: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def metadata_of(program: IntegerProgram) -> dict[str, str]:
-  """What the program says of itself, and what the graph takes."""
-  return {**program.metadata, 'input': 'uint8 pixels [B, H, W, 3]'}
+  """Which program it is, what it says of itself, and what the graph takes."""
+  return {
+    **digests.of_program(program),
+    **program.metadata,
+    'input': 'uint8 pixels [B, H, W, 3]',
+  }
+
+
+def to_bytes(model: onnx.ModelProto) -> bytes:
+  """The content of a model's file, with its digest in the metadata."""
+  metadata = {entry.key: entry.value for entry in model.metadata_props}
+  sealed = onnx.ModelProto()
+  sealed.CopyFrom(model)
+  helper.set_model_props(sealed, {**digests.BLANK, **metadata})
+  return digests.close(sealed.SerializeToString())
 
 
 class OnnxGraph:

@@ -64,6 +64,7 @@ def export(
   # All of them, before anything is written: one may refuse the program.
   contents = {name: FORMATS[name].to_bytes(program) for name in formats}
   outdir.mkdir(parents=True, exist_ok=True)
+  atomic.clear(outdir)
   expected, _ = _run_each(make_run(program), images)
   results = {}
   for name, content in contents.items():

@@ -9,7 +9,7 @@ is written as [B, D].
 
 from collections.abc import Mapping, Sequence
 
-from faceqat.export import tflite_builder, tflite_operators
+from faceqat.export import digests, tflite_builder, tflite_operators
 from faceqat.export.tflite_builder import ModelBuilder
 from faceqat.integer import xnnpack
 from faceqat.integer.operators import Operator
@@ -133,8 +133,8 @@ def to_bytes(
   Returns:
     The file's content. Its one output is the int8 embedding [B, D]; the
     signature 'serving_default' calls it 'embedding' and the input 'image'.
-    The metadata entry 'faceqat' is JSON: contract, input, the outputs' shapes
-    and the program's own.
+    The metadata entry 'faceqat' is JSON: contract, input, the outputs' shapes,
+    the program's own, and the digests of `digests`.
 
   Raises:
     ValueError: an operator that the runtime cannot compute exactly, or whose
@@ -169,6 +169,7 @@ def to_bytes(
   else:
     outputs = {'embedding': graph.indices[embedding.name]}
   metadata = {
+    **digests.of_program(program),
     **program.metadata,
     'input': _INPUTS[input_type],
     'contract': program.contract,

@@ -3,8 +3,10 @@
 It knows the file format and nothing of programs.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,7 @@ except ImportError as error:
   ) from error
 
 from faceqat import strict_json
+from faceqat.export import digests
 from faceqat.integer import packing
 
 # A file's metadata entry that holds what a reader of a face network asks.
@@ -173,9 +176,10 @@ class ModelBuilder:
     Args:
       inputs, outputs: tensor indices by their names in the signature
         'serving_default'.
-      metadata: JSON-able; stored under the name 'faceqat'.
+      metadata: JSON-able; stored under the name 'faceqat', with the file's
+        digest.
     """
-    text = json.dumps(metadata, allow_nan=False)
+    text = json.dumps({**digests.BLANK, **metadata}, allow_nan=False)
     signature = schema.SignatureDefT(
       inputs=_tensor_maps(inputs),
       outputs=_tensor_maps(outputs),
@@ -201,7 +205,7 @@ class ModelBuilder:
     )
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return digests.close(bytes(builder.Output()))
 
 
 def _operator_code(code: str, version: int):
@@ -227,18 +231,58 @@ def read_metadata(content: bytes) -> dict:
   Raises:
     ValueError: the file is damaged.
   """
-  try:
+  with _reading():
     model = schema.Model.GetRootAs(content)
     for index in range(model.MetadataLength()):
       entry = model.Metadata(index)
       if entry.Name() == _METADATA.encode():
         data = model.Buffers(entry.Buffer()).DataAsNumpy()
         return strict_json.parse(data.tobytes(), dict)
-  # FlatBuffers follows offsets wherever they lead, and there raises what the
-  # place gives.
+  return {}
+
+
+class Ends(NamedTuple):
+  """What goes into a graph and what comes out.
+
+  Attributes:
+    input_kind: 'uint8' or 'int8'; other types are numbers, as text.
+    image_size: height and width of the images.
+    output_kind: as `input_kind`.
+    zero_point: of the embeddings.
+  """
+
+  input_kind: str
+  image_size: tuple[int, int]
+  output_kind: str
+  zero_point: int
+
+
+def read_ends(content: bytes) -> Ends:
+  """The ends of a graph from images to quantized embeddings.
+
+  Raises:
+    ValueError: the file is damaged, or has another graph.
+  """
+  names = {number: name for name, number in _TYPES.items()}
+  with _reading():
+    graph = schema.Model.GetRootAs(content).Subgraphs(0)
+    image = graph.Tensors(graph.Inputs(0))
+    output = graph.Tensors(graph.Outputs(0))
+    return Ends(
+      names.get(image.Type(), str(image.Type())),
+      (int(image.Shape(1)), int(image.Shape(2))),
+      names.get(output.Type(), str(output.Type())),
+      int(output.Quantization().ZeroPoint(0)),
+    )
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+  """FlatBuffers follows offsets anywhere, and raises what the place gives."""
+  try:
+    yield
   except Exception as error:
     raise ValueError(
       f'its description is damaged ({type(error).__name__}: {error}); export '
       'the network again'
     ) from error
-  return {}

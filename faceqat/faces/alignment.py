@@ -1,16 +1,24 @@
 """From a face in a photograph to the crop that a network is fed.
 
 Two ways are in use. Networks trained with margin losses see five points of the
-face moved onto a template by a similarity (`align_arcface`); the FaceNet line
+face moved onto a template by a similarity (`align_points`); the FaceNet line
 of work sees the detector's box with a margin (`crop_with_margin`). A network
 trained on the one is lost on the other.
 """
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
+
+from faceqat.image_size import (
+  ImageSize,
+  height_width,
+  same_proportions,
+  shown,
+)
 
 # Where InsightFace's crops of 112x112 have the eyes, the nose and the corners
 # of the mouth, from the left to the right of the picture (`arcface_dst`).
@@ -23,7 +31,64 @@ ARCFACE_TEMPLATE = np.array(
     [70.7299, 92.2041],
   ]
 )
-_TEMPLATE_SIZE = 112
+
+
+class Template(NamedTuple):
+  """Where a crop has the five points.
+
+  Attributes:
+    points: [5, 2], x and y in pixels.
+    size: height and width of the crop for which they are given.
+  """
+
+  points: np.ndarray
+  size: tuple[int, int]
+
+
+# By the name that a fingerprint has for it. That of SphereFace, CosFace and
+# what was trained on their crops (`coord5points`, `imgSize`) is InsightFace's
+# without 8 pixels on the left and on the right.
+TEMPLATES = {
+  'arcface': Template(ARCFACE_TEMPLATE, (112, 112)),
+  'sphereface': Template(ARCFACE_TEMPLATE - [8, 0], (112, 96)),
+}
+
+
+def template_points(name: str, size: ImageSize) -> np.ndarray:
+  """The points of a template in a crop of any size.
+
+  Args:
+    name: one of `TEMPLATES`.
+    size: of the crop.
+
+  Returns:
+    [5, 2] x, y in pixels, in the order of `ARCFACE_TEMPLATE`.
+
+  Raises:
+    ValueError: the size has other proportions than the template.
+  """
+  points, of_template = TEMPLATES[name]
+  if not same_proportions(size, of_template):
+    others = [
+      f'{other} is for {shown(template.size)}'
+      for other, template in TEMPLATES.items()
+    ]
+    raise ValueError(
+      f'a crop of {shown(size)} pixels (height x width) has other proportions '
+      f'than the template {name!r}: {" and ".join(others)}, and both for what '
+      'is larger or smaller'
+    )
+  return points * (height_width(size)[0] / of_template[0])
+
+
+def usual_template(size: ImageSize) -> str:
+  """On which networks for faces of a size are trained most often."""
+  fitting = (
+    name
+    for name, template in TEMPLATES.items()
+    if same_proportions(size, template.size)
+  )
+  return next(fitting, 'arcface')
 
 
 def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -65,9 +130,9 @@ def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def warp(
-  image: np.ndarray, matrix: np.ndarray, size: int, extend: bool = False
+  image: np.ndarray, matrix: np.ndarray, size: ImageSize, extend: bool = False
 ) -> np.ndarray:
-  """Moves an image by a similarity, without aliasing, onto a square.
+  """Moves an image by a similarity, without aliasing, into a frame.
 
   Bilinear, as InsightFace does it. That skips pixels where the image gets
   smaller than half, so there it is first averaged over whole blocks of k x k
@@ -76,15 +141,16 @@ def warp(
   Args:
     image: [H, W, 3] uint8.
     matrix: [2, 3], from pixels of the image to those of the result.
-    size: height and width of the result.
+    size: of the result.
     extend: outside of the image the result shows its border pixels; else it
       is black, as in InsightFace's crops.
 
   Returns:
-    [size, size, 3] uint8.
+    [h, w, 3] uint8 of that size.
   """
+  height, width = height_width(size)
   turn, shift = matrix[:, :2], matrix[:, 2]
-  ends = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
+  ends = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - 0.5
   corners = (ends - shift) @ np.linalg.inv(turn).T
   block = max(int(1 / math.sqrt(abs(np.linalg.det(turn)))), 1)
   # Only the part that is seen is worked on: photographs are large, and OpenCV
@@ -106,66 +172,73 @@ def warp(
   return cv2.warpAffine(
     part,
     np.column_stack([turn * step, shift]),
-    (size, size),
+    (width, height),
     flags=cv2.INTER_LINEAR,
     borderMode=cv2.BORDER_REPLICATE if extend else cv2.BORDER_CONSTANT,
   )
 
 
-def align_arcface(
-  image: np.ndarray, landmarks: np.ndarray, size: int = _TEMPLATE_SIZE
+def align_points(
+  image: np.ndarray,
+  landmarks: np.ndarray,
+  size: ImageSize = 112,
+  template: str = 'arcface',
 ) -> np.ndarray:
-  """Moves five landmarks onto the ArcFace template by a similarity.
+  """Moves five landmarks onto a template by a similarity.
 
-  As InsightFace's `norm_crop`: the template is scaled by size / 112, and what
+  As InsightFace's `norm_crop`: the template is scaled to the size, and what
   lies outside of the photograph is black.
 
   Args:
     image: [H, W, 3] uint8.
     landmarks: [5, 2] x, y in pixels of the image, in the template's order.
-    size: height and width of the crop.
+    size: of the crop.
+    template: one of `TEMPLATES`.
 
   Returns:
-    [size, size, 3] uint8, channels in the order of the image.
+    [h, w, 3] uint8 of that size, channels in the order of the image.
 
   Raises:
-    ValueError: the landmarks are not five different finite points.
+    ValueError: the landmarks are not five different finite points, or the size
+      has other proportions than the template.
   """
-  template = ARCFACE_TEMPLATE * (size / _TEMPLATE_SIZE)
-  return warp(image, estimate_similarity(landmarks, template), size)
+  targets = template_points(template, size)
+  return warp(image, estimate_similarity(landmarks, targets), size)
 
 
 def crop_with_margin(
-  image: np.ndarray, box: np.ndarray, size: int = 160, margin: int = 32
+  image: np.ndarray, box: np.ndarray, size: ImageSize = 160, margin: int = 32
 ) -> np.ndarray:
-  """Cuts out a box with a margin, and resizes it to a square.
+  """Cuts out a box with a margin, and resizes it to the crop.
 
   As facenet-pytorch's `extract_face`: the margin counts in pixels of the crop,
   half on each side, so that the box itself fills size - margin of it whatever
   the size of the photograph. (David Sandberg's `align_dataset_mtcnn.py` adds
-  it in pixels of the photograph.) As in both, a box that is no square is
-  stretched to one, and what would reach over the photograph's border is cut
-  off there, so that such a face is stretched a little more.
+  it in pixels of the photograph.) As in both, a box of other proportions than
+  the crop's is stretched to them, and what would reach over the photograph's
+  border is cut off there, so that such a face is stretched a little more.
 
   Args:
     image: [H, W, 3] uint8.
     box: [4] x, y, width, height in pixels of the image.
-    size: height and width of the crop.
+    size: of the crop.
     margin: in pixels of the crop.
 
   Returns:
-    [size, size, 3] uint8, channels in the order of the image.
+    [h, w, 3] uint8 of that size, channels in the order of the image.
 
   Raises:
     ValueError: the box has no part in the image, or the margin no place in
       the crop.
   """
-  if not 0 <= margin < size:
+  height, width = height_width(size)
+  if not 0 <= margin < min(height, width):
     raise ValueError(
-      f'margin is {margin}, wanted at least 0 and less than size, {size}.'
+      f'margin is {margin}, wanted at least 0 and less than the size, '
+      f'{shown(size)}.'
     )
   corner, extent = np.asarray(box, float).reshape(2, 2)
-  border = extent * (margin / (2 * (size - margin)))
+  border = extent * (margin / (2 * (np.array([width, height]) - margin)))
   limit = np.array(image.shape[1::-1])
   first = np.clip(corner - border, 0, limit)
   last = np.clip(corner + extent + border, 0, limit)
@@ -181,7 +254,7 @@ def crop_with_margin(
   part = Image.fromarray(image[top:bottom, left:right])
   # Pillow averages where the image gets smaller, and cuts between pixels.
   crop = part.resize(
-    (size, size),
+    (width, height),
     Image.Resampling.BILINEAR,
     box=(*(first - whole), *np.minimum(last - whole, part.size)),
   )

@@ -24,8 +24,9 @@ from PIL import Image
 from faceqat import atomic
 from faceqat.faces import alignment, choice, detection, duplicates, listing
 from faceqat.faces import photographs as photograph_files
+from faceqat.image_size import ImageSize, height_width
 
-ALIGNMENTS = ('arcface', 'margin')
+ALIGNMENTS = (*alignment.TEMPLATES, 'margin')
 # Of the crops with a margin, as the name of their fingerprint says.
 MARGIN = 32
 # A face of 112x112 takes 6 KB so, as a PNG three times that and twice the time
@@ -45,20 +46,27 @@ class CropSettings:
 
   Attributes:
     alignment: one of `ALIGNMENTS`.
-    size: height and width of a crop in pixels.
+    size: height and width of a crop in pixels, a pair whatever it was made of.
     faces: which of several, one of `choice.CHOICES`.
     detector: an ONNX file; empty for the detector that comes along.
   """
 
   alignment: str
-  size: int
+  size: ImageSize
   faces: str
   detector: str = ''
+
+  def __post_init__(self):
+    object.__setattr__(self, 'size', height_width(self.size, 'size'))
+    if self.alignment in alignment.TEMPLATES:
+      # It says what does not go together.
+      alignment.template_points(self.alignment, self.size)
 
   @property
   def template(self) -> str:
     """The name that a fingerprint has for the alignment."""
-    return 'arcface' if self.alignment == 'arcface' else f'margin_{MARGIN}'
+    named = self.alignment in alignment.TEMPLATES
+    return self.alignment if named else f'margin_{MARGIN}'
 
 
 def crop_photograph(
@@ -195,8 +203,10 @@ def crop_photographs(
 def _align(
   settings: CropSettings, image: np.ndarray, face: detection.Face
 ) -> np.ndarray:
-  if settings.alignment == 'arcface':
-    return alignment.align_arcface(image, face.landmarks, settings.size)
+  if settings.alignment in alignment.TEMPLATES:
+    return alignment.align_points(
+      image, face.landmarks, settings.size, settings.alignment
+    )
   return alignment.crop_with_margin(image, face.box, settings.size, MARGIN)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from faceqat.data import pairs
+from faceqat.image_size import ImageSize, height_width
 
 FORMATS = ('folder', 'recordio', 'arrayrecord')
 # By person, the files of the crops below the folder that holds them.
@@ -21,7 +22,7 @@ def write(
   folder: str | os.PathLike,
   split: str,
   data_format: str,
-  image_size: int,
+  image_size: ImageSize,
 ) -> pathlib.Path:
   """Writes one data set.
 
@@ -45,9 +46,8 @@ def write(
     return _write_folder(people, crops, folder / split)
   if data_format == 'recordio' and split in ('', 'train'):
     # What InsightFace's own programs want to know of what they train on.
-    (folder / 'property').write_text(
-      f'{len(people)},{image_size},{image_size}\n'
-    )
+    height, width = height_width(image_size)
+    (folder / 'property').write_text(f'{len(people)},{height},{width}\n')
   # What reads and writes packs is not needed by workers.
   from faceqat.data import arrayrecord, recordio_writer
 

@@ -19,6 +19,8 @@ from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluate import READINGS, make_integer_predict
 from faceqat.evaluators import verification
+from faceqat.export import exported
+from faceqat.image_size import ImageSize, height_width
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
@@ -36,7 +38,7 @@ class Embedder:
   Attributes:
     predict: from uint8 [B, H, W, 3] RGB to [B, D]: float32, or int16 that is
       the int8 embedding less its zero point.
-    image_size: H and W.
+    image_size: (H, W).
     stored_size: height and width that image files have, resized where that is
       another size; 0: image_size.
     reading: one of `evaluate.READINGS`.
@@ -44,15 +46,17 @@ class Embedder:
     network: what a run's folder holds; None for a file.
     digest: takes a batch size, and gives 64 hex digits of what the network
       computes; see `load`.
+    checked: whether what was read was compared with a digest.
   """
 
   predict: verification.Predict
-  image_size: int
-  stored_size: int
+  image_size: tuple[int, int]
+  stored_size: ImageSize
   reading: str
   fingerprint: Fingerprint | None
   network: Network | None
   digest: Callable[[int], str]
+  checked: bool
 
 
 def load(
@@ -95,26 +99,17 @@ def load(
       f'--reading={reading}: {path} holds integers alone; leave --reading out, '
       'or give the folder of the training run'
     )
-  if path.suffix not in _LOADERS:
+  if path.suffix not in SUFFIXES:
     raise ValueError(
       f'--model={path}: its name does not end in one of '
       f'{", ".join(SUFFIXES)}, which faceqat.convert writes'
     )
-  predict, size, metadata = _LOADERS[path.suffix](path)
-  return Embedder(
-    predict,
-    size,
-    0,
-    'integer',
-    fingerprints.of_metadata(metadata),
-    None,
-    lambda batch_size: _answers_digest(predict, size, batch_size),
-  )
+  return _of_file(path)
 
 
 def _of_run(network: Network, reading: str, contract: str) -> Embedder:
   config = network.config
-  size = config.data.image_size
+  size = height_width(config.data.image_size)
   if reading == 'integer':
     predict = make_integer_predict(lower(network, contract=contract))
 
@@ -139,103 +134,55 @@ def _of_run(network: Network, reading: str, contract: str) -> Embedder:
     fingerprints.of_run(config),
     network,
     digest,
+    True,
   )
 
 
-def _load_program(path: pathlib.Path):
-  program = integer_program.load(path)
-  size = program.tensors[program.input].shape[0]
-  return make_integer_predict(program), size, program.metadata
+def _of_file(path: pathlib.Path) -> Embedder:
+  if path.suffix == '.safetensors':
+    program = integer_program.load(path)
+    predict = make_integer_predict(program)
+    size = program.tensors[program.input].shape[:2]
+    metadata, checked = program.metadata, True
+  else:
+    file = _EXPORTED[path.suffix](path)
+    size, metadata, checked = file.image_size, file.metadata, file.checked
 
+    def predict(images):
+      embeddings = file.run(np.ascontiguousarray(images))
+      zero_point = file.zero_point
+      return np.asarray(matching.template(embeddings, zero_point=zero_point))
 
-def _load_tflite(path: pathlib.Path):
-  from faceqat.export import litert, tflite_builder
-
-  content = path.read_bytes()
   try:
-    # The runtime first: it looks through the file before anything reads it.
-    litert.make_runner(content, CONTRACTS[0])
-    metadata = tflite_builder.read_metadata(content)
+    faces = fingerprints.of_metadata(metadata)
   except ValueError as error:
     raise ValueError(f'--model={path}: {error}') from error
-  contract = metadata.get('contract')
-  schema = tflite_builder.schema
-  graph = schema.Model.GetRootAs(content).Subgraphs(0)
-  image = graph.Tensors(graph.Inputs(0))
-  output = graph.Tensors(graph.Outputs(0))
-  if contract not in CONTRACTS or output.Type() != schema.TensorType.INT8:
-    raise ValueError(_foreign(path))
-  run = litert.make_runner(content, contract, threads=_threads())
-  if image.Type() == schema.TensorType.INT8:
-    unsigned = run
-
-    def run(images):
-      return unsigned((images ^ 128).view(np.int8))
-
-  zero_point = int(output.Quantization().ZeroPoint(0))
-  return _centred(run, zero_point), int(image.Shape(1)), metadata
-
-
-def _load_onnx(path: pathlib.Path):
-  import onnx
-
-  from faceqat.export import onnx_runtime
-
-  content = path.read_bytes()
-  try:
-    run = onnx_runtime.make_runner(content, threads=_threads())
-  except ValueError as error:
-    raise ValueError(f'--model={path}: {error}') from error
-  model = onnx.load_from_string(content)
-  metadata = {entry.key: entry.value for entry in model.metadata_props}
-  output = model.graph.output[0].type.tensor_type
-  if 'contract' not in metadata or output.elem_type != onnx.TensorProto.INT8:
-    raise ValueError(_foreign(path))
-  image = model.graph.input[0].type.tensor_type
-  # Embeddings are symmetric, and nothing in such a file says so.
-  return _centred(run, 0), image.shape.dim[1].dim_value, metadata
-
-
-_LOADERS = {
-  '.safetensors': _load_program,
-  '.tflite': _load_tflite,
-  '.onnx': _load_onnx,
-}
-
-
-def _centred(run, zero_point: int) -> verification.Predict:
-  """A runtime's one output, the int8 embedding, as a template."""
-
-  def predict(images):
-    (embeddings,) = run(np.ascontiguousarray(images)).values()
-    return np.asarray(matching.template(embeddings, zero_point=zero_point))
-
-  return predict
-
-
-def _foreign(path: pathlib.Path) -> str:
-  return (
-    f'--model={path} was not written by faceqat.convert: it does not say whose '
-    'rounding its int8 embeddings follow; export the network with '
-    'python -m faceqat.convert'
+  return Embedder(
+    predict,
+    size,
+    0,
+    'integer',
+    faces,
+    None,
+    lambda batch_size: _answers_digest(predict, size, batch_size),
+    checked,
   )
 
 
-def _threads() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+_EXPORTED = {'.tflite': exported.read_tflite, '.onnx': exported.read_onnx}
 
 
-def _answers_digest(predict, size: int, batch_size: int) -> str:
+def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
   """Of an integer network's templates of images that everybody can make."""
   # By a function that is defined to the last bit: noise in squares of 1 pixel,
   # of 4, of 16 and of 64.
   images = []
   for side in (1, 4, 16, 64):
-    count = -(-size // side)
+    count = -(-max(size) // side)
     noise = hashlib.shake_256(f'faceqat {side}'.encode()).digest(3 * count**2)
     squares = np.frombuffer(noise, np.uint8).reshape(count, count, 3)
     large = squares.repeat(side, axis=0).repeat(side, axis=1)
-    images.append(large[:size, :size])
+    images.append(large[: size[0], : size[1]])
   templates = verification.embed(predict, images, batch_size)
   return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
 

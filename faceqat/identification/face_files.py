@@ -14,6 +14,7 @@ from PIL import Image
 
 from faceqat import decoding, folders
 from faceqat.data import images
+from faceqat.image_size import ImageSize
 
 # From a path to the faces in it, uint8 [H, W, 3] each; raises ValueError where
 # there is none.
@@ -47,8 +48,9 @@ def list_people(
   """The images of a folder root/person/image.jpg, sorted by name.
 
   Returns:
-    The images, and files that are none; names that start with a dot, and
-    files beside the people that are no images, are not looked at.
+    The images, and files that are none, and links that lead nowhere; names
+    that start with a dot, and files beside the people that are no images, are
+    not looked at.
 
   Raises:
     ValueError: no such folder, images that lie beside the people, or a name
@@ -71,6 +73,8 @@ def list_people(
         f'{person} lies beside the people: move it into the folder of its '
         'person, so that it has a name.'
       )
+    else:
+      left_out += _broken_link(person)
   return entries, left_out
 
 
@@ -101,25 +105,27 @@ def list_probes(
       left_out += others
     elif decoding.is_image(item):
       entries.append(Entry(item.name, None, lambda item=item: reader(item)))
+    else:
+      left_out += _broken_link(item)
   return entries, left_out
 
 
-def make_crop_reader(image_size: int, stored_size: int) -> Reader:
+def make_crop_reader(image_size: ImageSize, stored_size: ImageSize) -> Reader:
   """Reads files that are aligned faces already, of `stored_size` pixels."""
+  # Else it would be said of each file.
+  images.wanted_and_stored(image_size, stored_size)
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
     data = path.read_bytes()
     try:
       return [images.decode_image(data, path.name, image_size, stored_size)]
-    except images.DamagedImageError as error:
-      # What it says next is about training.
-      raise ValueError(str(error).split(': restore')[0]) from error
-    except ValueError as error:
+    except images.WrongSizeError as error:
       raise ValueError(
-        f'{str(error).split(": align")[0]}: align the faces to that size with '
-        'faceqat.prepare, give --photographs to do it here, or --stored_size '
-        'to resize crops'
+        f'{error.what}: align the faces to that size with faceqat.prepare, '
+        'give --photographs to do it here, or --stored_size to resize crops'
       ) from error
+    except images.DamagedImageError as error:
+      raise ValueError(error.what) from error
 
   return read
 
@@ -127,8 +133,8 @@ def make_crop_reader(image_size: int, stored_size: int) -> Reader:
 def make_photograph_reader(
   template: str,
   choice: str,
-  image_size: int,
-  stored_size: int = 0,
+  image_size: ImageSize,
+  stored_size: ImageSize = 0,
   *,
   bgr: bool = False,
   detector: str | None = None,
@@ -136,7 +142,8 @@ def make_photograph_reader(
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
   Args:
-    template: 'arcface' or 'margin_32', as a `Fingerprint` has it.
+    template: one of `alignment.TEMPLATES` or 'margin_32', as a `Fingerprint`
+      has it.
     choice: which of several faces, one of `faces.choice.CHOICES`.
     image_size: of the faces given.
     stored_size: to which the network's training images were aligned before
@@ -145,17 +152,23 @@ def make_photograph_reader(
     detector: an ONNX file, as `faces.detection` takes it; None: its own.
 
   Raises:
-    ValueError: another template, or no detector.
+    ValueError: another template, a size that it is not for, or no detector.
   """
   # A detector's library is large, and crops need none.
   from faceqat.faces import alignment, detection, photographs
   from faceqat.faces import choice as choices
 
-  aligned_size = stored_size or image_size
-  if template == 'arcface':
+  wanted, aligned_size = images.wanted_and_stored(image_size, stored_size)
+  if template in alignment.TEMPLATES:
+    try:
+      alignment.template_points(template, aligned_size)
+    except ValueError as error:
+      raise ValueError(f'--photographs: {error}') from error
 
     def align(image, face):
-      return alignment.align_arcface(image, face.landmarks, size=aligned_size)
+      return alignment.align_points(
+        image, face.landmarks, aligned_size, template
+      )
 
   elif template == 'margin_32':
 
@@ -167,8 +180,8 @@ def make_photograph_reader(
   else:
     raise ValueError(
       f'--photographs: the faces of --model are aligned as {template!r}, which '
-      'is not one of arcface, margin_32; align them as they were for training, '
-      'and leave --photographs out.'
+      f'is not one of {", ".join(alignment.TEMPLATES)}, margin_32; align them '
+      'as they were for training, and leave --photographs out.'
     )
   detect = detection.make_detector(detector)
 
@@ -177,7 +190,11 @@ def make_photograph_reader(
     found = choices.choose(detect(image), choice, image.shape)
     if not found:
       raise ValueError(f'{path.name} has no face that the detector finds')
-    crops = [_resized(align(image, face), image_size) for face in found]
+    # Resized as the training images were.
+    crops = [
+      np.asarray(images.resize(Image.fromarray(align(image, face)), wanted))
+      for face in found
+    ]
     return [crop[:, :, ::-1] for crop in crops] if bgr else crops
 
   return read
@@ -198,16 +215,16 @@ def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
   return entries, left_out
 
 
+def _broken_link(path: pathlib.Path) -> list[LeftOut]:
+  """Of what is no folder and no image: a person may lie behind it."""
+  if path.exists():
+    return []
+  reason = f'{path.name} is a link to {os.readlink(path)}, which is not there'
+  return [LeftOut(path.name, reason)]
+
+
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
   visible = [pathlib.Path(entry) for entry in folders.visible(folder)]
   for path in visible:
     folders.check_text(path)
   return visible
-
-
-def _resized(crop: np.ndarray, size: int) -> np.ndarray:
-  if len(crop) == size:
-    return crop
-  # As the training images were.
-  picture = Image.fromarray(crop)
-  return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))

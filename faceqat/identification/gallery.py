@@ -18,12 +18,13 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from faceqat import atomic, strict_json
+from faceqat import array_file, atomic, strict_json
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.integer import matching
 
-FORMAT_VERSION = 1
+# The digest of version 1 leaves out the maker.
+FORMAT_VERSION = 2
 # Bytes of the digest of an image: enough that no two images share one.
 DIGEST_BYTES = 16
 
@@ -129,6 +130,15 @@ class Gallery:
     )
     return gallery, [images[i] for i in twice]
 
+  def shared_pictures(self) -> list[tuple[int, int]]:
+    """Rows of images that are one picture, of two people."""
+    first_of, found = {}, []
+    for row, digest in enumerate(self.digests):
+      first = first_of.setdefault(digest.tobytes(), row)
+      if self.labels[first] != self.labels[row]:
+        found.append((first, row))
+    return found
+
   def prototypes(self) -> np.ndarray:
     """One template a person [K, D]: the mean of their unit vectors.
 
@@ -197,6 +207,7 @@ def to_int8(templates: np.ndarray) -> np.ndarray:
 def save(gallery: Gallery, path: str | os.PathLike):
   """Writes a gallery to one safetensors file, whole or not at all."""
   names = json.dumps({'people': gallery.people, 'images': gallery.images})
+  faces = gallery.maker.fingerprint
   arrays = {
     'templates': gallery.templates,
     'labels': gallery.labels,
@@ -204,10 +215,14 @@ def save(gallery: Gallery, path: str | os.PathLike):
     # Beside the arrays, as a header may not be so large.
     'names': np.frombuffer(names.encode(), np.uint8),
   }
+  maker = {
+    **vars(gallery.maker),
+    'fingerprint': faces and fingerprints.to_fields(faces),
+  }
   entry = {
     'version': FORMAT_VERSION,
-    'sha256': _digest(arrays),
-    'maker': dataclasses.asdict(gallery.maker),
+    'sha256': _digest(arrays, maker),
+    'maker': maker,
   }
   content = safetensors.numpy.save(arrays, metadata={_KEY: json.dumps(entry)})
   atomic.write(path, content)
@@ -221,10 +236,9 @@ def load(path: str | os.PathLike) -> Gallery:
   """
   name = os.fspath(path)
   try:
-    with safetensors.safe_open(name, 'np') as file:
-      entry = strict_json.parse((file.metadata() or {}).get(_KEY, 'null'))
-      arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, ValueError) as error:
+    arrays, metadata = array_file.read(name)
+    entry = strict_json.parse(metadata.get(_KEY, 'null'))
+  except ValueError as error:
     raise ValueError(
       f'{name} is no gallery, or is cut short: {error}. Give a file that '
       '--save_gallery wrote, or a folder with one folder for each person.'
@@ -234,13 +248,15 @@ def load(path: str | os.PathLike) -> Gallery:
       f'{name} is no gallery: its header has no {_KEY!r}. Give a file that '
       '--save_gallery wrote, or a folder with one folder for each person.'
     )
-  if entry.get('version') != FORMAT_VERSION:
+  version = entry.get('version')
+  if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
     raise ValueError(
-      f'{name} has gallery format {entry.get("version")!r}; this faceqat reads '
+      f'{name} has gallery format {version!r}; this faceqat reads up to '
       f'{FORMAT_VERSION}. Upgrade faceqat, or make the gallery again.'
     )
   try:
-    if entry['sha256'] != _digest(arrays):
+    maker = entry['maker'] if version > 1 else None
+    if entry['sha256'] != _digest(arrays, maker):
       raise ValueError('its SHA-256 does not match')
     return _from_arrays(entry['maker'], arrays)
   except (KeyError, TypeError, ValueError) as error:
@@ -314,8 +330,10 @@ def _from_arrays(maker: dict, arrays: dict[str, np.ndarray]) -> Gallery:
   return gallery
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
+def _digest(arrays: dict[str, np.ndarray], maker: dict | None) -> str:
   digest = hashlib.sha256()
+  if maker is not None:
+    digest.update(json.dumps(maker, sort_keys=True).encode())
   for name in sorted(arrays):
     array = np.ascontiguousarray(arrays[name])
     digest.update(f'{name} {array.dtype} {array.shape}'.encode())

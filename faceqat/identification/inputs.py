@@ -7,13 +7,14 @@ from faceqat.data import fingerprint as fingerprints
 from faceqat.data import sources
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluators.identification import split_gallery
-from faceqat.identification import face_files, gallery
+from faceqat.faces import alignment
+from faceqat.identification import face_files, gallery, retrieval
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
-
-# Where a network does not say: what most are trained on.
-_USUAL_TEMPLATE = 'arcface'
+from faceqat.identification.predictions import UNKNOWN
+from faceqat.image_size import height_width, to_text
+from faceqat.names import plain_name
 
 
 class Inputs(NamedTuple):
@@ -59,26 +60,37 @@ def list_inputs(args, embedder: Embedder) -> Inputs:
     print(fingerprints.unstated('--model'))
 
   if args.photographs and not fingerprints.names_template(faces):
-    faces = Fingerprint(_USUAL_TEMPLATE, embedder.image_size)
-  silent = []
+    size = embedder.image_size
+    faces = Fingerprint(alignment.usual_template(size), size)
+  silent, warnings = [], []
 
   def listed(path, list_entries, reader):
     nonlocal faces
+    found = faces
     if not args.photographs:
       found = _check_faces(path, faces, wanted_by)
       if not fingerprints.is_stated(found):
         silent.append(path)
       faces = faces if fingerprints.names_template(faces) else found or faces
+    warn(found, path)
     entries, others = list_entries(path, reader)
     left_out.extend(others)
     return entries
 
+  def warn(found, path):
+    made_for = embedder.fingerprint
+    warnings.extend(
+      fingerprints.warn_of_drawn(found, made_for, path, '--model')
+    )
+
   told, wanted_by = fingerprints.names_template(faces), '--model'
   saved, probes, strangers = None, None, None
   if args.held_out:
-    enrolled, probes = _held_out(args, embedder)
+    enrolled, probes, found = _held_out(args, embedder)
+    warn(found, '--held_out')
   elif pathlib.Path(args.gallery).is_file():
     saved, enrolled = gallery.load(args.gallery), []
+    warn(saved.maker.fingerprint, args.gallery)
     if not told:
       faces = saved.maker.fingerprint or faces
   else:
@@ -92,9 +104,43 @@ def list_inputs(args, embedder: Embedder) -> Inputs:
     probes = listed(args.probe, face_files.list_probes, reader)
   if args.calibration:
     strangers = listed(args.calibration, face_files.list_people, enrolling)
-  if silent and fingerprints.is_stated(faces):
+  if warnings:
+    print(warnings[0])
+  elif silent and fingerprints.is_stated(faces):
     print(fingerprints.unstated(silent[0]))
-  return Inputs(saved, enrolled, probes, strangers, faces, left_out)
+  inputs = Inputs(saved, enrolled, probes, strangers, faces, left_out)
+  _check_people(args, inputs)
+  return inputs
+
+
+def _check_people(args, inputs: Inputs):
+  """Refuses what would be refused after all has been embedded."""
+  people = {entry.person for entry in inputs.enrolled}
+  if inputs.saved:
+    people.update(inputs.saved.people)
+  if UNKNOWN in people:
+    raise ValueError(
+      f'a person of the gallery is called {UNKNOWN!r}, which is what those are '
+      'called whom it does not have; rename the folder'
+    )
+  if inputs.probes is not None and not inputs.probes:
+    reasons = [entry.reason for entry in inputs.left_out]
+    raise ValueError(
+      f'no probe can be used: {", ".join([*reasons[:1], "there is no image"])}'
+    )
+  if inputs.strangers is None:
+    return
+  own = set(map(plain_name, people))
+  shared = sorted(
+    {e.person for e in inputs.strangers if plain_name(e.person) in own}
+  )
+  if shared:
+    raise ValueError(
+      f'--calibration={args.calibration} has people of the gallery: '
+      f'{", ".join(shared[:5])}{" ..." if shared[5:] else ""}; a threshold for '
+      'strangers needs people who are not in it'
+    )
+  retrieval.check_rate(args.false_positive_rate, len(inputs.strangers))
 
 
 def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
@@ -105,7 +151,9 @@ def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
   faces = embedder.fingerprint
   return face_files.make_photograph_reader(
-    faces.template if fingerprints.names_template(faces) else _USUAL_TEMPLATE,
+    faces.template
+    if fingerprints.names_template(faces)
+    else alignment.usual_template(embedder.image_size),
     choice,
     embedder.image_size,
     stored_size,
@@ -122,8 +170,10 @@ def _check_faces(path: str, wanted: Fingerprint | None, wanted_by: str):
   return found
 
 
-def _held_out(args, embedder: Embedder) -> tuple[list[Entry], list[Entry]]:
-  """One image of everybody kept out of a training, and their other ones."""
+def _held_out(
+  args, embedder: Embedder
+) -> tuple[list[Entry], list[Entry], Fingerprint | None]:
+  """One image of everybody kept out of a training, their others, of what."""
   config = args.config
   if config is None:
     if embedder.network is None:
@@ -138,10 +188,11 @@ def _held_out(args, embedder: Embedder) -> tuple[list[Entry], list[Entry]]:
       '--held_out: data.validation_people is 0, so nobody was kept out of the '
       'training; give --gallery and --probe'
     )
-  if config.data.image_size != embedder.image_size:
+  size = height_width(config.data.image_size)
+  if size != embedder.image_size:
     raise ValueError(
-      f'--held_out: data.image_size is {config.data.image_size}, and --model '
-      f'takes {embedder.image_size}; give --config.data.image_size'
+      f'--held_out: data.image_size is {to_text(size)}, and --model takes '
+      f'{to_text(embedder.image_size)}; give --config.data.image_size'
     )
 
   def entry(index: int) -> Entry:
@@ -149,7 +200,10 @@ def _held_out(args, embedder: Embedder) -> tuple[list[Entry], list[Entry]]:
     name = f'{person}/{pathlib.Path(source.name(index)).name}'
     return Entry(name, person, lambda: [source[index]['image']])
 
-  return tuple(
+  enrolled, probes = (
     [entry(int(index)) for index in part]
     for part in split_gallery(source.labels, args.held_out)
   )
+  found = sources.training_fingerprint(config.data)
+  fingerprints.check(found, embedder.fingerprint, '--held_out', '--model')
+  return enrolled, probes, found

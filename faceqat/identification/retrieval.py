@@ -104,6 +104,30 @@ def find_people(
   return Matches(labels[rows].astype(np.int32), rows, scores)
 
 
+def check_rate(rate: float, num_images: int):
+  """Refuses a rate that so many images of strangers do not support.
+
+  Raises:
+    ValueError: they are too few for it to be more than noise.
+  """
+  if not 0 < rate < 1:
+    raise ValueError(
+      f'--false_positive_rate={rate:g}: it must be above 0 and below 1.'
+    )
+  if not is_supported(rate, num_images):
+    # As a percentage would, a rate is rounded up to three digits.
+    supported = MIN_FALSE_ACCEPTS / num_images if num_images else 1
+    needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
+    remedy = f'give {needed:,} images or more'
+    if supported < 1:
+      remedy += f', or a rate of at least {_rounded_up(supported):g}'
+    raise ValueError(
+      f'--false_positive_rate={rate:g}: {num_images:,} images of strangers do '
+      f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '
+      f'for the rate to be more than noise; {remedy}.'
+    )
+
+
 def choose_threshold(best: np.ndarray, rate: float) -> float | int:
   """The threshold that at most a stated share of strangers reaches.
 
@@ -124,22 +148,7 @@ def choose_threshold(best: np.ndarray, rate: float) -> float | int:
     ValueError: M is too small for the rate to be more than noise.
   """
   best = np.sort(np.asarray(best))[::-1]
-  if not 0 < rate < 1:
-    raise ValueError(
-      f'--false_positive_rate={rate:g}: it must be above 0 and below 1.'
-    )
-  if not is_supported(rate, len(best)):
-    # As a percentage would, a rate is rounded up to three digits.
-    supported = MIN_FALSE_ACCEPTS / len(best) if len(best) else 1
-    needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
-    remedy = f'give {needed:,} images or more'
-    if supported < 1:
-      remedy += f', or a rate of at least {_rounded_up(supported):g}'
-    raise ValueError(
-      f'--false_positive_rate={rate:g}: {len(best):,} images of strangers do '
-      f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '
-      f'for the rate to be more than noise; {remedy}.'
-    )
+  check_rate(rate, len(best))
   # Rounded: 0.01 * 1000 must count as 10.
   count = int(round(rate * len(best), 6))
   threshold = best[count - 1]

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from faceqat.compilation import jit_once
 from faceqat.integer import kernels, xnnpack
 from faceqat.integer.program import IntegerProgram, check_accumulators
 
@@ -44,10 +43,8 @@ def make_evaluator(
   if program.contract == 'xnnpack':
     xnnpack.check_program(program)
   image = program.tensors[program.input]
-  # Every activation is looked at for a few images.
-  compiled = jit_once if taps else jax.jit
 
-  @compiled
+  @jax.jit
   def evaluate(images):
     if images.dtype != jnp.uint8 or images.shape[1:] != image.shape:
       wanted = ', '.join(map(str, image.shape))

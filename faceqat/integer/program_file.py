@@ -5,19 +5,17 @@ description. The digest covers every byte of the file, with its own 64 digits
 taken as zeros.
 """
 
-import hashlib
 import json
 import os
 
 import numpy as np
 import safetensors.numpy
 
-from faceqat import strict_json
+from faceqat import seal, strict_json
 
 FORMAT_VERSION = 2
 
 _KEY = 'faceqat_program'
-_NO_DIGEST = '0' * 64
 _MAX_HEADER_BYTES = 100_000_000  # As safetensors itself allows.
 
 
@@ -25,15 +23,13 @@ def to_bytes(description: dict, arrays: dict) -> bytes:
   """The file's content, of a `description` (JSON-able) and `arrays`."""
   entry = {
     'version': FORMAT_VERSION,
-    'sha256': _NO_DIGEST,
+    'sha256': seal.BLANK,
     'description': description,
   }
   arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
   text = json.dumps(entry, allow_nan=False)
-  content = safetensors.numpy.save(arrays, metadata={_KEY: text})
   # The digest stands before the description, so its zeros come first.
-  digest = hashlib.sha256(content).hexdigest()
-  return content.replace(_NO_DIGEST.encode(), digest.encode(), 1)
+  return seal.close(safetensors.numpy.save(arrays, metadata={_KEY: text}))
 
 
 def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
@@ -68,8 +64,7 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
   digest = entry.get('sha256')
   if not isinstance(digest, str) or len(digest) != 64:
     raise ValueError(f'{name} is damaged: it has no SHA-256.')
-  blank = content.replace(digest.encode(), _NO_DIGEST.encode(), 1)
-  if hashlib.sha256(blank).hexdigest() != digest:
+  if not seal.is_whole(content, digest):
     raise ValueError(
       f'{name} is damaged or cut short: its SHA-256 does not match. Copy it '
       'again or convert the checkpoint again.'

@@ -9,6 +9,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from faceqat.image_size import ImageSize, height_width
 from faceqat.quant.spec import FLOAT
 
 # They belong to the quantizers: the network in float has none.
@@ -30,7 +31,7 @@ def count_parameters(variables: Mapping[str, Any]) -> int:
   )
 
 
-def count_multiply_adds(model: nn.Module, image_size: int) -> int:
+def count_multiply_adds(model: nn.Module, image_size: ImageSize) -> int:
   """Counts the multiply-adds of convolutions and dense layers for one image.
 
   As a program on the device has them: batch norms are folded, and one that
@@ -41,7 +42,8 @@ def count_multiply_adds(model: nn.Module, image_size: int) -> int:
       inputs, and show their output.
     image_size: height and width.
   """
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
+  shape = (1, *height_width(image_size), 3)
+  images = jax.ShapeDtypeStruct(shape, np.uint8)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT, mutable=True),
     images,

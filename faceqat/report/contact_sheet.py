@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from faceqat import atomic
 
@@ -95,10 +95,11 @@ def _draw_tile(sheet, draw, tile: Tile, x: int, y: int):
     middle = (x + outer // 2, y + outer // 2)
     draw.text(middle, 'no picture', '#666666', _font(_FONT_SIZE), anchor='mm')
   else:
-    picture = Image.fromarray(tile.picture)
-    if picture.size != (_PICTURE, _PICTURE):
-      picture = picture.resize((_PICTURE, _PICTURE))
-    sheet.paste(picture, inside)
+    picture = ImageOps.contain(
+      Image.fromarray(tile.picture), (_PICTURE, _PICTURE)
+    )
+    left, top = ((_PICTURE - side) // 2 for side in picture.size)
+    sheet.paste(picture, (inside[0] + left, inside[1] + top))
   for number, line in enumerate(tile.lines):
     text = f'{sign} {line}' if number == 0 and sign else line
     text = _fitted(draw, text, outer, _font(_FONT_SIZE))

@@ -10,11 +10,10 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
 import safetensors.numpy
-from PIL import Image
+from PIL import Image, ImageOps
 
-from faceqat import atomic
+from faceqat import array_file, atomic
 from faceqat.data.pairs import PairSet
 
 FILE_NAME = 'hardest.safetensors'
@@ -66,7 +65,8 @@ def save(
 ):
   """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
 
-  Images that are larger than 112 pixels are stored in that size.
+  Images that are larger than 112 pixels are stored in that size, oblong ones
+  with that longer side.
 
   Args:
     pair_set: P pairs.
@@ -106,21 +106,19 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   if not path.is_file():
     return None
   try:
-    with safetensors.safe_open(path, 'np') as file:
-      reading = (file.metadata() or {})['reading']
-      arrays = {
-        name: file.get_tensor(name)
-        for name in Hardest._fields
-        if name != 'reading'
-      }
-  except (safetensors.SafetensorError, KeyError) as error:
+    arrays, metadata = array_file.read(path)
+    found = Hardest(
+      metadata['reading'],
+      **{name: arrays[name] for name in Hardest._fields if name != 'reading'},
+    )
+  except (ValueError, KeyError) as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'
     ) from error
-  found = Hardest(reading, **arrays)
-  count, shape = len(found.same), found.images.shape
+  count, shape = found.same.size, found.images.shape
   if (
-    found.images.dtype != np.uint8
+    found.same.shape != (count,)
+    or found.images.dtype != np.uint8
     or shape[:2] + shape[4:] != (count, 2, 3)
     or found.pair.shape != (count,)
     or found.score.shape != (count,)
@@ -133,8 +131,7 @@ def load(folder: str | os.PathLike) -> Hardest | None:
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
-  if image.shape[0] <= _MOST_PIXELS:
+  if max(image.shape[:2]) <= _MOST_PIXELS:
     return image
-  size = (_MOST_PIXELS, _MOST_PIXELS)
-  picture = Image.fromarray(image)
-  return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+  square = _MOST_PIXELS, _MOST_PIXELS
+  return np.asarray(ImageOps.contain(Image.fromarray(image), square))

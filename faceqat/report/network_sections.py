@@ -13,6 +13,7 @@ import flax.traverse_util
 import numpy as np
 
 from faceqat.data import places
+from faceqat.image_size import height_width
 from faceqat.report import history, layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (
@@ -48,9 +49,9 @@ def overview(run: RunFolder) -> Section:
     )
   else:
     model = dict(config.model)
-    size = config.data.image_size
+    height, width = height_width(config.data.image_size)
     facts += [
-      ('network', f'{model["name"]}, {size} x {size} pixels'),
+      ('network', f'{model["name"]}, {height} x {width} pixels'),
       ('loss', config.loss.name),
       ('trained on', places.shown(config.data.path)),
     ]

@@ -6,12 +6,10 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.traverse_util
 import ml_collections
 import numpy as np
-import safetensors
 
-from faceqat import strict_json
+from faceqat import array_file, strict_json
 from faceqat.checkpoint import Checkpointer
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
@@ -185,24 +183,21 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     return {}
   try:
-    with safetensors.safe_open(path, 'np') as file:
-      names = file.keys()
-      return {name: file.get_tensor(name) for name in names}
-  except safetensors.SafetensorError as error:
+    return array_file.read(path)[0]
+  except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'
     ) from error
 
 
 def _count_parameters(path: pathlib.Path) -> int | None:
-  params = {
-    tuple(name.split('/')[1:]): array
-    for name, array in _read_arrays(path).items()
-    if name.startswith('params/')
-  }
-  if not params:
-    return None
-  return count_parameters({'params': flax.traverse_util.unflatten_dict(params)})
+  params = {}
+  for name, array in _read_arrays(path).items():
+    # By layer: a damaged file may have one below a number.
+    layer, _, last = name.rpartition('/')
+    if name.startswith('params/'):
+      params.setdefault(layer, {})[last] = array
+  return count_parameters({'params': params}) if params else None
 
 
 def _describe_program(path: pathlib.Path) -> dict[str, str]:

@@ -133,16 +133,22 @@ def benchmarks_table(results: Mapping[str, Results]) -> str:
   """Writes the accuracies on several benchmarks as one table, with their mean.
 
   Args:
-    results: by benchmark, as in `results_table`.
+    results: by benchmark, as in `results_table`. One without an accuracy has a
+      dash, and no part in the mean.
 
   Returns:
     Lines of equal length, joined by line breaks: one reading a row.
   """
   lines = [['accuracy %', *results, 'mean']]
   for reading in next(iter(results.values())):
-    accuracies = [rows[reading]['accuracy'] for rows in results.values()]
-    accuracies.append(sum(accuracies) / len(accuracies))
-    lines.append([reading, *(f'{100 * value:.2f}' for value in accuracies)])
+    cells = [_percent(rows[reading], 'accuracy') for rows in results.values()]
+    known = [
+      rows[reading]['accuracy']
+      for rows in results.values()
+      if 'accuracy' in rows[reading]
+    ]
+    mean = {'mean': sum(known) / len(known)} if known else {}
+    lines.append([reading, *cells, _percent(mean, 'mean')])
   return align(lines)
 
 

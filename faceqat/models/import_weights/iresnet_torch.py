@@ -4,33 +4,30 @@ Two namings are in circulation, by their projects:
 
 * ZhaoJ9014/face.evoLVe, and TreB1eN/InsightFace_Pytorch before it: IR and
   IR_SE, `input_layer.0`, `body.0.res_layer.0` to `output_layer.4`; a gate is
-  `res_layer.5.fc1` and `res_layer.5.fc2`. They have no batch norm between a
-  unit's first convolution and the PReLU. The model's is given ones and zeros,
-  and changes nothing as long as it keeps its moving statistics: train on with
-  frozen batch norms (quant.freeze_bn_step 0).
+  `res_layer.5.fc1` and `res_layer.5.fc2`. FaceX-Zoo and CurricularFace have
+  them too. They have no batch norm between a unit's first convolution and the
+  PReLU. The model's is given ones and zeros, and changes nothing as long as it
+  keeps its moving statistics: train on with frozen batch norms
+  (quant.freeze_bn_step 0). AdaFace, TFace and CVLface do have it, as
+  `res_layer.2`; a gate is `res_layer.se_block` there.
 * arcface_torch of deepinsight/insightface, iresnet18 to iresnet100: `conv1`,
-  `layer1.0.bn1` to `fc`, `features`. A stage's first unit always has a
-  `downsample`, so the model's `shortcut` is 'projection'.
+  `layer1.0.bn1` to `fc`, `features`; and MagFace. A stage's first unit always
+  has a `downsample`, so the model's `shortcut` is 'projection'.
 
 Two things differ from the model: the dense layer reads [C, H, W], the model's
 [H, W, C]; and its bias is taken off the mean of the batch norm behind it.
-
-Channels are taken to be RGB, as both projects train. A state with a batch norm
-`res_layer.5`, between a unit's first convolution and its PReLU, is refused:
-such networks are trained on BGR or on RGB, and no name tells which.
 """
 
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from faceqat.models.import_weights import torch_layers
+from faceqat.models.import_weights import pixels, projects, torch_layers
+from faceqat.models.import_weights.pixels import Imported, Project
 from faceqat.models.import_weights.torch_layers import State
-
-# Mean and spread of the pixels in both trainings: 0.5 of 255, both.
-_PIXELS = (127.5, 127.5)
 
 
 class _Unit(NamedTuple):
@@ -44,38 +41,45 @@ class _Unit(NamedTuple):
 
 
 class _Network(NamedTuple):
-  """Units by the model's layers; dense layers without norm, by theirs."""
+  """Units by the model's layers; dense layers without norm, by theirs; and
+  whose network it may be.
+  """
 
   units: dict[str, _Unit]
   gates: dict[str, str]
+  projects: tuple[Project, ...]
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Reads a checkpoint or an .onnx file, for `assign.assign`.
+def read(
+  path: str | os.PathLike, given: Mapping[str, Any] | None = None
+) -> Imported:
+  """Reads a weight file, for `assign.assign`.
 
   Args:
     path: see `torch_layers.read_network`.
+    given: see `convert`.
 
   Returns:
     See `convert`.
 
   Raises:
-    ValueError: names the file: it is damaged, or of another network.
+    ValueError: names the file: it is damaged, of another network, or may have
+      been trained on one kind of pixels or another.
   """
-  return torch_layers.read_network(path, convert, 'improved residual network')
+  return torch_layers.read_network(
+    path, lambda state: convert(state, given), 'improved residual network'
+  )
 
 
-def convert(
-  state: State, pixels: tuple[float, float] = _PIXELS
-) -> dict[str, np.ndarray]:
+def convert(state: State, given: Mapping[str, Any] | None = None) -> Imported:
   """Renames a state dictionary's tensors and brings them into our layout.
 
   Args:
     state: arrays by PyTorch's names, of any depth and embedding size. Where
       all names of the network stand behind one prefix, tensors without it are
       left out.
-    pixels: mean and spread with which the network was trained: it saw
-      (pixel - mean) / spread.
+    given: fields of `pixels.Pixels` that are known of the network; the others
+      are those of the project that has such names.
 
   Returns:
     float32 arrays by path in `iresnet.Model`'s variables. A batch norm that
@@ -83,11 +87,13 @@ def convert(
 
   Raises:
     ValueError: lists the tensors that are missing and those that the network
-      has no place for; or names one of a wrong shape.
+      has no place for; or names one of a wrong shape; or lists the projects
+      with such names, which saw different pixels.
   """
   state, network = _recognise(state)
   last = network.units['embedding'].norm
   torch_layers.check_names(state, _names(network), last)
+  project = pixels.choose(network.projects, given)
   values = {}
 
   def add(layer: dict[str, np.ndarray]):
@@ -96,14 +102,15 @@ def convert(
 
   for layer, unit in network.units.items():
     if layer == 'embedding':
-      add(_dense(unit, state, channels=values['norm/kernel'].size))
+      size = values['norm/kernel'].size
+      add(_dense(unit, state, size, project.epsilon))
     elif unit.conv is None:
-      add(_norm(layer, unit.norm, state))
+      add(_norm(layer, unit.norm, state, project.epsilon))
     else:
-      add(_convolution(layer, unit, state, pixels))
+      add(_convolution(layer, unit, state, project))
   for layer, name in network.gates.items():
     add({f'{layer}/kernel': _pointwise(f'{name}.weight', state)})
-  return values
+  return Imported(values, project)
 
 
 def _recognise(state: State) -> tuple[dict[str, np.ndarray], _Network]:
@@ -115,45 +122,68 @@ def _recognise(state: State) -> tuple[dict[str, np.ndarray], _Network]:
   ):
     for prefix in torch_layers.prefixes(state, first):
       inner = torch_layers.network_state(state, prefix)
-      candidates.append((inner, naming(inner)))
+      candidates.append((inner, naming(inner, set(prefix.split('.')))))
   return max(
     candidates,
     key=lambda candidate: len(candidate[0].keys() & _names(candidate[1])),
   )
 
 
-def _face_evolve(state: State) -> _Network:
+def _face_evolve(state: State, before: set[str]) -> _Network:
   units = {
     'stem': _Unit('input_layer.0', 'input_layer.1', 'input_layer.2'),
   }
   gates = {}
   index = 0
-  has_gates = any('.res_layer.5.fc' in name for name in state)
+  has_norm = 'body.0.res_layer.2.running_mean' in state
+  gate_name = next(
+    (
+      part
+      for part in ('5', 'se_block')
+      if f'body.0.res_layer.{part}.fc1.weight' in state
+    ),
+    None,
+  )
   # Without any unit the first one is missing.
   while index == 0 or f'body.{index}.res_layer.1.weight' in state:
     block, place = f'block_{index}', f'body.{index}'
     layer = f'{place}.res_layer'
+    norm, prelu, conv, last = range(2, 6) if has_norm else (None, 2, 3, 4)
     units |= {
       f'{block}/norm': _Unit(None, f'{layer}.0'),
-      f'{block}/conv_1': _Unit(f'{layer}.1', None, f'{layer}.2'),
-      f'{block}/conv_2': _Unit(f'{layer}.3', f'{layer}.4'),
+      f'{block}/conv_1': _Unit(
+        f'{layer}.1', f'{layer}.{norm}' if norm else None, f'{layer}.{prelu}'
+      ),
+      f'{block}/conv_2': _Unit(f'{layer}.{conv}', f'{layer}.{last}'),
     }
     # It projects where the number of channels changes.
     shape = np.shape(state.get(f'{layer}.1.weight', ()))
     if shape[:1] != shape[1:2]:
       shortcut = f'{place}.shortcut_layer'
       units[f'{block}/shortcut'] = _Unit(f'{shortcut}.0', f'{shortcut}.1')
-    if has_gates:
+    if gate_name:
       gate = f'{block}/squeeze_excite'
-      gates[f'{gate}/reduce'] = f'{layer}.5.fc1'
-      gates[f'{gate}/expand'] = f'{layer}.5.fc2'
+      gates[f'{gate}/reduce'] = f'{layer}.{gate_name}.fc1'
+      gates[f'{gate}/expand'] = f'{layer}.{gate_name}.fc2'
     index += 1
   units['norm'] = _Unit(None, 'output_layer.0')
   units['embedding'] = _Unit('output_layer.3', 'output_layer.4')
-  return _Network(units, gates)
+  if 'net' in before:
+    whose = projects.CVLFACE
+  elif has_norm and 'model' in before:
+    whose = (projects.ADAFACE,)
+  elif has_norm:
+    whose = (projects.ADAFACE, projects.TFACE)
+  elif 'backbone' in before:
+    whose = (projects.FACEX_ZOO,)
+  elif 'output_layer.4.weight' not in state:
+    whose = (projects.CURRICULAR_FACE,)
+  else:
+    whose = (projects.FACE_EVOLVE, projects.INSIGHTFACE_PYTORCH)
+  return _Network(units, gates, whose)
 
 
-def _arcface_torch(state: State) -> _Network:
+def _arcface_torch(state: State, before: set[str]) -> _Network:
   units = {'stem': _Unit('conv1', 'bn1', 'prelu')}
   index = 0
   for stage in range(1, 5):
@@ -173,7 +203,11 @@ def _arcface_torch(state: State) -> _Network:
       index, unit = index + 1, unit + 1
   units['norm'] = _Unit(None, 'bn2')
   units['embedding'] = _Unit('fc', 'features')
-  return _Network(units, {})
+  if 'features' in before:
+    whose = (projects.MAGFACE,)
+  else:
+    whose = projects.CVLFACE if 'net' in before else (projects.ARCFACE_TORCH,)
+  return _Network(units, {}, whose)
 
 
 def _names(network: _Network) -> set[str]:
@@ -188,15 +222,17 @@ def _names(network: _Network) -> set[str]:
 
 
 def _convolution(
-  layer: str, unit: _Unit, state: State, pixels: tuple[float, float]
+  layer: str, unit: _Unit, state: State, project: Project
 ) -> dict[str, np.ndarray]:
   kernel, shift = torch_layers.kernel(f'{unit.conv}.weight', state), 0.0
   if layer == 'stem':
-    kernel, shift = torch_layers.on_pixels(kernel, pixels)
+    kernel, shift = project.pixels.fold(kernel)
   channels = kernel.shape[-1]
   values = {f'{layer}/kernel': kernel}
   if unit.norm:
-    values |= torch_layers.batch_norm(unit.norm, state, layer, channels, shift)
+    values |= torch_layers.batch_norm(
+      unit.norm, state, layer, channels, project.epsilon, shift
+    )
   else:
     values |= torch_layers.no_batch_norm(layer, channels)
   if unit.prelu:
@@ -204,12 +240,14 @@ def _convolution(
   return values
 
 
-def _norm(layer: str, norm: str, state: State) -> dict[str, np.ndarray]:
+def _norm(
+  layer: str, norm: str, state: State, epsilon: float
+) -> dict[str, np.ndarray]:
   """A batch norm before a convolution: a depthwise 1x1 one here."""
   channels = state[f'{norm}.running_mean'].size
   return {
     f'{layer}/kernel': np.ones((1, 1, 1, channels)),
-    **torch_layers.batch_norm(norm, state, layer, channels),
+    **torch_layers.batch_norm(norm, state, layer, channels, epsilon),
   }
 
 
@@ -221,7 +259,9 @@ def _pointwise(name: str, state: State) -> np.ndarray:
   return kernel[0, 0]
 
 
-def _dense(unit: _Unit, state: State, channels: int) -> dict[str, np.ndarray]:
+def _dense(
+  unit: _Unit, state: State, channels: int, epsilon: float
+) -> dict[str, np.ndarray]:
   """[O, C * H * W] to [H * W * C, O]; the image that is left is a square."""
   name = f'{unit.conv}.weight'
   kernel = state[name]
@@ -234,5 +274,7 @@ def _dense(unit: _Unit, state: State, channels: int) -> dict[str, np.ndarray]:
   bias = np.float64(state[f'{unit.conv}.bias'])
   return {
     'embedding/kernel': kernel.reshape(-1, size),
-    **torch_layers.batch_norm(unit.norm, state, 'embedding', size, bias),
+    **torch_layers.batch_norm(
+      unit.norm, state, 'embedding', size, epsilon, bias
+    ),
   }

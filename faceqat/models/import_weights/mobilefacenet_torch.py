@@ -7,17 +7,19 @@ its layers differently, and the first exists with a head of its own name too:
   `conv2_dw`, `conv_23`, `conv_3.model.0` to `conv_6_sep`, `conv_6_dw`,
   `linear`, `bn`. QuantFace has those last three behind `output_layer.`.
 * Xiaoccer/MobileFaceNet_Pytorch: `conv1`, `dw_conv1`, `blocks.0.conv.0` to
-  `conv2`, `linear7`, `linear1`.
+  `conv2`, `linear7`, `linear1`. Its images are 112 high and 96 wide.
 
-Epsilon and pixels are folded as `torch_layers` says.
+Epsilon and pixels are folded as `torch_layers` and `pixels` say.
 """
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from faceqat.models.import_weights import torch_layers
+from faceqat.models.import_weights import pixels, projects, torch_layers
+from faceqat.models.import_weights.pixels import Imported
 from faceqat.models.import_weights.torch_layers import State
 
 # The names of a convolution, its batch norm and its PReLU.
@@ -69,46 +71,48 @@ def _mobilefacenet_pytorch() -> dict[str, _Unit]:
   }
 
 
-# Each with what its project takes from a pixel, and divides by.
+# Each with the projects that have it.
 _NAMINGS = (
-  (_insightface_pytorch(''), (127.5, 127.5)),
-  (_insightface_pytorch('output_layer.'), (127.5, 127.5)),
-  (_mobilefacenet_pytorch(), (127.5, 128.0)),
+  (
+    _insightface_pytorch(''),
+    (projects.INSIGHTFACE_PYTORCH, projects.FACE_EVOLVE),
+  ),
+  (_insightface_pytorch('output_layer.'), (projects.QUANTFACE,)),
+  (_mobilefacenet_pytorch(), (projects.MOBILEFACENET_PYTORCH,)),
 )
 _FIRST = 'conv1.conv.weight'
 
 
 def read(
-  path: str | os.PathLike, pixels: tuple[float, float] | None = None
-) -> dict[str, np.ndarray]:
-  """Reads a checkpoint or an .onnx file, for `assign.assign`.
+  path: str | os.PathLike, given: Mapping[str, Any] | None = None
+) -> Imported:
+  """Reads a weight file, for `assign.assign`.
 
   Args:
     path: see `torch_layers.read_network`.
-    pixels: see `convert`.
+    given: see `convert`.
 
   Returns:
     See `convert`.
 
   Raises:
-    ValueError: names the file: it is damaged, or of another network.
+    ValueError: names the file: it is damaged, of another network, or may have
+      been trained on one kind of pixels or another.
   """
   return torch_layers.read_network(
-    path, lambda state: convert(state, pixels), 'MobileFaceNet'
+    path, lambda state: convert(state, given), 'MobileFaceNet'
   )
 
 
-def convert(
-  state: State, pixels: tuple[float, float] | None = None
-) -> dict[str, np.ndarray]:
+def convert(state: State, given: Mapping[str, Any] | None = None) -> Imported:
   """Renames a state dictionary's tensors and brings them into our layout.
 
   Args:
     state: arrays by PyTorch's names. Where all names of the network stand
       behind one prefix, such as the 'model.' of a Lightning module, tensors
       without it are a head's and are left out.
-    pixels: mean and spread with which the network was trained: it saw
-      (pixel - mean) / spread. None: what the project with these names does.
+    given: fields of `pixels.Pixels` that are known of the network; the others
+      are those of the project that has such names.
 
   Returns:
     float32 arrays by path in `mobilefacenet.Model`'s variables. Where the last
@@ -116,12 +120,16 @@ def convert(
 
   Raises:
     ValueError: lists the tensors that are missing and those that the network
-      has no place for; or names one of a wrong shape.
+      has no place for; or names one of a wrong shape; or lists the projects
+      with such names, which saw different pixels.
   """
-  prefix, layers, usual_pixels = _recognise(state)
+  prefix, layers, candidates = _recognise(state)
   state = torch_layers.network_state(state, prefix)
   torch_layers.check_names(state, _names(layers), layers['embedding'][1])
-  pixels = usual_pixels if pixels is None else pixels
+  # Which keeps the network there, beside its head.
+  if projects.FACE_EVOLVE in candidates and 'backbone' in prefix.split('.'):
+    candidates = (projects.FACEX_ZOO,)
+  project = pixels.choose(candidates, given)
   values = {}
   for layer, (conv, norm, prelu) in layers.items():
     name, shift = f'{conv}.weight', 0.0
@@ -130,21 +138,24 @@ def convert(
     else:
       kernel = torch_layers.kernel(name, state)
     if layer == 'stem':
-      kernel, shift = torch_layers.on_pixels(kernel, pixels)
+      kernel, shift = project.pixels.fold(kernel)
     values[f'{layer}/kernel'] = kernel
     channels = kernel.shape[-1]
-    values |= torch_layers.batch_norm(norm, state, layer, channels, shift)
+    values |= torch_layers.batch_norm(
+      norm, state, layer, channels, project.epsilon, shift
+    )
     if prelu:
       values[f'{layer}_prelu/alpha'] = state[f'{prelu}.weight']
-  return {name: np.float32(value) for name, value in values.items()}
+  values = {name: np.float32(value) for name, value in values.items()}
+  return Imported(values, project)
 
 
 def _recognise(state: State):
-  """The prefix and naming that explain most of the tensors."""
+  """The prefix and naming that explain most of the tensors, and whose it is."""
   candidates = [
-    (prefix, layers, pixels)
+    (prefix, layers, whose)
     for prefix in torch_layers.prefixes(state, _FIRST)
-    for layers, pixels in _NAMINGS
+    for layers, whose in _NAMINGS
   ]
 
   def explained(candidate) -> int:

@@ -19,12 +19,14 @@ and are folded into the weights here, so that the model stays as it is:
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from faceqat.models.import_weights import mxnet_params, mxnet_symbol
 from faceqat.models.import_weights.assign import at_epsilon, listed
 from faceqat.models.import_weights.mxnet_symbol import VARIABLE, Node
+from faceqat.models.import_weights.pixels import Imported, Pixels, Project
 from faceqat.models.mobilefacenet import STAGES
 from faceqat.quant.norm import BatchNorm
 
@@ -71,19 +73,30 @@ _OPERATORS = {
 _MOST_OFFSET = 1 / 128
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read(
+  path: str | os.PathLike, given: Mapping[str, Any] | None = None
+) -> Imported:
   """Reads a network, for `assign.assign`.
 
   Args:
     path: `prefix-0000.params`; `prefix-symbol.json` lies beside it.
+    given: `channels` of `pixels.Pixels`, where they are not RGB, as MXNet
+      decodes images; the graph has the rest.
 
   Returns:
     float32 arrays by path in `mobilefacenet.Model`'s variables, in its layout.
 
   Raises:
     ValueError: a file is missing or damaged; the graph is of another network;
-      a tensor of the graph is not in the file, or the other way around.
+      a tensor of the graph is not in the file, or the other way around; or
+      `given` has what the graph says.
   """
+  channels = {'channels': 'RGB', **(given or {})}
+  if len(channels) > 1:
+    raise ValueError(
+      f'{os.fspath(path)} comes with its graph, which says what it takes from '
+      'a pixel: leave pretrained_pixels.mean and .scale away'
+    )
   tensors = {
     name.removeprefix('arg:').removeprefix('aux:'): tensor
     for name, tensor in mxnet_params.read(path).items()
@@ -93,7 +106,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   try:
     _check_nodes(nodes)
     _check_tensors(nodes, tensors, os.fspath(path))
-    return _values(nodes, tensors)
+    return _values(nodes, tensors, **channels)
   except (ValueError, LookupError) as error:
     raise ValueError(
       f'{graph} is not of the MobileFaceNet y1 that this model is: {error}. '
@@ -102,9 +115,10 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _values(
-  nodes: Iterable[Node], tensors: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+  nodes: Iterable[Node], tensors: Mapping[str, np.ndarray], channels: str
+) -> Imported:
   image, factor, offset = mxnet_symbol.input_scaling(nodes)
+  pixels = Pixels(channels, (-offset / factor,), (1 / factor,))
   # As the model reads it, the pixel is 128 * image + 128.
   factor, offset = 128 * factor, 128 * factor + offset
   if abs(offset) > _MOST_OFFSET:
@@ -126,7 +140,7 @@ def _values(
     shift = sum(bias, 0.0)
     if node.inputs[0] == image:
       shift = shift + offset * kernel.sum((0, 1, 2))
-      kernel = kernel * factor
+      kernel = kernel[:, :, :: 1 if channels == 'RGB' else -1] * factor
     norm = followers.get(('BatchNorm', node.name))
     if norm is None:
       raise ValueError(f'no BatchNorm follows {node.name}')
@@ -136,7 +150,8 @@ def _values(
     prelu = followers.get(('LeakyReLU', norm.name))
     if prelu is not None:
       values[f'{layer}_prelu/alpha'] = tensors[prelu.inputs[1]]
-  return {name: np.float32(value) for name, value in values.items()}
+  values = {name: np.float32(value) for name, value in values.items()}
+  return Imported(values, Project('insightface', pixels))
 
 
 def _batch_norm(

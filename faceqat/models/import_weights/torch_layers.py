@@ -1,45 +1,50 @@
 """What is alike in all of PyTorch's networks: files, layouts, batch norms.
 
-PyTorch's batch norms have the epsilon 1e-5, which `assign.at_epsilon` folds
-into gamma. How the pixels enter is folded into the first convolution, exactly
-but at the image's border: it pads with pixel 128, the original with 127.5.
+The epsilon of the batch norms is folded into gamma by `assign.at_epsilon`, and
+how the pixels enter into the first convolution (`pixels`).
 """
 
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from faceqat.models.import_weights import torch_checkpoint
+from faceqat.models.import_weights import (
+  safetensors_file,
+  torch_checkpoint,
+  weight_formats,
+)
 from faceqat.models.import_weights.assign import at_epsilon, listed
+from faceqat.models.import_weights.pixels import (
+  Imported,
+  SeveralProjectsError,
+)
 from faceqat.models.import_weights.torch_state import without_wrappers
 from faceqat.quant.norm import BatchNorm
-
-_EPSILON = 1e-5
 
 State = Mapping[str, np.ndarray]
 
 
 def read_network(
   path: str | os.PathLike,
-  convert: Callable[[State], dict[str, np.ndarray]],
+  convert: Callable[[State], Imported],
   network: str,
-) -> dict[str, np.ndarray]:
+) -> Imported:
   """Reads a file and converts what it holds.
 
   Args:
-    path: .onnx, see `onnx_initializers.read`; any other suffix is PyTorch's,
-      see `torch_checkpoint.read`.
+    path: PyTorch's, see `torch_checkpoint.read`; safetensors; or ONNX, see
+      `onnx_initializers.read`. What it holds decides, not its name.
     convert: from arrays by PyTorch's names to arrays by ours.
     network: its name, for messages.
 
   Raises:
     ValueError: names the file: it is damaged, or of another network; of an
-      .onnx file, which names are not PyTorch's, and how to export them.
+      ONNX file, which names are not PyTorch's, and how to export them.
   """
   path = os.fspath(path)
-  is_onnx = pathlib.Path(path).suffix == '.onnx'
+  format_name = weight_formats.format_of(path)
+  is_onnx = format_name == 'ONNX'
   replaced = []
   if is_onnx:
     # No other file needs the package that it reads with.
@@ -48,10 +53,14 @@ def read_network(
     arrays = onnx_initializers.read(path)
     state, replaced = onnx_initializers.split_parameters(arrays)
     state = without_wrappers(state)
+  elif format_name == 'safetensors':
+    state = without_wrappers(safetensors_file.read(path))
   else:
     state = torch_checkpoint.read(path)
   try:
     return convert(state)
+  except SeveralProjectsError as error:
+    raise ValueError(f'{path}: {error}.') from None
   except ValueError as error:
     message = f'{path} is not of the {network} that this model is: {error}'
   if replaced:
@@ -124,28 +133,12 @@ def wrong_shape(name: str, array: np.ndarray, wanted: str) -> ValueError:
   )
 
 
-def on_pixels(
-  kernel: np.ndarray, pixels: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-  """The first convolution's kernel, for this model's input.
-
-  Args:
-    kernel: [kh, kw, 3, O], made for (pixel - mean) / spread.
-    pixels: mean and spread.
-
-  Returns:
-    The kernel for (pixel - 128) / 128, and the [O] that its output lacks.
-  """
-  mean, spread = pixels
-  shift = (128 - mean) / spread * kernel.sum((0, 1, 2))
-  return kernel * (128 / spread), shift
-
-
 def batch_norm(
   name: str,
   state: State,
   path: str,
   channels: int,
+  epsilon: float,
   shift: np.ndarray | float = 0.0,
 ) -> dict[str, np.ndarray]:
   """A batch norm by our names.
@@ -155,6 +148,7 @@ def batch_norm(
     state: arrays by name.
     path: of our layer.
     channels: C.
+    epsilon: of the file's network.
     shift: [C], what the layer's product is short of.
 
   Raises:
@@ -172,7 +166,7 @@ def batch_norm(
   if not (var >= 0).all():
     raise ValueError(f'{name}.running_var has negative or no numbers')
   return {
-    f'{path}/bn/scale': at_epsilon(gamma, var, _EPSILON, BatchNorm.epsilon),
+    f'{path}/bn/scale': at_epsilon(gamma, var, epsilon, BatchNorm.epsilon),
     f'{path}/bn/bias': beta,
     f'{path}/bn/mean': mean - shift,
     f'{path}/bn/var': var,

@@ -128,6 +128,12 @@ def _set(items) -> list:
   return items
 
 
+# Lightning kept the state of each callback under its class until 1.5. A class
+# comes out as its name: nothing can be made of it.
+_CALLBACKS = (
+  ('model_checkpoint', 'ModelCheckpoint'),
+  ('early_stopping', 'EarlyStopping'),
+)
 _NAMES = {
   ('collections', 'OrderedDict'): Function(_ordered_dict),
   # Milestones of a learning rate schedule.
@@ -138,6 +144,10 @@ _NAMES = {
   ('torch._utils', '_rebuild_tensor_v2'): Function(_tensor),
   ('torch._utils', '_rebuild_parameter'): Function(_parameter),
   ('torch._utils', '_rebuild_parameter_with_state'): Function(_parameter),
+  **{
+    (f'pytorch_lightning.callbacks.{module}', name): name
+    for module, name in _CALLBACKS
+  },
   **{
     ('torch', name): _StorageType(dtype)
     for name, dtype in _STORAGE_TYPES.items()

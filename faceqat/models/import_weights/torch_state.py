@@ -13,6 +13,7 @@ _NETWORK_KEYS = (
   'model_state_dict',
   'net_state_dict',
   'backbone_state_dict',
+  'state_dict_backbone',
   'model',
   'net',
   'network',

@@ -1,0 +1,213 @@
+"""A look at the images of a set before anything is computed with them.
+
+The header and the end of each file are looked at (`decoding.check`), by several
+threads: what is missing, cut short, no image, or of another size is found at
+the start, and so is a picture that is two people's. A core looks at some 6,000
+crops a second, a million in three minutes; a slow disk takes longer.
+"""
+
+import concurrent.futures
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from faceqat.data.images import (
+  DamagedImageError,
+  SkippedImages,
+  WrongSizeError,
+)
+from faceqat.progress import Progress, minutes
+
+# They wait for the disk, most of all for one in a network.
+_THREADS = 8
+_IMAGES_AT_ONCE = 64
+_SECONDS_PER_LINE = 5.0
+# Where not all are looked at.
+_FEW = 20
+# Of many, so many are named.
+_MOST_NAMED = 5
+
+
+def check_training_images(
+  source,
+  skipped: SkippedImages | None,
+  *,
+  every_image: bool,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> list[str]:
+  """Looks at the images of a labelled source, of files.
+
+  Args:
+    source: a labelled source with `encoded(i) -> bytes`.
+    skipped: takes those that cannot be used; None: they are an error.
+    every_image: off, 20 of them are looked at, from the first to the last.
+    process_index: this process. Each looks at a part.
+    process_count: all processes.
+
+  Returns:
+    Sentences for the user: how many cannot be used, and which pictures in this
+    part are two people's.
+
+  Raises:
+    ValueError: one cannot be used and none may be skipped, or most cannot.
+  """
+  indices = np.arange(process_index, len(source), process_count)
+  if not every_image:
+    count = min(_FEW, len(indices))
+    indices = indices[np.linspace(0, len(indices) - 1, count).astype(int)]
+  damaged, whole, digests = _look_at(source, indices, 'images')
+  if damaged and (skipped is None or 2 * len(damaged) > len(indices)):
+    first = damaged[0]
+    raise ValueError(_describe(damaged, len(indices), first.remedy))
+  for error in damaged[:_FEW]:
+    skipped.add(error)
+  notes = []
+  if damaged:
+    notes.append(
+      f'note: {len(damaged):,} of {len(indices):,} images cannot be used and '
+      'are passed over'
+    )
+  if every_image:
+    notes += _shared_pictures(source, whole, digests)
+  return notes
+
+
+def check_evaluation_images(images: Sequence, name: str):
+  """Looks at the images of a benchmark: none may be missing.
+
+  Args:
+    images: with `encoded(i) -> bytes`.
+    name: of the benchmark, for messages.
+
+  Raises:
+    ValueError: one cannot be used.
+  """
+  indices = np.arange(len(images))
+  damaged, _, _ = _look_at(images, indices, f'images of {name}')
+  if damaged:
+    first = damaged[0]
+    remedy = 'restore it, as all pairs of a list are evaluated.'
+    if isinstance(first, WrongSizeError):
+      remedy = first.remedy
+    raise ValueError(_describe(damaged, len(images), remedy))
+
+
+def usable(source, skipped: SkippedImages) -> np.ndarray:
+  """The indices of the images of a source that can be decoded.
+
+  Args:
+    source: a labelled source.
+    skipped: takes the others.
+  """
+
+  def decode(index: int):
+    source[index]
+
+  found, indices = [], np.arange(len(source))
+  results = _each(decode, indices, 'images held out')
+  for index, result in zip(indices, results):
+    if isinstance(result, DamagedImageError):
+      skipped.add(result)
+    else:
+      found.append(index)
+  return np.array(found, np.int64)
+
+
+def _look_at(
+  images, indices: np.ndarray, what: str
+) -> tuple[list[DamagedImageError], np.ndarray, np.ndarray]:
+  """What cannot be used; what can, by index, and the digests of its bytes."""
+
+  def digest(index: int) -> int:
+    data = images.encoded(index)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+
+  damaged = []
+  whole = np.ones(len(indices), bool)
+  digests = np.zeros(len(indices), np.uint64)
+  for place, result in enumerate(_each(digest, indices, what)):
+    if isinstance(result, DamagedImageError):
+      damaged.append(result)
+      whole[place] = False
+    else:
+      digests[place] = result
+  return damaged, indices[whole], digests[whole]
+
+
+def _each(
+  function: Callable[[int], Any], indices: np.ndarray, what: str
+) -> Iterator[Any]:
+  """Yields what the function gives of each index, or its DamagedImageError."""
+
+  def look(chunk: np.ndarray) -> list[Any]:
+    results = []
+    for index in chunk.tolist():
+      try:
+        results.append(function(index))
+      except DamagedImageError as error:
+        results.append(error)
+    return results
+
+  starts = range(0, len(indices), _IMAGES_AT_ONCE)
+  chunks = [indices[start : start + _IMAGES_AT_ONCE] for start in starts]
+  progress, shown, done = Progress(0, len(indices), 1), time.monotonic(), 0
+  pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+  try:
+    for results in pool.map(look, chunks):
+      yield from results
+      done += len(results)
+      if time.monotonic() - shown > _SECONDS_PER_LINE:
+        shown = time.monotonic()
+        rate = progress.rate(done)
+        print(
+          f'looked at {done:,}/{len(indices):,} {what}  {rate:.0f} images/s  '
+          f'{minutes((len(indices) - done) / rate)} left',
+          flush=True,
+        )
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _describe(
+  damaged: Sequence[DamagedImageError], total: int, remedy: str
+) -> str:
+  first, *others = damaged
+  text = f'{first.what}: {remedy}'
+  if others:
+    shown = '; '.join(error.what for error in others[: _MOST_NAMED - 1])
+    rest = len(others) - (_MOST_NAMED - 1)
+    text += (
+      f' So {len(damaged):,} of {total:,} images cannot be used, also {shown}'
+      f'{f" and {rest:,} more" * (rest > 0)}.'
+    )
+  return text
+
+
+def _shared_pictures(
+  source, indices: np.ndarray, digests: np.ndarray
+) -> list[str]:
+  """Sentences on files that are equal and lie with different people."""
+  order = np.argsort(digests, kind='stable')
+  indices, digests = indices[order], digests[order]
+  labels = np.asarray(source.labels)[indices]
+  equal = digests[1:] == digests[:-1]
+  (twice,) = np.nonzero(equal & (labels[1:] != labels[:-1]))
+  twice = twice[np.argsort(indices[twice])]
+  notes = []
+  for place in twice[:_MOST_NAMED]:
+    (one, first), (other, second) = (
+      (source.name(int(indices[i])), source.class_names[labels[i]])
+      for i in (place, place + 1)
+    )
+    notes.append(
+      f'note: {one} and {other} are one picture, trained as {first!r} and as '
+      f'{second!r}; remove the wrong one'
+    )
+  if len(twice) > _MOST_NAMED:
+    rest = len(twice) - _MOST_NAMED
+    notes.append(f'note: {rest:,} more pictures are of two people')
+  return notes

@@ -1,0 +1,58 @@
+"""Which format a weight file has, by what it holds: names tell little.
+
+`.pth`, `.pt`, `.ckpt`, `.pth.tar`, `.pkl` and `.bin` are all what `torch.save`
+writes, whatever the case of their letters, and a `.pth` may be anything else.
+"""
+
+import os
+import re
+
+# PyTorch writes a zip archive; before 1.6 pickles, of protocol 2 or later.
+_PYTORCH = (b'PK\x03\x04', b'\x80')
+# MXNet's list of arrays: a magic number and a reserved 0, both uint64.
+_MXNET = (0x112).to_bytes(8, 'little') + bytes(8)
+# The field ir_version of a model, which has one digit's worth of versions.
+_ONNX = tuple(bytes([0x08, version]) for version in range(1, 32))
+# A JSON object follows the length of a safetensors header.
+_JSON_AT = 8
+# What stands behind the prefix of a TensorFlow checkpoint's files.
+_TENSORFLOW = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
+
+
+def format_of(path: str | os.PathLike) -> str:
+  """The format of a file: 'PyTorch', 'safetensors', 'ONNX', 'MXNet', or
+  'TensorFlow' for the prefix, or one of the files, of a checkpoint.
+
+  Raises:
+    ValueError: names the file. It cannot be opened, or has no such format.
+  """
+  path = os.fspath(path)
+  if tensorflow_prefix(path):
+    return 'TensorFlow'
+  try:
+    with open(path, 'rb') as file:
+      start = file.read(16)
+  except OSError as error:
+    raise ValueError(
+      f'The weight file {path} cannot be read: {error.strerror}.'
+    ) from None
+  if start.startswith(_PYTORCH):
+    return 'PyTorch'
+  if start == _MXNET:
+    return 'MXNet'
+  if start[_JSON_AT : _JSON_AT + 1] == b'{':
+    return 'safetensors'
+  if start.startswith(_ONNX):
+    return 'ONNX'
+  what = f'begins with {start[:8].hex(" ")}' if start else 'is empty'
+  raise ValueError(
+    f'{path} {what}, which no weight file does: wanted what torch.save wrote, '
+    'safetensors, ONNX, .params of MXNet or a checkpoint of TensorFlow. It is '
+    'damaged, cut short or packed: get it again, or unpack it.'
+  )
+
+
+def tensorflow_prefix(path: str | os.PathLike) -> str | None:
+  """The common prefix of a TensorFlow checkpoint's files; None: it is none."""
+  prefix = _TENSORFLOW.sub('', os.fspath(path))
+  return prefix if os.path.isfile(f'{prefix}.index') else None

@@ -1,0 +1,87 @@
+"""What the config of a training may say, before anything is computed."""
+
+import math
+
+import ml_collections
+
+from faceqat.losses.objective import Objective
+
+
+def check_steps(config: ml_collections.ConfigDict):
+  """Refuses intervals and batches that no loop can be made of.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  for name, value in (
+    ('log_steps', config.log_steps),
+    ('eval_steps', config.eval_steps),
+    ('checkpoint_steps', config.checkpoint_steps),
+    ('eval.batch_size', config.eval.batch_size),
+    ('micro_batches', config.micro_batches),
+  ):
+    if value < 1:
+      raise ValueError(f'{name} is {value}; it is 1 or more')
+  for name, seed in (('seed', config.seed), ('data.seed', config.data.seed)):
+    if not 0 <= seed < 2**32:
+      raise ValueError(f'{name} is {seed}; it is 0 or more, and below 2^32')
+  if config.quant.enabled and config.quant.calibration_steps < 1:
+    raise ValueError(
+      f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '
+      'or more where quant.enabled is on'
+    )
+  if config.loss.name == 'distillation' and not config.pretrained:
+    raise ValueError(
+      "loss.name is 'distillation', but pretrained is empty; give the teacher: "
+      'a weight file, or the folder of a run'
+    )
+
+
+def check_batches(config: ml_collections.ConfigDict, objective: Objective):
+  """Refuses batches that the objective cannot be computed on.
+
+  Raises:
+    ValueError: naming the fields.
+  """
+  parts = config.micro_batches
+  if config.batch_size % parts:
+    raise ValueError(
+      f'batch_size is {config.batch_size}, which does not divide into {parts} '
+      'micro_batches; give a multiple'
+    )
+  if objective.per_example:
+    return
+  if parts > 1:
+    raise ValueError(
+      f'micro_batches is {parts}, but loss.name {config.loss.name!r} compares '
+      'the images of a whole batch with each other; give micro_batches 1'
+    )
+  if not config.data.people_per_batch:
+    raise ValueError(
+      f'loss.name is {config.loss.name!r}, which needs several images of a '
+      'person in a batch; give data.people_per_batch, such as '
+      f'{max(2, config.batch_size // 4)}'
+    )
+
+
+def with_start_step(
+  config: ml_collections.ConfigDict, num_images: int
+) -> ml_collections.ConfigDict:
+  """The config with `quant.start_epochs` turned into `quant.start_step`.
+
+  Raises:
+    ValueError: the training is over before that step.
+  """
+  config = config.copy_and_resolve_references()
+  epochs = config.quant.start_epochs
+  if not epochs:
+    return config
+  start_step = math.ceil(epochs * num_images / config.batch_size)
+  if config.quant.enabled and start_step >= config.total_steps:
+    raise ValueError(
+      f'quant.start_epochs is {epochs}, which is step {start_step} of '
+      f'{num_images} images, but total_steps is {config.total_steps}; train '
+      'longer or quantize earlier'
+    )
+  config.quant.start_step = start_step
+  return config

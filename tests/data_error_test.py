@@ -1,0 +1,35 @@
+import jax
+import pytest
+from tiny_run import assert_same_end, make_config, taken_batches
+
+from faceqat import train as train_module
+from faceqat.data.images import DamagedImageError
+from faceqat.train import train
+
+ONE = jax.devices()[:1]
+
+
+def test_an_error_in_the_data_saves_the_state_first(
+  quantized_run, tmp_path, monkeypatch, capsys
+):
+  config = make_config()
+  whole_dir, whole_batches = quantized_run
+
+  def fail(batch):
+    if batch == 4:
+      raise DamagedImageError('face.png cannot be decoded')
+
+  # In a batch, and then in an image to validate on.
+  with taken_batches(fail) as batches, pytest.raises(ValueError, match='face'):
+    train(config, str(tmp_path), ONE)
+  assert 'saved step 4, before the error' in capsys.readouterr().out
+  with monkeypatch.context() as patch, taken_batches() as more:
+    patch.setattr(train_module, 'validate', lambda *_: fail(4))
+    with pytest.raises(ValueError, match='face'):
+      train(config, str(tmp_path), ONE)
+  assert 'saved step 6, before the error' in capsys.readouterr().out
+  with taken_batches() as last:
+    assert train(config, str(tmp_path), ONE) is None
+  assert 'continues from step 6 of 10' in capsys.readouterr().out
+  assert batches + more + last == whole_batches
+  assert_same_end(config, whole_dir, tmp_path)

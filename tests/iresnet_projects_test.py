@@ -1,0 +1,172 @@
+"""Whose improved residual network it is, and that each is read as its own."""
+
+import dataclasses
+
+import layer_network
+import numpy as np
+import pytest
+import torch_iresnet
+from safetensors.numpy import save_file
+
+from faceqat.models import iresnet
+from faceqat.models.import_weights import iresnet_torch, projects
+from faceqat.models.import_weights.assign import assign
+from faceqat.models.import_weights.pixels import Pixels
+
+UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
+# Two rows and columns are left, of 24 numbers; gates of a quarter.
+NETWORK = (UNITS, CHANNELS, 2, 24, 4)
+HOUSE = dataclasses.asdict(Pixels('RGB', (128,), (128,)))
+ARCFACE_STATE = torch_iresnet.random_state('arcface_torch', *NETWORK)
+IR_STATE = torch_iresnet.random_state('face_evolve_ir', *NETWORK)
+
+
+def as_adaface(state):
+  """The same units as AdaFace and TFace name them, with their shortcuts."""
+  parts = {
+    'bn1': 'res_layer.0',
+    'conv1': 'res_layer.1',
+    'bn2': 'res_layer.2',
+    'prelu': 'res_layer.3',
+    'conv2': 'res_layer.4',
+    'bn3': 'res_layer.5',
+    'downsample.0': 'shortcut_layer.0',
+    'downsample.1': 'shortcut_layer.1',
+  }
+  others = {
+    'conv1': 'input_layer.0',
+    'bn1': 'input_layer.1',
+    'prelu': 'input_layer.2',
+    'bn2': 'output_layer.0',
+    'fc': 'output_layer.3',
+    'features': 'output_layer.4',
+  }
+  bodies = torch_iresnet.units(UNITS, CHANNELS)
+  for index, (stage, unit, inputs, outputs, _) in enumerate(bodies):
+    for part, place in parts.items():
+      # A shortcut whose channels stay is the input itself.
+      if 'downsample' not in part or inputs != outputs:
+        others[f'layer{stage}.{unit}.{part}'] = f'body.{index}.{place}'
+  return {
+    f'{others[name]}.{end}': array
+    for name, _, end, array in (
+      (*path.rpartition('.'), array) for path, array in state.items()
+    )
+    if name in others
+  }
+
+
+def test_a_unit_with_a_norm_between_is_the_same_under_both_namings(
+  monkeypatch,
+):
+  state = as_adaface(ARCFACE_STATE)
+  # Theirs has neither; arcface_torch's are of the size that ones have.
+  del state['output_layer.4.weight'], state['output_layer.4.bias']
+  original = {
+    **ARCFACE_STATE,
+    'features.weight': np.ones(24, np.float32),
+    'features.bias': np.zeros(24, np.float32),
+  }
+  values, _ = iresnet_torch.convert(state, HOUSE)
+  expected, _ = iresnet_torch.convert(original, HOUSE)
+  missing = expected.keys() - values.keys()
+  assert values.keys() <= expected.keys()
+  assert {name.split('/')[1] for name in missing} == {'shortcut'}
+  for name, value in values.items():
+    np.testing.assert_array_equal(value, expected[name], err_msg=name)
+  # It fits the model whose shortcuts are the input itself.
+  monkeypatch.setattr(iresnet, 'DEPTHS', {18: UNITS})
+  monkeypatch.setattr(iresnet, 'CHANNELS', CHANNELS)
+  model = iresnet.Model(depth=18, embedding_size=24)
+  assign(layer_network.random_variables(model, (32, 32, 3)), values)
+
+
+def test_a_gate_of_theirs_is_read():
+  state = as_adaface(ARCFACE_STATE)
+  for index, channels in enumerate([8, 8, 8, 12, 16]):
+    gate = f'body.{index}.res_layer.se_block'
+    state[f'{gate}.fc1.weight'] = np.ones((2, channels, 1, 1), np.float32)
+    state[f'{gate}.fc2.weight'] = np.ones((channels, 2, 1, 1), np.float32)
+  values, _ = iresnet_torch.convert(state, HOUSE)
+  assert values['block_4/squeeze_excite/reduce/kernel'].shape == (16, 2)
+  assert values['block_4/squeeze_excite/expand/kernel'].shape == (2, 16)
+
+
+def prefixed(prefix, state, **more):
+  return {f'{prefix}{name}': array for name, array in state.items()} | more
+
+
+HEAD = np.zeros((24, 10), np.float32)
+ADAFACE = as_adaface(ARCFACE_STATE)
+CURRICULAR = {
+  name: array
+  for name, array in IR_STATE.items()
+  if name not in ('output_layer.4.weight', 'output_layer.4.bias')
+}
+
+
+@pytest.mark.parametrize(
+  ('state', 'project'),
+  [
+    (ARCFACE_STATE, projects.ARCFACE_TORCH),
+    (
+      prefixed('features.module.', ARCFACE_STATE, **{'fc.weight': HEAD}),
+      projects.MAGFACE,
+    ),
+    (
+      prefixed('features.', ARCFACE_STATE, **{'fc.weight': HEAD}),
+      projects.MAGFACE,
+    ),
+    (
+      prefixed('model.', ADAFACE, **{'head.kernel': HEAD}),
+      projects.ADAFACE,
+    ),
+    (
+      prefixed('backbone.', IR_STATE, **{'head.weight': HEAD}),
+      projects.FACEX_ZOO,
+    ),
+    (CURRICULAR, projects.CURRICULAR_FACE),
+  ],
+  ids=lambda value: getattr(value, 'name', ''),
+)
+def test_a_project_is_known_by_its_names(state, project):
+  assert iresnet_torch.convert(state).project == project
+
+
+@pytest.mark.parametrize(
+  ('state', 'message'),
+  [
+    (IR_STATE, r'face\.evoLVe saw RGB.*InsightFace_Pytorch saw BGR'),
+    (ADAFACE, r'AdaFace saw BGR.*TFace saw RGB'),
+    (prefixed('net.', ADAFACE), r'CVLface saw RGB.*CVLface saw BGR'),
+    (prefixed('model.net.', ARCFACE_STATE), r'CVLface saw RGB.*CVLface saw BG'),
+  ],
+)
+def test_what_no_name_tells_is_asked_for(tmp_path, state, message):
+  path = tmp_path / 'MODEL.SAFETENSORS'
+  save_file(state, path)
+  with pytest.raises(
+    ValueError, match=rf'MODEL\.SAFETENSORS: its .*{message}.*\.channels='
+  ):
+    iresnet_torch.read(path)
+  for channels in ('RGB', 'BGR'):
+    found = iresnet_torch.read(path, {'channels': channels}).project
+    assert found.pixels == Pixels(channels)
+
+
+def test_magface_s_epsilon_and_pixels_are_its_own():
+  values = iresnet_torch.convert(prefixed('features.', ARCFACE_STATE)).values
+  # Variances down to 1e-4, to which 1e-5 are some percent.
+  var = ARCFACE_STATE['layer1.0.bn2.running_var']
+  factor = values['block_0/conv_1/bn/scale'] / np.sqrt(var + 1e-3)
+  expected = ARCFACE_STATE['layer1.0.bn2.weight'] / np.sqrt(var + 2e-5)
+  np.testing.assert_allclose(factor, expected, rtol=1e-6)
+  kernel = ARCFACE_STATE['conv1.weight']
+  # Red is ours first and theirs last.
+  np.testing.assert_allclose(
+    values['stem/kernel'][1, 2, 0], kernel[:, 2, 1, 2] * (128 / 255), rtol=1e-6
+  )
+  shift = values['stem/bn/mean'] - ARCFACE_STATE['bn1.running_mean']
+  np.testing.assert_allclose(
+    shift, -kernel.sum((1, 2, 3)) * (128 / 255), rtol=1e-4, atol=1e-6
+  )

@@ -62,3 +62,15 @@ def write(path: str | os.PathLike, content: bytes):
     if isinstance(error, OSError) and error.errno and error.filename is None:
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
+
+
+def replace_folder(temporary: pathlib.Path, out: pathlib.Path):
+  """Moves a folder to where another one may be.
+
+  One with files in it cannot be replaced: the old one steps aside.
+  """
+  old = temporary_name(out)
+  if out.exists():
+    out.rename(old)
+  temporary.rename(out)
+  shutil.rmtree(old, ignore_errors=True)

@@ -216,7 +216,7 @@ def prepare(
       if data_format == 'folder' and name not in ('', 'train'):
         data_set.write_pairs(people, path, seed)
     preparation_report.write(report, temporary)
-    _move_into_place(temporary, out)
+    atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
   # Of a run that was killed, now that it is not needed any more.
@@ -348,15 +348,6 @@ def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
   return record is not None and all(
     (folder / crop['file']).is_file() for crop in record['crops']
   )
-
-
-def _move_into_place(temporary: pathlib.Path, out: pathlib.Path):
-  """A folder cannot replace one with files in it: the old one steps aside."""
-  old = atomic.temporary_name(out)
-  if out.exists():
-    out.rename(old)
-  temporary.rename(out)
-  shutil.rmtree(old, ignore_errors=True)
 
 
 def main(photographs: str, out: str):

@@ -9,7 +9,7 @@ from PIL import Image
 from configs import common
 from faceqat.data import made, pair_lists, sources
 from faceqat.data.folder import FolderSource
-from faceqat.data.pipeline import split_holdout
+from faceqat.data.held_out_people import split_holdout
 
 SIZE = 8
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from faceqat.data import augment, folder, images, pipeline
+from faceqat.data.held_out_people import split_holdout
 
 FACES = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)
@@ -325,7 +326,7 @@ def test_subset_refuses_indices_outside_the_source(index):
 
 
 def test_holdout_takes_the_last_images_of_people_with_enough():
-  train, holdout = pipeline.split_holdout(Numbered([5, 6, 9]), 2)
+  train, holdout = split_holdout(Numbered([5, 6, 9]), 2)
   assert [holdout.name(i) for i in range(len(holdout))] == [
     'image9',
     'image10',
@@ -343,7 +344,7 @@ def test_holdout_takes_the_last_images_of_people_with_enough():
 )
 def test_holdout_that_holds_nothing_is_an_error(images_per_person, message):
   with pytest.raises(ValueError, match=message):
-    pipeline.split_holdout(Numbered([5, 6, 9]), images_per_person)
+    split_holdout(Numbered([5, 6, 9]), images_per_person)
 
 
 def test_split_people_are_disjoint_whole_and_relabelled():

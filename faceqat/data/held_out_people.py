@@ -1,7 +1,8 @@
-"""People kept out of training, who stay out when a run goes on.
+"""People and images kept out of training.
 
-Who they are is drawn once. Later the config of the run names them: drawn again
-from a set that has changed, others would be held out, whom the network knows.
+People stay out when a run goes on. Who they are is drawn once; later the config
+of the run names them. Drawn again from a set that has changed, others would be
+held out, whom the network knows.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ import ml_collections
 import numpy as np
 
 from faceqat.data import pairs
-from faceqat.data.made import are_made
+from faceqat.data.made import are_made, independent_of
 from faceqat.data.pipeline import Subset, only_people, split_people, subset
+from faceqat.data.sampler import by_person
 
 
 class Split(NamedTuple):
@@ -48,6 +50,41 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
     gone = []
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))
   return Split(rest, held_out, gone)
+
+
+def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
+  """Keeps images of known people out of training, to validate on.
+
+  Args:
+    source: a labelled source.
+    images_per_person: how many, k; the last k images of every person that has
+      at least 3k are held out, others are trained on whole. Images that were
+      made of others do not count; those made of one held out are in no part.
+
+  Returns:
+    (train, holdout), with the labels and class names of `source`.
+
+  Raises:
+    ValueError: k is below 1, or nobody has 3k images.
+  """
+  if images_per_person < 1:
+    raise ValueError(
+      f'images_per_person is {images_per_person}, wanted 1 or more.'
+    )
+  held, made = np.zeros(len(source), bool), are_made(source)
+  for members in by_person(source.labels):
+    members = members[~made[members]]
+    if len(members) >= 3 * images_per_person:
+      held[members[-images_per_person:]] = True
+  if not held.any():
+    raise ValueError(
+      f'Nobody has the {3 * images_per_person} images that it takes to hold '
+      f'out {images_per_person}: hold out fewer, or none.'
+    )
+  trained = ~held & independent_of(source, np.flatnonzero(held))
+  return Subset(source, np.flatnonzero(trained)), Subset(
+    source, np.flatnonzero(held)
+  )
 
 
 def draw_pairs(held_out, config: ml_collections.ConfigDict) -> pairs.PairSet:

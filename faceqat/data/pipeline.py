@@ -16,8 +16,8 @@ import numpy as np
 
 from faceqat.data import images
 from faceqat.data.contents import Contents, contents
-from faceqat.data.made import are_made, independent_of
-from faceqat.data.sampler import PeopleOrder, by_person
+from faceqat.data.made import are_made
+from faceqat.data.sampler import PeopleOrder
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
@@ -70,41 +70,6 @@ def subset(source, indices: Sequence[int]) -> Subset:
       f'images: wanted 0 to {len(source) - 1}.'
     )
   return Subset(source, indices)
-
-
-def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
-  """Keeps images of known people out of training, to validate on.
-
-  Args:
-    source: a labelled source.
-    images_per_person: how many, k; the last k images of every person that has
-      at least 3k are held out, others are trained on whole. Images that were
-      made of others do not count; those made of one held out are in no part.
-
-  Returns:
-    (train, holdout), with the labels and class names of `source`.
-
-  Raises:
-    ValueError: k is below 1, or nobody has 3k images.
-  """
-  if images_per_person < 1:
-    raise ValueError(
-      f'images_per_person is {images_per_person}, wanted 1 or more.'
-    )
-  held, made = np.zeros(len(source), bool), are_made(source)
-  for members in by_person(source.labels):
-    members = members[~made[members]]
-    if len(members) >= 3 * images_per_person:
-      held[members[-images_per_person:]] = True
-  if not held.any():
-    raise ValueError(
-      f'Nobody has the {3 * images_per_person} images that it takes to hold '
-      f'out {images_per_person}: hold out fewer, or none.'
-    )
-  trained = ~held & independent_of(source, np.flatnonzero(held))
-  return Subset(source, np.flatnonzero(trained)), Subset(
-    source, np.flatnonzero(held)
-  )
 
 
 def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:

@@ -8,14 +8,7 @@ import ml_collections
 import numpy as np
 
 from faceqat import folders
-from faceqat.data import (
-  fingerprint,
-  held_out_people,
-  pair_lists,
-  pairs,
-  places,
-  tfds,
-)
+from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.fingerprint import Fingerprint

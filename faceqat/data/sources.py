@@ -8,7 +8,14 @@ import ml_collections
 import numpy as np
 
 from faceqat import folders
-from faceqat.data import fingerprint, pair_lists, pairs, places, tfds
+from faceqat.data import (
+  fingerprint,
+  held_out_people,
+  pair_lists,
+  pairs,
+  places,
+  tfds,
+)
 from faceqat.data.arrayrecord import ArrayRecordSource
 from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.fingerprint import Fingerprint
@@ -21,7 +28,7 @@ from faceqat.data.inspection import (
 )
 from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
 from faceqat.data.made import are_made
-from faceqat.data.pipeline import only_people, split_holdout, subset
+from faceqat.data.pipeline import only_people, subset
 from faceqat.data.recordio import RecordIOSource
 from faceqat.data.summary import summarize
 from faceqat.data.synthetic import SyntheticFaces
@@ -97,7 +104,9 @@ def make_training_data(
     held_out = _usable(held_out, config, skipped)
     validation = held_out_people.draw_pairs(held_out, config)
   if config.holdout_images_per_person:
-    train, known = split_holdout(source, config.holdout_images_per_person)
+    train, known = held_out_people.split_holdout(
+      source, config.holdout_images_per_person
+    )
   else:
     train, known = source, subset(source, [])
   summary = (*summarize(everybody, train, known, gone), *notes)

@@ -107,18 +107,15 @@ def test_one_command_trains_and_ends_with_the_table(trained):
 
 def test_the_program_alone_has_the_accuracy_of_the_table(trained, tmp_path):
   workdir, _, printed = trained
-  again = run('evaluate', f'--model={workdir}', f'--out={tmp_path / "a"}')
   alone = run(
     'evaluate',
     f'--model={workdir / "program.safetensors"}',
     CONFIG,
-    f'--out={tmp_path / "b"}',
+    f'--out={tmp_path}',
   )
-  for reading in READINGS:
-    assert row(again, reading) == row(printed, reading)
   first, second = (
     json.loads((folder / 'results.json').read_text())
-    for folder in (workdir, tmp_path / 'b')
+    for folder in (workdir, tmp_path)
   )
   assert list(second) == READINGS[2:]
   for reading, values in second.items():

@@ -188,7 +188,8 @@ def _make_our_predict(weights: str) -> Callable[[np.ndarray], np.ndarray]:
   model = mobilefacenet.Model()
   image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
   variables = model.init(jax.random.key(0), image, FLOAT)
-  return make_predict(model, load_pretrained(weights, model, variables), FLOAT)
+  variables = load_pretrained(weights, model, variables).variables
+  return make_predict(model, variables, FLOAT)
 
 
 def main():

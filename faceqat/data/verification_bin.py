@@ -25,6 +25,8 @@ from faceqat.data.restricted_pickle import (
   shown,
 )
 
+# Images are uint8; flags are 0 and 1 of whatever type somebody had.
+_TYPES = ('b1', 'u1', 'i1', 'u2', 'i2', 'u4', 'i4', 'u8', 'i8', 'f4', 'f8')
 # NumPy's own limits.
 _MAX_DIMENSIONS, _MAX_SIZE = 64, 2**63 - 1
 
@@ -70,7 +72,9 @@ def _check(content: Any, path: str) -> tuple[list[bytes], np.ndarray]:
       f'{path} is no verification file: wanted two sequences, images and '
       f'same, got {_describe(content)}.'
     )
-  entries, same = map(_as_list, content)
+  entries, same = content
+  entries = list(entries) if isinstance(entries, tuple) else entries
+  same = _as_list(same)
   if not isinstance(entries, list) or not isinstance(same, list):
     raise ValueError(
       f'{path} is no verification file: wanted a sequence of images and one '
@@ -93,8 +97,8 @@ def _check(content: Any, path: str) -> tuple[list[bytes], np.ndarray]:
       )
     images.append(data)
   for index, flag in enumerate(same):
-    # 0 and 1 are found in place of False and True.
-    if not isinstance(flag, int) or flag not in (0, 1):
+    # 0 and 1 are found in place of False and True, also with a point.
+    if not isinstance(flag, int | float) or flag not in (0, 1):
       raise ValueError(
         f'{path}: flag {index} is {_describe(flag)}, wanted True or False.'
       )
@@ -104,7 +108,7 @@ def _check(content: Any, path: str) -> tuple[list[bytes], np.ndarray]:
 def _as_list(value: Any) -> Any:
   if isinstance(value, tuple):
     return list(value)
-  if isinstance(value, _Array) and len(value.shape) == 1 and value.code != 'u1':
+  if isinstance(value, _Array) and len(value.shape) == 1:
     return value.numbers()
   return value
 
@@ -118,11 +122,11 @@ def _describe(value: Any) -> str:
 
 
 class _Dtype:
-  """An array's type: bytes, flags or whole numbers; nothing else is allowed."""
+  """An array's type: flags or numbers; nothing else is allowed."""
 
   def __init__(self, code: Any, *_):
     text = code.decode() if isinstance(code, bytes) else code
-    if not isinstance(text, str) or text not in ('u1', 'b1', 'i4', 'i8'):
+    if not isinstance(text, str) or text not in _TYPES:
       raise NotAllowedError(f'it has an array of type {shown(code)}')
     self.code, self.order = text, '<'
 
@@ -163,7 +167,7 @@ class _Array:
     return self.code == 'u1' and len(self.shape) == 1
 
   def numbers(self) -> list:
-    """The elements as Python bools or ints."""
+    """The elements as Python's bools, ints or floats."""
     return np.frombuffer(self.data, self.order + self.code).tolist()
 
 
@@ -177,7 +181,7 @@ def _array_from_buffer(data, dtype, shape, _) -> _Array:
   return array
 
 
-def _scalar(dtype, data) -> bool | int:
+def _scalar(dtype, data) -> bool | int | float:
   array = _array_from_buffer(data, dtype, (1,), 'C')
   return array.numbers()[0]
 

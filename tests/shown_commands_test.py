@@ -35,7 +35,7 @@ TESTS = {
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'
-  'test_each_seed_is_trained_once_and_their_spread_printed',
+  'test_each_seed_is_trained_once_on_its_cores',
   'benchmarks.kills': 'kills_test::'
   'test_a_killed_command_goes_on_to_the_same_bits',
   'benchmarks.check_figures': 'check_figures_test::'

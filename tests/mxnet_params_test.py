@@ -105,6 +105,13 @@ def test_damage_is_found(tmp_path, offset, form, value, match):
   check_refused(tmp_path, changed(offset, form, value), match)
 
 
+def test_an_empty_tensor_is_not_endless(tmp_path):
+  data = mxnet_files.params_bytes({'a': np.zeros((0, 3), np.float32)}, 2)
+  assert data.count(struct.pack('<qq', 0, 3)) == 1
+  data = data.replace(struct.pack('<qq', 0, 3), struct.pack('<qq', 0, 2**62))
+  check_refused(tmp_path, data, r'tensor 0 of 1 has shape \[0, 4611')
+
+
 def test_bytes_behind_the_end_are_refused(tmp_path):
   data = mxnet_files.params_bytes(TENSORS) + b'\0'
   check_refused(tmp_path, data, 'damaged: 1 bytes follow the last name')

@@ -129,6 +129,10 @@ WHOLE = safetensors_bytes('F32', bytes(24), '[2,3]')
       'damaged, cut short',
     ),
     (
+      safetensors_bytes('F32', b'', '[0,4611686018427387904,2]'),
+      "'a' has shape .*, which no array has",
+    ),
+    (
       safetensors_bytes('F8_E4M3', bytes(6), '[6]'),
       r"'a' has the type F8_E4M3",
     ),

@@ -115,6 +115,9 @@ def _read_tensor(content: _Content, what: str) -> np.ndarray:
     raise content.damaged(f'{what} has shape {list(shape)}, type {dtype}')
   dtype = np.dtype(_DTYPES[dtype])
   data = content.take_bytes(math.prod(shape) * dtype.itemsize, what)
+  # Of nothing, where a side is 0, the others may be larger than NumPy's are.
+  if math.prod(side for side in shape if side) > len(content.data):
+    raise content.damaged(f'{what} has shape {list(shape)}')
   return np.frombuffer(data, dtype).reshape(shape)
 
 

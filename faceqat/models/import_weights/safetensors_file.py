@@ -1,5 +1,6 @@
 """Weights as safetensors, by name."""
 
+import math
 import os
 
 import numpy as np
@@ -16,6 +17,8 @@ _TYPES = {
   'U8': 'u1',
   'BOOL': 'u1',
 }
+# Of an array, in elements: NumPy's own limit is in bytes.
+_MAX_SIZE = 2**59
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -53,6 +56,12 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _to_array(name: str, tensor: dict, path: str) -> np.ndarray:
   kind, shape, data = (tensor[key] for key in ('dtype', 'shape', 'data'))
+  # Of nothing, where a side is 0, the others may be larger than NumPy's are.
+  if not data and math.prod(side for side in shape if side) > _MAX_SIZE:
+    raise ValueError(
+      f'{path}: tensor {name!r} has shape {shape}, which no array has: get it '
+      'again.'
+    )
   if kind == 'BF16':
     upper_half = np.frombuffer(data, '<u2').astype(np.uint32)
     return (upper_half << 16).view(np.float32).reshape(shape)

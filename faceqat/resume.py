@@ -125,17 +125,13 @@ def check_config(
 
 
 def open_data(
-  config: ml_collections.ConfigDict,
-  workdir: str,
-  process_index: int = 0,
-  process_count: int = 1,
+  config: ml_collections.ConfigDict, workdir: str
 ) -> tuple[ml_collections.ConfigDict, sources.TrainingData]:
   """Opens the training set; whom a run has held out stays held out.
 
   Args:
     config: of this run.
     workdir: its folder, which may hold checkpoints to go on from.
-    process_index, process_count: as of `sources.make_training_data`.
 
   Returns:
     The config with `data.held_out`, the names of those people, and the set.

@@ -6,6 +6,8 @@ import os
 import numpy as np
 import safetensors
 
+from faceqat.models.import_weights import weight_formats
+
 _TYPES = {
   'F64': 'f8',
   'F32': 'f4',
@@ -36,13 +38,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       opened, is damaged or cut short, or has a type that weights have not.
   """
   path = os.fspath(path)
-  try:
-    with open(path, 'rb') as file:
-      content = file.read()
-  except OSError as error:
-    raise ValueError(
-      f'The weight file {path} cannot be read: {error.strerror}.'
-    ) from None
+  content = weight_formats.read_bytes(path, 'weight file')
   try:
     # It holds every length and place against the file's own, before it reads.
     tensors = safetensors.deserialize(content)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from faceqat.data.restricted_pickle import shown
+from faceqat.models.import_weights import weight_formats
 from faceqat.models.import_weights.torch_pickle import (
   NotAllowedError,
   Storage,
@@ -59,13 +60,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       lie within its storage.
   """
   path = os.fspath(path)
-  try:
-    with open(path, 'rb') as file:
-      data = file.read()
-  except OSError as error:
-    raise ValueError(
-      f'The checkpoint {path} cannot be read: {error.strerror}.'
-    ) from None
+  data = weight_formats.read_bytes(path, 'checkpoint')
   try:
     is_zip = data.startswith(_ZIP_START)
     content, storages = (_read_zip if is_zip else _read_legacy)(data)

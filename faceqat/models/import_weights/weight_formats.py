@@ -29,13 +29,7 @@ def format_of(path: str | os.PathLike) -> str:
   path = os.fspath(path)
   if tensorflow_prefix(path):
     return 'TensorFlow'
-  try:
-    with open(path, 'rb') as file:
-      start = file.read(16)
-  except OSError as error:
-    raise ValueError(
-      f'The weight file {path} cannot be read: {error.strerror}.'
-    ) from None
+  start = read_bytes(path, 'weight file', 16)
   if start.startswith(_PYTORCH):
     return 'PyTorch'
   if start == _MXNET:
@@ -50,6 +44,21 @@ def format_of(path: str | os.PathLike) -> str:
     'safetensors, ONNX, .params of MXNet or a checkpoint of TensorFlow. It is '
     'damaged, cut short or packed: get it again, or unpack it.'
   )
+
+
+def read_bytes(path: str, kind: str, size: int = -1) -> bytes:
+  """What a file holds, or the first `size` bytes of it.
+
+  Raises:
+    ValueError: names the file, which is a `kind`. It cannot be opened.
+  """
+  try:
+    with open(path, 'rb') as file:
+      return file.read(size)
+  except OSError as error:
+    raise ValueError(
+      f'The {kind} {path} cannot be read: {error.strerror}.'
+    ) from None
 
 
 def tensorflow_prefix(path: str | os.PathLike) -> str | None:

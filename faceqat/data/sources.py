@@ -154,8 +154,8 @@ def training_fingerprint(
   """
   found = _training_fingerprints(config)
   telling = fingerprint.most_telling(list(found.values()))
+  wanted_by = next(path for path in found if found[path] is telling)
   for path, other in found.items():
-    wanted_by = next(p for p in found if found[p] is telling)
     fingerprint.check(other, telling, path, wanted_by, field='data.fingerprint')
   return telling
 

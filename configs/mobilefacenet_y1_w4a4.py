@@ -39,4 +39,5 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   config.optimizer.learning_rate = 1e-3
   config.total_steps = 600
-  return compose(config, arg)
+  # Its layers are named, so all of them have to be there.
+  return compose(config, arg, smoke_depth=1.0)

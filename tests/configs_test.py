@@ -77,9 +77,9 @@ def get_small(name):
   return config
 
 
-def layers_of(name):
+def layers_of(name, form=''):
   """The paths of all layers with a quantizer; computes nothing."""
-  config = get(name)
+  config = get(name, form)
   model = config.model.to_json(sort_keys=True)
   return _layers_of(model, config.data.image_size, config.quant.enabled)
 
@@ -148,11 +148,11 @@ def test_distillation_without_a_teacher_is_refused(name):
     check_steps(get(name))
 
 
+@pytest.mark.parametrize('form', ['', 'smoke'])
 @pytest.mark.parametrize('name', CONFIGS)
-def test_its_overrides_are_for_layers_that_there_are(name):
-  config = get(name)
-  quant = make_model(config).quant
-  quant.check_patterns(layers_of(name))
+def test_its_overrides_are_for_layers_that_there_are(name, form):
+  quant = make_model(get(name, form)).quant
+  quant.check_patterns(layers_of(name, form))
   # Otherwise a dot product of two embeddings would be no cosine.
   assert quant.layer('embedding').symmetric
   assert quant.layer('embedding').activation_bits == 8

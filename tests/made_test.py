@@ -59,7 +59,7 @@ def test_what_was_made_of_an_image_held_out_is_not_trained_on(tmp_path):
 
 def test_only_own_images_make_a_person_have_enough_to_hold_one_out(tmp_path):
   source = FolderSource(write_faces(tmp_path, 2, 5), SIZE)
-  with pytest.raises(ValueError, match='Nobody has the 3 images'):
+  with pytest.raises(ValueError, match='takes 3 images of a person'):
     split_holdout(source, 1)
 
 

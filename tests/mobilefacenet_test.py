@@ -16,7 +16,8 @@ MODEL = mobilefacenet.Model(embedding_size=128, norm=BatchNorm(momentum=0.0))
 
 @pytest.fixture(scope='module')
 def backbone():
-  return checks.prepare(MODEL, image_size=32)
+  # Eight blocks of fifteen, of every kind; `networks_test` runs them all.
+  return checks.prepare(MODEL.clone(depth_multiplier=0.4), image_size=32)
 
 
 def test_size_is_that_of_the_paper():
@@ -66,8 +67,9 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
     for operator in backbone.program.operators
     if isinstance(operator, OPERATORS['Add'])
   ]
-  # The first of a stage has stride 2 or other channels, but for the third.
-  blocks = [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 13, 14]
+  # The first of a stage has stride 2 or other channels, but for the third and
+  # the last.
+  blocks = [1, 3, 4, 5, 7]
   assert [second for _, second in added] == [
     f'block_{index}/project' for index in blocks
   ]

@@ -340,7 +340,7 @@ def test_holdout_takes_the_last_images_of_people_with_enough():
 
 
 @pytest.mark.parametrize(
-  ('images_per_person', 'message'), [(0, 'wanted 1'), (4, 'the 12 images')]
+  ('images_per_person', 'message'), [(0, 'wanted 1'), (4, 'takes 12 images')]
 )
 def test_holdout_that_holds_nothing_is_an_error(images_per_person, message):
   with pytest.raises(ValueError, match=message):
@@ -376,7 +376,7 @@ def test_split_people_follows_the_seed():
 
 @pytest.mark.parametrize('num_people', [0, 1, 4])
 def test_split_people_leaves_two_on_either_side(num_people):
-  with pytest.raises(ValueError, match=f'hold out {num_people} of 5'):
+  with pytest.raises(ValueError, match=f'num_people is {num_people} of 5'):
     pipeline.split_people(Numbered([1] * 5), num_people, seed=0)
 
 

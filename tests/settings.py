@@ -13,6 +13,8 @@ _DEVICES = '--xla_force_host_platform_device_count'
 _QUICK = (
   *compilation.FLAGS,
   '--xla_llvm_disable_expensive_passes=true',
+  # A program's parts would be compiled side by side; so are the tests.
+  '--xla_cpu_parallel_codegen_split_count=1',
 )
 
 

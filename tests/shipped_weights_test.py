@@ -52,8 +52,7 @@ def with_ties(variables, bits, per_channel):
 MODES = {'default': (FAKE_QUANT, QAT, FROZEN), 'learned': (FAKE_QUANT, QAT)}
 TIED = {
   'default': {},
-  'coarse': {'weight_bits': 3},
-  'per_tensor': {'weight_bits': 4, 'per_channel': False},
+  'coarse_per_tensor': {'weight_bits': 3, 'per_channel': False},
   'learned': {'weight_bits': 4, 'learned_steps': True},
 }
 

@@ -263,7 +263,7 @@ WRONG = {
   ),
   'folder': ('data.path', 'nowhere', 'no image folder nowhere'),
   'pack': ('data.path', 'none.rec', 'no RecordIO pack none.rec'),
-  'kept out': ('data.validation_people', 31, 'hold out 31 of 32 people'),
+  'kept out': ('data.validation_people', 31, 'from 20 to 30, or 0'),
 }
 
 

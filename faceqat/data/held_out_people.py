@@ -40,14 +40,23 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
       as a run's own config has it, these are the people.
 
   Raises:
-    ValueError: either part would have fewer than two people.
+    ValueError: fewer than two people would be left, or too few held out for
+      pairs.
   """
   names = config.get('held_out')
   if names:
     rest, held_out, gone = _split_named(source, names)
   else:
-    rest, held_out = split_people(source, config.validation_people, config.seed)
-    gone = []
+    count, gone = config.validation_people, []
+    # Of which each fold of the pairs has two.
+    least, most = 2 * pairs.FOLDS, len(source.class_names) - 2
+    if not least <= count <= most:
+      some = f'from {least} to {most}, or ' if least <= most else ''
+      raise ValueError(
+        f'data.validation_people is {count}, and the training set has '
+        f'{most + 2} people: give {some}0 to hold out nobody.'
+      )
+    rest, held_out = split_people(source, count, config.seed)
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))
   return Split(rest, held_out, gone)
 
@@ -78,8 +87,9 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
       held[members[-images_per_person:]] = True
   if not held.any():
     raise ValueError(
-      f'Nobody has the {3 * images_per_person} images that it takes to hold '
-      f'out {images_per_person}: hold out fewer, or none.'
+      f'data.holdout_images_per_person is {images_per_person}, which takes '
+      f'{3 * images_per_person} images of a person, and nobody has as many: '
+      'give a smaller number, or 0 to hold out none.'
     )
   trained = ~held & independent_of(source, np.flatnonzero(held))
   return Subset(source, np.flatnonzero(trained)), Subset(

@@ -16,6 +16,8 @@ from faceqat.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.
 NUM_PAIRS = 6000
+# Of a cross-validation, where no list says how many.
+FOLDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +151,7 @@ def check_kinds(same: np.ndarray, path: str):
     )
 
 
-def consecutive_folds(count: int, folds: int = 10) -> np.ndarray:
+def consecutive_folds(count: int, folds: int = FOLDS) -> np.ndarray:
   """Cuts a list of pairs into parts that differ by one pair at most.
 
   Returns:
@@ -180,7 +182,7 @@ def number_people(
 
 
 def synthetic_pairs(
-  source, num_pairs: int, seed: int, folds: int = 10
+  source, num_pairs: int, seed: int, folds: int = FOLDS
 ) -> PairSet:
   """Draws pairs from a labelled source, in folds that share no person.
 

@@ -89,8 +89,7 @@ def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
   total = len(source.class_names)
   if not 2 <= num_people <= total - 2:
     raise ValueError(
-      f'Cannot hold out {num_people} of {total} people: both parts need at '
-      'least two.'
+      f'num_people is {num_people} of {total}: both parts need at least two.'
     )
   order = np.random.default_rng(seed).permutation(total)
   held_people = np.sort(order[:num_people])

@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 from absl import flags
 
-from faceqat import command, decoding
+from faceqat import command
 from faceqat.faces import alignment, detection, photographs
+from faceqat.files import decoding
 
 _PHOTOGRAPHS = flags.DEFINE_string('photographs', None, 'folder, with folders')
 _CROPS = flags.DEFINE_string('crops', None, 'folder of 112x112 aligned crops')

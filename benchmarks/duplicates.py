@@ -5,7 +5,7 @@
 FOLDER holds aligned faces, person/image. Printed are the least distances
 between pictures of different people (to be looked at: some are one picture
 under two names), how far copies of 500 pictures are from these, and the time.
-The numbers in faceqat/faces/duplicates.py are of LFW.
+The numbers in faceqat/preparation/duplicates.py are of LFW.
 """
 
 import io
@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from faceqat import command
-from faceqat.faces import duplicates, listing, photographs
+from faceqat.faces import photographs
+from faceqat.preparation import duplicates, listing
 
 _COPIES = 500
 _SHOWN = 20

@@ -10,9 +10,9 @@ from benchmarks import training_task as task
 from configs import common
 from faceqat.losses.objective import Margin
 from faceqat.models.build import make_model
-from faceqat.optimizer import make_optimizer
 from faceqat.quant.spec import Mode
-from faceqat.train_state import Recipe, create_state, train_step
+from faceqat.training.optimizer import make_optimizer
+from faceqat.training.train_state import Recipe, create_state, train_step
 
 
 def make_steps(

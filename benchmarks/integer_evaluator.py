@@ -29,7 +29,7 @@ from benchmarks import timing
 from benchmarks import training_task as task
 from configs import common
 from faceqat import command
-from faceqat.checkpoint import Network
+from faceqat.calibration.lower import lower
 from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
 from faceqat.integer import kernels, multipliers
 from faceqat.integer.accumulators import folded_bias
@@ -37,10 +37,10 @@ from faceqat.integer.arithmetic import multiply_by_quantized_multiplier
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.operators import Conv2D, PReLU, Requantize
 from faceqat.integer.program import IntegerProgram
-from faceqat.lower import lower
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT, Mode
-from faceqat.train_state import make_predict
+from faceqat.training.checkpoint import Network
+from faceqat.training.train_state import make_predict
 
 
 def make_network(name: str, depth_multiplier: float) -> Network:

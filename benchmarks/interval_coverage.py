@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.data import pairs
+from faceqat.data.benchmarks import pairs
 from faceqat.evaluators import influence, intervals, verification
 
 # How far apart same and different pairs are: for 90, 97 and 99.4 %.

@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from faceqat import command
-from faceqat.data import sources
+from faceqat.data import datasets
 from faceqat.evaluators import verification
 
 # Pixels are averaged in blocks of this size: 112x112 becomes 28x28.
@@ -33,8 +33,8 @@ def features(images: np.ndarray) -> np.ndarray:
 
 def main():
   config = flags.FLAGS.config
-  train = sources.make_training_data(config.data).train
-  pairs = sources.make_evaluation_pairs(
+  train = datasets.make_training_data(config.data).train
+  pairs = datasets.make_evaluation_pairs(
     config.eval, image_size=config.data.image_size
   )
   pixels = np.concatenate(

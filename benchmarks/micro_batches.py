@@ -16,14 +16,14 @@ from ml_collections import config_flags
 
 from benchmarks import timing
 from faceqat import command
-from faceqat.image_size import height_width
+from faceqat.files.image_size import height_width
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
-from faceqat.stages import make_stages
-from faceqat.train import make_recipe
-from faceqat.train_config import check_batches
-from faceqat.train_state import create_state, train_step
+from faceqat.training.checks import check_batches
+from faceqat.training.loop import make_recipe
+from faceqat.training.stages import make_stages
+from faceqat.training.train_state import create_state, train_step
 
 _CLASSES = 1000
 _MODE = Mode(train=True, quantize=True, observe=True)

@@ -25,15 +25,15 @@ import numpy as np
 from absl import flags
 
 from faceqat import command
-from faceqat.checkpoint import load_network
+from faceqat.calibration.lower import lower
 from faceqat.convert import load_images
 from faceqat.export import roundtrip
-from faceqat.image_size import height_width
-from faceqat.lower import lower
+from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.complexity import count_multiply_adds, count_parameters
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.spec import FLOAT
+from faceqat.training.checkpoint import load_network
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _NO_EXPERIMENTS = ('base', 'common', 'compose', 'losses', 'models')

@@ -25,7 +25,7 @@ from benchmarks import tensorflow_operations as operations
 from benchmarks import timing
 from benchmarks.tensorflow_network import LAYERS, State, Step
 from faceqat import command
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.quant import numerics
 from faceqat.quant.spec import LayerQuant, Mode
 

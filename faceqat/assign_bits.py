@@ -24,18 +24,23 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from faceqat import atomic, command
+from faceqat import command
 from faceqat.calibration import sensitivity
+from faceqat.calibration.lower import (
+  lower,
+  weighted_operators,
+  with_weight_bits,
+)
 from faceqat.calibration.sensitivity import LayerCost
-from faceqat.checkpoint import Network, load_network
-from faceqat.data import sources
+from faceqat.data import datasets
 from faceqat.evaluators import verification
+from faceqat.files import atomic
 from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
-from faceqat.lower import lower, weighted_operators, with_weight_bits
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.report import table
+from faceqat.training.checkpoint import Network, load_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +219,7 @@ def load_images(
     # It may name several sets.
     with data.ignore_type():
       data.path = path
-  source = sources.make_training_data(data).train
+  source = datasets.make_training_data(data).train
   spread = np.linspace(0, len(source) - 1, min(count, len(source)))
   return np.stack([source[int(index)]['image'] for index in spread])
 

@@ -10,7 +10,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from faceqat import compilation
-from faceqat.image_size import ImageSize, of_text
+from faceqat.files.image_size import ImageSize, of_text
 
 # A flag that is defined here is one of the module that asked for it.
 flags.disclaim_key_flags()

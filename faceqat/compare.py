@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat import strict_json
 from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.influence import Figure
 from faceqat.evaluators.scores import Scores
+from faceqat.files import strict_json
 from faceqat.report import table
 
 _FARS = (1e-2, 1e-3)

@@ -15,14 +15,15 @@ import sys
 import numpy as np
 from absl import flags
 
-from faceqat import atomic, command, decoding
-from faceqat.checkpoint import Network, load_network
-from faceqat.data import sources
+from faceqat import command
+from faceqat.calibration.lower import lower
+from faceqat.data import datasets
 from faceqat.data.images import decode_image
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
+from faceqat.files import atomic, decoding
 from faceqat.integer.program import CONTRACTS
-from faceqat.lower import lower
+from faceqat.training.checkpoint import Network, load_network
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
@@ -38,7 +39,7 @@ def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
   """
   size = network.config.data.image_size
   if folder is None:
-    images = sources.make_evaluation_pairs(
+    images = datasets.make_evaluation_pairs(
       network.config.eval, image_size=size
     ).images
     return np.stack([images[i] for i in range(min(count, len(images)))])

@@ -23,27 +23,32 @@ import safetensors.numpy
 from absl import flags
 from ml_collections import config_flags
 
-from faceqat import atomic, command
-from faceqat.checkpoint import Network, load_network
-from faceqat.data import fingerprint, sources
+from faceqat import command
+from faceqat.calibration.lower import lower
+from faceqat.data import datasets, fingerprint
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.data.pairs import PairSet
-from faceqat.evaluation_sets import evaluate_sets, make_folder, open_sets
 from faceqat.evaluators import agreement
+from faceqat.evaluators.evaluation_sets import (
+  evaluate_sets,
+  make_folder,
+  open_sets,
+)
 from faceqat.evaluators.verification import Predict
-from faceqat.image_size import ImageSize
+from faceqat.files import atomic
+from faceqat.files.image_size import ImageSize
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import CONTRACTS
-from faceqat.lower import lower
 from faceqat.models import complexity
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures
 from faceqat.report.history import CURVES, read_curves
-from faceqat.train_state import make_predict
+from faceqat.training.checkpoint import Network, load_network
+from faceqat.training.train_state import make_predict
 
 READINGS = ('float', 'fake_quant', 'integer')
 
@@ -174,7 +179,7 @@ def _check_faces(
   image_size: ImageSize,
 ):
   """Refuses pairs of other faces, and says what cannot be compared."""
-  for note in sources.check_evaluation(
+  for note in datasets.check_evaluation(
     config.eval, trained, name, image_size=image_size
   ):
     print(note)

@@ -34,6 +34,7 @@ from ml_collections import config_flags
 from faceqat import command
 from faceqat.evaluate import READINGS
 from faceqat.faces.choice import CHOICES
+from faceqat.files.names import similar
 from faceqat.identification import (
   answers,
   embedders,
@@ -48,7 +49,6 @@ from faceqat.identification.inputs import Inputs, list_inputs
 from faceqat.identification.retrieval import Matches
 from faceqat.integer import matching
 from faceqat.integer.program import CONTRACTS
-from faceqat.names import similar
 
 # Of many pictures that two people share.
 _MOST_NAMED = 5

@@ -21,11 +21,11 @@ from faceqat import command
 
 def main():
   # JAX is imported after the restart, not before and after it.
-  from faceqat import distributed
-  from faceqat.checkpoint import load_network
   from faceqat.evaluate import evaluate_network
-  from faceqat.evaluation_sets import open_sets
-  from faceqat.train import train
+  from faceqat.evaluators.evaluation_sets import open_sets
+  from faceqat.training import distributed
+  from faceqat.training.checkpoint import load_network
+  from faceqat.training.loop import train
 
   options = flags.FLAGS
   config, workdir = options.config, options.workdir

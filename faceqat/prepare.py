@@ -34,23 +34,22 @@ from typing import Any
 
 from absl import flags
 
-from faceqat import atomic, command
+from faceqat import command
 from faceqat.data import fingerprint
-from faceqat.faces import (
-  alignment,
+from faceqat.faces import alignment, choice, detection
+from faceqat.files import atomic
+from faceqat.files.image_size import to_json, to_text
+from faceqat.preparation import (
   archive,
-  choice,
   completion,
   crops,
   data_set,
-  detection,
   journal,
   listing,
-  preparation_report,
+  report,
   selection,
   splits,
 )
-from faceqat.image_size import to_json, to_text
 
 _SIZES = {name: made.size for name, made in alignment.TEMPLATES.items()}
 _SIZES['margin'] = 160
@@ -148,7 +147,7 @@ def prepare(
     workers: processes.
 
   Returns:
-    What `prepare.json` says (`preparation_report.make_report`).
+    What `prepare.json` says (`report.make_report`).
 
   Raises:
     ValueError: there are no photographs or no faces, the archive is not safe,
@@ -170,7 +169,7 @@ def prepare(
     _crop(settings, found, work / 'crops', done, workers)
     records = [done.find(photograph) for photograph in found.photographs]
   # Not into the data set, where it would be taken for one of its images.
-  preparation_report.write_missed_picture(records, found.root, work)
+  report.write_missed_picture(records, found.root, work)
   if not any(record['crops'] for record in records):
     first = next((r['reason'] for r in records if r['reason']), '')
     raise ValueError(
@@ -199,9 +198,7 @@ def prepare(
     'evaluation': evaluation,
     'remove': sorted(remove),
   }
-  report = preparation_report.make_report(
-    options, found, records, chosen, parts, made
-  )
+  outcome = report.make_report(options, found, records, chosen, parts, made)
   temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
@@ -215,13 +212,13 @@ def prepare(
       )
       if data_format == 'folder' and name not in ('', 'train'):
         data_set.write_pairs(people, path, seed)
-    preparation_report.write(report, temporary)
+    report.write(outcome, temporary)
     atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
   # Of a run that was killed, now that it is not needed any more.
   atomic.clear(out.parent, out.name)
-  return report
+  return outcome
 
 
 def _check_places(source: pathlib.Path, out: pathlib.Path):
@@ -254,7 +251,7 @@ def _check_places(source: pathlib.Path, out: pathlib.Path):
   if not out.is_dir():
     raise ValueError(f'{out} is a file: give a folder to make.')
   # What is replaced is removed.
-  foreign = preparation_report.not_written(out)
+  foreign = report.not_written(out)
   if foreign:
     raise ValueError(
       f'{out} has {foreign[0]!r}, which no preparation has put there: move it '
@@ -370,7 +367,7 @@ def main(photographs: str, out: str):
   # A stop by the system is one by Ctrl-C.
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
-    report = prepare(
+    outcome = prepare(
       photographs,
       out,
       settings,
@@ -385,7 +382,7 @@ def main(photographs: str, out: str):
     )
   except KeyboardInterrupt as stop:
     sys.exit(str(stop) or 'stopped; the same command goes on from there')
-  print(preparation_report.summary(report))
+  print(report.summary(outcome))
   print(f'written to {out}; prepare.txt there names what is worth a look')
   print(f'the crops stay in {out}.work for another run')
 

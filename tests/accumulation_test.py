@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tiny_run import NUM_CLASSES, leaves, make_config, make_start
 
-from faceqat import sharding
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
-from faceqat.stages import make_stages
-from faceqat.train import make_recipe
-from faceqat.train_config import check_batches
-from faceqat.train_state import create_state, train_step
+from faceqat.training import sharding
+from faceqat.training.checks import check_batches
+from faceqat.training.loop import make_recipe
+from faceqat.training.stages import make_stages
+from faceqat.training.train_state import create_state, train_step
 
 # Batch norms that keep their statistics, so that an example's loss does not
 # depend on what else is in its micro-batch.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces import alignment, detection
 
 LFW = pathlib.Path(__file__).parents[2] / 'shared/data/lfw/images'

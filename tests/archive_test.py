@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from faceqat.faces import archive
+from faceqat.preparation import archive
 
 PHOTO = bytes(range(256)) * 4
 FILES = {'Ann/1.jpg': PHOTO, 'Ann/2.jpg': PHOTO[::-1], 'Bob/x/1.jpg': b''}

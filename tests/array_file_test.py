@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from faceqat import array_file
+from faceqat.files import array_file
 from faceqat.report import run_folder
 
 

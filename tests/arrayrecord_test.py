@@ -8,7 +8,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
-from faceqat.data import arrayrecord, people_file, tf_example
+from faceqat.data.sources import arrayrecord, people_file, tf_example
 
 SIZE = 8
 

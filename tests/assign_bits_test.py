@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from faceqat import assign_bits
-from faceqat.checkpoint import load_network
+from faceqat.calibration.lower import lower, weighted_operators
 from faceqat.integer import program as integer_program
-from faceqat.lower import lower, weighted_operators
 from faceqat.models.build import make_model
 from faceqat.quant.spec import LayerQuant, make_spec
+from faceqat.training.checkpoint import load_network
 
 
 @pytest.fixture(scope='module')

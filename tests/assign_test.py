@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceqat.models.import_weights.assign import (
+from faceqat.models.weights.assign import (
   assign,
   at_epsilon,
   listed,

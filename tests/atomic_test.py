@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from faceqat import atomic
+from faceqat.files import atomic
 
 
 def test_the_content_is_written_and_replaced(tmp_path):

@@ -11,7 +11,7 @@ import layer_network
 import numpy as np
 from jaxpr_walk import forbidden_types
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 

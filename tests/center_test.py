@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceqat import sharding
 from faceqat.losses import center
+from faceqat.training import sharding
 
 
 def _example(batch=16, width=8, classes=5, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from tiny_run import make_config
 
-from faceqat.checkpoint import Checkpointer
 from faceqat.losses.objective import make_objective
-from faceqat.train import train
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.loop import train
 
 ONE = jax.devices()[:1]
 

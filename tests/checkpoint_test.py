@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_run import leaves, make_config
 
-from faceqat.checkpoint import Checkpointer, load_network
-from faceqat.train_state import TrainState
+from faceqat.training.checkpoint import Checkpointer, load_network
+from faceqat.training.train_state import TrainState
 
 # Where one array cannot be read, Orbax closes its event loop at once, while
 # TensorStore still reads others and tells that loop in a thread of its own.

@@ -8,13 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from faceqat import sharding
-from faceqat.checkpoint import Checkpointer
-from faceqat.class_rows import follow_names, with_classes
 from faceqat.losses.objective import CLASS_AXES, Center, Margin
-from faceqat.optimizer import relative_steps
-from faceqat.resume import restore_first
-from faceqat.train_state import TrainState
+from faceqat.training import sharding
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.class_rows import follow_names, with_classes
+from faceqat.training.optimizer import relative_steps
+from faceqat.training.resume import restore_first
+from faceqat.training.train_state import TrainState
 
 BEFORE = ['ann', 'bob', 'cy', 'dee']
 NOW = ['zoe', 'cy', 'ann', 'dee', 'eve']

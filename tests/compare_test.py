@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from faceqat import compare
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import influence, intervals, scores, verification
 
 COUNT, PEOPLE = 2000, 150

@@ -7,8 +7,9 @@ import prepare_inputs
 import pytest
 
 from faceqat import prepare
-from faceqat.data.folder import FolderSource
-from faceqat.faces import completion, crops, detection, listing
+from faceqat.data.sources.folder import FolderSource
+from faceqat.faces import detection
+from faceqat.preparation import completion, crops, listing
 
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
 CROPS = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']

@@ -7,7 +7,7 @@ from configs.compose import PARTS, compose
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.norm import BatchRenorm
-from faceqat.train_config import check_batches
+from faceqat.training.checks import check_batches
 
 
 def test_no_word_changes_nothing():

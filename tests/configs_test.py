@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from tiny_run import read_log
 
-from faceqat.checkpoint import load_network
-from faceqat.data import sources
+from faceqat.data import datasets
 from faceqat.data.augment import Augment
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
-from faceqat.stages import make_stages, mode_at
-from faceqat.train import make_recipe, train
-from faceqat.train_config import check_batches, check_steps, with_start_step
+from faceqat.training.checkpoint import load_network
+from faceqat.training.checks import check_batches, check_steps, with_start_step
+from faceqat.training.loop import make_recipe, train
+from faceqat.training.stages import make_stages, mode_at
 
 CONFIGS = sorted(
   path.stem
@@ -114,7 +114,7 @@ def test_everything_can_be_made_of_a_config(name, form):
   if name in DISTILLED:
     config.pretrained = 'teacher.params'
   check_steps(config)
-  data = sources.make_training_data(config.data)
+  data = datasets.make_training_data(config.data)
   config = with_start_step(config, len(data.train))
   model = make_model(config)
   assert model.embedding_size == config.model.embedding_size
@@ -178,11 +178,11 @@ def test_four_bits_are_for_what_a_convolution_reads():
 @pytest.mark.parametrize(('name', 'form'), FORMS)
 def test_its_people_are_enough_for_its_pairs(name, form):
   config = get(name, form)
-  data = sources.make_training_data(config.data)
+  data = datasets.make_training_data(config.data)
   assert len(data.train) >= config.batch_size
   assert len(data.known) > 0
   assert len(data.validation) == config.data.validation_pairs
-  pair_set = sources.make_evaluation_pairs(
+  pair_set = datasets.make_evaluation_pairs(
     config.eval, image_size=config.data.image_size
   )
   assert len(pair_set) == config.eval.num_pairs

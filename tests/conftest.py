@@ -22,7 +22,7 @@ import pytest
 import tiny_run
 
 from faceqat import models
-from faceqat.train import train
+from faceqat.training.loop import train
 
 # `model.name = 'tiny'` finds a module there as it finds those of the package.
 models.__path__.append(str(pathlib.Path(__file__).parent / 'extra_models'))

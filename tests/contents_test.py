@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from faceqat.data.contents import contents
-from faceqat.data.folder import FolderSource
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.data.pipeline import make_train_iterator
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.sources.folder import FolderSource
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from faceqat.data import crc32c, tfds
+from faceqat.data.sources import crc32c, tfds
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import prepare_inputs
 import pytest
 from PIL import Image
 
-from faceqat.faces import alignment, crops, detection, listing
+from faceqat.faces import alignment, detection
+from faceqat.preparation import crops, listing
 
 ARCFACE = crops.CropSettings('arcface', 112, 'largest')
 

@@ -5,9 +5,9 @@ import pytest
 from pipeline_test import Numbered, make, numbers, take
 from tiny_run import assert_same_end, make_config, taken_batches
 
-from faceqat import train as train_module
 from faceqat.data.images import DamagedImageError
-from faceqat.train import train
+from faceqat.training import loop as train_module
+from faceqat.training.loop import train
 
 ONE = jax.devices()[:1]
 

@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from faceqat.data import pair_lists
-from faceqat.faces import data_set
+from faceqat.data.benchmarks import pair_lists
+from faceqat.preparation import data_set
 
 
 def make_people(root, people, images):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat import decoding
+from faceqat.files import decoding
 
 
 def pixels(shape=(12, 16, 3), seed=0):
@@ -277,7 +277,7 @@ def test_heic_is_registered_where_its_reader_is_installed(monkeypatch):
     register_heif_opener=lambda: calls.append('registered')
   )
   monkeypatch.setitem(sys.modules, 'pillow_heif', reader)
-  spec = importlib.util.find_spec('faceqat.decoding')
+  spec = importlib.util.find_spec('faceqat.files.decoding')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   assert calls == ['registered']

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from matplotlib import cbook
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces import detection, photographs
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'

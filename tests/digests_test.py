@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from faceqat import seal
 from faceqat.export import digests, tflite_builder
 from faceqat.export.formats import FORMATS
+from faceqat.files import seal
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Dense, IntegerProgram, Mean, Tensor
 

@@ -20,7 +20,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from faceqat import distributed
+from faceqat.training import distributed
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -41,10 +41,10 @@ def train_in_parts(workdir, config):
   from tiny_run import taken_batches
 
   from faceqat import models
-  from faceqat.checkpoint import load_network
   from faceqat.quant.spec import FLOAT
-  from faceqat.train import train
-  from faceqat.train_state import make_predict
+  from faceqat.training.checkpoint import load_network
+  from faceqat.training.loop import train
+  from faceqat.training.train_state import make_predict
 
   models.__path__.append(str(TESTS / 'extra_models'))
 

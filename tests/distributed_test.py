@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tiny_run import assert_trained_alike, make_config, read_log, read_state
 
-from faceqat import distributed
-from faceqat.train import train
+from faceqat.training import distributed
+from faceqat.training.loop import train
 
 RUN = pathlib.Path(__file__).with_name('distributed_run.py')
 

@@ -3,9 +3,9 @@
 from fingerprint_test import ARCFACE, MARGIN, SIZE, write_pairs
 from tiny_run import make_config
 
-from faceqat.checkpoint import load_network
-from faceqat.data import fingerprint, sources
+from faceqat.data import datasets, fingerprint
 from faceqat.data.fingerprint import Fingerprint
+from faceqat.training.checkpoint import load_network
 
 
 def test_a_run_of_drawn_faces_says_so_and_warns_of_others(
@@ -20,9 +20,9 @@ def test_a_run_of_drawn_faces_says_so_and_warns_of_others(
     for name, faces in (('a', ARCFACE), ('b', MARGIN), ('c', drawn))
   ]
   config.path = ','.join(paths[:2])
-  (note,) = sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
+  (note,) = datasets.check_evaluation(config, drawn, 'net', image_size=SIZE)
   assert note.startswith(
     f'WARNING: net was trained on drawn faces, and {paths[0]} does not say'
   )
   config.path = paths[2]
-  assert not sources.check_evaluation(config, drawn, 'net', image_size=SIZE)
+  assert not datasets.check_evaluation(config, drawn, 'net', image_size=SIZE)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from faceqat.faces import duplicates
+from faceqat.preparation import duplicates
 
 LFW = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'lfw' / 'images'
 # Two names of one person, in LFW with the same picture.

@@ -13,16 +13,16 @@ from jaxpr_walk import forbidden_types
 from tiny_run import leaves, make_config
 
 from faceqat import evaluate
-from faceqat.checkpoint import load_network
-from faceqat.data import sources
+from faceqat.data import datasets
 from faceqat.evaluators import identification, scores, verification
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import FLOAT
 from faceqat.report import hardest
-from faceqat.train import train
-from faceqat.train_state import make_predict
+from faceqat.training.checkpoint import load_network
+from faceqat.training.loop import train
+from faceqat.training.train_state import make_predict
 
 
 @pytest.fixture(scope='module')
@@ -98,7 +98,7 @@ def test_the_scores_of_the_table_are_saved_with_their_pairs(evaluated):
   network, results, outdir = evaluated
   stored = scores.load(outdir)
   assert list(stored.cosines) == ['fake_quant', 'float', 'integer']
-  pair_set = sources.make_evaluation_pairs(
+  pair_set = datasets.make_evaluation_pairs(
     network.config.eval, image_size=network.config.data.image_size
   )
   assert stored.pairs == pair_set.name
@@ -111,7 +111,7 @@ def test_the_scores_of_the_table_are_saved_with_their_pairs(evaluated):
 
 def test_nearness_to_float_is_that_of_each_image(evaluated):
   network, results, outdir = evaluated
-  pair_set = sources.make_evaluation_pairs(
+  pair_set = datasets.make_evaluation_pairs(
     network.config.eval, image_size=network.config.data.image_size
   )
   program = integer_program.load(outdir / 'program.safetensors')
@@ -137,7 +137,7 @@ def test_people_never_trained_on_are_identified(evaluated):
   # All four images of each of twenty people, ten of them unknown.
   found = identification.identify(
     evaluate.make_integer_predict(program),
-    sources.make_held_out_people(config.data),
+    datasets.make_held_out_people(config.data),
     images_per_person=config.eval.identification_images,
     unknown_share=config.eval.unknown_share,
     seed=config.eval.identification_seed,

@@ -10,8 +10,8 @@ from pair_lists_test import encode, make_calfw
 from templates_test import _predict
 
 from configs import mbv2_int8
-from faceqat import compare, evaluation_sets
-from faceqat.evaluators import scores, verification
+from faceqat import compare
+from faceqat.evaluators import evaluation_sets, scores, verification
 
 SIZE = 8
 

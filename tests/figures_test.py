@@ -3,7 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.report import figures
 
 

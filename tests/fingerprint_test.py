@@ -14,15 +14,15 @@ from PIL import Image
 from tiny_run import make_config
 
 from faceqat import evaluate
-from faceqat.checkpoint import Checkpointer, load_network, read_config
-from faceqat.data import fingerprint, sources
+from faceqat.calibration.lower import lower
+from faceqat.data import datasets, fingerprint
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.data.synthetic import SyntheticFaces
 from faceqat.export import formats, tflite_builder
 from faceqat.integer import program as integer_program
-from faceqat.lower import lower
-from faceqat.start import with_fingerprint
-from faceqat.train import train
+from faceqat.training.checkpoint import Checkpointer, load_network, read_config
+from faceqat.training.loop import train
+from faceqat.training.start import with_fingerprint
 
 SIZE = 32
 ARCFACE = Fingerprint('arcface', SIZE)
@@ -199,9 +199,9 @@ def test_images_that_are_bgr_are_read_as_rgb(tmp_path):
   plain = write_faces(tmp_path / 'plain', None, people=4)
   config = make_config().data
   config.update(path=str(plain), validation_people=0)
-  before = sources.make_training_data(config)
+  before = datasets.make_training_data(config)
   fingerprint.write(Fingerprint('arcface', SIZE, 'BGR'), plain)
-  after = sources.make_training_data(config)
+  after = datasets.make_training_data(config)
   for one, other in zip(before[:2], after[:2]):
     assert len(one) == len(other)
     assert one.class_names == other.class_names
@@ -213,7 +213,7 @@ def test_images_that_are_bgr_are_read_as_rgb(tmp_path):
       )
       assert one[index]['label'] == other[index]['label']
   # What is read is RGB, whatever lies there.
-  assert sources.training_fingerprint(config) == ARCFACE
+  assert datasets.training_fingerprint(config) == ARCFACE
 
 
 def test_pairs_that_are_bgr_are_read_as_rgb(tmp_path):
@@ -222,7 +222,7 @@ def test_pairs_that_are_bgr_are_read_as_rgb(tmp_path):
   reds = {}
   for channels in ('', 'BGR', 'RGB'):
     config.fingerprint.channels = channels
-    pairs = sources.make_evaluation_pairs(config, image_size=SIZE)
+    pairs = datasets.make_evaluation_pairs(config, image_size=SIZE)
     assert len(pairs.images) == 20
     reds[channels] = [image[..., 0].mean() for image in pairs.images]
   assert max(reds['']) < 9
@@ -230,11 +230,11 @@ def test_pairs_that_are_bgr_are_read_as_rgb(tmp_path):
   assert min(reds['BGR']) > 199
   fingerprint.write(Fingerprint('arcface', SIZE, 'BGR'), config.path)
   config.fingerprint.channels = ''
-  image = sources.make_evaluation_pairs(config, image_size=SIZE).images[0]
+  image = datasets.make_evaluation_pairs(config, image_size=SIZE).images[0]
   assert image[..., 0].mean() == reds['BGR'][0]
   # The user's word goes before the file's.
   config.fingerprint.channels = 'RGB'
-  image = sources.make_evaluation_pairs(config, image_size=SIZE).images[0]
+  image = datasets.make_evaluation_pairs(config, image_size=SIZE).images[0]
   assert image[..., 0].mean() == reds[''][0]
 
 
@@ -246,7 +246,7 @@ def test_every_evaluation_set_is_compared(tmp_path):
   ]
 
   def check(wanted):
-    return sources.check_evaluation(config, wanted, 'net', image_size=SIZE)
+    return datasets.check_evaluation(config, wanted, 'net', image_size=SIZE)
 
   # Drawn faces say nothing of a network for others.
   (note,) = check(ARCFACE)
@@ -276,7 +276,7 @@ def test_a_wrong_word_of_the_user_is_refused(tmp_path):
   config.path = str(write_pairs(tmp_path / 'a.bin', None))
   config.fingerprint.channels = 'rgb'
   with pytest.raises(ValueError, match="channels is 'rgb', wanted RGB or BGR"):
-    sources.make_evaluation_pairs(config, image_size=SIZE)
+    datasets.make_evaluation_pairs(config, image_size=SIZE)
 
 
 # From a data set to the shipped file.
@@ -375,11 +375,11 @@ def test_runs_from_before_there_were_fingerprints_are_read(run, tmp_path):
   assert fingerprint.of_run(config) is None
   metadata = lower(old).metadata
   assert fingerprint.of_metadata(metadata) == Fingerprint('unknown', SIZE)
-  assert sources.training_fingerprint(config.data) == ARCFACE
+  assert datasets.training_fingerprint(config.data) == ARCFACE
   config.eval.path = str(write_pairs(tmp_path / 'a.bin', MARGIN))
-  (note,) = sources.check_evaluation(
+  (note,) = datasets.check_evaluation(
     config.eval, fingerprint.of_run(config), 'net', image_size=SIZE
   )
   assert note.startswith('net does not say')
-  pairs = sources.make_evaluation_pairs(config.eval, image_size=SIZE)
+  pairs = datasets.make_evaluation_pairs(config.eval, image_size=SIZE)
   assert len(pairs) == 10

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import folder, images
+from faceqat.data import images
+from faceqat.data.sources import folder
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
 

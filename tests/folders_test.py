@@ -1,6 +1,6 @@
 import pytest
 
-from faceqat import folders
+from faceqat.files import folders
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import report_folder
 import safetensors.numpy
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.report import hardest
 
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import sources
-from faceqat.data.folder import FolderSource
+from faceqat.data import datasets
 from faceqat.data.held_out_people import hold_out
+from faceqat.data.sources.folder import FolderSource
 
 SIZE = 8
 
@@ -45,8 +45,8 @@ def faces(tmp_path):
 
 def test_the_same_people_are_parted_alike(faces):
   config = data_config(faces)
-  first = sources.make_training_data(config)
-  again = sources.make_training_data(going_on(config, first.held_out))
+  first = datasets.make_training_data(config)
+  again = datasets.make_training_data(going_on(config, first.held_out))
   assert again.train.class_names == first.train.class_names
   assert again.held_out == first.held_out
   assert again.summary == first.summary
@@ -54,20 +54,20 @@ def test_the_same_people_are_parted_alike(faces):
 
 def test_who_is_new_is_trained_on_and_who_is_gone_is_named(faces):
   config = data_config(faces)
-  first = sources.make_training_data(config)
+  first = datasets.make_training_data(config)
   # Drawn anew, others would be held out.
   write_people(faces, [f'n{i}' for i in range(5)])
-  drawn = sources.make_training_data(config)
+  drawn = datasets.make_training_data(config)
   assert not {*first.held_out}.isdisjoint(drawn.train.class_names)
   gone = first.held_out[3]
   (faces / gone).rename(faces / '.gone')
   for open_people in (
-    lambda c: sources.make_training_data(c).held_out,
-    lambda c: sources.make_held_out_people(c).class_names,
+    lambda c: datasets.make_training_data(c).held_out,
+    lambda c: datasets.make_held_out_people(c).class_names,
   ):
     found = open_people(going_on(config, first.held_out))
     assert found == [name for name in first.held_out if name != gone]
-  data = sources.make_training_data(going_on(config, first.held_out))
+  data = datasets.make_training_data(going_on(config, first.held_out))
   # The pairs were of ten folds with two people each.
   assert 0 < data.validation.same.sum() <= 20
   trained = {*first.train.class_names} | {f'n{i}' for i in range(5)}
@@ -79,11 +79,11 @@ def test_who_is_new_is_trained_on_and_who_is_gone_is_named(faces):
 @pytest.mark.parametrize('same_names', ['apart', 'merged'])
 def test_another_set_does_not_bring_them_back(same_names, faces, tmp_path):
   config = data_config(faces, same_names=same_names)
-  first = sources.make_training_data(config)
+  first = datasets.make_training_data(config)
   one, other = first.held_out[0], first.train.class_names[0]
   more = write_people(tmp_path / 'b', [one, other, 'zoe'])
   config.path = f'{faces},{more}'
-  data = sources.make_training_data(going_on(config, first.held_out))
+  data = datasets.make_training_data(going_on(config, first.held_out))
   expected = {*first.held_out}
   if same_names == 'apart':
     expected = expected - {one} | {f'a/{one}', f'b/{one}'}
@@ -92,7 +92,7 @@ def test_another_set_does_not_bring_them_back(same_names, faces, tmp_path):
   assert sum('picture' not in line for line in data.summary) == 3
   # And without it again.
   config.path = str(faces)
-  alone = sources.make_training_data(going_on(config, data.held_out))
+  alone = datasets.make_training_data(going_on(config, data.held_out))
   assert alone.held_out == first.held_out
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from faceqat import identify
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.calibration.lower import lower
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces.detection import Face
 from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
-from faceqat.lower import lower
 
 SIZE = 32
 

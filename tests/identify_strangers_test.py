@@ -12,7 +12,7 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.identification import embedders
 
 

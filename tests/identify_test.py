@@ -13,7 +13,7 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat.data import sources
+from faceqat.data import datasets
 from faceqat.evaluators import identification, verification
 from faceqat.identification import answers, embedders, gallery
 from faceqat.integer import matching
@@ -118,7 +118,7 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
   run_it(monkeypatch, quantized_run[0], tmp_path, held_out=3, reading=reading)
   shown = table_of(capsys.readouterr().out)
   embedder = embedders.load(quantized_run[0], reading)
-  source = sources.make_held_out_people(embedder.network.config.data)
+  source = datasets.make_held_out_people(embedder.network.config.data)
   first, others = identification.split_gallery(source.labels, 3)
   images = [source[int(i)]['image'] for i in (*first, *others)]
   embeddings = verification.embed(embedder.predict, images, 16)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import ijb
+from faceqat.data.benchmarks import ijb
 from faceqat.faces.alignment import ARCFACE_TEMPLATE
 
 # Templates 7, 9 and 12; two images of 9 are of one video.

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from faceqat import command, image_size
+from faceqat import command
+from faceqat.files import image_size
 
 
 @pytest.mark.parametrize(

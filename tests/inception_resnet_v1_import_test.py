@@ -8,13 +8,13 @@ import layer_network
 import numpy as np
 import pytest
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.models import inception_resnet_v1
-from faceqat.models.import_weights import (
+from faceqat.models.weights import (
   inception_resnet_v1_tensorflow,
   inception_resnet_v1_torch,
 )
-from faceqat.models.import_weights.assign import assign
+from faceqat.models.weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
 # The smallest images it takes; a block of each kind, and the last.

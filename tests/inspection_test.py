@@ -17,9 +17,9 @@ from sources_test import (
   write_list,
 )
 
-from faceqat.data import inspection, pipeline, sources
-from faceqat.data.folder import FolderSource
+from faceqat.data import datasets, inspection, pipeline
 from faceqat.data.images import SkippedImages
+from faceqat.data.sources.folder import FolderSource
 
 # One of each kind, by what is said of it.
 REASONS = (
@@ -86,11 +86,11 @@ def test_all_that_cannot_be_used_is_found_and_named(tmp_path, caplog):
 def test_damage_is_passed_over_wherever_images_are_used(tmp_path, caplog):
   root = write_folder(tmp_path / 'faces')
   config = data_config(path=str(root), validation_people=21)
-  whole = sources.make_training_data(config)
-  held_out = [images_of(sources.make_held_out_people(config))]
+  whole = datasets.make_training_data(config)
+  held_out = [images_of(datasets.make_held_out_people(config))]
   config.skip_damaged = True
-  same = sources.make_training_data(config)
-  held_out.append(images_of(sources.make_held_out_people(config)))
+  same = datasets.make_training_data(config)
+  held_out.append(images_of(datasets.make_held_out_people(config)))
   # Nothing is damaged: nothing changes.
   for one, other in zip(whole[:2], same[:2]):
     assert [one.name(i) for i in range(len(one))] == [
@@ -106,17 +106,17 @@ def test_damage_is_passed_over_wherever_images_are_used(tmp_path, caplog):
       file.write(b'\xff' * 8)
   for path in (root / f'p{stranger:02d}').iterdir():
     path.write_bytes(b'')
-  data = sources.make_training_data(config)
+  data = datasets.make_training_data(config)
   people = {who(image)[0] for image in pair_images(data.validation)}
   assert stranger not in people
-  assert len(sources.make_held_out_people(config).class_names) == 20
+  assert len(datasets.make_held_out_people(config).class_names) == 20
   batches = list(pipeline.batches(data.known, 4, data.skipped))
   assert sum(batch['_mask'].sum() for batch in batches) == 8
   logged = [record.getMessage() for record in caplog.records]
   assert sum(whole.known.name(3) in line for line in logged) == 1
   config.skip_damaged = False
   with pytest.raises(ValueError, match=f'p{stranger:02d}_000.*is empty'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
 
 
 @pytest.mark.parametrize(('write', 'name'), FORMS)
@@ -125,11 +125,11 @@ def test_most_images_have_to_be_of_the_size(write, name, tmp_path):
     path=str(write(tmp_path / name)), image_size=12, skip_damaged=True
   )
   with pytest.raises(ValueError, match=r'16x16 .* wanted 12x12: .*stored_'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
   # A few tell that, too.
   config.check_images = False
   with pytest.raises(ValueError, match='So 20 of 20 images cannot be used'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
 
 
 def test_few_images_are_looked_at_where_that_is_asked_for(tmp_path):
@@ -151,7 +151,7 @@ def test_one_picture_of_two_people_is_pointed_out(tmp_path):
   other.write_bytes(one.read_bytes())
   # Twice with one person, it is no matter.
   (root / 'p01' / 'again.png').write_bytes(encode(1, 3))
-  data = sources.make_training_data(data_config(path=str(root)))
+  data = datasets.make_training_data(data_config(path=str(root)))
   (note,) = data.summary[1:]
   assert note == (
     f"note: {one} and {other} are one picture, trained as 'p01' and as 'p07'; "
@@ -159,7 +159,7 @@ def test_one_picture_of_two_people_is_pointed_out(tmp_path):
   )
   for person in range(10, 20):
     (root / f'p{person}' / 'x.png').write_bytes(encode(99, 0))
-  notes = sources.make_training_data(data_config(path=str(root))).summary[1:]
+  notes = datasets.make_training_data(data_config(path=str(root))).summary[1:]
   assert len(notes) == 6
   assert notes[-1] == 'note: 5 more pictures are of two people'
 
@@ -172,7 +172,7 @@ def test_pairs_whose_images_are_damaged_are_refused_at_once(tmp_path):
   path = root / 'p03' / 'p03_0001.png'
   path.write_bytes(path.read_bytes()[:50])
   with pytest.raises(ValueError, match=f'{path} cannot .*: restore it, as all'):
-    sources.make_benchmarks(config, image_size=SIZE)
+    datasets.make_benchmarks(config, image_size=SIZE)
 
 
 def test_how_far_it_is_is_printed(tmp_path, monkeypatch, capsys):

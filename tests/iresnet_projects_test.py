@@ -9,9 +9,9 @@ import torch_iresnet
 from safetensors.numpy import save_file
 
 from faceqat.models import iresnet
-from faceqat.models.import_weights import iresnet_torch, projects
-from faceqat.models.import_weights.assign import assign
-from faceqat.models.import_weights.pixels import Pixels
+from faceqat.models.weights import iresnet_torch, projects
+from faceqat.models.weights.assign import assign
+from faceqat.models.weights.pixels import Pixels
 
 UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
 # Two rows and columns are left, of 24 numbers; gates of a quarter.

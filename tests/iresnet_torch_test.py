@@ -11,12 +11,12 @@ import pytest
 import torch_iresnet
 from backbone_checks import cosines
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.models import iresnet
-from faceqat.models.import_weights import iresnet_torch
-from faceqat.models.import_weights.assign import assign
-from faceqat.models.import_weights.pixels import Pixels
-from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.models.weights import iresnet_torch
+from faceqat.models.weights.assign import assign
+from faceqat.models.weights.pixels import Pixels
+from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
 UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import fingerprint, sources
-from faceqat.data.arrayrecord import ArrayRecordWriter
+from faceqat.data import datasets, fingerprint
 from faceqat.data.contents import contents
 from faceqat.data.fingerprint import Fingerprint
-from faceqat.data.folder import FolderSource
-from faceqat.data.joined import JoinedSource, set_names
+from faceqat.data.sources.arrayrecord import ArrayRecordWriter
+from faceqat.data.sources.folder import FolderSource
+from faceqat.data.sources.joined import JoinedSource, set_names
 
 SIZE = 8
 
@@ -70,7 +70,7 @@ def people_of(source):
 
 def test_equal_names_are_different_people_or_one(paths):
   config = data_config(paths, holdout_images_per_person=0)
-  apart = sources.make_training_data(config)
+  apart = datasets.make_training_data(config)
   assert people_of(apart.train) == {
     'ann': [0, 1, 2],
     'a/bob': [10, 11, 12],
@@ -87,19 +87,19 @@ def test_equal_names_are_different_people_or_one(paths):
     'trains on 18 images of 6 people',
   )
   config.same_names = 'merged'
-  merged = sources.make_training_data(config)
+  merged = datasets.make_training_data(config)
   found = people_of(merged.train)
   assert list(found) == ['ann', 'bob', 'cy', 'dee', 'eve']
   assert found['bob'] == [10, 11, 12, 100, 101, 102]
   assert 'each is trained as one person' in merged.summary[1]
   config.same_names = 'both'
   with pytest.raises(ValueError, match="same_names is 'both'; give apart or"):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
 
 
 def test_who_somebody_is_does_not_depend_on_the_order_of_the_sets(paths):
   one, other = (
-    sources.make_training_data(data_config(p)).train
+    datasets.make_training_data(data_config(p)).train
     for p in (paths, paths[::-1])
   )
   assert one.class_names != other.class_names
@@ -118,12 +118,12 @@ def test_people_and_images_held_out_are_in_no_set(same_names, tmp_path):
     map(str, sets), validation_people=20, validation_pairs=40
   )
   config.same_names = same_names
-  data = sources.make_training_data(config)
+  data = datasets.make_training_data(config)
   total = 60 if same_names == 'apart' else 50
   assert len(data.train.class_names) == total - 20
   assert len(data.held_out) == 20
   assert {*data.held_out}.isdisjoint(data.train.class_names)
-  held_out = sources.make_held_out_people(config)
+  held_out = datasets.make_held_out_people(config)
   assert held_out.class_names == data.held_out
   names = [
     {part.name(index) for index in range(len(part))}
@@ -137,15 +137,15 @@ def test_people_and_images_held_out_are_in_no_set(same_names, tmp_path):
 def test_each_set_keeps_its_order_of_channels_and_all_have_one_template(paths):
   fingerprint.write(Fingerprint('arcface', SIZE, 'BGR'), paths[1])
   config = data_config(paths)
-  assert sources.unstated_sets(config) == paths[:1]
+  assert datasets.unstated_sets(config) == paths[:1]
   # Blue, where the file has red.
-  train = sources.make_training_data(config).train
+  train = datasets.make_training_data(config).train
   assert train[0]['image'][0, 0].tolist() == [0, 0, 200]
   assert train[len(train) - 1]['image'][0, 0].tolist() == [200, 0, 121]
-  assert sources.training_fingerprint(config) == Fingerprint('arcface', SIZE)
+  assert datasets.training_fingerprint(config) == Fingerprint('arcface', SIZE)
   fingerprint.write(Fingerprint('margin_32', SIZE), paths[0])
   with pytest.raises(ValueError, match=r'b\.array_record has faces of templ'):
-    sources.training_fingerprint(config)
+    datasets.training_fingerprint(config)
 
 
 def test_another_size_is_found_in_every_set(paths, tmp_path):
@@ -153,7 +153,7 @@ def test_another_size_is_found_in_every_set(paths, tmp_path):
   Image.new('RGB', (9, 9)).save(tmp_path / 'c' / 'flo' / '0.png')
   config = data_config([*paths, str(tmp_path / 'c')])
   with pytest.raises(ValueError, match=r'0\.png has 9x9 pixels, wanted'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
 
 
 def test_sets_are_called_by_the_ends_of_their_paths_that_differ():

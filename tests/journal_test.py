@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from faceqat.faces import journal
-from faceqat.faces.listing import Photograph
+from faceqat.preparation import journal
+from faceqat.preparation.listing import Photograph
 
 SETTINGS = {'alignment': 'arcface', 'size': 112}
 PHOTOGRAPH = Photograph('Ann', 'Ann/1.jpg', 'Ann/1', 100, 5)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from faceqat.faces import listing
+from faceqat.preparation import listing
 
 
 def make(root, *names):

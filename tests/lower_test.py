@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from faceqat.checkpoint import load_network
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.calibration.lower import lower
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.lower import lower
 from faceqat.quant.norm import GroupNorm, NoIntegerFormError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.train_state import make_predict
+from faceqat.training.checkpoint import load_network
+from faceqat.training.train_state import make_predict
 
 
 @pytest.fixture(scope='module')

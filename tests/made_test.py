@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import made, pair_lists, sources
-from faceqat.data.folder import FolderSource
+from faceqat.data import datasets, made
+from faceqat.data.benchmarks import pair_lists
 from faceqat.data.held_out_people import split_holdout
+from faceqat.data.sources.folder import FolderSource
 
 SIZE = 8
 
@@ -68,8 +69,8 @@ def test_no_pair_has_one_that_was_made(tmp_path, capsys):
   config = common.data()
   config.update(image_size=SIZE, path=str(root))
   config.update(validation_people=20, validation_pairs=40)
-  data = sources.make_training_data(config)
-  held_out = sources.make_held_out_people(config)
+  data = datasets.make_training_data(config)
+  held_out = datasets.make_held_out_people(config)
   assert len(held_out) == 20 * 3
   assert not held_out.made.any()
   images = data.validation.images
@@ -80,7 +81,7 @@ def test_no_pair_has_one_that_was_made(tmp_path, capsys):
   )
   evaluation = common.evaluation()
   evaluation.update(path=str(root))
-  pair_set = sources.make_evaluation_pairs(evaluation, image_size=SIZE)
+  pair_set = datasets.make_evaluation_pairs(evaluation, image_size=SIZE)
   # Three pairs of everybody's three images.
   assert pair_set.same.sum() == 24 * 3
   assert f'{len(pair_set)} pairs' in capsys.readouterr().out

@@ -6,14 +6,9 @@ import types
 import pytest
 
 from configs import mbv2_int8
-from faceqat import (
-  checkpoint,
-  distributed,
-  evaluate,
-  evaluation_sets,
-  main,
-  train,
-)
+from faceqat import evaluate, main
+from faceqat.evaluators import evaluation_sets
+from faceqat.training import checkpoint, distributed, loop
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def calls(monkeypatch, tmp_path):
     distributed, 'connected', note('connected', contextlib.nullcontext())
   )
   monkeypatch.setattr(evaluation_sets, 'open_sets', note('pairs'))
-  monkeypatch.setattr(train, 'train', note('train'))
+  monkeypatch.setattr(loop, 'train', note('train'))
   monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
   monkeypatch.setattr(evaluate, 'evaluate_network', note('evaluate'))
   return calls
@@ -79,7 +74,7 @@ def test_only_the_first_process_evaluates(calls, monkeypatch):
 def test_a_stopped_training_exits_as_its_signal_says(
   outcome, status, calls, monkeypatch
 ):
-  monkeypatch.setattr(train, 'train', lambda *_: outcome)
+  monkeypatch.setattr(loop, 'train', lambda *_: outcome)
   with pytest.raises(SystemExit) as raised:
     main.main()
   assert raised.value.code == status

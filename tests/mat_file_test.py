@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from faceqat.data import mat_file
+from faceqat.data.benchmarks import mat_file
 
 
 def cells(*shape):

@@ -14,12 +14,12 @@ from torch_mobilefacenet import (
   unit_names,
 )
 
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.models import mobilefacenet
-from faceqat.models.import_weights import mobilefacenet_torch, projects
-from faceqat.models.import_weights.assign import assign
-from faceqat.models.import_weights.pixels import Pixels
-from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.models.weights import mobilefacenet_torch, projects
+from faceqat.models.weights.assign import assign
+from faceqat.models.weights.pixels import Pixels
+from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
 MODEL = mobilefacenet.Model(embedding_size=24)

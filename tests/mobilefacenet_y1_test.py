@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from backbone_checks import cosines
 
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.data.images import decode_image
-from faceqat.data.synthetic import SyntheticFaces
 from faceqat.models import mobilefacenet
-from faceqat.models.import_weights import mobilefacenet_y1
-from faceqat.models.import_weights.assign import assign
+from faceqat.models.weights import mobilefacenet_y1
+from faceqat.models.weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'

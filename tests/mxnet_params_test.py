@@ -7,7 +7,7 @@ import mxnet_files
 import numpy as np
 import pytest
 
-from faceqat.models.import_weights import mxnet_params
+from faceqat.models.weights import mxnet_params
 
 WEIGHTS = pathlib.Path(__file__).parents[2] / 'shared' / 'weights'
 TENSORS = {

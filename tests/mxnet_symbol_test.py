@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from faceqat.models.import_weights import mxnet_symbol
-from faceqat.models.import_weights.mxnet_symbol import Node
+from faceqat.models.weights import mxnet_symbol
+from faceqat.models.weights.mxnet_symbol import Node
 
 
 def read(tmp_path, content):

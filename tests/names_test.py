@@ -1,6 +1,6 @@
 import unicodedata
 
-from faceqat import names
+from faceqat.files import names
 
 
 def test_names_that_people_write_differently_are_one():

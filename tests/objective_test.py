@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from tiny_run import make_config
 
 from configs import losses
-from faceqat import sharding
 from faceqat.losses import distillation
 from faceqat.losses.objective import (
   Center,
@@ -19,11 +18,12 @@ from faceqat.losses.objective import (
   Triplet,
   make_objective,
 )
-from faceqat.optimizer import make_optimizer
 from faceqat.quant.layers import MeanPool, QuantDense, input_image
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import Mode, QuantSpec
-from faceqat.train_state import Recipe, create_state, train_step
+from faceqat.training import sharding
+from faceqat.training.optimizer import make_optimizer
+from faceqat.training.train_state import Recipe, create_state, train_step
 
 # As their blocks have them.
 OBJECTIVES = {

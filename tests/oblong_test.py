@@ -11,15 +11,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import mbv2_int8
-from faceqat.checkpoint import load_network
+from faceqat.calibration.lower import lower
 from faceqat.data import fingerprint
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.export.formats import FORMATS
 from faceqat.identification import embedders
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.lower import lower
-from faceqat.train import train
+from faceqat.training.checkpoint import load_network
+from faceqat.training.loop import train
 
 # What is left for the last convolution is 14x12.
 SIZE = 28, 24

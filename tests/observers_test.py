@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tiny_run import leaves
 
-from faceqat import sharding
-from faceqat.checkpoint import Checkpointer
 from faceqat.quant import histogram, observers
 from faceqat.quant.spec import LayerQuant
-from faceqat.train_state import TrainState
+from faceqat.training import sharding
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.train_state import TrainState
 
 EXTREMES = ('ema', 'minmax')
 HISTOGRAMS = ('mse', 'percentile')

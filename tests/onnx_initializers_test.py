@@ -3,7 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceqat.models.import_weights import onnx_initializers
+from faceqat.models.weights import onnx_initializers
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 

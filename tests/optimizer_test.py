@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from faceqat import optimizer
+from faceqat.training import optimizer
 
 
 def _config(**changes):

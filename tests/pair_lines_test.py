@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from faceqat.data import pair_lines
+from faceqat.data.benchmarks import pair_lines
 
 
 def read(tmp_path, text, encoding='utf-8'):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import pair_lists
+from faceqat.data.benchmarks import pair_lists
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 needs_data = pytest.mark.skipif(

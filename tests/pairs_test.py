@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import folder, images, pair_lists, pairs
+from faceqat.data import images
+from faceqat.data.benchmarks import pair_lists, pairs
+from faceqat.data.sources import folder
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 needs_data = pytest.mark.skipif(

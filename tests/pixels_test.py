@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from faceqat.models.import_weights import projects
-from faceqat.models.import_weights.pixels import (
+from faceqat.models.weights import projects
+from faceqat.models.weights.pixels import (
   Pixels,
   Project,
   SeveralProjectsError,

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from faceqat import prepare
-from faceqat.data import arrayrecord, fingerprint, folder, recordio
-from faceqat.faces import crops, detection
+from faceqat.data import fingerprint
+from faceqat.data.sources import arrayrecord, folder, recordio
+from faceqat.faces import detection
+from faceqat.preparation import crops
 
 ROOT = pathlib.Path(__file__).parents[1]
 PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'

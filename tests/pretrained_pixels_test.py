@@ -14,9 +14,9 @@ from configs import common
 from faceqat.data import fingerprint
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.models import inception_resnet_v1, iresnet, mobilefacenet
-from faceqat.models.import_weights import pretrained
-from faceqat.models.import_weights.pretrained import load_pretrained
-from faceqat.start import with_fingerprint
+from faceqat.models.weights import pretrained
+from faceqat.models.weights.pretrained import load_pretrained
+from faceqat.training.start import with_fingerprint
 
 WEIGHTS = 'MagFace: BGR, pixel / 255'
 

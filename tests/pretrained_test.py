@@ -12,9 +12,9 @@ import pytest
 import torch_mobilefacenet
 
 from faceqat.models import iresnet, mobilefacenet, mobilenet_v2
-from faceqat.models.import_weights import mobilefacenet_torch, onnx_initializers
-from faceqat.models.import_weights.assign import assign
-from faceqat.models.import_weights.pretrained import load_pretrained
+from faceqat.models.weights import mobilefacenet_torch, onnx_initializers
+from faceqat.models.weights.assign import assign
+from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.norm import BatchNorm, BatchRenorm, GroupNorm
 
 SHAPE = (32, 32, 3)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from templates_test import _predict, _templates
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
   identification,
   influence,

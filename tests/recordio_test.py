@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import folder, images, recordio
+from faceqat.data import images
+from faceqat.data.sources import folder, recordio
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 MAGIC = struct.pack('<I', 0xCED7230A)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import people_file, recordio, recordio_writer
+from faceqat.data.sources import people_file, recordio, recordio_writer
 
 PACK = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'recordio'
 SIZE = 8

@@ -6,7 +6,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import safetensors.numpy
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import scores, verification
 from faceqat.evaluators.agreement import Agreement, LayerAgreement
 from faceqat.integer import program as integer_program

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from faceqat.data.restricted_pickle import (
+from faceqat.files.restricted_pickle import (
   Function,
   Machine,
   NotAllowedError,

@@ -4,7 +4,7 @@ import ml_collections
 import pytest
 from tiny_run import make_config
 
-from faceqat.resume import check_config
+from faceqat.training.resume import check_config
 
 FOLDER = 'runs/mine/checkpoints/4'
 

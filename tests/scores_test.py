@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import scores
 
 

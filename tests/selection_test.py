@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faceqat.faces import duplicates, selection
+from faceqat.preparation import duplicates, selection
 
 
 def make_hash(seed):

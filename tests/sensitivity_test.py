@@ -11,12 +11,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from faceqat.calibration import sensitivity
+from faceqat.calibration.lower import (
+  lower,
+  weighted_operators,
+  with_weight_bits,
+)
 from faceqat.calibration.sensitivity import LayerCost
-from faceqat.checkpoint import Network
-from faceqat.lower import lower, weighted_operators, with_weight_bits
 from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, QuantSpec, make_spec
+from faceqat.training.checkpoint import Network
 
 IMAGE = (8, 8, 3)
 # Per layer: the epsilon of its batch norm, None where it has none.

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from faceqat import sharding
+from faceqat.training import sharding
 
 DEVICES = jax.devices()
 

@@ -28,7 +28,7 @@ TESTS = {
   'test_runs_are_compared_with_intervals_on_the_same_pairs',
   'faceqat.assign_bits': 'assign_bits_test::'
   'test_the_command_writes_what_it_prints',
-  'faceqat.data.synthetic': 'synthetic_test::'
+  'faceqat.data.drawn.synthetic': 'synthetic_test::'
   'test_contact_sheet_has_a_row_for_each_person',
   'benchmarks.smoke_configs': 'small_forms_test::'
   'test_a_smoke_form_is_trained_lowered_and_exported',

@@ -18,7 +18,7 @@ import settings
 from PIL import Image
 
 from benchmarks import smoke_configs
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn.synthetic import SyntheticFaces
 
 ROOT = pathlib.Path(__file__).parents[1]
 PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'

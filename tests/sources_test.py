@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import sources
-from faceqat.data.arrayrecord import ArrayRecordWriter
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data import datasets
+from faceqat.data.drawn.synthetic import SyntheticFaces
+from faceqat.data.sources.arrayrecord import ArrayRecordWriter
 
 SIZE = 16
 PEOPLE, IMAGES = 30, 6
@@ -116,7 +116,7 @@ def pair_images(pair_set):
 @pytest.mark.parametrize(('write', 'name'), FORMS)
 def test_held_out_people_and_images_are_never_trained_on(write, name, tmp_path):
   path = write(tmp_path / name)
-  data = sources.make_training_data(data_config(path=str(path)))
+  data = datasets.make_training_data(data_config(path=str(path)))
   train, known, validation = (
     [who(image) for image in images]
     for images in (
@@ -146,19 +146,19 @@ def test_held_out_people_and_images_are_never_trained_on(write, name, tmp_path):
 
 def test_people_held_out_of_training_are_a_source_of_their_own(tmp_path):
   config = data_config(path=str(write_folder(tmp_path / 'faces')))
-  data = sources.make_training_data(config)
-  held_out = sources.make_held_out_people(config)
+  data = datasets.make_training_data(config)
+  held_out = datasets.make_held_out_people(config)
   people = {who(image)[0] for image in images_of(held_out)}
   trained = {who(data.train[i]['image'])[0] for i in range(len(data.train))}
   assert people == set(range(PEOPLE)) - trained
   # All of their images, with labels from 0.
   assert np.bincount(held_out.labels).tolist() == [IMAGES] * 20
   config.validation_people = 0
-  assert sources.make_held_out_people(config) is None
+  assert datasets.make_held_out_people(config) is None
 
 
 def test_without_a_path_faces_are_drawn():
-  data = sources.make_training_data(data_config())
+  data = datasets.make_training_data(data_config())
   train = pixels(images_of(data.train))
   assert len(train) == 10 * (IMAGES - 1)
   drawn = SyntheticFaces(PEOPLE, IMAGES, image_size=SIZE, seed=0)
@@ -170,14 +170,14 @@ def test_without_a_path_faces_are_drawn():
 
 def test_nothing_is_kept_out_unless_it_is_asked_for():
   config = data_config(validation_people=0, holdout_images_per_person=0)
-  data = sources.make_training_data(config)
+  data = datasets.make_training_data(config)
   assert len(data.train) == PEOPLE * IMAGES
   assert len(data.known) == 0
   assert data.validation is None
 
 
 def test_drawn_people_of_the_evaluation_are_in_no_training_set():
-  pair_set = sources.make_evaluation_pairs(eval_config(), image_size=SIZE)
+  pair_set = datasets.make_evaluation_pairs(eval_config(), image_size=SIZE)
   images = pixels(pair_images(pair_set))
   # The seed is the same in both blocks: the people's numbers differ.
   far_away = SyntheticFaces(
@@ -192,12 +192,12 @@ def test_drawn_people_of_the_evaluation_are_in_no_training_set():
 
 def test_a_training_set_that_reached_the_evaluation_is_refused():
   with pytest.raises(ValueError, match=r'num_people is 1000001; .* most'):
-    sources.make_training_data(data_config(num_people=1_000_001))
+    datasets.make_training_data(data_config(num_people=1_000_001))
 
 
 def test_a_bin_file_gives_its_pairs(tmp_path):
   path = write_bin(tmp_path / 'lfw.bin')
-  pair_set = sources.make_evaluation_pairs(
+  pair_set = datasets.make_evaluation_pairs(
     eval_config(path=str(path)), image_size=SIZE
   )
   assert pair_set.name == 'lfw'
@@ -210,7 +210,7 @@ def test_a_folder_gives_the_pairs_of_its_list(tmp_path):
   config = eval_config(
     path=str(root), pairs=str(write_list(tmp_path, range(4)))
   )
-  pair_set = sources.make_evaluation_pairs(config, image_size=SIZE)
+  pair_set = datasets.make_evaluation_pairs(config, image_size=SIZE)
   assert pair_set.same.tolist() == [True, True, False, False] * 2
   assert pair_set.fold.tolist() == [0] * 4 + [1] * 4
   ends = [
@@ -225,10 +225,10 @@ def test_images_of_another_size_are_found_at_once(tmp_path):
   root = write_folder(tmp_path / 'faces', size=24)
   message = 'has 24x24 pixels, wanted 16x16: align the faces'
   with pytest.raises(ValueError, match=message):
-    sources.make_training_data(data_config(path=str(root)))
+    datasets.make_training_data(data_config(path=str(root)))
   path = write_bin(tmp_path / 'a.bin', size=24)
   with pytest.raises(ValueError, match=f'{path}: image 0 {message}'):
-    sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
+    datasets.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
 
 
 @pytest.mark.parametrize(('write', 'name'), FORMS)
@@ -236,19 +236,19 @@ def test_training_images_of_stored_size_are_resized(write, name, tmp_path):
   config = data_config(
     path=str(write(tmp_path / name)), image_size=20, stored_size=SIZE
   )
-  data = sources.make_training_data(config)
+  data = datasets.make_training_data(config)
   people = {who(image)[0] for image in images_of(data.train)}
   assert len(people) == 10
   for images in (
     images_of(data.train),
     images_of(data.known),
     pair_images(data.validation),
-    images_of(sources.make_held_out_people(config)),
+    images_of(datasets.make_held_out_people(config)),
   ):
     assert {image.shape for image in images} == {(20, 20, 3)}
   config.stored_size = 24
   with pytest.raises(ValueError, match=r'16x16 .* wanted 24x24: .*stored_'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
 
 
 def test_evaluation_images_of_stored_size_are_resized(tmp_path):
@@ -262,21 +262,21 @@ def test_evaluation_images_of_stored_size_are_resized(tmp_path):
     ),
   ]
   for config in configs:
-    pair_set = sources.make_evaluation_pairs(config, image_size=12)
+    pair_set = datasets.make_evaluation_pairs(config, image_size=12)
     images = pair_images(pair_set)
     assert {image.shape for image in images} == {(12, 12, 3)}
     assert who(images[0]) == (0, 0)
     config.stored_size = 12
     with pytest.raises(ValueError, match=r'16x16 .* wanted 12x12: .*stored_'):
-      sources.make_evaluation_pairs(config, image_size=12)
+      datasets.make_evaluation_pairs(config, image_size=12)
 
 
 def test_drawn_faces_ignore_the_stored_size():
   config = data_config(image_size=20, stored_size=SIZE, validation_people=0)
   drawn = SyntheticFaces(PEOPLE, IMAGES, image_size=20, seed=0)
-  train = sources.make_training_data(config).train
+  train = datasets.make_training_data(config).train
   np.testing.assert_array_equal(train[0]['image'], drawn[0]['image'])
-  pair_set = sources.make_evaluation_pairs(
+  pair_set = datasets.make_evaluation_pairs(
     eval_config(stored_size=SIZE), image_size=20
   )
   assert pair_set.images[0].shape == (20, 20, 3)
@@ -287,9 +287,9 @@ def test_a_damaged_first_image_may_be_passed_over(tmp_path):
   (root / 'p00' / 'p00_0001.png').write_bytes(b'')
   config = data_config(path=str(root), validation_people=0)
   with pytest.raises(ValueError, match=r'p00_0001\.png is empty'):
-    sources.make_training_data(config)
+    datasets.make_training_data(config)
   config.skip_damaged = True
-  data = sources.make_training_data(config)
+  data = datasets.make_training_data(config)
   assert len(data.train.class_names) == PEOPLE
 
 
@@ -306,7 +306,7 @@ def test_a_hostile_bin_file_is_refused_and_not_run(tmp_path):
   path = tmp_path / 'bad.bin'
   path.write_bytes(pickle.dumps(([Hostile(str(trace))], [True])))
   with pytest.raises(ValueError, match=f'{path} is not a plain verification'):
-    sources.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
+    datasets.make_evaluation_pairs(eval_config(path=str(path)), image_size=SIZE)
   assert not trace.exists()
 
 
@@ -321,7 +321,7 @@ def test_a_hostile_bin_file_is_refused_and_not_run(tmp_path):
 )
 def test_missing_or_wrong_pairs_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
-    sources.make_evaluation_pairs(eval_config(**changes), image_size=SIZE)
+    datasets.make_evaluation_pairs(eval_config(**changes), image_size=SIZE)
 
 
 @pytest.mark.parametrize(
@@ -337,11 +337,11 @@ def test_missing_or_wrong_pairs_are_named(changes, message):
 )
 def test_missing_or_small_training_sets_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
-    sources.make_training_data(data_config(**changes))
+    datasets.make_training_data(data_config(**changes))
 
 
 def test_a_truncated_pack_is_named(tmp_path):
   path = write_pack(tmp_path / 'train.rec')
   path.write_bytes(path.read_bytes()[:-8])
   with pytest.raises(ValueError, match=f'{path}: record 179 .* truncated'):
-    sources.make_training_data(data_config(path=str(path)))
+    datasets.make_training_data(data_config(path=str(path)))

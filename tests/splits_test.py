@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from faceqat.faces import splits
+from faceqat.preparation import splits
 
 PEOPLE = [f'person {i}' for i in range(50)]
 SHARES = (0.8, 0.1, 0.1)

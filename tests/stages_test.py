@@ -13,8 +13,8 @@ from tiny_run import (
   taken_batches,
 )
 
-from faceqat.stages import Stage, make_stages, mode_at, stage_at
-from faceqat.train import train
+from faceqat.training.loop import train
+from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 
 ONE = jax.devices()[:1]
 

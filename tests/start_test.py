@@ -18,18 +18,18 @@ from tiny_run import (
 )
 
 from configs import losses
-from faceqat import start as start_module
 from faceqat.calibration.calibrate import has_ranges
-from faceqat.checkpoint import load_network
+from faceqat.calibration.lower import lower
 from faceqat.data.images import DamagedImageError, SkippedImages
 from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
-from faceqat.lower import lower
-from faceqat.models.import_weights.pretrained import Pretrained
+from faceqat.models.weights.pretrained import Pretrained
 from faceqat.quant.spec import FLOAT
-from faceqat.start import make_teacher, start_from, with_class_means
-from faceqat.train import train
-from faceqat.train_state import TrainState, make_predict
+from faceqat.training import start as start_module
+from faceqat.training.checkpoint import load_network
+from faceqat.training.loop import train
+from faceqat.training.start import make_teacher, start_from, with_class_means
+from faceqat.training.train_state import TrainState, make_predict
 
 ONE = jax.devices()[:1]
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)

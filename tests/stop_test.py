@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from faceqat import stop
-from faceqat.stop import StopRequest
+from faceqat.training import stop
+from faceqat.training.stop import StopRequest
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 import pytest
 
-from faceqat import compare, strict_json
-from faceqat.data import fingerprint, people_file
-from faceqat.faces import journal, preparation_report
-from faceqat.models.import_weights import mxnet_symbol
+from faceqat import compare
+from faceqat.data import fingerprint
+from faceqat.data.sources import people_file
+from faceqat.files import strict_json
+from faceqat.models.weights import mxnet_symbol
+from faceqat.preparation import journal, report
 from faceqat.report import history, run_folder
 
 DEEP = '[' * 100_000
@@ -60,9 +62,9 @@ def test_every_reader_names_the_file(name, content, tmp_path):
 
 
 def test_a_damaged_report_of_a_preparation_owns_nothing(tmp_path):
-  (tmp_path / preparation_report.REPORT).write_text(DEEP)
-  found = preparation_report.not_written(tmp_path)
-  assert found == [preparation_report.REPORT]
+  (tmp_path / report.REPORT).write_text(DEEP)
+  found = report.not_written(tmp_path)
+  assert found == [report.REPORT]
 
 
 def test_compared_runs_with_damaged_results_are_named(tmp_path, monkeypatch):

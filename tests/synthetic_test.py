@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import face_parameters, synthetic
-from faceqat.data.synthetic import SyntheticFaces
+from faceqat.data.drawn import face_parameters, synthetic
+from faceqat.data.drawn.synthetic import SyntheticFaces
 
 
 def _stack(source):
@@ -58,7 +58,7 @@ def test_threads_and_pickling_give_the_same_images():
 def test_another_process_gives_the_same_images():
   code = (
     'import hashlib\n'
-    'from faceqat.data.synthetic import SyntheticFaces\n'
+    'from faceqat.data.drawn.synthetic import SyntheticFaces\n'
     's = SyntheticFaces(4, 3, 40, seed=5)\n'
     'd = b"".join(s[i]["image"].tobytes() for i in reversed(range(12)))\n'
     'print(hashlib.sha256(d).hexdigest())\n'

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from faceqat.faces import archive, tar_archive
+from faceqat.preparation import archive, tar_archive
 
 PHOTO = bytes(range(256)) * 4
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]

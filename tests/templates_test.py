@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faceqat.data.ijb import TemplateSet
+from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.evaluators import templates, verification
 
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import fingerprint, sources
+from faceqat.data import datasets, fingerprint
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.data.images import DamagedImageError
-from faceqat.data.tfds import TFDSSource, find_folder
+from faceqat.data.sources.tfds import TFDSSource, find_folder
 
 # What prepares a data set needs it.
 pytest.importorskip('tensorflow')
@@ -129,7 +129,7 @@ def test_every_image_comes_with_the_name_of_its_person(root):
 def test_reading_needs_no_tensorflow(root):
   code = (
     'import sys, without_tensorflow; without_tensorflow.remove("tensorflow"); '
-    'from faceqat.data.tfds import TFDSSource; '
+    'from faceqat.data.sources.tfds import TFDSSource; '
     f'source = TFDSSource("tfds:tiny_faces", {SIZE}, data_dir=sys.argv[1]); '
     'print(len(source), *source[5]["image"][0, 0], source.labels[5])'
   )
@@ -202,18 +202,18 @@ def config_of(root, **changes):
 
 
 def test_training_takes_it_with_its_fingerprint_and_its_size(root):
-  data = sources.make_training_data(config_of(root))
+  data = datasets.make_training_data(config_of(root))
   assert len(data.train) == PEOPLE * (IMAGES - 1)
-  assert sources.training_fingerprint(config_of(root)) is None
+  assert datasets.training_fingerprint(config_of(root)) is None
   resized = config_of(root, image_size=12, stored_size=SIZE)
-  image = sources.make_training_data(resized).train[0]['image']
+  image = datasets.make_training_data(resized).train[0]['image']
   assert image.shape == (12, 12, 3)
   with pytest.raises(ValueError, match=r'example 0 has 16x16 .* wanted 12x12'):
-    sources.make_training_data(config_of(root, image_size=12))
+    datasets.make_training_data(config_of(root, image_size=12))
   folder = find_folder('tfds:tiny_faces', root)
   fingerprint.write(Fingerprint('mine', SIZE, 'BGR'), folder)
-  told = sources.training_fingerprint(config_of(root))
-  exchanged = sources.make_training_data(config_of(root)).train[0]['image']
+  told = datasets.training_fingerprint(config_of(root))
+  exchanged = datasets.make_training_data(config_of(root)).train[0]['image']
   (folder / 'faces.json').unlink()
   assert told == Fingerprint('mine', SIZE)
   np.testing.assert_array_equal(exchanged[..., ::-1], data.train[0]['image'])

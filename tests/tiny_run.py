@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from configs import mbv2_int8
-from faceqat import sharding
-from faceqat.checkpoint import Checkpointer
 from faceqat.data.pipeline import TrainIterator
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
-from faceqat.stages import make_stages
-from faceqat.train import make_recipe
-from faceqat.train_state import create_state, train_step
+from faceqat.training import sharding
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.loop import make_recipe
+from faceqat.training.stages import make_stages
+from faceqat.training.train_state import create_state, train_step
 
 # Training people of the smoke form: 32 less 20 kept out.
 NUM_CLASSES = 12

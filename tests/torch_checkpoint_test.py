@@ -7,7 +7,7 @@ import pytest
 import torch_files as files
 from torch_files import FORMATS, NUMBERS, by_hand, read
 
-from faceqat.models.import_weights import torch_checkpoint
+from faceqat.models.weights import torch_checkpoint
 
 
 @pytest.fixture(params=FORMATS)

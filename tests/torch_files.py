@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 
-from faceqat.models.import_weights import torch_checkpoint
+from faceqat.models.weights import torch_checkpoint
 
 FORMATS = ['zip', 'legacy']
 NUMBERS = np.arange(6, dtype=np.float32)

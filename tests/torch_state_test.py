@@ -2,8 +2,8 @@ import pytest
 import torch_files as files
 from torch_files import by_hand, read
 
-from faceqat.models.import_weights.torch_pickle import Storage, StoredTensor
-from faceqat.models.import_weights.torch_state import find_network
+from faceqat.models.weights.torch_pickle import Storage, StoredTensor
+from faceqat.models.weights.torch_state import find_network
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from faceqat.calibration.calibrate import has_ranges, observe
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.stages import mode_at
-from faceqat.train_state import (
+from faceqat.training.stages import mode_at
+from faceqat.training.train_state import (
   embed,
   make_predict,
   validation_scores,

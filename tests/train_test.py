@@ -17,13 +17,13 @@ from tiny_run import (
 )
 
 from configs.losses import LOSSES
-from faceqat import start as start_module
-from faceqat import train as train_module
-from faceqat.checkpoint import load_network
-from faceqat.models.import_weights.pretrained import Pretrained
-from faceqat.stages import mode_at
-from faceqat.train import check_finite, train
-from faceqat.validation import best_score
+from faceqat.models.weights.pretrained import Pretrained
+from faceqat.training import loop as train_module
+from faceqat.training import start as start_module
+from faceqat.training.checkpoint import load_network
+from faceqat.training.loop import check_finite, train
+from faceqat.training.stages import mode_at
+from faceqat.training.validation import best_score
 
 ONE = jax.devices()[:1]
 

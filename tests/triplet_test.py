@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceqat import sharding
 from faceqat.losses import triplet
+from faceqat.training import sharding
 
 MARGIN = 0.2
 LABELS = np.repeat(np.arange(4), [4, 4, 5, 3]).astype(np.int32)

@@ -6,7 +6,7 @@ from tiny_run import NUM_CLASSES, make_config, make_start
 
 from faceqat.losses.objective import make_objective
 from faceqat.quant.spec import FLOAT
-from faceqat.validation import validate
+from faceqat.training.validation import validate
 
 
 def test_the_average_is_of_images_not_of_batches():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from faceqat.data import verification_bin
+from faceqat.data.benchmarks import verification_bin
 
 ENTRIES = [bytes([i, 0, 255]) * (i + 1) for i in range(4)]
 SAME = [True, False]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import verification
 
 

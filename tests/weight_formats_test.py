@@ -7,8 +7,8 @@ import pytest
 import torch_files as files
 from safetensors.numpy import save_file
 
-from faceqat.models.import_weights import safetensors_file
-from faceqat.models.import_weights.weight_formats import (
+from faceqat.models.weights import safetensors_file
+from faceqat.models.weights.weight_formats import (
   format_of,
   tensorflow_prefix,
 )

@@ -38,9 +38,9 @@ def train_and_evaluate(workdir):
   import jax
   import tiny_run
 
-  from faceqat.checkpoint import load_network
   from faceqat.evaluate import evaluate_network
-  from faceqat.train import train
+  from faceqat.training.checkpoint import load_network
+  from faceqat.training.loop import train
 
   # In float; it is calibrated at the end.
   config = tiny_run.make_config(total_steps=2)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from faceqat.report.history import MetricLog, read_curves
-from faceqat.workdir import locked
+from faceqat.training.workdir import locked
 
 
 def test_a_folder_that_is_in_use_says_by_whom(tmp_path):
@@ -25,8 +25,9 @@ def test_a_folder_that_is_in_use_says_by_whom(tmp_path):
 
 def test_a_killed_process_holds_nothing(tmp_path):
   code = (
-    f'from faceqat.workdir import locked; lock = locked({str(tmp_path)!r}); '
-    'lock.__enter__(); print("held", flush=True); import time; time.sleep(99)'
+    'from faceqat.training.workdir import locked; '
+    f'lock = locked({str(tmp_path)!r}); lock.__enter__(); '
+    'print("held", flush=True); import time; time.sleep(99)'
   )
   with subprocess.Popen([sys.executable, '-c', code], stdout=-1) as process:
     assert process.stdout.readline() == b'held\n'

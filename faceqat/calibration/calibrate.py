@@ -15,9 +15,9 @@ import numpy as np
 
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.calibration.equalization import equalize
-from faceqat.checkpoint import Network
-from faceqat.lower import lower
+from faceqat.calibration.lower import lower
 from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
+from faceqat.training.checkpoint import Network
 
 
 def calibrate(

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from faceqat.evaluators import verification
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram
 from faceqat.quant.spec import FLOAT, Mode
-from faceqat.train_state import make_predict
+from faceqat.training.train_state import make_predict
 
 _BATCH_SIZE = 32
 

@@ -14,8 +14,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faceqat import atomic, strict_json
-from faceqat.image_size import (
+from faceqat.files import atomic, strict_json
+from faceqat.files.image_size import (
   ImageSize,
   height_width,
   of_text,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat import decoding
 from faceqat.data import images as face_images
 from faceqat.data.made import is_made
-from faceqat.image_size import ImageSize
+from faceqat.files import decoding
+from faceqat.files.image_size import ImageSize
 
 
 class ImageFiles:

@@ -12,8 +12,8 @@ import threading
 import numpy as np
 from PIL import Image
 
-from faceqat import decoding
-from faceqat.image_size import (
+from faceqat.files import decoding
+from faceqat.files.image_size import (
   ImageSize,
   height_width,
   same_proportions,

@@ -6,8 +6,8 @@
 import os
 from collections.abc import Sequence
 
-from faceqat import decoding, folders
-from faceqat.data import tfds
+from faceqat.data.sources import tfds
+from faceqat.files import decoding, folders
 
 PACKS = ('.rec', '.array_record')
 _WANTED = (

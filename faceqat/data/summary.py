@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from faceqat.data.made import are_made
-from faceqat.names import similar
+from faceqat.files.names import similar
 
 
 def summarize(

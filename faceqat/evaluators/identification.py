@@ -28,10 +28,10 @@ import numpy as np
 import safetensors.numpy
 from sklearn import metrics
 
-from faceqat import atomic
-from faceqat.data.pairs import SourceImages
+from faceqat.data.benchmarks.pairs import SourceImages
 from faceqat.evaluators import influence, intervals
 from faceqat.evaluators.verification import Predict, embed, is_supported
+from faceqat.files import atomic
 
 FILE_NAME = 'identification.safetensors'
 RANKS = (1, 5)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from faceqat.data.ijb import TemplateSet
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.ijb import TemplateSet
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
   identification,
   influence,

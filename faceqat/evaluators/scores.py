@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 import safetensors.numpy
 
-from faceqat import array_file, atomic
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.files import array_file, atomic
 
 FILE_NAME = 'scores.safetensors'
 _READING = 'cosine/'

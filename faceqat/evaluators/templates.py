@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse
 
-from faceqat.data.ijb import TemplateSet
+from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.evaluators import verification
 from faceqat.evaluators.verification import Predict
 

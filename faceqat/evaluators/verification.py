@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn import metrics
 
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A rate measured on fewer false accepts than this is mostly noise.

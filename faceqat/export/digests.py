@@ -8,7 +8,7 @@ file that has either is known to have had both.
 import hashlib
 import re
 
-from faceqat import seal
+from faceqat.files import seal
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faceqat import atomic
 from faceqat.evaluators import exactness
 from faceqat.export.formats import FORMATS, Run, make_run
+from faceqat.files import atomic
 from faceqat.integer.program import IntegerProgram
 from faceqat.report import table
 

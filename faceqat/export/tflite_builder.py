@@ -19,8 +19,8 @@ except ImportError as error:
     "and 'flatbuffers': pip install ai-edge-litert flatbuffers"
   ) from error
 
-from faceqat import strict_json
 from faceqat.export import digests
+from faceqat.files import strict_json
 from faceqat.integer import packing
 
 # A file's metadata entry that holds what a reader of a face network asks.

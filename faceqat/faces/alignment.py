@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from faceqat.image_size import (
+from faceqat.files.image_size import (
   ImageSize,
   height_width,
   same_proportions,

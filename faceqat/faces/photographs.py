@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from faceqat import decoding
+from faceqat.files import decoding
 
 
 def read_photograph(path: str | os.PathLike) -> np.ndarray:

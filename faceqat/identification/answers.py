@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from faceqat import atomic
+from faceqat.files import atomic
 from faceqat.identification import predictions
 from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.retrieval import Matches, as_cosine

@@ -14,19 +14,19 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from faceqat.checkpoint import Network, load_network
+from faceqat.calibration.lower import lower
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluate import READINGS, make_integer_predict
 from faceqat.evaluators import verification
 from faceqat.export import exported
-from faceqat.image_size import ImageSize, height_width
+from faceqat.files.image_size import ImageSize, height_width
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
-from faceqat.lower import lower
 from faceqat.quant.spec import FLOAT, TWINS
-from faceqat.train_state import make_predict
+from faceqat.training.checkpoint import Network, load_network
+from faceqat.training.train_state import make_predict
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
 

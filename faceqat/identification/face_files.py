@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from faceqat import decoding, folders
 from faceqat.data import images
-from faceqat.image_size import ImageSize
+from faceqat.files import decoding, folders
+from faceqat.files.image_size import ImageSize
 
 # From a path to the faces in it, uint8 [H, W, 3] each; raises ValueError where
 # there is none.

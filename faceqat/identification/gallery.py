@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from faceqat import array_file, atomic, strict_json
 from faceqat.data import fingerprint as fingerprints
 from faceqat.data.fingerprint import Fingerprint
+from faceqat.files import array_file, atomic, strict_json
 from faceqat.integer import matching
 
 # The digest of version 1 leaves out the maker.

@@ -3,18 +3,18 @@
 import pathlib
 from typing import NamedTuple
 
+from faceqat.data import datasets
 from faceqat.data import fingerprint as fingerprints
-from faceqat.data import sources
 from faceqat.data.fingerprint import Fingerprint
 from faceqat.evaluators.identification import split_gallery
 from faceqat.faces import alignment
+from faceqat.files.image_size import height_width, to_text
+from faceqat.files.names import plain_name
 from faceqat.identification import face_files, gallery, retrieval
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
 from faceqat.identification.predictions import UNKNOWN
-from faceqat.image_size import height_width, to_text
-from faceqat.names import plain_name
 
 
 class Inputs(NamedTuple):
@@ -182,7 +182,7 @@ def _held_out(
         '--config=configs/mbv2_int8.py, or the one of its run'
       )
     config = embedder.network.config
-  source = sources.make_held_out_people(config.data)
+  source = datasets.make_held_out_people(config.data)
   if source is None:
     raise ValueError(
       '--held_out: data.validation_people is 0, so nobody was kept out of the '
@@ -204,6 +204,6 @@ def _held_out(
     [entry(int(index)) for index in part]
     for part in split_gallery(source.labels, args.held_out)
   )
-  found = sources.training_fingerprint(config.data)
+  found = datasets.training_fingerprint(config.data)
   fingerprints.check(found, embedder.fingerprint, '--held_out', '--model')
   return enrolled, probes, found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat import atomic
+from faceqat.files import atomic
 
 COLUMNS = ('probe', 'rank', 'person', 'gallery_image', 'score', 'accepted')
 # Who is not accepted; no person of a gallery may be called so.

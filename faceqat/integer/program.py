@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faceqat import atomic
+from faceqat.files import atomic
 from faceqat.integer import packing, program_file
 from faceqat.integer.accumulators import check_operator
 from faceqat.integer.operators import (

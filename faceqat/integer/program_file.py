@@ -11,7 +11,7 @@ import os
 import numpy as np
 import safetensors.numpy
 
-from faceqat import seal, strict_json
+from faceqat.files import seal, strict_json
 
 FORMAT_VERSION = 2
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from faceqat.optimizer import decay_mask
+from faceqat.training.optimizer import decay_mask
 
 
 class Regularization(NamedTuple):

@@ -9,7 +9,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from faceqat.image_size import ImageSize, height_width
+from faceqat.files.image_size import ImageSize, height_width
 from faceqat.quant.spec import FLOAT
 
 # They belong to the quantizers: the network in float has none.

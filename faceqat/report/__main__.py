@@ -13,7 +13,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from faceqat import atomic
+from faceqat.files import atomic
 from faceqat.report import network_sections
 from faceqat.report.page import make_page
 from faceqat.report.run_folder import read_run

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from faceqat import atomic
+from faceqat.files import atomic
 
 # What a tile is marked as: a colour of Okabe and Ito's palette, and a sign and
 # a word, so that colour vision and print play no part.

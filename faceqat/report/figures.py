@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from faceqat import atomic
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.files import atomic
 from faceqat.report import plots
 from faceqat.report.hardest import hardest_pairs
 

@@ -13,8 +13,8 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, ImageOps
 
-from faceqat import array_file, atomic
-from faceqat.data.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.files import array_file, atomic
 
 FILE_NAME = 'hardest.safetensors'
 # 24 images of 112 x 112 pixels: 0.9 MB.

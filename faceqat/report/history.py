@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 
-from faceqat import distributed, strict_json
+from faceqat.files import strict_json
 from faceqat.report import json_fields
 from faceqat.report.events import EventFile
+from faceqat.training import distributed
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
 CURVES = (

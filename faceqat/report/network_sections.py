@@ -13,7 +13,7 @@ import flax.traverse_util
 import numpy as np
 
 from faceqat.data import places
-from faceqat.image_size import height_width
+from faceqat.files.image_size import height_width
 from faceqat.report import history, layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (

@@ -5,7 +5,7 @@ from typing import Any
 
 from clu import parameter_overview
 
-from faceqat import atomic
+from faceqat.files import atomic
 
 
 def write_parameters(params: dict[str, Any], workdir: pathlib.Path) -> str:

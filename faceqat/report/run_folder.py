@@ -9,15 +9,15 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from faceqat import array_file, strict_json
-from faceqat.checkpoint import Checkpointer
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
+from faceqat.files import array_file, strict_json
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
 from faceqat.report import hardest, history, json_fields
 from faceqat.report.hardest import Hardest
+from faceqat.training.checkpoint import Checkpointer
 
 # What convert writes beside the files of an export.
 EXACTNESS = 'exactness.json'

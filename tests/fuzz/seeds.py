@@ -19,11 +19,11 @@ import torch_files
 from digests_test import PROGRAM
 from PIL import Image
 
-from faceqat import seal
-from faceqat.data import tf_example
-from faceqat.data.arrayrecord import ArrayRecordWriter
-from faceqat.data.crc32c import masked_crc32c
+from faceqat.data.sources import tf_example
+from faceqat.data.sources.arrayrecord import ArrayRecordWriter
+from faceqat.data.sources.crc32c import masked_crc32c
 from faceqat.export.formats import FORMATS
+from faceqat.files import seal
 from faceqat.identification import gallery
 from faceqat.integer import program as integer_program
 

@@ -11,30 +11,23 @@ from harness import Target
 from journal_test import SETTINGS, make_record
 from seeds import PNG, SIZE
 
-from faceqat import decoding, seal
-from faceqat.data import (
-  fingerprint,
-  ijb,
-  images,
-  pair_lists,
-  people_file,
-  tf_example,
-  tfds,
-  verification_bin,
-)
-from faceqat.data.arrayrecord import ArrayRecordSource
-from faceqat.data.recordio import RecordIOSource
+from faceqat.data import fingerprint, images
+from faceqat.data.benchmarks import ijb, pair_lists, verification_bin
+from faceqat.data.sources import people_file, tf_example, tfds
+from faceqat.data.sources.arrayrecord import ArrayRecordSource
+from faceqat.data.sources.recordio import RecordIOSource
 from faceqat.evaluators import scores
 from faceqat.export import exported
-from faceqat.faces import archive, journal, tar_archive
+from faceqat.files import decoding, seal
 from faceqat.identification import gallery
 from faceqat.integer import program as integer_program
-from faceqat.models.import_weights import (
+from faceqat.models.weights import (
   mxnet_params,
   mxnet_symbol,
   onnx_initializers,
   torch_checkpoint,
 )
+from faceqat.preparation import archive, journal, tar_archive
 from faceqat.report import hardest, history, json_fields, run_folder
 
 

@@ -1,0 +1,141 @@
+"""A folder of people: root/person/image.jpg."""
+
+import os
+
+import numpy as np
+
+from faceqat.data import fingerprint, images, made
+from faceqat.files import decoding, folders
+from faceqat.files.image_size import ImageSize
+
+
+class FolderSource:
+  """Labelled images from root/person/image, one folder for each person.
+
+  People and their images are in sorted order, so an index means the same image
+  on every machine; names that start with a dot, and what systems leave in
+  folders (Thumbs.db), are not looked at.
+
+  Attributes:
+    labels: int32 [N], 0 .. K-1 in the sorted order of the people.
+    class_names: the K folder names.
+    ignored: the names of files beside the people, but for its fingerprint.
+    made: bool [N], which images were made of others.
+  """
+
+  def __init__(
+    self,
+    root: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
+    field: str = 'data.path',
+  ):
+    """Lists the folder; images are read when they are asked for.
+
+    Args:
+      root: the folder with one folder for each person.
+      image_size: height and width of the images given, in pixels.
+      stored_size: height and width that every file must have, resized where
+        that is another size; 0: image_size.
+      field: of the config, for messages.
+
+    Raises:
+      ValueError: no such folder, no people, only one person, a person without
+        images, or a file that is no image.
+    """
+    self.root = os.fspath(root)
+    self.image_size = image_size
+    self.stored_size = stored_size
+    self.class_names, self.ignored = _people(self.root, field)
+    self._files: list[str] = []
+    counts = []
+    for person in self.class_names:
+      files = _image_files(os.path.join(self.root, person), field)
+      self._files.extend(files)
+      counts.append(len(files))
+    if len(counts) == 1:
+      raise ValueError(
+        f'{self.root} has one person only ({self.class_names[0]}): at least '
+        'two are needed.'
+      )
+    self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    self.made = np.array([made.is_made(name) for name in self._files])
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    image = images.read_image(
+      self.name(index), self.image_size, self.stored_size
+    )
+    return {'image': image, 'label': self.labels[index]}
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    path = self.name(index)
+    return images.checked(
+      images.read_file(path), path, self.image_size, self.stored_size
+    )
+
+  def name(self, index: int) -> str:
+    """The path of image `index`."""
+    person = self.class_names[self.labels[index]]
+    return os.path.join(self.root, person, self._files[index])
+
+
+def _people(root: str, field: str) -> tuple[list[str], list[str]]:
+  """The folders of people, and what else is there; both sorted."""
+  if not os.path.isdir(root):
+    raise ValueError(
+      f'There is no image folder {root}: set {field} to the folder that holds '
+      'one folder of images for each person.'
+    )
+  people, ignored = [], []
+  for entry in folders.visible(root):
+    if entry.is_dir():
+      people.append(entry.name)
+    elif decoding.is_image(entry.name):
+      raise ValueError(
+        f'The image {entry.path} lies beside the people: move it into the '
+        f'folder of its person, as {field} wants {root}/person/image.jpg.'
+      )
+    elif not os.path.exists(entry.path):
+      # Or a person would be gone without a word.
+      raise ValueError(
+        f'{entry.path} is a link to {os.readlink(entry.path)}, which is not '
+        'there: correct or remove the link.'
+      )
+    elif entry.name != fingerprint.FILE_NAME:
+      ignored.append(entry.name)
+  if not people:
+    raise ValueError(
+      f'{root} has no person folders: images must lie in {root}/person/; set '
+      f'{field} to the folder that holds those of the people.'
+    )
+  return people, ignored
+
+
+def _image_files(folder: str, field: str) -> list[str]:
+  found = folders.visible(folder)
+  inner = [entry.name for entry in found if entry.is_dir()]
+  if inner and len(inner) == len(found):
+    raise ValueError(
+      f'{folder} holds no images but folders, such as {inner[0]}: if these are '
+      f'people, set {field} to {folder}; wanted is {field}/person/image.jpg.'
+    )
+  if inner:
+    raise ValueError(
+      f'{folder}/{inner[0]} is not an image file but a folder inside of a '
+      f"person's: {field} wants the images themselves in {folder}."
+    )
+  for entry in found:
+    if not decoding.is_image(entry.name):
+      raise ValueError(
+        f'{entry.path} is not an image file: '
+        f'{decoding.why_no_image(entry.name)}. Move it out of {folder}.'
+      )
+  if not found:
+    raise ValueError(
+      f'The person folder {folder} has no images: add some or remove it.'
+    )
+  return [entry.name for entry in found]

@@ -1,0 +1,363 @@
+"""Data sets of tensorflow-datasets (TFDS), where TFDS has prepared them.
+
+Nothing is downloaded or prepared here, and no code of a data set runs: that is
+what `tfds build` is for, which needs TensorFlow. Reading does not; TFDS itself
+is imported when a source is made.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import struct
+from typing import Any
+
+import numpy as np
+
+from faceqat.data import images
+from faceqat.data.sources.crc32c import masked_crc32c
+from faceqat.files import strict_json
+from faceqat.files.image_size import ImageSize
+
+PREFIX = 'tfds:'
+
+_PATH = re.compile(
+  r'tfds:(?P<name>\w+(/[\w.+-]+)?)'
+  r'(:(?P<version>[0-9]+\.[0-9]+\.[0-9]+))?(:(?P<split>.+))?'
+)
+# Before each record of a .tfrecord file: its length and a checksum of that.
+# After it: its own.
+_LENGTH, _CHECKSUM = struct.Struct('<Q'), struct.Struct('<I')
+
+
+class TFDSSource:
+  """Labelled images of a data set of TFDS, in the order of its files.
+
+  The images stay in their files, `.array_record` or `.tfrecord`, whatever their
+  number; their labels are read once, for which all files are gone through.
+
+  Attributes:
+    labels: int32 [N], 0 .. K-1 in the order of the people.
+    class_names: K names: those that the split has images of, in the order of
+      the data set's classes, or else sorted.
+    folder: where TFDS keeps the data set.
+  """
+
+  def __init__(
+    self,
+    path: str,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
+    data_dir: str | os.PathLike = '',
+  ):
+    """Opens the data set and reads the labels.
+
+    Args:
+      path: `tfds:NAME`, or `tfds:NAME/CONFIG:VERSION:SPLIT`, where all but the
+        name may be left out. SPLIT is as TFDS takes it, such as `train+test`;
+        without it, `train` or the only one.
+      image_size: height and width of the images given, in pixels.
+      stored_size: height and width that every image must have, resized where
+        that is another size; 0: image_size.
+      data_dir: the folder that TFDS keeps its data sets in; '': its own.
+
+    Raises:
+      ValueError: TFDS is not installed; no such data set, version or split is
+        prepared; it has not one image and one label an example; an image
+        without a label; fewer than two people.
+    """
+    self.path = path
+    self.image_size = image_size
+    self.stored_size = stored_size
+    self.folder = find_folder(path, data_dir)
+    _check_classes(self.folder / 'features.json')
+    tfds = _import_tfds()
+    builder = tfds.builder_from_directory(self.folder)
+    self._image, self._label = _keys(path, builder.info.features, tfds)
+    # Whatever else an example has is not decoded.
+    self._features = tfds.features.FeaturesDict(
+      {key: builder.info.features[key] for key in (self._image, self._label)}
+    )
+    self._decoders = {self._image: tfds.decode.SkipDecoding()}
+    self._records = _open_records(path, builder, tfds)
+    self.labels, self.class_names = self._people(tfds)
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    example = self._example(index)
+    return {
+      'image': images.decode_image(
+        example[self._image],
+        self.name(index),
+        self.image_size,
+        self.stored_size,
+      ),
+      'label': self.labels[index],
+    }
+
+  def encoded(self, index: int) -> bytes:
+    """The bytes of image `index`, with a look at whether they are one."""
+    return images.checked(
+      self._example(index)[self._image],
+      self.name(index),
+      self.image_size,
+      self.stored_size,
+    )
+
+  def name(self, index: int) -> str:
+    """The data set and the number of image `index`."""
+    return f'{self.path}: example {index}'
+
+  def _example(self, index: int) -> dict[str, Any]:
+    # Libraries for files and records have errors of their own.
+    try:
+      return self._features.deserialize_example_np(
+        self._records[int(index)], decoders=self._decoders
+      )
+    except Exception as error:
+      raise ValueError(
+        f'{self.name(index)} cannot be read ({type(error).__name__}: {error}): '
+        f'a file in {self.folder} is damaged; prepare the data set again.'
+      ) from error
+
+  def _people(self, tfds) -> tuple[np.ndarray, list[str]]:
+    """Labels from 0 without gaps, and whose they are."""
+    values = [self._example(i)[self._label] for i in range(len(self))]
+    kept, labels = np.unique(np.array(values), return_inverse=True)
+    if len(kept) < 2:
+      raise ValueError(
+        f'{self.path} has {len(values)} images of {len(kept)} people: training '
+        'needs at least two people.'
+      )
+    feature = self._features[self._label]
+    if isinstance(feature, tfds.features.ClassLabel):
+      # So TFDS marks what has no label, as in the test split of a contest.
+      if kept[0] < 0:
+        raise ValueError(
+          f'{self.name(int(np.argmin(values)))} has no label: give another '
+          'split.'
+        )
+      names = [feature.int2str(int(value)) for value in kept]
+    elif isinstance(feature, tfds.features.Text):
+      names = [value.decode('utf-8', 'replace') for value in kept]
+    else:
+      names = [str(value) for value in kept]
+    return labels.astype(np.int32), names
+
+
+def find_folder(path: str, data_dir: str | os.PathLike = '') -> pathlib.Path:
+  """The folder that TFDS has prepared a data set in.
+
+  Args:
+    path: `tfds:NAME/CONFIG:VERSION:SPLIT`, as above; without a version, the
+      highest there is.
+    data_dir: the folder that TFDS keeps its data sets in; '': its own.
+
+  Raises:
+    ValueError: there is none; it says what there is, and how to make it.
+  """
+  match = _PATH.fullmatch(path)
+  if match is None:
+    raise ValueError(
+      f'{path} names no data set of TFDS; wanted tfds:NAME, or '
+      'tfds:NAME/CONFIG:VERSION:SPLIT, such as tfds:lfw:train'
+    )
+  name, version = match['name'], match['version']
+  own = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  root = pathlib.Path(data_dir or own).expanduser()
+  versions = _prepared(root / name)
+  if not versions:
+    configs = [
+      folder.name for folder in _folders(root / name) if _prepared(folder)
+    ]
+    if configs:
+      raise ValueError(
+        f'{path}: {root / name} has configs; give one of them, as in '
+        f'tfds:{name}/{configs[0]}: {", ".join(configs)}'
+      )
+    there = ', '.join(folder.name for folder in _folders(root)) or 'none'
+    raise ValueError(
+      f'{path}: TFDS has prepared no {name} in {root} (there: {there}); make '
+      f'it with `tfds build {name} --data_dir={root}`, which needs TensorFlow; '
+      'or name another folder in data.tfds_dir'
+    )
+  if version is None:
+    return max(versions, key=lambda folder: _numbers(folder.name))
+  if root / name / version not in versions:
+    raise ValueError(
+      f'{path}: {root / name} has no version {version}; there are '
+      f'{", ".join(folder.name for folder in versions)}'
+    )
+  return root / name / version
+
+
+def _prepared(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The versions of a data set, rising."""
+  versions = [
+    path
+    for path in _folders(folder)
+    if re.fullmatch(r'[0-9]+\.[0-9]+\.[0-9]+', path.name)
+    and (path / 'features.json').is_file()
+  ]
+  return sorted(versions, key=lambda path: _numbers(path.name))
+
+
+def _numbers(version: str) -> list[int]:
+  return [int(number) for number in version.split('.')]
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  if not folder.is_dir():
+    return []
+  return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _import_tfds():
+  try:
+    import tensorflow_datasets
+  except ImportError as error:
+    raise ValueError(
+      f'tfds: paths need tensorflow-datasets, which is not there ({error}); '
+      "install it with `pip install 'faceqat[tfds]'`, or in a checkout with "
+      '`pip install -r requirements-tfds.txt`'
+    ) from error
+  return tensorflow_datasets
+
+
+def _check_classes(path: pathlib.Path):
+  """TFDS imports the modules that this file names: none but its own may be."""
+  try:
+    nodes = [strict_json.parse(path.read_bytes())]
+    while nodes:
+      node = nodes.pop()
+      if isinstance(node, str):
+        # Some features are described by JSON in a string.
+        with contextlib.suppress(strict_json.NoJSONError):
+          nodes.append(strict_json.parse(node))
+      elif isinstance(node, list):
+        nodes += node
+      elif isinstance(node, dict):
+        nodes += node.values()
+        for key in ('pythonClassName', 'python_class_name', 'type'):
+          name = node.get(key)
+          own = str(name).startswith('tensorflow_datasets.')
+          if '.' in str(name) and not own:
+            raise ValueError(f'it asks for {name}, which is not one')
+  except ValueError as error:
+    raise ValueError(
+      f'{path} does not describe a data set by features of TFDS: {error}.'
+    ) from error
+
+
+def _keys(path: str, features, tfds) -> tuple[str, str]:
+  """The names of the image and of the label in an example."""
+  kinds = tfds.features
+
+  def is_image(feature) -> bool:
+    return isinstance(feature, kinds.Image) and feature.np_dtype == np.uint8
+
+  def is_label(feature) -> bool:
+    if isinstance(feature, (kinds.ClassLabel, kinds.Text)):
+      return True
+    scalar = isinstance(feature, kinds.Tensor) and feature.shape == ()
+    return scalar and np.issubdtype(feature.np_dtype, np.integer)
+
+  def find(wanted, fits) -> str:
+    names = [name for name, feature in features.items() if fits(feature)]
+    if wanted in names:
+      return wanted
+    if len(names) != 1:
+      raise ValueError(
+        f'{path} has {len(names)} features that may be the {wanted}, and none '
+        f'of that name; wanted one. Its features: {dict(features)}'
+      )
+    return names[0]
+
+  return find('image', is_image), find('label', is_label)
+
+
+def _open_records(path: str, builder, tfds):
+  """The encoded examples of a split, by their number."""
+  splits = builder.info.splits
+  split = _PATH.fullmatch(path)['split']
+  if split is None:
+    split = 'train' if 'train' in splits or len(splits) != 1 else min(splits)
+  try:
+    instructions = splits[split].file_instructions
+  except (ValueError, KeyError) as error:
+    raise ValueError(
+      f'{path}: there is no split {split}; there are {", ".join(splits)}'
+    ) from error
+  file_format = builder.info.file_format.value
+  if file_format == 'array_record':
+    return builder.as_data_source(
+      split=split,
+      deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+    )
+  if file_format == 'tfrecord':
+    return _TFRecords(instructions)
+  raise ValueError(
+    f'{path} is stored as {file_format}; convert it with `tfds convert_format '
+    f'--dataset_version_dir={builder.data_path} '
+    '--out_file_format=array_record --out_dir=...`'
+  )
+
+
+class _TFRecords:
+  """The records of `.tfrecord` files, found once and read when asked for."""
+
+  def __init__(self, instructions):
+    self._files = [os.fspath(part.filename) for part in instructions]
+    places = []
+    for number, part in enumerate(instructions):
+      found = _scan(self._files[number])
+      if len(found) != part.examples_in_shard:
+        raise ValueError(
+          f'{self._files[number]} has {len(found)} records, TFDS wrote '
+          f'{part.examples_in_shard}: prepare the data set again.'
+        )
+      taken = found[part.skip : part.skip + part.examples_in_shard]
+      taken = taken[: part.take] if part.take >= 0 else taken
+      places += [(number, *place) for place in taken]
+    # File, number in it, offset and length of each.
+    self._places = np.array(places, np.int64).reshape(-1, 4)
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __getitem__(self, index: int) -> bytes:
+    file_number, number, offset, length = self._places[index]
+    path = self._files[file_number]
+    with open(path, 'rb') as file:
+      file.seek(offset)
+      record, checksum = file.read(length), file.read(_CHECKSUM.size)
+    _compare(record, checksum, path, number)
+    return record
+
+
+def _scan(path: str) -> list[tuple[int, int, int]]:
+  """(number, offset, length) of each whole record of a file."""
+  places, size, offset = [], os.path.getsize(path), 0
+  with open(path, 'rb') as file:
+    while len(length_bytes := file.read(_LENGTH.size)) == _LENGTH.size:
+      checksum = file.read(_CHECKSUM.size)
+      _compare(length_bytes, checksum, path, len(places), ' length')
+      (length,) = _LENGTH.unpack(length_bytes)
+      offset += _LENGTH.size + _CHECKSUM.size
+      if offset + length + _CHECKSUM.size > size:
+        break
+      places.append((len(places), offset, length))
+      offset += length + _CHECKSUM.size
+      file.seek(offset)
+  return places
+
+
+def _compare(data: bytes, checksum: bytes, path: str, number: int, what=''):
+  """Raises where the bytes are not those that the checksum was made of."""
+  if checksum != _CHECKSUM.pack(masked_crc32c(data)):
+    raise ValueError(
+      f'{path}: the{what} checksum of record {number} is not that of its '
+      'bytes: the file is damaged, copy it again or prepare the data set again.'
+    )

@@ -1,0 +1,106 @@
+"""Starts a model from the weights of another project."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+
+from faceqat.models.weights import (
+  inception_resnet_v1_tensorflow,
+  inception_resnet_v1_torch,
+  iresnet_torch,
+  mobilefacenet_torch,
+  mobilefacenet_y1,
+  weight_formats,
+)
+from faceqat.models.weights.assign import assign
+from faceqat.models.weights.pixels import Imported
+from faceqat.quant.norm import BatchNorm
+
+_PYTORCH = ('PyTorch', 'safetensors', 'ONNX')
+# (model, format of the file): what reads it as arrays by the model's paths.
+_READERS: dict[tuple[str, str], Callable[..., Imported]] = {
+  ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read,
+  **{('mobilefacenet', name): mobilefacenet_torch.read for name in _PYTORCH},
+  **{('iresnet', name): iresnet_torch.read for name in _PYTORCH},
+  **{
+    ('inception_resnet_v1', name): inception_resnet_v1_torch.read
+    for name in _PYTORCH
+  },
+  ('inception_resnet_v1', 'TensorFlow'): inception_resnet_v1_tensorflow.read,
+}
+# Whose first convolution is not padded: what is folded into it is exact.
+_UNPADDED = ('inception_resnet_v1',)
+
+
+class Pretrained(NamedTuple):
+  """What a weight file makes of a model.
+
+  Attributes:
+    variables: of the model; `params` and `batch_stats` are the file's.
+    weights: whose they are and what pixels they saw, to travel along.
+    sentence: the same for the user, who may know better.
+  """
+
+  variables: dict[str, Any]
+  weights: str
+  sentence: str
+
+
+def load_pretrained(
+  path: str | os.PathLike,
+  model: nn.Module,
+  variables: Mapping[str, Any],
+  given: Mapping[str, Any] | None = None,
+) -> Pretrained:
+  """Reads a weight file into a model's variables.
+
+  Args:
+    path: what `torch.save` wrote, safetensors, or ONNX that was exported from
+      PyTorch with its names; `.params` of MXNet, with its `-symbol.json` beside
+      it; or a checkpoint of TensorFlow.
+    model: whose module's name says which network the file has to be of.
+    variables: of `model.init`, for images of the size that the weights are
+      for.
+    given: fields of `pixels.Pixels` that the user states.
+
+  Raises:
+    ValueError: nothing reads such a file for such a model, it is damaged, or
+      it does not fit; both sides are listed. Or the model's norm is not batch
+      norm with the default epsilon, to which all gammas are brought.
+  """
+  path = os.fspath(path)
+  name = type(model).__module__.rpartition('.')[2]
+  known = {
+    model: [kind for other, kind in _READERS if other == model]
+    for model, _ in _READERS
+  }
+  if name not in known:
+    raise ValueError(f'{path} cannot be read for {_wanted(name, known)}')
+  norm = model.norm
+  if type(norm) is not BatchNorm or norm.epsilon != BatchNorm.epsilon:
+    raise ValueError(
+      f'{path} cannot be read for a model with {norm}: set '
+      f"model.norm to the name 'batch' with epsilon {BatchNorm.epsilon}, to "
+      'which the weights are brought'
+    )
+  kind = weight_formats.format_of(path)
+  if kind not in known[name]:
+    raise ValueError(
+      f'{path} is of {kind} and cannot be read for {_wanted(name, known)}'
+    )
+  values, project = _READERS[name, kind](path, given)
+  weights = f'{project.name}: {project.pixels}'
+  sentence = f'{path} has the weights of {project.name}, which saw '
+  sentence += f'{project.pixels}: folded into the first convolution'
+  if name not in _UNPADDED:
+    sentence += project.pixels.border_note()
+  return Pretrained(assign(variables, values, path), weights, sentence)
+
+
+def _wanted(name: str, known: Mapping[str, list[str]]) -> str:
+  readable = '; '.join(
+    f'{", ".join(kinds)} for {model}' for model, kinds in sorted(known.items())
+  )
+  return f'the model {name}: weights are of {readable}'

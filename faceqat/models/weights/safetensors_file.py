@@ -1,0 +1,69 @@
+"""Weights as safetensors, by name."""
+
+import math
+import os
+
+import numpy as np
+import safetensors
+
+from faceqat.models.weights import weight_formats
+
+_TYPES = {
+  'F64': 'f8',
+  'F32': 'f4',
+  'F16': 'f2',
+  'I64': 'i8',
+  'I32': 'i4',
+  'I16': 'i2',
+  'I8': 'i1',
+  'U8': 'u1',
+  'BOOL': 'u1',
+}
+# Of an array, in elements: NumPy's own limit is in bytes.
+_MAX_SIZE = 2**59
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads the tensors of a file.
+
+  Args:
+    path: written by the safetensors library, or by what saves with it.
+
+  Returns:
+    Read-only arrays by name in the file's element types, but bfloat16, which
+    NumPy has not: float32 holds it exactly.
+
+  Raises:
+    ValueError: names the file, and the tensor where there is one. It cannot be
+      opened, is damaged or cut short, or has a type that weights have not.
+  """
+  path = os.fspath(path)
+  content = weight_formats.read_bytes(path, 'weight file')
+  try:
+    # It holds every length and place against the file's own, before it reads.
+    tensors = safetensors.deserialize(content)
+  except safetensors.SafetensorError as error:
+    raise ValueError(
+      f'{path} is damaged, cut short or no safetensors file ({error}): get it '
+      'again.'
+    ) from error
+  return {name: _to_array(name, tensor, path) for name, tensor in tensors}
+
+
+def _to_array(name: str, tensor: dict, path: str) -> np.ndarray:
+  kind, shape, data = (tensor[key] for key in ('dtype', 'shape', 'data'))
+  # Of nothing, where a side is 0, the others may be larger than NumPy's are.
+  if not data and math.prod(side for side in shape if side) > _MAX_SIZE:
+    raise ValueError(
+      f'{path}: tensor {name!r} has shape {shape}, which no array has: get it '
+      'again.'
+    )
+  if kind == 'BF16':
+    upper_half = np.frombuffer(data, '<u2').astype(np.uint32)
+    return (upper_half << 16).view(np.float32).reshape(shape)
+  if kind not in _TYPES:
+    raise ValueError(
+      f'{path}: tensor {name!r} has the type {kind}, wanted one of '
+      f'{", ".join(sorted([*_TYPES, "BF16"]))}: save it again in float32.'
+    )
+  return np.frombuffer(data, f'<{_TYPES[kind]}').reshape(shape)

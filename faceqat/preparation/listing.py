@@ -1,0 +1,164 @@
+"""What lies in a folder of photographs, person/photograph."""
+
+import collections
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+from faceqat.data.made import is_made
+from faceqat.files import decoding, folders
+
+# How `crop_name` tells several faces of one photograph apart.
+_FACE_NUMBER = re.compile(r'\.face\d+$')
+
+
+class Photograph(NamedTuple):
+  """One file of the input.
+
+  Attributes:
+    person: the folder that it lies in.
+    name: person/file, with a slash.
+    crop: person/stem, what its crops are called; no two have the same.
+    size: bytes of the file.
+    modified: when, in nanoseconds: with the size it tells a file that was
+      exchanged.
+  """
+
+  person: str
+  name: str
+  crop: str
+  size: int
+  modified: int
+
+
+class Listing(NamedTuple):
+  """A folder of photographs.
+
+  Attributes:
+    root: the folder that holds those of the people.
+    people: the names of all of them, sorted, also without a photograph.
+    photographs: sorted by person and file.
+    ignored: what is no photograph of a person, as paths below `root`.
+  """
+
+  root: pathlib.Path
+  people: list[str]
+  photographs: list[Photograph]
+  ignored: list[str]
+
+
+def list_photographs(root: str | os.PathLike) -> Listing:
+  """Lists the photographs of people, root/person/photograph.
+
+  A single folder around those of the people is entered, as archives often have
+  one. Names that start with a dot are passed over, other files and folders
+  within a person's are listed as ignored, and so are images that an earlier
+  preparation has made of others (`data/made.py`).
+
+  Raises:
+    ValueError: there is no such folder, it has no photographs of people, or
+      photographs beside the folders of people, or a name that is no text.
+  """
+  root = _enter(pathlib.Path(root))
+  people, found, ignored = [], [], []
+  for entry in _visible(root):
+    if entry.is_dir():
+      people.append(entry.name)
+      inside, others = _list_person(entry)
+      found += inside
+      ignored += others
+    elif decoding.is_image(entry.name):
+      raise ValueError(
+        f'The photograph {entry.path} lies beside the people: move it into a '
+        'folder that has the name of its person.'
+      )
+    else:
+      ignored.append(entry.name)
+  if not found:
+    raise ValueError(
+      f'{root} has no photographs: wanted {root}/person/photograph, where a '
+      f'photograph ends in {", ".join(decoding.SUFFIXES)}'
+      f'{_deeper(root, ignored)}.'
+    )
+  return Listing(root, people, found, ignored)
+
+
+def crop_name(photograph: Photograph, face: int | None = None) -> str:
+  """The file of a crop, person/name.jpg; `face` counts from 1 if all are."""
+  number = '' if face is None else f'.face{face}'
+  return f'{photograph.crop}{number}.jpg'
+
+
+def _enter(root: pathlib.Path) -> pathlib.Path:
+  """Passes through a single folder around those of the people."""
+  if not root.is_dir():
+    raise ValueError(
+      f'There is no folder {root}: give one with a folder of photographs for '
+      'each person, or an archive of it.'
+    )
+  while True:
+    entries = _visible(root)
+    inner = [entry for entry in entries if entry.is_dir()]
+    if len(inner) != 1 or any(decoding.is_image(e.name) for e in entries):
+      return root
+    inside = _visible(inner[0])
+    if not any(entry.is_dir() for entry in inside) or any(
+      decoding.is_image(entry.name) for entry in inside if not entry.is_dir()
+    ):
+      return root
+    root = pathlib.Path(inner[0])
+
+
+def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
+  """The photographs of a person, and what else there is."""
+  files, ignored = [], []
+  for entry in _visible(folder):
+    is_photograph = (
+      decoding.is_image(entry.name)
+      and entry.is_file()
+      and not is_made(entry.name)
+    )
+    (files if is_photograph else ignored).append(entry)
+  # a.jpg and a.png would have one crop: those keep their whole names. Without
+  # regard to case, as some file systems are.
+  stems = collections.Counter(_stem(file).casefold() for file in files)
+  found = []
+  for file in files:
+    stem = _stem(file)
+    if stems[stem.casefold()] > 1 or _FACE_NUMBER.search(stem):
+      stem = file.name
+    status = file.stat()
+    found.append(
+      Photograph(
+        folder.name,
+        f'{folder.name}/{file.name}',
+        f'{folder.name}/{stem}',
+        status.st_size,
+        status.st_mtime_ns,
+      )
+    )
+  return found, [f'{folder.name}/{entry.name}' for entry in ignored]
+
+
+def _deeper(root: pathlib.Path, ignored: list[str]) -> str:
+  """Says where photographs lie that are too deep to be found."""
+  for name in ignored:
+    for folder, _, files in os.walk(root / name):
+      if any(map(decoding.is_image, files)):
+        return (
+          f'; there are some in {folder}, which is deeper: give the folder '
+          'whose folders are people'
+        )
+  return ''
+
+
+def _stem(entry: os.DirEntry) -> str:
+  return os.path.splitext(entry.name)[0]
+
+
+def _visible(folder: str | os.PathLike) -> list[os.DirEntry]:
+  found = folders.visible(folder)
+  for entry in found:
+    folders.check_text(entry)
+  return found

@@ -1,0 +1,384 @@
+"""Checkpoints: the state, the data's position and the config, by Orbax."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from faceqat.files import strict_json
+from faceqat.files.image_size import height_width
+from faceqat.models.build import make_model
+from faceqat.quant.spec import FLOAT
+from faceqat.training import distributed
+from faceqat.training.train_state import TrainState
+
+# The name under which Orbax keeps what the best checkpoint is chosen by.
+_SCORE = 'score'
+
+
+class Checkpointer:
+  """Keeps the latest two checkpoints of a run, and its best.
+
+  A checkpoint has four parts: `variables` (what the model is called with),
+  `training` (step, classifier, the objective's state, optimiser), `data`
+  (position) and `config`. So that whoever evaluates a network reads neither
+  the classifier nor the optimiser, which are larger than it. A digest of each
+  part is compared when it is read; older checkpoints have none.
+
+  Of several processes, the first one saves. Reading is each one's own business:
+  nobody waits for another, so whoever has the folder can do it alone.
+
+  Attributes:
+    folder: `<workdir>/checkpoints`.
+  """
+
+  def __init__(self, workdir: str, *, create: bool = True):
+    self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
+    if not create and not self.folder.is_dir():
+      raise ValueError(
+        f'{workdir} holds no checkpoints; give the folder of a training run'
+      )
+    if create:
+      self.folder.mkdir(parents=True, exist_ok=True)
+    alone = ocp.options.MultiprocessingOptions(
+      primary_host=jax.process_index(),
+      active_processes={jax.process_index()},
+    )
+    for path in sorted(self.folder.glob('*/metrics/metrics')):
+      # Read by Orbax at once, which does not say what it was that it read.
+      with self._reading(path.parents[1].name):
+        strict_json.parse(path.read_bytes(), dict)
+    self._manager = ocp.CheckpointManager(
+      epath.Path(self.folder),
+      options=ocp.CheckpointManagerOptions(
+        create=False,
+        multiprocessing_options=alone,
+        # Without it, Orbax does not write the metrics that `BestN` reads.
+        best_fn=_score,
+        preservation_policy=policies.AnyPreservationPolicy(
+          [
+            # One may be damaged.
+            policies.LatestN(2),
+            policies.BestN(
+              get_metric_fn=_score,
+              n=1,
+            ),
+          ]
+        ),
+      ),
+      item_handlers={
+        'variables': ocp.StandardCheckpointHandler(
+          multiprocessing_options=alone
+        ),
+        'training': ocp.StandardCheckpointHandler(
+          multiprocessing_options=alone
+        ),
+        'data': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        'config': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        'digests': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+      },
+    )
+
+  def save(
+    self,
+    state: TrainState,
+    data: dict[str, Any],
+    config: ml_collections.ConfigDict,
+    score: float | None = None,
+  ):
+    """Writes a checkpoint in the background; it appears whole or not at all.
+
+    Args:
+      state: the training state.
+      data: position of the training data, as JSON takes it.
+      config: of the run.
+      score: of a candidate for the best, 0 or more; None: it is none.
+    """
+    step = int(state.step)
+    if not distributed.is_first() or step in self._manager.all_steps():
+      return
+    # A copy of its own: the next step overwrites the state.
+    state = jax.tree.map(np.array, state)
+    training, settings = _training_part(state), config.to_dict()
+    digests = {
+      'variables': _digest_arrays(state.variables),
+      'training': _digest_arrays(training),
+      'data': _digest_json(data),
+      'config': _digest_json(settings),
+    }
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        variables=ocp.args.StandardSave(state.variables),
+        training=ocp.args.StandardSave(training),
+        data=ocp.args.JsonSave(data),
+        config=ocp.args.JsonSave(settings),
+        digests=ocp.args.JsonSave(digests),
+      ),
+      metrics={_SCORE: -1.0 if score is None else score},
+    )
+
+  @property
+  def latest_step(self) -> int | None:
+    return self._manager.latest_step()
+
+  def find(self, which: str) -> int:
+    """The step that 'latest', 'best' or a number means.
+
+    Raises:
+      ValueError: there is no such checkpoint; it lists those there are.
+    """
+    steps = sorted(self._manager.all_steps())
+    step = {
+      'latest': self._manager.latest_step(),
+      'best': self._manager.best_step(),
+    }.get(which, int(which) if which.isdecimal() else None)
+    if step not in steps:
+      raise ValueError(
+        f'{self.folder}: no checkpoint {which!r}; there are '
+        f'{", ".join(map(str, steps)) or "none"}'
+      )
+    return step
+
+  def config(self, step: int) -> ml_collections.ConfigDict:
+    """The config with which a checkpoint was trained.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    items = self._read(step, config=ocp.args.JsonRestore())
+    return ml_collections.ConfigDict(items['config'])
+
+  def position(self, step: int) -> dict[str, Any]:
+    """The position of the training data, as it was given.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    return self._read(step, data=ocp.args.JsonRestore())['data']
+
+  def restore(
+    self, step: int, state: TrainState
+  ) -> tuple[TrainState, dict[str, Any]]:
+    """Reads a checkpoint to train on from.
+
+    Args:
+      step: which.
+      state: of the shapes and types wanted.
+
+    Returns:
+      The state as numpy's arrays, and the position of the training data as it
+      was given.
+
+    Raises:
+      ValueError: the checkpoint is of another model, or damaged.
+    """
+    training = _training_part(state)
+    self._check(step, 'variables', state.variables)
+    self._check(step, 'training', training)
+    items = self._read(
+      step,
+      variables=ocp.args.StandardRestore(_on_host(state.variables)),
+      training=ocp.args.StandardRestore(_on_host(training)),
+      data=ocp.args.JsonRestore(),
+    )
+    variables, training = items['variables'], items['training']
+    restored = TrainState(
+      step=training['step'],
+      params={
+        'backbone': variables['params'],
+        'classifier': training['classifier'],
+      },
+      batch_stats=variables['batch_stats'],
+      quant_stats=variables['quant_stats'],
+      objective=training['objective'],
+      regularization=training['regularization'],
+      opt_state=training['opt_state'],
+    )
+    return restored, items['data']
+
+  def restore_variables(self, step: int, variables: Any) -> Any:
+    """Reads what a model is called with, of the shapes of `variables`.
+
+    Returns:
+      The variables as numpy's arrays.
+
+    Raises:
+      ValueError: the checkpoint is of another model, or damaged.
+    """
+    self._check(step, 'variables', variables)
+    items = self._read(
+      step, variables=ocp.args.StandardRestore(_on_host(variables))
+    )
+    return items['variables']
+
+  def _read(self, step: int, **parts) -> dict[str, Any]:
+    """Reads parts of a checkpoint and compares them with their digests."""
+    folder = self.folder / str(step)
+    has_digests = (folder / 'digests').is_dir()
+    more = {'digests': ocp.args.JsonRestore()} if has_digests else {}
+    with self._reading(step):
+      items = self._manager.restore(
+        step, args=ocp.args.Composite(**parts, **more)
+      )
+      for name, how in parts.items() if has_digests else ():
+        is_json = isinstance(how, ocp.args.JsonRestore)
+        digest = _digest_json if is_json else _digest_arrays
+        if digest(items[name]) != items['digests'].get(name):
+          raise OSError(f'{folder / name} is not what was saved')
+    return items
+
+  @contextlib.contextmanager
+  def _reading(self, step: int | str) -> Iterator[None]:
+    """Names the checkpoint whose files cannot be read, and another one."""
+    try:
+      yield
+    # Orbax, TensorStore and JSON raise what they like.
+    except Exception as error:
+      why = (str(error).splitlines() or [''])[0][:300]
+      others = sorted(
+        int(path.name)
+        for path in self.folder.iterdir()
+        if path.name.isdecimal() and path.name != str(step)
+      )
+      remedy = (
+        f'remove that folder to go on from step {others[-1]}'
+        if others
+        else 'there is no other; start anew in another --workdir'
+      )
+      raise ValueError(
+        f'{self.folder}/{step} is damaged ({type(error).__name__}: {why}); '
+        f'{remedy}'
+      ) from error
+
+  def _check(self, step: int, item: str, wanted: Any):
+    """Compares names and shapes before anything is read."""
+    with self._reading(step):
+      there = _shapes(self._manager.item_metadata(step)[item])
+    here = _shapes(wanted)
+    for name in sorted(there.keys() | here.keys()):
+      if there.get(name) != here.get(name):
+        raise ValueError(
+          f'{self.folder}/{step} is a checkpoint of another model: {name} is '
+          f'{there.get(name, "absent")} there and {here.get(name, "absent")} '
+          'by this config; give the config that it was trained with, or '
+          'another --workdir'
+        )
+
+  def close(self):
+    """Waits until everything is written."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def read_config(
+  workdir: str, which: str = 'latest'
+) -> ml_collections.ConfigDict:
+  """The config of a run's checkpoint.
+
+  Args:
+    workdir: of the run.
+    which: 'latest', 'best' or a step.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  checkpointer = Checkpointer(workdir, create=False)
+  with contextlib.closing(checkpointer):
+    return checkpointer.config(checkpointer.find(which))
+
+
+class Network(NamedTuple):
+  """A trained network, read from a checkpoint.
+
+  Attributes:
+    model: the Flax module.
+    variables: what it is called with.
+    config: with which it was trained.
+    step: of the checkpoint.
+  """
+
+  model: nn.Module
+  variables: dict[str, Any]
+  config: ml_collections.ConfigDict
+  step: int
+
+
+def load_network(workdir: str, which: str = 'latest') -> Network:
+  """Reads the network of a run: nothing but its folder has to be known.
+
+  Args:
+    workdir: of the run.
+    which: 'latest', 'best' or a step.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  checkpointer = Checkpointer(workdir, create=False)
+  step = checkpointer.find(which)
+  config = checkpointer.config(step)
+  model = make_model(config)
+  size = height_width(config.data.image_size)
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
+    jax.random.key(0),
+  )
+  # A network with group norms has none; its state says so.
+  shapes = {'batch_stats': {}, **shapes}
+  variables = jax.device_put(checkpointer.restore_variables(step, shapes))
+  checkpointer.close()
+  return Network(model, variables, config, step)
+
+
+def _score(metrics: dict[str, float]) -> float:
+  return metrics[_SCORE]
+
+
+def _on_host(tree: Any) -> Any:
+  """Arrays to read into, which no devices of the training are needed for."""
+  return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+
+
+def _training_part(state: TrainState) -> dict[str, Any]:
+  return {
+    'step': state.step,
+    'classifier': state.params['classifier'],
+    'objective': state.objective,
+    'regularization': state.regularization,
+    'opt_state': state.opt_state,
+  }
+
+
+def _digest_arrays(tree: Any) -> str:
+  """SHA-256 of the names, types, shapes and values of arrays."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    array = np.ascontiguousarray(leaf)
+    digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
+    digest.update(array.data)
+  return digest.hexdigest()
+
+
+def _digest_json(value: Any) -> str:
+  text = json.dumps(value, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    if hasattr(leaf, 'shape')
+  }

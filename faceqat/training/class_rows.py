@@ -1,0 +1,80 @@
+"""What a training has learnt of each person, as people come, go and move.
+
+That is all that has an entry for each class: the classifier, its averages in
+the optimiser, and centers.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from faceqat.losses.objective import CLASS_AXES
+from faceqat.training.train_state import TrainState
+
+
+def with_classes(state: TrainState, num_classes: int) -> TrainState:
+  """The shapes and types of a state with another number of classes."""
+
+  def resized(path, leaf):
+    shape = list(leaf.shape)
+    axis = _class_axis(path)
+    if axis is not None:
+      shape[axis] = num_classes
+    return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(resized, state)
+
+
+def follow_names(
+  state: TrainState,
+  initial: TrainState,
+  before: Sequence[str],
+  now: Sequence[str],
+) -> TrainState:
+  """A state whose classes are the people of `now`.
+
+  Args:
+    state: of a checkpoint, with the classes `before`.
+    initial: a state that has learnt nothing, with the classes `now`.
+    before, now: names of people, in the order of their labels.
+
+  Returns:
+    What `state` has of everybody who is in both, and of the others what
+    `initial` has. Who is only in `before` is left out.
+
+  Raises:
+    ValueError: a name stands twice in one of them.
+  """
+  for names in (before, now):
+    seen = set()
+    for name in names:
+      if name in seen:
+        raise ValueError(
+          f'two people of the training set are called {name!r}, so what was '
+          'learnt of them cannot follow their names; give them two names, or '
+          'the same people as before'
+        )
+      seen.add(name)
+  old_label = {name: label for label, name in enumerate(before)}
+  to = np.array([i for i, name in enumerate(now) if name in old_label], int)
+  source = np.array([old_label[now[i]] for i in to], int)
+
+  def moved(path, old, new):
+    axis = _class_axis(path)
+    if axis is None:
+      return old
+    values = np.moveaxis(np.array(new), axis, 0)
+    values[to] = np.moveaxis(np.asarray(old), axis, 0)[source]
+    return np.moveaxis(values, 0, axis)
+
+  return jax.tree_util.tree_map_with_path(moved, state, initial)
+
+
+def _class_axis(path) -> int | None:
+  """Of a leaf of a state; None: it has nothing of single classes."""
+  *parents, name = jax.tree_util.keystr(path, simple=True, separator='/').split(
+    '/'
+  )
+  is_learnt = 'classifier' in parents or parents == ['objective']
+  return CLASS_AXES.get(name) if is_learnt else None

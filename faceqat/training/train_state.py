@@ -1,0 +1,279 @@
+"""What training changes, the step that changes it, and what predicts from it.
+
+The functions are pure and live at module level, so that a test can call them.
+`train.py` jits the training step, where it knows the mesh and donates the
+state; the others are jitted here.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from clu.metrics import Average
+
+from faceqat.compilation import jit_once
+from faceqat.files.image_size import ImageSize, height_width
+from faceqat.losses.objective import Objective
+from faceqat.losses.regularization import Regularization
+from faceqat.quant.spec import FLOAT, Mode
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """Everything that a checkpoint holds.
+
+  Attributes:
+    step: [] int32, optimiser steps done.
+    params: `backbone` (the model's) and `classifier` (the objective's own; of a
+      margin loss `weights` [D, K]).
+    batch_stats: moving statistics of the batch norms.
+    quant_stats: ranges of the activations.
+    objective: what the objective updates by a rule of its own, such as centers.
+    regularization: [] float32, coefficient of the penalty.
+    opt_state: of the optimiser.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  quant_stats: Any
+  objective: Any
+  regularization: jax.Array
+  opt_state: Any
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """What the model is called with."""
+    return {
+      'params': self.params['backbone'],
+      'batch_stats': self.batch_stats,
+      'quant_stats': self.quant_stats,
+    }
+
+
+class Recipe(NamedTuple):
+  """What does not change between the steps of one stage; static under `jit`.
+
+  Attributes:
+    model: the network.
+    optimizer: of the stage.
+    objective: what is minimised.
+    regularization: a penalty beside it.
+    train_backbone: off, what the objective learns is trained alone.
+    micro_batches: parts of a batch whose gradients are taken one after another
+      and averaged, to need less memory. Batch norms take the statistics of
+      each part, and their moving averages and the objective's state are updated
+      after each.
+    seed: of the first weights and of dropout.
+  """
+
+  model: nn.Module
+  optimizer: optax.GradientTransformation
+  objective: Objective
+  regularization: Regularization = Regularization()
+  train_backbone: bool = True
+  micro_batches: int = 1
+  seed: int = 0
+
+
+def create_state(
+  recipe: Recipe, *, num_classes: int, image_size: ImageSize
+) -> TrainState:
+  """Initialises a model, what its objective learns, and the optimiser."""
+  model, objective = recipe.model, recipe.objective
+
+  def create(key):
+    backbone_key, classifier_key = jax.random.split(key)
+    images = jnp.zeros((1, *height_width(image_size), 3), jnp.uint8)
+    variables = model.init(backbone_key, images, FLOAT)
+    params = {
+      'backbone': variables['params'],
+      'classifier': objective.initial(
+        classifier_key, model.embedding_size, num_classes
+      ),
+    }
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      # A network with group norms has none.
+      batch_stats=variables.get('batch_stats', {}),
+      quant_stats=variables['quant_stats'],
+      objective=objective.initial_state(model.embedding_size, num_classes),
+      regularization=jnp.ones(()),
+      opt_state=recipe.optimizer.init(_trained(params, recipe)),
+    )
+
+  return jit_once(create)(jax.random.key(recipe.seed))
+
+
+def train_step(
+  state: TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  recipe: Recipe,
+  mode: Mode,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One step of the optimiser on one batch.
+
+  Args:
+    state: before the step.
+    batch: `image` [B, H, W, 3] uint8, and what the objective needs: `label`
+      [B] int32, or `target` [B, D] of a teacher.
+    recipe, mode: static.
+
+  Returns:
+    The state after it, and `loss`, the objective's scores (such as `accuracy`
+    or `cosine`) and `grad_norm` (before clipping), each a float32 scalar; with
+    regularization also its `penalty` and `penalty_coefficient`.
+  """
+  parts = recipe.micro_batches
+  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+  if parts == 1:
+    state, sums = _add_gradients(state, batch, key, recipe, mode)
+  else:
+    # Every device takes a part of each micro-batch: the batch is split over
+    # devices in runs, and a micro-batch takes each `parts`-th of a run.
+    batches = jax.tree.map(
+      lambda x: jnp.swapaxes(
+        x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1
+      ),
+      batch,
+    )
+
+    def accumulate(carry, part):
+      state, sums = carry
+      index, batch = part
+      part_key = jax.random.fold_in(key, index)
+      state, more = _add_gradients(state, batch, part_key, recipe, mode)
+      return (state, jax.tree.map(jnp.add, sums, more)), None
+
+    shapes = jax.eval_shape(
+      lambda: _add_gradients(
+        state, jax.tree.map(lambda x: x[0], batches), key, recipe, mode
+      )
+    )[1]
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    (state, sums), _ = jax.lax.scan(
+      accumulate, (state, zeros), (jnp.arange(parts), batches)
+    )
+  grads, metrics = jax.tree.map(lambda x: x / parts, sums)
+  return _apply_gradients(state, grads, metrics, recipe)
+
+
+def _add_gradients(state, batch, key, recipe, mode):
+  """The state with new statistics; gradients and metrics of one (part of a)
+  batch."""
+
+  def compute_loss(trained):
+    params = {**state.params, **trained}
+    embeddings, updated = recipe.model.apply(
+      {**state.variables, 'params': params['backbone']},
+      batch['image'],
+      mode,
+      mutable=['batch_stats', 'quant_stats'],
+      rngs={'dropout': key},
+    )
+    losses, scores, objective = recipe.objective(
+      params['classifier'], state.objective, embeddings, batch
+    )
+    scores = jax.tree.map(jnp.mean, scores)
+    return jnp.mean(losses), (scores, {**updated, 'objective': objective})
+
+  (loss, (scores, updated)), grads = jax.value_and_grad(
+    compute_loss, has_aux=True
+  )(_trained(state.params, recipe))
+  return state.replace(**updated), (grads, {'loss': loss, **scores})
+
+
+def _trained(params: Any, recipe: Recipe) -> Any:
+  """The parameters that a stage changes."""
+  if recipe.train_backbone:
+    return params
+  return {'classifier': params['classifier']}
+
+
+def _apply_gradients(state, grads, metrics, recipe):
+  """One update of the parameters by averaged gradients."""
+  trained = _trained(state.params, recipe)
+  regularization = state.regularization
+  if recipe.regularization.weight:
+    penalty, penalty_grads = jax.value_and_grad(recipe.regularization.penalty)(
+      trained, regularization
+    )
+    grads = jax.tree.map(jnp.add, grads, penalty_grads)
+    metrics = {
+      **metrics,
+      'penalty': penalty,
+      'penalty_coefficient': regularization,
+    }
+    regularization = recipe.regularization.next(
+      regularization, metrics['loss'], penalty
+    )
+  updates, opt_state = recipe.optimizer.update(grads, state.opt_state, trained)
+  params = {**state.params, **optax.apply_updates(trained, updates)}
+  return state.replace(
+    step=state.step + 1,
+    params=params,
+    regularization=regularization,
+    opt_state=opt_state,
+  ), {**metrics, 'grad_norm': optax.tree.norm(grads)}
+
+
+def restart_optimizer(state: TrainState, recipe: Recipe) -> TrainState:
+  """The state at the start of a stage."""
+  trained = _trained(state.params, recipe)
+  return state.replace(opt_state=recipe.optimizer.init(trained))
+
+
+@functools.partial(jax.jit, static_argnames='objective')
+def validation_scores(
+  classifier: Any,
+  objective_state: Any,
+  embeddings: jax.Array,
+  batch: dict[str, jax.Array],
+  *,
+  objective: Objective,
+) -> dict[str, Average]:
+  """Averages over a padded batch of images that training left out.
+
+  Args:
+    classifier, objective_state: what the objective has learnt.
+    embeddings: [B, D], of the images of the batch.
+    batch: as of a training step, and `_mask` [B], 0 where a row is padding.
+    objective: static.
+
+  Returns:
+    `loss` (without margin) and the objective's scores, to be merged with those
+    of other batches.
+  """
+  losses, scores, _ = objective.validation(
+    classifier, objective_state, embeddings, batch
+  )
+  return {
+    name: Average.from_model_output(values, mask=batch['_mask'])
+    for name, values in {'loss': losses, **scores}.items()
+  }
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'mode'))
+def embed(
+  variables: dict[str, Any],
+  images: jax.Array,
+  *,
+  model: nn.Module,
+  mode: Mode,
+) -> jax.Array:
+  """Embeds `[B, H, W, 3] uint8` as `[B, D] float32`, not normalised."""
+  return model.apply(variables, images, mode)
+
+
+def make_predict(
+  model: nn.Module, variables: dict[str, Any], mode: Mode
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Makes the function from images to embeddings that evaluators take."""
+  return functools.partial(embed, variables, model=model, mode=mode)

@@ -1,0 +1,40 @@
+"""The folder of a run belongs to one process at a time."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+
+from faceqat.files import atomic
+
+
+@contextlib.contextmanager
+def locked(workdir: str | os.PathLike) -> Iterator[None]:
+  """Holds a folder, and clears away what a killed process left half-written.
+
+  The system lets go of it when the process ends, however it ends. The file
+  `.lock` stays, and says who had it last.
+
+  Args:
+    workdir: exists.
+
+  Raises:
+    ValueError: another process holds it; it says which.
+  """
+  workdir = pathlib.Path(workdir)
+  with open(workdir / '.lock', 'a+') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise ValueError(
+        f'{workdir} is in use by {file.read().strip() or "another process"}; '
+        'wait for it, stop it, or give another --workdir'
+      ) from error
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    file.flush()
+    atomic.clear(workdir)
+    yield

@@ -18,7 +18,7 @@ from absl import flags
 from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.data import datasets
-from faceqat.data.images import decode_image
+from faceqat.faces.images import decode_image
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.files import atomic, decoding

@@ -25,11 +25,12 @@ from ml_collections import config_flags
 
 from faceqat import command
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets, fingerprint
+from faceqat.faces import fingerprint
+from faceqat.data import datasets
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.evaluators import agreement
-from faceqat.evaluators.evaluation_sets import (
+from faceqat.evaluation.sets import (
   evaluate_sets,
   make_folder,
   open_sets,
@@ -46,7 +47,7 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures
-from faceqat.report.history import CURVES, read_curves
+from faceqat.training.history import CURVES, read_curves
 from faceqat.training.checkpoint import Network, load_network
 from faceqat.training.train_state import make_predict
 

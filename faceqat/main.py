@@ -22,7 +22,7 @@ from faceqat import command
 def main():
   # JAX is imported after the restart, not before and after it.
   from faceqat.evaluate import evaluate_network
-  from faceqat.evaluators.evaluation_sets import open_sets
+  from faceqat.evaluation.sets import open_sets
   from faceqat.training import distributed
   from faceqat.training.checkpoint import load_network
   from faceqat.training.loop import train

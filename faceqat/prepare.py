@@ -35,7 +35,7 @@ from typing import Any
 from absl import flags
 
 from faceqat import command
-from faceqat.data import fingerprint
+from faceqat.faces import fingerprint
 from faceqat.faces import alignment, choice, detection
 from faceqat.files import atomic
 from faceqat.files.image_size import to_json, to_text
@@ -313,7 +313,7 @@ def _crop(
   if not todo:
     return
   # It brings JAX along, which workers, who import this module, do without.
-  from faceqat.progress import Progress
+  from faceqat.training.progress import Progress
 
   progress = Progress(before, total, 1)
   shown = time.monotonic()

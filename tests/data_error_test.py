@@ -5,7 +5,7 @@ import pytest
 from pipeline_test import Numbered, make, numbers, take
 from tiny_run import assert_same_end, make_config, taken_batches
 
-from faceqat.data.images import DamagedImageError
+from faceqat.faces.images import DamagedImageError
 from faceqat.training import loop as train_module
 from faceqat.training.loop import train
 

@@ -11,7 +11,8 @@ from templates_test import _predict
 
 from configs import mbv2_int8
 from faceqat import compare
-from faceqat.evaluators import evaluation_sets, scores, verification
+from faceqat.evaluation import sets
+from faceqat.evaluators import scores, verification
 
 SIZE = 8
 
@@ -44,8 +45,8 @@ def config(tmp_path):
 
 def evaluate(config, outdir, trained=None, size=SIZE):
   outdir.mkdir(exist_ok=True)
-  sets = evaluation_sets.open_sets(config, size, trained)
-  return evaluation_sets.evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
+  sets = sets.open_sets(config, size, trained)
+  return sets.evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
 
 
 def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
@@ -84,11 +85,11 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
 def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   outdir = tmp_path / 'out'
   outdir.mkdir()
-  sets = evaluation_sets.open_sets(config, SIZE)
+  sets = sets.open_sets(config, SIZE)
   first, second = sets.benchmarks
   single = dataclasses.replace(second, fold=np.zeros_like(second.fold))
   sets = sets._replace(benchmarks=[single, first])
-  results = evaluation_sets.evaluate_sets(
+  results = sets.evaluate_sets(
     _PREDICTS, _SIZES, sets, config, outdir
   )
   for row in results.values():
@@ -159,7 +160,7 @@ def test_sets_that_cannot_be_opened_are_named(
   (tmp_path / 'same.bin').write_bytes(pickle.dumps(content))
   config.eval.update(change)
   with pytest.raises(ValueError, match=message):
-    evaluation_sets.open_sets(config, SIZE, config)
+    sets.open_sets(config, SIZE, config)
 
 
 def test_two_sets_of_one_name_are_refused(config):
@@ -167,4 +168,4 @@ def test_two_sets_of_one_name_are_refused(config):
   config.eval.path = f'{path},{path}'
   config.eval.pairs = ''
   with pytest.raises(ValueError, match='two sets of pairs called drawn'):
-    evaluation_sets.open_sets(config, SIZE)
+    sets.open_sets(config, SIZE)

@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 
-from faceqat.report.events import EventFile
+from faceqat.training.events import EventFile
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -54,7 +54,7 @@ def test_what_is_not_finite_stays_it(tmp_path):
 
 def test_a_killed_run_keeps_all_that_it_wrote(tmp_path):
   code = (
-    'import os, sys; from faceqat.report.events import EventFile; '
+    'import os, sys; from faceqat.training.events import EventFile; '
     'file = EventFile(sys.argv[1]); file.write(7, {"loss": 0.5}); os.abort()'
   )
   result = subprocess.run(
@@ -75,7 +75,7 @@ def test_a_run_that_goes_on_adds_a_file(tmp_path):
 
 def test_none_of_tensorflow_is_imported_even_where_there_is_one(tmp_path):
   code = (
-    'import sys; from faceqat.report.events import EventFile; '
+    'import sys; from faceqat.training.events import EventFile; '
     'EventFile(sys.argv[1]).write(7, {"loss": 0.5}); '
     'sys.exit("tensorflow" in sys.modules)'
   )

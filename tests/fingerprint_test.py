@@ -15,9 +15,10 @@ from tiny_run import make_config
 
 from faceqat import evaluate
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets, fingerprint
+from faceqat.faces import fingerprint
+from faceqat.data import datasets
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.export import formats, tflite_builder
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.identification import gallery
 from faceqat.identification.gallery import Maker
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from faceqat.report import history
+from faceqat.training import history
 
 
 def write(folder, lines):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from faceqat.data import images
+from faceqat.faces import images
 
 
 def encode(pixels, format_name='PNG', **options):

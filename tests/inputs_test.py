@@ -16,8 +16,8 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat.data import fingerprint
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.faces import detection
 from faceqat.identification import embedders, gallery
 

@@ -18,7 +18,7 @@ from sources_test import (
 )
 
 from faceqat.data import datasets, inspection, pipeline
-from faceqat.data.images import SkippedImages
+from faceqat.faces.images import SkippedImages
 from faceqat.data.sources.folder import FolderSource
 
 # One of each kind, by what is said of it.

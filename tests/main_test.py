@@ -7,7 +7,7 @@ import pytest
 
 from configs import mbv2_int8
 from faceqat import evaluate, main
-from faceqat.evaluators import evaluation_sets
+from faceqat.evaluation import sets
 from faceqat.training import checkpoint, distributed, loop
 
 
@@ -36,7 +36,7 @@ def calls(monkeypatch, tmp_path):
   monkeypatch.setattr(
     distributed, 'connected', note('connected', contextlib.nullcontext())
   )
-  monkeypatch.setattr(evaluation_sets, 'open_sets', note('pairs'))
+  monkeypatch.setattr(sets, 'open_sets', note('pairs'))
   monkeypatch.setattr(loop, 'train', note('train'))
   monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
   monkeypatch.setattr(evaluate, 'evaluate_network', note('evaluate'))

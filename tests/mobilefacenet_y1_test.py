@@ -11,7 +11,7 @@ import pytest
 from backbone_checks import cosines
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.data.images import decode_image
+from faceqat.faces.images import decode_image
 from faceqat.models import mobilefacenet
 from faceqat.models.weights import mobilefacenet_y1
 from faceqat.models.weights.assign import assign

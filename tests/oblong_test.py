@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from configs import mbv2_int8
 from faceqat.calibration.lower import lower
-from faceqat.data import fingerprint
+from faceqat.faces import fingerprint
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.export.formats import FORMATS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import folder
 

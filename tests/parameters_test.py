@@ -1,6 +1,6 @@
 import numpy as np
 
-from faceqat.report.parameters import write_parameters
+from faceqat.training.parameters import write_parameters
 
 
 def test_every_array_is_listed_and_all_are_counted(tmp_path):

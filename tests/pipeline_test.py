@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from faceqat.data import augment, images, pipeline
+from faceqat.faces import images
+from faceqat.data import augment, pipeline
 from faceqat.data.held_out_people import split_holdout
 from faceqat.data.sources import folder
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from faceqat import prepare
-from faceqat.data import fingerprint
+from faceqat.faces import fingerprint
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection
 from faceqat.preparation import crops

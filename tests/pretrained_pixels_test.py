@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from configs import common
-from faceqat.data import fingerprint
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.models import inception_resnet_v1, iresnet, mobilefacenet
 from faceqat.models.weights import pretrained
 from faceqat.models.weights.pretrained import load_pretrained

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.data.sources import folder, recordio
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.data import images as face_images
+from faceqat.faces import images as face_images
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import arrayrecord, folder, recordio, recordio_writer
 from faceqat.faces import photographs

@@ -20,7 +20,7 @@ from tiny_run import (
 from configs import losses
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.calibration.lower import lower
-from faceqat.data.images import DamagedImageError, SkippedImages
+from faceqat.faces.images import DamagedImageError, SkippedImages
 from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.weights.pretrained import Pretrained

@@ -3,12 +3,13 @@
 import pytest
 
 from faceqat import compare
-from faceqat.data import fingerprint
+from faceqat.faces import fingerprint
 from faceqat.data.sources import people_file
 from faceqat.files import strict_json
 from faceqat.models.weights import mxnet_symbol
 from faceqat.preparation import journal, report
-from faceqat.report import history, run_folder
+from faceqat.training import history
+from faceqat.report import run_folder
 
 DEEP = '[' * 100_000
 WRONG = {

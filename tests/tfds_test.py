@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.data import datasets, fingerprint
-from faceqat.data.fingerprint import Fingerprint
-from faceqat.data.images import DamagedImageError
+from faceqat.faces import fingerprint
+from faceqat.data import datasets
+from faceqat.faces.fingerprint import Fingerprint
+from faceqat.faces.images import DamagedImageError
 from faceqat.data.sources.tfds import TFDSSource, find_folder
 
 # What prepares a data set needs it.

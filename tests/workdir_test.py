@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from faceqat.report.history import MetricLog, read_curves
+from faceqat.training.history import MetricLog, read_curves
 from faceqat.training.workdir import locked
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from faceqat.data import fingerprint
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width
 from faceqat.integer import record
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from faceqat.data.images import (
+from faceqat.faces.images import (
   DamagedImageError,
   SkippedImages,
   WrongSizeError,
 )
-from faceqat.progress import Progress, minutes
+from faceqat.training.progress import Progress, minutes
 
 # They wait for the disk, most of all for one in a network.
 _THREADS = 8

@@ -14,9 +14,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.data.contents import Contents, contents
-from faceqat.data.made import are_made
+from faceqat.faces.made import are_made
 from faceqat.data.sampler import PeopleOrder
 
 # A slot of a batch whose image is damaged is filled by another one; after so

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from faceqat.data.made import are_made
+from faceqat.faces.made import are_made
 from faceqat.files.names import similar
 
 

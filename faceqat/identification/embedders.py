@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from faceqat.calibration.lower import lower
-from faceqat.data import fingerprint as fingerprints
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint as fingerprints
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.evaluate import READINGS, make_integer_predict
 from faceqat.evaluators import verification
 from faceqat.export import exported

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 import safetensors.numpy
 
-from faceqat.data import fingerprint as fingerprints
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint as fingerprints
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import array_file, atomic, strict_json
 from faceqat.integer import matching
 

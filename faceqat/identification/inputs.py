@@ -4,8 +4,8 @@ import pathlib
 from typing import NamedTuple
 
 from faceqat.data import datasets
-from faceqat.data import fingerprint as fingerprints
-from faceqat.data.fingerprint import Fingerprint
+from faceqat.faces import fingerprint as fingerprints
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.evaluators.identification import split_gallery
 from faceqat.faces import alignment
 from faceqat.files.image_size import height_width, to_text

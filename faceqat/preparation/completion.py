@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from faceqat.data import made
+from faceqat.faces import made
 from faceqat.data.augment import Augment
 from faceqat.preparation import crops
 

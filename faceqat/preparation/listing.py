@@ -6,7 +6,7 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from faceqat.data.made import is_made
+from faceqat.faces.made import is_made
 from faceqat.files import decoding, folders
 
 # How `crop_name` tells several faces of one photograph apart.

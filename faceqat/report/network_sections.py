@@ -14,7 +14,8 @@ import numpy as np
 
 from faceqat.data import places
 from faceqat.files.image_size import height_width
-from faceqat.report import history, layer_plots, plots, style
+from faceqat.training import history
+from faceqat.report import layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (
   Block,

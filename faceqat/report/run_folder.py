@@ -15,7 +15,9 @@ from faceqat.files import array_file, strict_json
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
-from faceqat.report import hardest, history, json_fields
+from faceqat.training import history
+from faceqat.files import json_fields
+from faceqat.report import hardest
 from faceqat.report.hardest import Hardest
 from faceqat.training.checkpoint import Checkpointer
 

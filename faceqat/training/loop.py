@@ -17,9 +17,9 @@ from faceqat.data.augment import Augment
 from faceqat.losses.objective import Objective, make_objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
-from faceqat.progress import Progress
-from faceqat.report.history import MetricLog
-from faceqat.report.parameters import write_parameters
+from faceqat.training.progress import Progress
+from faceqat.training.history import MetricLog
+from faceqat.training.parameters import write_parameters
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer, Network
 from faceqat.training.checks import check_batches, check_steps, with_start_step

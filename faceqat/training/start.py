@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from faceqat.data import datasets, fingerprint, places
-from faceqat.data.fingerprint import Fingerprint
-from faceqat.data.images import SkippedImages
-from faceqat.data.made import are_made
+from faceqat.faces import fingerprint
+from faceqat.data import datasets, places
+from faceqat.faces.fingerprint import Fingerprint
+from faceqat.faces.images import SkippedImages
+from faceqat.faces.made import are_made
 from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.weights.assign import assign, without_steps

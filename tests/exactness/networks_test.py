@@ -17,7 +17,7 @@ import pytest
 from cases import COUNT_FACTOR
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.data.images import decode_image
+from faceqat.faces.images import decode_image
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.integer.evaluator import make_evaluator

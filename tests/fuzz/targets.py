@@ -11,7 +11,8 @@ from harness import Target
 from journal_test import SETTINGS, make_record
 from seeds import PNG, SIZE
 
-from faceqat.data import fingerprint, images
+from faceqat.faces import fingerprint
+from faceqat.faces import images
 from faceqat.data.benchmarks import ijb, pair_lists, verification_bin
 from faceqat.data.sources import people_file, tf_example, tfds
 from faceqat.data.sources.arrayrecord import ArrayRecordSource
@@ -28,7 +29,9 @@ from faceqat.models.weights import (
   torch_checkpoint,
 )
 from faceqat.preparation import archive, journal, tar_archive
-from faceqat.report import hardest, history, json_fields, run_folder
+from faceqat.training import history
+from faceqat.files import json_fields
+from faceqat.report import hardest, run_folder
 
 
 def unpack(path: pathlib.Path):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faceqat.data.image_files import read_lines
+from faceqat.faces.image_files import read_lines
 from faceqat.files import decoding
 
 FORMS = (

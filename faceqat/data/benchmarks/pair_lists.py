@@ -28,7 +28,7 @@ from faceqat.data.benchmarks.pairs import (
   consecutive_folds,
   number_people,
 )
-from faceqat.data.image_files import FileIndex, ImageFiles
+from faceqat.faces.image_files import FileIndex, ImageFiles
 from faceqat.files.image_size import ImageSize
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat.data import images as face_images
+from faceqat.faces import images as face_images
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
 from faceqat.files.image_size import ImageSize
 

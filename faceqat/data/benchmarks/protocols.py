@@ -7,7 +7,7 @@ import numpy as np
 
 from faceqat.data.benchmarks import mat_file
 from faceqat.data.benchmarks.pairs import PairSet, number_people
-from faceqat.data.image_files import FileIndex, ImageFiles, read_lines
+from faceqat.faces.image_files import FileIndex, ImageFiles, read_lines
 from faceqat.files.image_size import ImageSize
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.data.sources import people_file, tf_example
 from faceqat.files.image_size import ImageSize
 

@@ -4,7 +4,9 @@ import os
 
 import numpy as np
 
-from faceqat.data import fingerprint, images, made
+from faceqat.faces import fingerprint
+from faceqat.faces import images
+from faceqat.faces import made
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 

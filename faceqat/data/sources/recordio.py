@@ -17,7 +17,7 @@ import struct
 
 import numpy as np
 
-from faceqat.data import images
+from faceqat.faces import images
 from faceqat.files.image_size import ImageSize
 
 _MAGIC = 0xCED7230A

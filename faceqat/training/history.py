@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from faceqat.files import strict_json
-from faceqat.report import json_fields
-from faceqat.report.events import EventFile
+from faceqat.files import json_fields
+from faceqat.training.events import EventFile
 from faceqat.training import distributed
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat.data import images as face_images
-from faceqat.data.made import is_made
+from faceqat.faces import images as face_images
+from faceqat.faces.made import is_made
 from faceqat.files import decoding
 from faceqat.files.image_size import ImageSize
 

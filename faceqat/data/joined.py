@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat.data.made import are_made
+from faceqat.faces.made import are_made
 from faceqat.data.places import is_pack
 from faceqat.data.sources import tfds
 

@@ -18,7 +18,7 @@ from faceqat.data import datasets
 from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.data.fingerprint import Fingerprint, names_template
+from faceqat.faces.fingerprint import Fingerprint, names_template
 from faceqat.data.inspection import check_evaluation_images
 from faceqat.evaluators import identification, scores, verification
 from faceqat.evaluators.readings import (

@@ -34,7 +34,7 @@ from absl import flags
 
 from benchmarks import page_tables, smoke_configs
 from faceqat import command
-from faceqat.evaluate import write_float
+from faceqat.evaluation.networks import write_float
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.complexity import count_multiply_adds, count_parameters

@@ -30,6 +30,7 @@ from benchmarks import training_task as task
 from configs import common
 from faceqat import command
 from faceqat.calibration.lower import lower
+from faceqat.evaluators.predict import make_predict
 from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
 from faceqat.integer import kernels, multipliers
 from faceqat.integer.accumulators import folded_bias
@@ -38,9 +39,8 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.operators import Conv2D, PReLU, Requantize
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.build import make_model
+from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT, Mode
-from faceqat.training.checkpoint import Network
-from faceqat.training.train_state import make_predict
 
 
 def make_network(name: str, depth_multiplier: float) -> Network:

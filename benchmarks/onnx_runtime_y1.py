@@ -23,6 +23,7 @@ from benchmarks import timing
 from faceqat import command
 from faceqat.data.benchmarks.pair_lists import read_pairs_txt
 from faceqat.evaluators import verification
+from faceqat.evaluators.predict import make_predict
 from faceqat.export import onnx_runtime
 from faceqat.models import mobilefacenet
 from faceqat.models.weights import mxnet_params, mxnet_symbol
@@ -30,7 +31,6 @@ from faceqat.models.weights.mxnet_symbol import VARIABLE, Node
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.report import table
-from faceqat.training.train_state import make_predict
 
 IMAGE_SIZE = 112
 _IMAGE = 'data'

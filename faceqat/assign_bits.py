@@ -38,9 +38,10 @@ from faceqat.files import atomic
 from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
+from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.report import table
-from faceqat.training.checkpoint import Network, load_network
+from faceqat.training.checkpoint import load_network
 
 
 @dataclasses.dataclass(frozen=True)

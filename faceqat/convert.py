@@ -18,12 +18,13 @@ from absl import flags
 from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.data import datasets
-from faceqat.faces.images import decode_image
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
+from faceqat.faces.images import decode_image
 from faceqat.files import atomic, decoding
 from faceqat.integer.program import CONTRACTS
-from faceqat.training.checkpoint import Network, load_network
+from faceqat.models.network import Network
+from faceqat.training.checkpoint import load_network
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 

@@ -32,7 +32,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.evaluate import READINGS
+from faceqat.evaluators.predict import READINGS
 from faceqat.faces.choice import CHOICES
 from faceqat.files.names import similar
 from faceqat.identification import (

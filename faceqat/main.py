@@ -21,7 +21,7 @@ from faceqat import command
 
 def main():
   # JAX is imported after the restart, not before and after it.
-  from faceqat.evaluate import evaluate_network
+  from faceqat.evaluation.networks import evaluate_network
   from faceqat.evaluation.sets import open_sets
   from faceqat.training import distributed
   from faceqat.training.checkpoint import load_network

@@ -35,10 +35,10 @@ from typing import Any
 from absl import flags
 
 from faceqat import command
-from faceqat.faces import fingerprint
-from faceqat.faces import alignment, choice, detection
+from faceqat.faces import alignment, choice, detection, fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import to_json, to_text
+from faceqat.pace import Pace, minutes
 from faceqat.preparation import (
   archive,
   completion,
@@ -312,10 +312,7 @@ def _crop(
     print(f'{before} of {total} photographs are done', flush=True)
   if not todo:
     return
-  # It brings JAX along, which workers, who import this module, do without.
-  from faceqat.training.progress import Progress
-
-  progress = Progress(before, total, 1)
+  pace = Pace(before, total, 1)
   shown = time.monotonic()
   count = before
   try:
@@ -326,11 +323,10 @@ def _crop(
       count += 1
       if count == total or time.monotonic() - shown > _PAUSE:
         shown = time.monotonic()
-        rate = progress.rate(count)
-        left = int((total - count) / max(rate, 1e-9))
+        rate = pace.rate(count)
         print(
           f'photograph {count}/{total}  {rate:.1f} images/s  '
-          f'{left // 60}:{left % 60:02d} left',
+          f'{minutes((total - count) / max(rate, 1e-9))} left',
           flush=True,
         )
   except KeyboardInterrupt:

@@ -13,9 +13,9 @@ from faceqat.calibration.calibrate import (
   observe,
   set_steps,
 )
+from faceqat.evaluators.predict import make_predict
+from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.training.checkpoint import Network
-from faceqat.training.train_state import make_predict
 
 BATCHES = list(
   np.random.default_rng(0).integers(0, 256, (2, 8, 32, 32, 3), np.uint8)

@@ -41,10 +41,10 @@ def train_in_parts(workdir, config):
   from tiny_run import taken_batches
 
   from faceqat import models
+  from faceqat.evaluators.predict import make_predict
   from faceqat.quant.spec import FLOAT
   from faceqat.training.checkpoint import load_network
   from faceqat.training.loop import train
-  from faceqat.training.train_state import make_predict
 
   models.__path__.append(str(TESTS / 'extra_models'))
 

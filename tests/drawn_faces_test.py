@@ -3,8 +3,8 @@
 from fingerprint_test import ARCFACE, MARGIN, SIZE, write_pairs
 from tiny_run import make_config
 
-from faceqat.faces import fingerprint
 from faceqat.data import datasets
+from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.training.checkpoint import load_network
 

@@ -7,13 +7,13 @@ from onnx import TensorProto, helper
 
 from faceqat.calibration.lower import lower
 from faceqat.evaluators import verification
+from faceqat.evaluators.predict import make_predict
 from faceqat.export.formats import FORMATS
 from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.training.checkpoint import load_network
-from faceqat.training.train_state import make_predict
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 

@@ -15,6 +15,7 @@ from tiny_run import leaves, make_config
 from faceqat import evaluate
 from faceqat.data import datasets
 from faceqat.evaluators import identification, scores, verification
+from faceqat.evaluators.predict import make_predict
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -22,7 +23,6 @@ from faceqat.quant.spec import FLOAT
 from faceqat.report import hardest
 from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
-from faceqat.training.train_state import make_predict
 
 
 @pytest.fixture(scope='module')

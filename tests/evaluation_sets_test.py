@@ -10,9 +10,9 @@ from pair_lists_test import encode, make_calfw
 from templates_test import _predict
 
 from configs import mbv2_int8
-from faceqat import compare
-from faceqat.evaluation import sets
+from faceqat.evaluation.sets import evaluate_sets, open_sets
 from faceqat.evaluators import scores, verification
+from faceqat.report import comparison
 
 SIZE = 8
 
@@ -45,8 +45,8 @@ def config(tmp_path):
 
 def evaluate(config, outdir, trained=None, size=SIZE):
   outdir.mkdir(exist_ok=True)
-  sets = sets.open_sets(config, size, trained)
-  return sets.evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
+  sets = open_sets(config, size, trained)
+  return evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
 
 
 def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
@@ -85,13 +85,11 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
 def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   outdir = tmp_path / 'out'
   outdir.mkdir()
-  sets = sets.open_sets(config, SIZE)
+  sets = open_sets(config, SIZE)
   first, second = sets.benchmarks
   single = dataclasses.replace(second, fold=np.zeros_like(second.fold))
   sets = sets._replace(benchmarks=[single, first])
-  results = sets.evaluate_sets(
-    _PREDICTS, _SIZES, sets, config, outdir
-  )
+  results = evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
   for row in results.values():
     assert {'auc', 'eer', 'low/eer', 'bytes'} <= set(row)
     assert not {'accuracy', 'threshold', 'low/accuracy'} & set(row)
@@ -103,9 +101,10 @@ def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   assert accuracy == mean
   # What is written is read again.
   one, other = (
-    compare.read_evaluation(str(outdir), name) for name in ('float', 'integer')
+    comparison.read_evaluation(str(outdir), name)
+    for name in ('float', 'integer')
   )
-  assert 'accuracy' not in compare.compare(one, [other])
+  assert 'accuracy' not in comparison.compare(one, [other])
 
 
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):
@@ -160,7 +159,7 @@ def test_sets_that_cannot_be_opened_are_named(
   (tmp_path / 'same.bin').write_bytes(pickle.dumps(content))
   config.eval.update(change)
   with pytest.raises(ValueError, match=message):
-    sets.open_sets(config, SIZE, config)
+    open_sets(config, SIZE, config)
 
 
 def test_two_sets_of_one_name_are_refused(config):
@@ -168,4 +167,4 @@ def test_two_sets_of_one_name_are_refused(config):
   config.eval.path = f'{path},{path}'
   config.eval.pairs = ''
   with pytest.raises(ValueError, match='two sets of pairs called drawn'):
-    sets.open_sets(config, SIZE)
+    open_sets(config, SIZE)

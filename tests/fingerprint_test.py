@@ -15,11 +15,11 @@ from tiny_run import make_config
 
 from faceqat import evaluate
 from faceqat.calibration.lower import lower
-from faceqat.faces import fingerprint
 from faceqat.data import datasets
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.faces.fingerprint import Fingerprint
 from faceqat.export import formats, tflite_builder
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
 from faceqat.training.loop import train

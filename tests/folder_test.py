@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.faces import images
 from faceqat.data.sources import folder
+from faceqat.faces import images
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
 

@@ -16,9 +16,8 @@ from identify_run import (
 )
 from PIL import Image
 
-from faceqat.faces import fingerprint
+from faceqat.faces import detection, fingerprint
 from faceqat.faces.fingerprint import Fingerprint
-from faceqat.faces import detection
 from faceqat.identification import embedders, gallery
 
 

@@ -18,8 +18,8 @@ from sources_test import (
 )
 
 from faceqat.data import datasets, inspection, pipeline
-from faceqat.faces.images import SkippedImages
 from faceqat.data.sources.folder import FolderSource
+from faceqat.faces.images import SkippedImages
 
 # One of each kind, by what is said of it.
 REASONS = (

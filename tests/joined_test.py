@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.faces import fingerprint
 from faceqat.data import datasets
 from faceqat.data.contents import contents
-from faceqat.faces.fingerprint import Fingerprint
+from faceqat.data.joined import JoinedSource, set_names
 from faceqat.data.sources.arrayrecord import ArrayRecordWriter
 from faceqat.data.sources.folder import FolderSource
-from faceqat.data.joined import JoinedSource, set_names
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
 
 SIZE = 8
 

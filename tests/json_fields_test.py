@@ -8,9 +8,9 @@ import re
 import pytest
 import report_folder
 
-from faceqat.training import history
 from faceqat.files import json_fields
 from faceqat.report import run_folder
+from faceqat.training import history
 
 WRONG = ['x', [1], {'a': 1}, True, 10**400, -(10**400)]
 ROW = {'bytes': 9, 'outputs': 640, 'largest': 0, 'milliseconds': 1.25}

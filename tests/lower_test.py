@@ -3,11 +3,11 @@ import pytest
 
 from faceqat.calibration.lower import lower
 from faceqat.data.drawn.synthetic import SyntheticFaces
+from faceqat.evaluators.predict import make_predict
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.norm import GroupNorm, NoIntegerFormError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.training.checkpoint import load_network
-from faceqat.training.train_state import make_predict
 
 
 @pytest.fixture(scope='module')

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.faces import made
 from faceqat.data import datasets
 from faceqat.data.benchmarks import pair_lists
 from faceqat.data.held_out_people import split_holdout
 from faceqat.data.sources.folder import FolderSource
+from faceqat.faces import made
 
 SIZE = 8
 

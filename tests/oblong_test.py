@@ -12,10 +12,10 @@ from ml_collections import config_flags
 
 from configs import mbv2_int8
 from faceqat.calibration.lower import lower
-from faceqat.faces import fingerprint
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.export.formats import FORMATS
+from faceqat.faces import fingerprint
 from faceqat.identification import embedders
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.training.checkpoint import load_network

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.faces import images
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import folder
+from faceqat.faces import images
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 needs_data = pytest.mark.skipif(

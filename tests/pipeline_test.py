@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from faceqat.faces import images
 from faceqat.data import augment, pipeline
 from faceqat.data.held_out_people import split_holdout
 from faceqat.data.sources import folder
+from faceqat.faces import images
 
 FACES = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)

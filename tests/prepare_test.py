@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from faceqat import prepare
-from faceqat.faces import fingerprint
 from faceqat.data.sources import arrayrecord, folder, recordio
-from faceqat.faces import detection
+from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.faces import images
 from faceqat.data.sources import folder, recordio
+from faceqat.faces import images
 
 DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
 MAGIC = struct.pack('<I', 0xCED7230A)

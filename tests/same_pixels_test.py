@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceqat.faces import images as face_images
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import arrayrecord, folder, recordio, recordio_writer
+from faceqat.faces import images as face_images
 from faceqat.faces import photographs
 from faceqat.files import decoding
 from faceqat.identification import face_files

@@ -17,10 +17,10 @@ from faceqat.calibration.lower import (
   with_weight_bits,
 )
 from faceqat.calibration.sensitivity import LayerCost
+from faceqat.models.network import Network
 from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, QuantSpec, make_spec
-from faceqat.training.checkpoint import Network
 
 IMAGE = (8, 8, 3)
 # Per layer: the epsilon of its batch norm, None where it has none.

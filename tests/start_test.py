@@ -20,8 +20,9 @@ from tiny_run import (
 from configs import losses
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.calibration.lower import lower
+from faceqat.evaluation.networks import evaluate_network
+from faceqat.evaluators.predict import make_predict
 from faceqat.faces.images import DamagedImageError, SkippedImages
-from faceqat.evaluate import evaluate_network
 from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.weights.pretrained import Pretrained
 from faceqat.quant.spec import FLOAT
@@ -29,7 +30,7 @@ from faceqat.training import start as start_module
 from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
 from faceqat.training.start import make_teacher, start_from, with_class_means
-from faceqat.training.train_state import TrainState, make_predict
+from faceqat.training.train_state import TrainState
 
 ONE = jax.devices()[:1]
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)

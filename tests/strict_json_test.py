@@ -2,14 +2,13 @@
 
 import pytest
 
-from faceqat import compare
-from faceqat.faces import fingerprint
 from faceqat.data.sources import people_file
+from faceqat.faces import fingerprint
 from faceqat.files import strict_json
 from faceqat.models.weights import mxnet_symbol
 from faceqat.preparation import journal, report
+from faceqat.report import comparison, run_folder
 from faceqat.training import history
-from faceqat.report import run_folder
 
 DEEP = '[' * 100_000
 WRONG = {
@@ -72,8 +71,8 @@ def test_compared_runs_with_damaged_results_are_named(tmp_path, monkeypatch):
   class Scores:
     cosines = {'float': None}  # noqa: RUF012
 
-  monkeypatch.setattr(compare.scores_file, 'load', lambda run: Scores)
+  monkeypatch.setattr(comparison.scores_file, 'load', lambda run: Scores)
   for content in (DEEP, '[]', '{"float": 7}'):
     (tmp_path / 'results.json').write_text(content)
     with pytest.raises(ValueError, match=str(tmp_path / 'results.json')):
-      compare.read_evaluation(str(tmp_path), 'float')
+      comparison.read_evaluation(str(tmp_path), 'float')

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from configs import common
-from faceqat.faces import fingerprint
 from faceqat.data import datasets
+from faceqat.data.sources.tfds import TFDSSource, find_folder
+from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.faces.images import DamagedImageError
-from faceqat.data.sources.tfds import TFDSSource, find_folder
 
 # What prepares a data set needs it.
 pytest.importorskip('tensorflow')

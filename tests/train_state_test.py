@@ -4,15 +4,12 @@ import pytest
 from tiny_run import NUM_CLASSES, leaves, make_config, make_start
 
 from faceqat.calibration.calibrate import has_ranges, observe
+from faceqat.evaluators.predict import embed, make_predict
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.training.stages import mode_at
-from faceqat.training.train_state import (
-  embed,
-  make_predict,
-  validation_scores,
-)
+from faceqat.training.train_state import validation_scores
 
 CONFIG = make_config()
 # Of a float step, a quantized one, and one with frozen batch norms.

@@ -38,7 +38,7 @@ def train_and_evaluate(workdir):
   import jax
   import tiny_run
 
-  from faceqat.evaluate import evaluate_network
+  from faceqat.evaluation.networks import evaluate_network
   from faceqat.training.checkpoint import load_network
   from faceqat.training.loop import train
 

@@ -16,8 +16,8 @@ import numpy as np
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.calibration.equalization import equalize
 from faceqat.calibration.lower import lower
+from faceqat.models.network import Network
 from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
-from faceqat.training.checkpoint import Network
 
 
 def calibrate(

@@ -11,8 +11,8 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width
 from faceqat.integer import record
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram
+from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT
-from faceqat.training.checkpoint import Network
 
 
 def lower(

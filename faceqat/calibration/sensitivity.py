@@ -15,9 +15,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from faceqat.evaluators import verification
+from faceqat.evaluators.predict import make_predict
 from faceqat.integer.program import Conv2D, Dense, IntegerProgram
 from faceqat.quant.spec import FLOAT, Mode
-from faceqat.training.train_state import make_predict
 
 _BATCH_SIZE = 32
 

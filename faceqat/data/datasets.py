@@ -7,27 +7,27 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
-from faceqat.faces import fingerprint
 from faceqat.data import held_out_people, places
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.faces.fingerprint import Fingerprint
-from faceqat.faces.images import SkippedImages
 from faceqat.data.inspection import (
   check_evaluation_images,
   check_training_images,
   usable,
 )
-from faceqat.faces.made import are_made
+from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
 from faceqat.data.pipeline import only_people, subset
 from faceqat.data.sources import tfds
 from faceqat.data.sources.arrayrecord import ArrayRecordSource
 from faceqat.data.sources.folder import FolderSource
-from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
 from faceqat.data.sources.recordio import RecordIOSource
 from faceqat.data.summary import summarize
+from faceqat.faces import fingerprint
 from faceqat.faces.alignment import TEMPLATES
+from faceqat.faces.fingerprint import Fingerprint
+from faceqat.faces.images import SkippedImages
+from faceqat.faces.made import are_made
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
 

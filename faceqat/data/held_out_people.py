@@ -12,9 +12,9 @@ import ml_collections
 import numpy as np
 
 from faceqat.data.benchmarks import pairs
-from faceqat.faces.made import are_made, independent_of
 from faceqat.data.pipeline import Subset, only_people, split_people, subset
 from faceqat.data.sampler import by_person
+from faceqat.faces.made import are_made, independent_of
 
 
 class Split(NamedTuple):

@@ -19,7 +19,7 @@ from faceqat.faces.images import (
   SkippedImages,
   WrongSizeError,
 )
-from faceqat.training.progress import Progress, minutes
+from faceqat.pace import Pace, minutes
 
 # They wait for the disk, most of all for one in a network.
 _THREADS = 8
@@ -154,7 +154,7 @@ def _each(
 
   starts = range(0, len(indices), _IMAGES_AT_ONCE)
   chunks = [indices[start : start + _IMAGES_AT_ONCE] for start in starts]
-  progress, shown, done = Progress(0, len(indices), 1), time.monotonic(), 0
+  pace, shown, done = Pace(0, len(indices), 1), time.monotonic(), 0
   pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
   try:
     for results in pool.map(look, chunks):
@@ -162,7 +162,7 @@ def _each(
       done += len(results)
       if time.monotonic() - shown > _SECONDS_PER_LINE:
         shown = time.monotonic()
-        rate = progress.rate(done)
+        rate = pace.rate(done)
         print(
           f'looked at {done:,}/{len(indices):,} {what}  {rate:.0f} images/s  '
           f'{minutes((len(indices) - done) / rate)} left',

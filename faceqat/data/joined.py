@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat.faces.made import are_made
 from faceqat.data.places import is_pack
 from faceqat.data.sources import tfds
+from faceqat.faces.made import are_made
 
 SAME_NAMES = ('apart', 'merged')
 

@@ -14,10 +14,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from faceqat.faces import images
 from faceqat.data.contents import Contents, contents
-from faceqat.faces.made import are_made
 from faceqat.data.sampler import PeopleOrder
+from faceqat.faces import images
+from faceqat.faces.made import are_made
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.

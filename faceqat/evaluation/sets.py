@@ -18,7 +18,6 @@ from faceqat.data import datasets
 from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.faces.fingerprint import Fingerprint, names_template
 from faceqat.data.inspection import check_evaluation_images
 from faceqat.evaluators import identification, scores, verification
 from faceqat.evaluators.readings import (
@@ -29,6 +28,7 @@ from faceqat.evaluators.readings import (
 )
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
+from faceqat.faces.fingerprint import Fingerprint, names_template
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize
 from faceqat.report import figures, hardest, table

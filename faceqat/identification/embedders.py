@@ -15,18 +15,22 @@ import jax
 import numpy as np
 
 from faceqat.calibration.lower import lower
+from faceqat.evaluators import verification
+from faceqat.evaluators.predict import (
+  READINGS,
+  make_integer_predict,
+  make_predict,
+)
+from faceqat.export import exported
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
-from faceqat.evaluate import READINGS, make_integer_predict
-from faceqat.evaluators import verification
-from faceqat.export import exported
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
+from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT, TWINS
-from faceqat.training.checkpoint import Network, load_network
-from faceqat.training.train_state import make_predict
+from faceqat.training.checkpoint import load_network
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
 

@@ -4,10 +4,10 @@ import pathlib
 from typing import NamedTuple
 
 from faceqat.data import datasets
-from faceqat.faces import fingerprint as fingerprints
-from faceqat.faces.fingerprint import Fingerprint
 from faceqat.evaluators.identification import split_gallery
 from faceqat.faces import alignment
+from faceqat.faces import fingerprint as fingerprints
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width, to_text
 from faceqat.files.names import plain_name
 from faceqat.identification import face_files, gallery, retrieval

@@ -11,7 +11,27 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from faceqat.training.optimizer import decay_mask
+# Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
+# slopes and biases stay free: pulling them to zero changes the function that a
+# folded, quantized layer computes, not its capacity.
+# The same holds for learned steps.
+_DECAYED = ('kernel', 'weights')
+
+
+def decay_mask(params: Any) -> Any:
+  """Marks the parameters that weight decay applies to.
+
+  Args:
+    params: A tree of parameters; a leaf's name is the last key of its path.
+
+  Returns:
+    A tree of bool of the same structure, True at leaves named `kernel` or
+    `weights`.
+  """
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) in _DECAYED,
+    params,
+  )
 
 
 class Regularization(NamedTuple):

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from faceqat.faces import made
 from faceqat.data.augment import Augment
+from faceqat.faces import made
 from faceqat.preparation import crops
 
 # Of a crop's size: 4 pixels of 112, as in training.

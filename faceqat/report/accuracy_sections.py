@@ -9,9 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from faceqat import compare
-from faceqat.compare import Evaluation
-from faceqat.report import plots, style, table
+from faceqat.report import comparison, plots, style, table
 from faceqat.report.blocks import (
   Block,
   Drawing,
@@ -22,6 +20,7 @@ from faceqat.report.blocks import (
   Table,
   Text,
 )
+from faceqat.report.comparison import Evaluation
 from faceqat.report.hardest import Hardest
 from faceqat.report.run_folder import RunFolder
 
@@ -77,7 +76,7 @@ def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
     for run, reading in evaluations
   )
   try:
-    text, legend = compare.compare(first, others).split('\n\n')
+    text, legend = comparison.compare(first, others).split('\n\n')
   except ValueError as error:
     return [Missing(f'These runs cannot be compared: {error}')]
   titles, *rows = table.cells(text)

@@ -14,7 +14,6 @@ import numpy as np
 
 from faceqat.data import places
 from faceqat.files.image_size import height_width
-from faceqat.training import history
 from faceqat.report import layer_plots, plots, style
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (
@@ -28,6 +27,7 @@ from faceqat.report.blocks import (
   Text,
 )
 from faceqat.report.run_folder import RunFolder
+from faceqat.training import history
 
 _WORST = 5
 _PACKAGES = ('jax', 'flax', 'numpy', 'matplotlib')

@@ -11,14 +11,13 @@ import numpy as np
 
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
-from faceqat.files import array_file, strict_json
+from faceqat.files import array_file, json_fields, strict_json
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
-from faceqat.training import history
-from faceqat.files import json_fields
 from faceqat.report import hardest
 from faceqat.report.hardest import Hardest
+from faceqat.training import history
 from faceqat.training.checkpoint import Checkpointer
 
 # What convert writes beside the files of an export.

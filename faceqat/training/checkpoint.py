@@ -5,9 +5,8 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -19,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from faceqat.files import strict_json
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
+from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT
 from faceqat.training import distributed
 from faceqat.training.train_state import TrainState
@@ -297,22 +297,6 @@ def read_config(
   checkpointer = Checkpointer(workdir, create=False)
   with contextlib.closing(checkpointer):
     return checkpointer.config(checkpointer.find(which))
-
-
-class Network(NamedTuple):
-  """A trained network, read from a checkpoint.
-
-  Attributes:
-    model: the Flax module.
-    variables: what it is called with.
-    config: with which it was trained.
-    step: of the checkpoint.
-  """
-
-  model: nn.Module
-  variables: dict[str, Any]
-  config: ml_collections.ConfigDict
-  step: int
 
 
 def load_network(workdir: str, which: str = 'latest') -> Network:

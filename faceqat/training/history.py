@@ -6,10 +6,9 @@ import time
 
 import numpy as np
 
-from faceqat.files import strict_json
-from faceqat.files import json_fields
-from faceqat.training.events import EventFile
+from faceqat.files import json_fields, strict_json
 from faceqat.training import distributed
+from faceqat.training.events import EventFile
 
 # What a picture of a training shows, in this order; TensorBoard has the rest.
 CURVES = (

@@ -17,13 +17,14 @@ from faceqat.data.augment import Augment
 from faceqat.losses.objective import Objective, make_objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
-from faceqat.training.progress import Progress
-from faceqat.training.history import MetricLog
-from faceqat.training.parameters import write_parameters
+from faceqat.models.network import Network
 from faceqat.training import distributed, resume, sharding
-from faceqat.training.checkpoint import Checkpointer, Network
+from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.checks import check_batches, check_steps, with_start_step
+from faceqat.training.history import MetricLog
 from faceqat.training.optimizer import make_optimizer
+from faceqat.training.parameters import write_parameters
+from faceqat.training.progress import Progress
 from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.training.start import (
   make_teacher,

@@ -8,32 +8,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from faceqat.losses.regularization import decay_mask
+
 OPTIMIZERS = ('adamw', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'step')
 
-# Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
-# slopes and biases stay free: pulling them to zero changes the function that a
-# folded, quantized layer computes, not its capacity.
-# The same holds for learned steps.
-_DECAYED = ('kernel', 'weights')
 # Learned steps: of an output and of a kernel.
 _STEPS = ('step', 'kernel_step')
-
-
-def decay_mask(params: Any) -> Any:
-  """Marks the parameters that weight decay applies to.
-
-  Args:
-    params: A tree of parameters; a leaf's name is the last key of its path.
-
-  Returns:
-    A tree of bool of the same structure, True at leaves named `kernel` or
-    `weights`.
-  """
-
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: _name(path) in _DECAYED, params
-  )
 
 
 def relative_steps(

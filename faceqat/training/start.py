@@ -11,19 +11,20 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from faceqat.faces import fingerprint
 from faceqat.data import datasets, places
+from faceqat.data.pipeline import batches, subset
+from faceqat.evaluators.predict import make_predict
+from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.faces.images import SkippedImages
 from faceqat.faces.made import are_made
-from faceqat.data.pipeline import batches, subset
 from faceqat.losses.objective import Objective
 from faceqat.models.weights.assign import assign, without_steps
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
-from faceqat.training.train_state import TrainState, make_predict
+from faceqat.training.train_state import TrainState
 
 Batch = dict[str, Any]
 

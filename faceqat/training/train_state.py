@@ -6,14 +6,12 @@ state; the others are jitted here.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from clu.metrics import Average
 
@@ -258,22 +256,3 @@ def validation_scores(
     name: Average.from_model_output(values, mask=batch['_mask'])
     for name, values in {'loss': losses, **scores}.items()
   }
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'mode'))
-def embed(
-  variables: dict[str, Any],
-  images: jax.Array,
-  *,
-  model: nn.Module,
-  mode: Mode,
-) -> jax.Array:
-  """Embeds `[B, H, W, 3] uint8` as `[B, D] float32`, not normalised."""
-  return model.apply(variables, images, mode)
-
-
-def make_predict(
-  model: nn.Module, variables: dict[str, Any], mode: Mode
-) -> Callable[[np.ndarray], np.ndarray]:
-  """Makes the function from images to embeddings that evaluators take."""
-  return functools.partial(embed, variables, model=model, mode=mode)

@@ -10,14 +10,11 @@ from clu.metrics import Average
 
 from faceqat.data import datasets, pipeline
 from faceqat.evaluators import verification
+from faceqat.evaluators.predict import make_predict
 from faceqat.integer.program import CONTRACTS
 from faceqat.losses.objective import Objective
 from faceqat.quant.spec import FLOAT, TWINS, Mode
-from faceqat.training.train_state import (
-  TrainState,
-  make_predict,
-  validation_scores,
-)
+from faceqat.training.train_state import TrainState, validation_scores
 
 
 def validate(

@@ -17,9 +17,9 @@ import pytest
 from cases import COUNT_FACTOR
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.faces.images import decode_image
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
+from faceqat.faces.images import decode_image
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.quant.norm import BatchNorm

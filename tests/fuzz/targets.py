@@ -11,15 +11,14 @@ from harness import Target
 from journal_test import SETTINGS, make_record
 from seeds import PNG, SIZE
 
-from faceqat.faces import fingerprint
-from faceqat.faces import images
 from faceqat.data.benchmarks import ijb, pair_lists, verification_bin
 from faceqat.data.sources import people_file, tf_example, tfds
 from faceqat.data.sources.arrayrecord import ArrayRecordSource
 from faceqat.data.sources.recordio import RecordIOSource
 from faceqat.evaluators import scores
 from faceqat.export import exported
-from faceqat.files import decoding, seal
+from faceqat.faces import fingerprint, images
+from faceqat.files import decoding, json_fields, seal
 from faceqat.identification import gallery
 from faceqat.integer import program as integer_program
 from faceqat.models.weights import (
@@ -29,9 +28,8 @@ from faceqat.models.weights import (
   torch_checkpoint,
 )
 from faceqat.preparation import archive, journal, tar_archive
-from faceqat.training import history
-from faceqat.files import json_fields
 from faceqat.report import hardest, run_folder
+from faceqat.training import history
 
 
 def unpack(path: pathlib.Path):

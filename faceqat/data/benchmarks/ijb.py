@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceqat.faces import images as face_images
-from faceqat.faces.image_files import read_lines
 from faceqat.faces.alignment import align_points
+from faceqat.faces.image_files import read_lines
 from faceqat.faces.photographs import read_photograph
 from faceqat.files.image_size import ImageSize
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceqat.faces import images as face_images
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
+from faceqat.faces import images as face_images
 from faceqat.files.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.

@@ -12,8 +12,8 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
-from faceqat.faces import images
 from faceqat.data.sources import people_file, tf_example
+from faceqat.faces import images
 from faceqat.files.image_size import ImageSize
 
 # One record to a group is what random access reads; images do not compress.

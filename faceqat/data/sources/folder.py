@@ -4,9 +4,7 @@ import os
 
 import numpy as np
 
-from faceqat.faces import fingerprint
-from faceqat.faces import images
-from faceqat.faces import made
+from faceqat.faces import fingerprint, images, made
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from faceqat.faces import images
 from faceqat.data.sources.crc32c import masked_crc32c
+from faceqat.faces import images
 from faceqat.files import strict_json
 from faceqat.files.image_size import ImageSize
 

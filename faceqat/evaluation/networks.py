@@ -1,0 +1,185 @@
+"""Evaluates a network in three arithmetics, or an integer program, on faces."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import safetensors.numpy
+
+from faceqat.calibration.lower import lower
+from faceqat.data import datasets
+from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.evaluation.sets import (
+  evaluate_sets,
+  make_folder,
+  open_sets,
+)
+from faceqat.evaluators import agreement
+from faceqat.evaluators.predict import (
+  READINGS,
+  make_integer_predict,
+  make_predict,
+)
+from faceqat.faces import fingerprint
+from faceqat.faces.fingerprint import Fingerprint
+from faceqat.files import atomic
+from faceqat.files.image_size import ImageSize
+from faceqat.integer import program as integer_program
+from faceqat.integer.program import CONTRACTS
+from faceqat.models import complexity
+from faceqat.models.network import Network
+from faceqat.quant.norm import NoIntegerFormError
+from faceqat.quant.quantizers import RangesMissingError
+from faceqat.quant.spec import FLOAT, TWINS
+from faceqat.report import figures
+from faceqat.training.history import CURVES, read_curves
+
+
+def evaluate_network(
+  network: Network,
+  outdir: str,
+  config: ml_collections.ConfigDict | None = None,
+  contract: str = CONTRACTS[0],
+  readings: Sequence[str] = READINGS,
+) -> dict:
+  """Evaluates float, fake-quantized and integer arithmetic side by side.
+
+  The last row, `integer_match`, has the integer program's embeddings matched in
+  integers: no float from the image to the decision.
+
+  Where people were kept out of training, identification among them is measured
+  as well; the best checkpoint was chosen by verification on the same people.
+
+  Writes `float.safetensors`, `program.safetensors`, `results.json`,
+  `scores.safetensors`, `identification.safetensors`, `hardest.safetensors`,
+  `roc.png`, `pairs.png`, `agreement.txt` and `agreement.json` to `outdir`, and
+  prints the network's size and the table. A network without ranges, or with a
+  norm that has no integer form, is evaluated in float alone.
+
+  Args:
+    network: from a checkpoint.
+    outdir: a folder; made if it does not exist.
+    config: whose `eval` block names the pairs; the network's own by default.
+    contract: whose rounding the integer program and its fake-quantized twin
+      follow.
+    readings: which of `READINGS` to run on the pairs.
+
+  Returns:
+    By reading: metric name to value.
+
+  Raises:
+    ValueError: an unknown reading, or none that the network has, or pairs of
+      other faces than it was trained on.
+  """
+  unknown = sorted(set(readings) - set(READINGS))
+  if unknown or not readings:
+    raise ValueError(
+      f'readings are {", ".join(readings) or "none"}; choose some of '
+      f'{", ".join(READINGS)}'
+    )
+  config = config or network.config
+  size = network.config.data.image_size
+  faces = fingerprint.of_run(network.config)
+  _check_faces(config, faces, 'the network', size)
+  sets = open_sets(config, size, network.config, faces)
+  outdir = make_folder(outdir)
+  model, variables = network.model, network.variables
+  float_bytes = write_float(variables, outdir / 'float.safetensors')
+  predicts = {'float': make_predict(model, variables, FLOAT)}
+  sizes = {'float': float_bytes}
+  try:
+    program = lower(network, contract=contract)
+  except (RangesMissingError, NoIntegerFormError) as error:
+    why_float = str(error)
+    print(f'only float can be evaluated: {why_float}')
+  else:
+    program_path = outdir / 'program.safetensors'
+    integer_program.save(program, program_path)
+    predicts['fake_quant'] = make_predict(model, variables, TWINS[contract])
+    predicts['integer'] = make_integer_predict(program)
+    # Fake quantization is float arithmetic on the float weights.
+    sizes['fake_quant'] = float_bytes
+    sizes['integer'] = program_path.stat().st_size
+    compared = agreement.compare(
+      model, variables, program, _first_images(sets.benchmarks[0], config)
+    )
+    atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
+    text = json.dumps(compared.to_json(), indent=2)
+    atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
+    print(compared.summary())
+  _draw_curves(outdir, network.config)
+  predicts = {name: run for name, run in predicts.items() if name in readings}
+  if not predicts:
+    raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
+  parameters = complexity.count_parameters(variables)
+  print(f'{parameters:,} parameters')
+  multiply_adds = complexity.count_multiply_adds(model, size)
+  print(f'{multiply_adds:,} multiply-adds an image')
+  return evaluate_sets(predicts, sizes, sets, config, outdir)
+
+
+def evaluate_program(
+  path: str, config: ml_collections.ConfigDict, outdir: str
+) -> dict:
+  """Evaluates a saved program on the pairs of the config's `eval` block.
+
+  Raises:
+    ValueError: the file is no program, or is damaged; or the pairs are of other
+      faces than it is for.
+  """
+  program = integer_program.load(path)
+  size = program.tensors[program.input].shape[:2]
+  faces = fingerprint.of_metadata(program.metadata)
+  _check_faces(config, faces, path, size)
+  sets = open_sets(config, size, faces=faces)
+  return evaluate_sets(
+    {'integer': make_integer_predict(program)},
+    {'integer': pathlib.Path(path).stat().st_size},
+    sets,
+    config,
+    make_folder(outdir),
+  )
+
+
+def _check_faces(
+  config: ml_collections.ConfigDict,
+  trained: Fingerprint | None,
+  name: str,
+  image_size: ImageSize,
+):
+  """Refuses pairs of other faces, and says what cannot be compared."""
+  for note in datasets.check_evaluation(
+    config.eval, trained, name, image_size=image_size
+  ):
+    print(note)
+
+
+def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):
+  """Draws the training curves, where the folder is that of a training run."""
+  curves = read_curves(workdir)
+  shown = [name for name in CURVES if name in curves]
+  if shown:
+    start = config.quant.start_step if config.quant.enabled else None
+    figures.curves_figure(
+      {name: curves[name] for name in shown}, workdir / 'curves.png', start
+    )
+
+
+def _first_images(pair_set: PairSet, config) -> np.ndarray:
+  count = min(config.eval.agreement_images, len(pair_set.images))
+  return np.stack([pair_set.images[index] for index in range(count)])
+
+
+def write_float(variables: dict[str, Any], path: pathlib.Path) -> int:
+  """Writes the float32 weights and statistics; returns the bytes on disk."""
+  arrays = {
+    jax.tree_util.keystr(keys, simple=True, separator='/'): np.asarray(leaf)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    if not jax.tree_util.keystr(keys).startswith("['quant_stats']")
+  }
+  atomic.write(path, safetensors.numpy.save(arrays))
+  return path.stat().st_size

@@ -14,8 +14,13 @@ from tiny_run import leaves, make_config
 
 from faceqat import evaluate
 from faceqat.data import datasets
+from faceqat.evaluation import networks
 from faceqat.evaluators import identification, scores, verification
-from faceqat.evaluators.predict import make_predict
+from faceqat.evaluators.predict import (
+  READINGS,
+  make_integer_predict,
+  make_predict,
+)
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -31,7 +36,7 @@ def evaluated(quantized_run, tmp_path_factory):
   workdir, _ = quantized_run
   outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
   network = load_network(str(workdir))
-  return network, evaluate.evaluate_network(network, str(outdir)), outdir
+  return network, networks.evaluate_network(network, str(outdir)), outdir
 
 
 def run_main(monkeypatch, **flags):
@@ -40,7 +45,7 @@ def run_main(monkeypatch, **flags):
     'out': None,
     'config': None,
     'contract': 'tflite_ref',
-    'readings': evaluate.READINGS,
+    'readings': READINGS,
     **flags,
   }
   monkeypatch.setattr(
@@ -119,7 +124,7 @@ def test_nearness_to_float_is_that_of_each_image(evaluated):
     verification.embed(predict, list(pair_set.images), 8)
     for predict in (
       make_predict(network.model, network.variables, FLOAT),
-      evaluate.make_integer_predict(program),
+      make_integer_predict(program),
     )
   ]
   cosines = verification.cosine(*embeddings)
@@ -136,7 +141,7 @@ def test_people_never_trained_on_are_identified(evaluated):
   program = integer_program.load(outdir / 'program.safetensors')
   # All four images of each of twenty people, ten of them unknown.
   found = identification.identify(
-    evaluate.make_integer_predict(program),
+    make_integer_predict(program),
     datasets.make_held_out_people(config.data),
     images_per_person=config.eval.identification_images,
     unknown_share=config.eval.unknown_share,
@@ -159,7 +164,7 @@ def test_a_run_whose_training_set_is_elsewhere_is_evaluated(
 ):
   network = load_network(float_run)
   network.config.data.path = 'nowhere'
-  results = evaluate.evaluate_network(network, tmp_path)
+  results = networks.evaluate_network(network, tmp_path)
   assert 'rank1' not in results['float']
   assert 'without rank-1: There is no image folder nowhere' in (
     capsys.readouterr().out
@@ -174,7 +179,7 @@ def test_the_saved_program_evaluates_as_it_did_in_the_table(
   # Another batch size: integers do not depend on it.
   config = make_config()
   config.eval.batch_size = 7
-  alone = evaluate.evaluate_program(str(path), config, str(tmp_path / 'new'))
+  alone = networks.evaluate_program(str(path), config, str(tmp_path / 'new'))
   # A program says neither what float gives nor on whom it was trained.
   beyond = ('rank1', 'rank5', 'difference', 'cosine_mean', 'cosine_p1')
   assert alone == {
@@ -191,7 +196,7 @@ def test_the_pairs_can_be_those_of_another_config(evaluated, tmp_path):
   network, results, _ = evaluated
   config = make_config()
   config.eval.update(num_people=30, num_pairs=60)
-  other = evaluate.evaluate_network(network, str(tmp_path), config)
+  other = networks.evaluate_network(network, str(tmp_path), config)
   assert other['float'] != results['float']
   assert other['float']['bytes'] == results['float']['bytes']
 
@@ -210,7 +215,7 @@ def test_integer_embeddings_are_centred_on_the_zero_point(
     )
     output = moved
   images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  predict = evaluate.make_integer_predict(program)
+  predict = make_integer_predict(program)
   embeddings = np.asarray(predict(images))
   raw = np.asarray(make_evaluator(program)(images))
   assert raw.shape == (2, 16)
@@ -239,7 +244,7 @@ def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):
 
 
 def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
-  results = evaluate.evaluate_network(load_network(float_run), tmp_path)
+  results = networks.evaluate_network(load_network(float_run), tmp_path)
   assert list(results) == ['float']
   printed = capsys.readouterr().out
   assert 'only float can be evaluated: layer stem has no activation' in printed
@@ -258,7 +263,7 @@ def grouped(tmp_path_factory):
   network = load_network(str(workdir))
   printed = io.StringIO()
   with contextlib.redirect_stdout(printed):
-    results = evaluate.evaluate_network(network, tmp_path_factory.mktemp('gn'))
+    results = networks.evaluate_network(network, tmp_path_factory.mktemp('gn'))
   return network, results, printed.getvalue().splitlines()
 
 
@@ -270,7 +275,7 @@ def test_a_network_with_group_norms_is_evaluated_in_float_and_says_why(
   (why,) = [line for line in printed if line.startswith('only float')]
   assert 'layer stem has a group norm, which has no integer form' in why
   with pytest.raises(ValueError, match='of integer there is none: layer stem'):
-    evaluate.evaluate_network(network, tmp_path, readings=['integer'])
+    networks.evaluate_network(network, tmp_path, readings=['integer'])
 
 
 def test_the_size_of_the_network_stands_above_the_table(grouped):
@@ -317,7 +322,7 @@ def test_readings_that_do_not_exist_are_refused(
 ):
   network = load_network(float_run)
   with pytest.raises(ValueError, match=message):
-    evaluate.evaluate_network(network, tmp_path, readings=readings)
+    networks.evaluate_network(network, tmp_path, readings=readings)
 
 
 def test_curves_are_drawn_in_the_folder_of_a_run(
@@ -325,7 +330,7 @@ def test_curves_are_drawn_in_the_folder_of_a_run(
 ):
   workdir, _ = quantized_run
   shutil.copy(workdir / 'metrics.jsonl', tmp_path)
-  evaluate.evaluate_network(load_network(str(workdir)), tmp_path)
+  networks.evaluate_network(load_network(str(workdir)), tmp_path)
   assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -376,7 +381,7 @@ def test_a_gallery_without_probes_leaves_nothing(evaluated, tmp_path):
   config = make_config()
   config.eval.identification_images = 1
   with pytest.raises(ValueError, match='identification_images is 1; give 2'):
-    evaluate.evaluate_network(evaluated[0], tmp_path / 'out', config)
+    networks.evaluate_network(evaluated[0], tmp_path / 'out', config)
   assert not (tmp_path / 'out').exists()
 
 
@@ -392,7 +397,7 @@ def test_wrong_pairs_leave_nothing(evaluated, tmp_path, monkeypatch):
       out=str(outdir),
     )
   with pytest.raises(ValueError, match='no verification file nowhere'):
-    evaluate.evaluate_network(evaluated[0], outdir, config)
+    networks.evaluate_network(evaluated[0], outdir, config)
   assert not outdir.exists()
 
 
@@ -403,6 +408,6 @@ def test_templates_for_faces_of_another_kind_are_refused(evaluated, tmp_path):
   config.eval.templates = 'IJBC'
   message = "to 'arcface' or 'sphereface', the network is for 'margin_32'"
   with pytest.raises(ValueError, match=message):
-    evaluate.evaluate_network(
+    networks.evaluate_network(
       network._replace(config=trained), tmp_path, config
     )

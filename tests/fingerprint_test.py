@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from tiny_run import make_config
 
-from faceqat import evaluate
 from faceqat.calibration.lower import lower
 from faceqat.data import datasets
 from faceqat.data.drawn.synthetic import SyntheticFaces
+from faceqat.evaluation import networks
 from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
@@ -340,11 +340,11 @@ def test_pairs_of_other_faces_are_refused_before_the_training(
   network = load_network(str(run))
   out = tmp_path / 'out'
   with pytest.raises(ValueError, match=message.format('the network')):
-    evaluate.evaluate_network(network, str(out), config)
+    networks.evaluate_network(network, str(out), config)
   path = str(tmp_path / 'program.safetensors')
   integer_program.save(lower(network), path)
   with pytest.raises(ValueError, match=message.format(path)):
-    evaluate.evaluate_program(path, config, str(out))
+    networks.evaluate_program(path, config, str(out))
   assert not out.exists()
 
 

@@ -6,8 +6,8 @@ import types
 import pytest
 
 from configs import mbv2_int8
-from faceqat import evaluate, main
-from faceqat.evaluation import sets
+from faceqat import main
+from faceqat.evaluation import networks, sets
 from faceqat.training import checkpoint, distributed, loop
 
 
@@ -39,7 +39,7 @@ def calls(monkeypatch, tmp_path):
   monkeypatch.setattr(sets, 'open_sets', note('pairs'))
   monkeypatch.setattr(loop, 'train', note('train'))
   monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
-  monkeypatch.setattr(evaluate, 'evaluate_network', note('evaluate'))
+  monkeypatch.setattr(networks, 'evaluate_network', note('evaluate'))
   return calls
 
 

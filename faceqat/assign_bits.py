@@ -40,7 +40,7 @@ from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.report import table
+from faceqat.report.table import Table
 from faceqat.training.checkpoint import load_network
 
 
@@ -69,32 +69,31 @@ class Assignment:
   cosines_before: np.ndarray
   cosines_after: np.ndarray
 
-  def table(self) -> str:
+  def table(self) -> Table:
     """One line a layer, in the order in which they get fewer bits."""
-    lines = [['layer', 'weights', 'bytes saved', 'error alone', 'bits']]
-    for cost in self.costs:
-      bits = f'{self.bits}' if cost.name in self.lowered else 'as before'
-      lines.append(
-        [
-          cost.name,
-          f'{cost.weights:,}',
-          f'{cost.saved:,}',
-          f'{cost.error:.1e}',
-          bits,
-        ]
-      )
-    return table.align(lines)
+    rows = [
+      [
+        cost.name,
+        f'{cost.weights:,}',
+        f'{cost.saved:,}',
+        f'{cost.error:.1e}',
+        f'{self.bits}' if cost.name in self.lowered else 'as before',
+      ]
+      for cost in self.costs
+    ]
+    titles = ['layer', 'weights', 'bytes saved', 'error alone', 'bits']
+    return Table(titles, rows)
 
-  def summary(self) -> str:
+  def summary(self) -> Table:
     """The file and the embeddings, before and after."""
-    lines = [['', 'bytes', 'cosine', '1st pct']]
+    rows = []
     for name, size, cosines in (
       ('as it is', self.bytes_before, self.cosines_before),
       ('lowered', self.bytes_after, self.cosines_after),
     ):
       mean, low = np.mean(cosines), np.percentile(cosines, 1)
-      lines.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
-    return table.align(lines)
+      rows.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
+    return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
 def assign_bits(

@@ -36,6 +36,7 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures
+from faceqat.report.results_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
 
 
@@ -107,7 +108,9 @@ def evaluate_network(
     compared = agreement.compare(
       model, variables, program, _first_images(sets.benchmarks[0], config)
     )
-    atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
+    atomic.write(
+      outdir / 'agreement.txt', f'{agreement_table(compared)}\n'.encode()
+    )
     text = json.dumps(compared.to_json(), indent=2)
     atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
     print(compared.summary())

@@ -90,25 +90,8 @@ class Agreement:
       ],
     }
 
-  def table(self) -> str:
-    """One line a layer, the worst one marked, then the embedding."""
-    width = max(len(layer.name) for layer in self.layers)
-    lines = [
-      f'{"layer":{width}}  float-fake dB  float-int dB  lost dB  '
-      'fake-int steps  differing'
-    ]
-    for layer in self.layers:
-      lines.append(
-        f'{layer.name:{width}}  {layer.float_to_fake:13.1f}  '
-        f'{layer.float_to_integer:12.1f}  {layer.lost:7.1f}  '
-        f'{layer.fake_to_integer_steps:14d}  '
-        f'{layer.fake_to_integer_differing:9.2%}'
-        f'{"  <- worst" if layer is self.worst else ""}'
-      )
-    lines.append(self.summary())
-    return '\n'.join(lines)
-
   def summary(self) -> str:
+    """The embedding's cosines and the worst layer, in a line."""
     return (
       f'float against integer on {len(self.cosines)} images: embedding cosine '
       f'mean {np.mean(self.cosines):.4f}, 1st percentile '

@@ -40,12 +40,15 @@ class Plan:
   """The steps of a training, by number from 0.
 
   Attributes:
-    total: how many there are.
+    model: the network.
+    objective: what is minimised.
+    total: how many steps there are.
   """
 
   def __init__(
     self, config: ml_collections.ConfigDict, model, objective: Objective
   ):
+    self.model, self.objective = model, objective
     self.total = config.total_steps
     self._config = config
     self._stages = make_stages(config)

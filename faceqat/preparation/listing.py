@@ -1,4 +1,4 @@
-"""What lies in a folder of photographs, person/photograph."""
+"""Lists a folder of photographs, person/photograph."""
 
 import collections
 import os

@@ -1,4 +1,4 @@
-"""What each step of a training is, and what is due after it."""
+"""The schedule of a training: each step, and what is due after it."""
 
 from collections.abc import Callable
 from typing import NamedTuple

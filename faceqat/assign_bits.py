@@ -127,26 +127,19 @@ def assign_bits(
   whole = size(frozenset())
   saved = {name: whole - size(frozenset({name})) for name in names}
   # The description of packed weights is longer: few weights save nothing.
-  names = [name for name in names if saved[name] > 0]
-  least = size(frozenset(names))
+  saved = {name: count for name, count in saved.items() if count > 0}
+  least = size(frozenset(saved))
   if least > budget:
     raise ValueError(
       f'no program of {network.config.model.name} has {budget:,} bytes: with '
       f'{bits}-bit weights in all layers it has {least:,}; give that or more'
     )
-  print(f'measuring {len(names)} layers on {len(images)} images', flush=True)
-  model, variables = network.model, network.variables
-  errors = sensitivity.weight_errors(model, variables, low, images, names)
-  weights = {
-    operator.name: operator.weights.size for operator in weighted_operators(low)
-  }
-  costs = [
-    LayerCost(name, weights[name], saved[name], errors[name]) for name in names
-  ]
+  costs = _measure(network, low, images, saved)
   lowered = sensitivity.choose_layers(costs, size, budget)
-  in_order = [name for name in names if name in lowered]
+  in_order = [name for name in saved if name in lowered]
   result = with_weight_bits(network, bits, in_order)
-  expected = sensitivity.embed(model, variables, images, FLOAT)
+  variables = network.variables
+  expected = sensitivity.embed(network.model, variables, images, FLOAT)
   cosines_before, cosines_after = (
     verification.cosine(
       expected, sensitivity.embed(one.model, variables, images, FAKE_QUANT)
@@ -163,6 +156,26 @@ def assign_bits(
     cosines_before=cosines_before,
     cosines_after=cosines_after,
   )
+
+
+def _measure(
+  network: Network,
+  low: IntegerProgram,
+  images: np.ndarray,
+  saved: Mapping[str, int],
+) -> list[LayerCost]:
+  """What each layer of `saved` costs and saves, lowered alone."""
+  print(f'measuring {len(saved)} layers on {len(images)} images', flush=True)
+  errors = sensitivity.weight_errors(
+    network.model, network.variables, low, images, list(saved)
+  )
+  weights = {
+    operator.name: operator.weights.size for operator in weighted_operators(low)
+  }
+  return [
+    LayerCost(name, weights[name], count, errors[name])
+    for name, count in saved.items()
+  ]
 
 
 def _mix(

@@ -280,8 +280,8 @@ def make_train_iterator(
   """
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
-      f'batch_size is {batch_size}, wanted a positive multiple of the '
-      f'{process_count} processes.'
+      f'batch_size is {batch_size}, wanted a positive multiple of '
+      f'{process_count}, the number of processes.'
     )
   if not people_per_batch and len(source) < batch_size:
     raise ValueError(

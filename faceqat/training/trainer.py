@@ -203,7 +203,9 @@ class Trainer:
   def _log_step(self, done: int, step: Step, metrics: dict[str, jax.Array]):
     values = {f'train/{name}': float(value) for name, value in metrics.items()}
     values['train/learning_rate'] = self._plan.learning_rate(done - 1)
-    values['train/images_per_second'] = self._progress.rate(done)
+    # None is measured yet in a step that was compiled.
+    if rate := self._progress.rate(done):
+      values['train/images_per_second'] = rate
     self._log.write(done, values)
     self._progress.show(done, values, step.mode)
 

@@ -34,7 +34,7 @@ SLOWEST = (
   'distributed_test.py',
   'notebooks_test.py',
   'networks_test.py',
-  'train_test.py',
+  'loop_test.py',
 )
 
 

@@ -186,7 +186,7 @@ def test_all_that_is_imported_is_in_the_requirements():
 def run_script(*arguments, **variables):
   """Runs `without_tensorflow.py` to a good end; returns what it prints."""
   result = subprocess.run(
-    [sys.executable, 'tests/without_tensorflow.py', *arguments],
+    [sys.executable, 'tests/support/without_tensorflow.py', *arguments],
     cwd=ROOT,
     env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
     capture_output=True,

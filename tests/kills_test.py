@@ -37,7 +37,7 @@ def test_a_killed_command_goes_on_to_the_same_bits(command, tmp_path):
     images = sorted(person.iterdir())
     for image in images if NIGHTLY else images[:2]:
       shutil.copy(image, photographs / person.name)
-  runner = kills.Runner(tmp_path, 'tests/tiny_run.py', str(photographs))
+  runner = kills.Runner(tmp_path, 'tests/support/tiny_run.py', str(photographs))
   if command == 'convert':
     runner.trained.parent.mkdir(parents=True)
     runner.finish('main', runner.trained)

@@ -48,7 +48,7 @@ COMMANDS = {
   ): 'QAT / PyTorch QAT',
   (
     'benchmarks.micro_batches',
-    '--config=tests/tiny_run.py',
+    '--config=tests/support/tiny_run.py',
     '--parts=2',
     '--rounds=1',
   ): '| 2 |',

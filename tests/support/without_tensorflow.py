@@ -1,7 +1,7 @@
 """Imports all of faceqat; without TensorFlow also trains and evaluates.
 
-  python tests/without_tensorflow.py present
-  python tests/without_tensorflow.py absent WORKDIR
+  python tests/support/without_tensorflow.py present
+  python tests/support/without_tensorflow.py absent WORKDIR
 
 `absent`: as where nobody has installed it, nor its data sets.
 """

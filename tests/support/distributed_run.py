@@ -1,6 +1,6 @@
 """What one of two processes does, each with four devices of this CPU.
 
-python tests/distributed_run.py FUNCTION ADDRESS PROCESS_ID ARGUMENTS...
+python tests/support/distributed_run.py FUNCTION ADDRESS PROCESS_ID ARGUMENTS...
 """
 
 import json

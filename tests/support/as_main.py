@@ -4,7 +4,7 @@ Most of what a command in a small form takes is the import of JAX, so they share
 it. The process is one of its own: a command may choose its processors, and
 define flags.
 
-  python tests/as_main.py OUTCOMES < commands.json
+  python tests/support/as_main.py OUTCOMES < commands.json
 
 Each command is `{"words": ["faceqat.main", "--config=..."], "runs": true}`;
 with `runs` false it ends when it has read its flags and before it does anything

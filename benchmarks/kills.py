@@ -64,7 +64,7 @@ class Runner:
     """Starts a command; what it prints goes to `log` in the folder."""
     environment = {
       **os.environ,
-      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests/support')]),
       # Set, it does not start itself anew.
       'GLIBC_TUNABLES': '',
       'JAX_PLATFORMS': 'cpu',

@@ -1,11 +1,11 @@
 import functools
 import importlib
 import json
-import pathlib
 
 import jax
 import numpy as np
 import pytest
+from settings import ROOT
 from tiny_run import read_log
 
 from faceqat.data import datasets
@@ -20,7 +20,7 @@ from faceqat.training.stages import make_stages, mode_at
 
 CONFIGS = sorted(
   path.stem
-  for path in (pathlib.Path(__file__).parents[1] / 'configs').glob('*.py')
+  for path in (ROOT / 'configs').glob('*.py')
   if path.stem
   not in ('__init__', 'base', 'common', 'compose', 'losses', 'models')
 )

@@ -3,15 +3,13 @@
 import ast
 import importlib.metadata
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
+from settings import ROOT
 
 # A Python of the version in its name. It notes what it is asked; what is to
 # be installed it is asked by `pip`, which a test may let fail.

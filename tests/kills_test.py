@@ -2,21 +2,21 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 import pytest
+import real_data
 
 from benchmarks import kills
 
-PHOTOS = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'photos'
+PHOTOS = real_data.path('data/photos')
 NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
 
 
 @pytest.mark.parametrize(
   'command',
   [
-    'prepare',
+    pytest.param('prepare', marks=real_data.needs(PHOTOS)),
     *(
       pytest.param(name, marks=pytest.mark.skipif(not NIGHTLY, reason=reason))
       for name, reason in (
@@ -27,8 +27,6 @@ NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
   ],
 )
 def test_a_killed_command_goes_on_to_the_same_bits(command, tmp_path):
-  if command == 'prepare' and not PHOTOS.is_dir():
-    pytest.skip(f'there are no photographs in {PHOTOS}')
   photographs = tmp_path / 'photographs'
   # As many people as a split in three has to have, or all.
   people = sorted(PHOTOS.iterdir()) if command == 'prepare' else []

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 
 import pytest
+from settings import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
 SCRIPTS = sorted(
   str(path.relative_to(LAUNCH))

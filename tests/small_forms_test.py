@@ -14,14 +14,15 @@ import tempfile
 
 import mxnet_files
 import pytest
+import real_data
 import settings
 from PIL import Image
+from settings import ROOT
 
 from benchmarks import smoke_configs
 from faceqat.data.drawn.synthetic import SyntheticFaces
 
-ROOT = pathlib.Path(__file__).parents[1]
-PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'
+PHOTOS = real_data.path('data/photos')
 CONFIG = 'configs/mbv2_int8.py'
 SMOKE = f'--config={CONFIG}:smoke'
 # A command, to what it prints when it has done its work.
@@ -92,7 +93,7 @@ def run(commands, runs=True) -> list[dict]:
   with tempfile.TemporaryDirectory() as folder:
     outcomes = pathlib.Path(folder, 'outcomes.json')
     result = subprocess.run(
-      [sys.executable, ROOT / 'tests' / 'as_main.py', outcomes],
+      [sys.executable, ROOT / 'tests' / 'support' / 'as_main.py', outcomes],
       input=json.dumps(wanted),
       cwd=ROOT,
       env={**settings.one_device(), 'PYTHONPATH': str(ROOT)},

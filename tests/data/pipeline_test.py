@@ -1,18 +1,18 @@
 import itertools
 import json
-import pathlib
 import threading
 import time
 
 import numpy as np
 import pytest
+import real_data
 
 from faceqat.data import augment, pipeline
 from faceqat.data.held_out_people import split_holdout
 from faceqat.data.sources import folder
 from faceqat.faces import images
 
-FACES = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
+FACES = real_data.path('data/faces_train')
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)
 
 
@@ -382,7 +382,7 @@ def test_split_people_leaves_two_on_either_side(num_people):
     pipeline.split_people(Numbered([1] * 5), num_people, seed=0)
 
 
-@pytest.mark.skipif(not FACES.is_dir(), reason='needs ../shared/data')
+@real_data.needs(FACES)
 def test_real_faces_are_decoded_fast_enough():
   source = folder.FolderSource(FACES, 112)
   iterator = pipeline.make_train_iterator(

@@ -1,14 +1,13 @@
-import pathlib
-
 import cv2
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces import alignment, detection
 
-LFW = pathlib.Path(__file__).parents[2] / 'shared/data/lfw/images'
+LFW = real_data.path('data/lfw/images')
 TEMPLATE = alignment.ARCFACE_TEMPLATE
 
 
@@ -190,9 +189,8 @@ def test_outside_of_the_photograph_is_black_or_its_border():
   assert (alignment.warp(image, away, 100) == 0).all()
 
 
+@real_data.needs(LFW)
 def test_lfw_crops_are_aligned_again_where_they_were():
-  if not LFW.is_dir():
-    pytest.skip(f'no LFW crops in {LFW}')
   detect = detection.make_detector()
   moved = []
   for person in sorted(LFW.iterdir())[::300]:

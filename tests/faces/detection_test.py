@@ -1,18 +1,17 @@
 import importlib.metadata
-import pathlib
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+import real_data
 from matplotlib import cbook
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces import detection, photographs
 
-SHARED = pathlib.Path(__file__).parents[2] / 'shared'
-YUNET = SHARED / 'weights/yunet/face_detection_yunet_2023mar.onnx'
-PHOTOS = SHARED / 'data/photos'
+YUNET = real_data.path('weights/yunet/face_detection_yunet_2023mar.onnx')
+PHOTOS = real_data.path('data/photos')
 
 # Placed by eye, in the photograph of Grace Hopper that Matplotlib ships.
 LANDMARKS = np.array(
@@ -219,9 +218,8 @@ def test_weights_of_another_version_are_refused(monkeypatch):
     detection.make_detector()
 
 
+@real_data.needs(YUNET)
 def test_a_detector_of_the_users_own_is_taken(portrait, detect):
-  if not YUNET.is_file():
-    pytest.skip(f'no detector in {YUNET}')
   (own,) = detection.make_detector(YUNET)(portrait)
   (packaged,) = detect(portrait)
   # Float weights, where the packaged ones have 8 bits.
@@ -229,9 +227,8 @@ def test_a_detector_of_the_users_own_is_taken(portrait, detect):
   assert off(own, packaged.landmarks) < 0.05
 
 
+@real_data.needs(PHOTOS)
 def test_photographs_are_found_a_face_in(detect):
-  if not PHOTOS.is_dir():
-    pytest.skip(f'no photographs in {PHOTOS}')
   paths = sorted(PHOTOS.glob('*/*.jpg'))[::5]
   assert len(paths) == 12
   for path in paths:

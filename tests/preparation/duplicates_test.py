@@ -1,13 +1,13 @@
 import io
-import pathlib
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image, ImageEnhance
 
 from faceqat.preparation import duplicates
 
-LFW = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'lfw' / 'images'
+LFW = real_data.path('data/lfw/images')
 # Two names of one person, in LFW with the same picture.
 KNOWN_COPY = {'Gabrielle_Rose', 'Martha_Bowen'}
 
@@ -103,7 +103,7 @@ def test_equal_keys_are_joined_with_the_first():
   assert duplicates.equal_pairs([]).shape == (0, 2)
 
 
-@pytest.mark.skipif(not LFW.is_dir(), reason=f'needs the LFW crops in {LFW}')
+@real_data.needs(LFW)
 def test_faces_of_different_people_are_no_copies():
   files = sorted(LFW.glob('*/*.jpg'))[::12]
   known = [file for person in KNOWN_COPY for file in (LFW / person).iterdir()]

@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable
 
 from absl import app, flags
+from settings import ROOT
 
 from faceqat import command, models
 
@@ -111,7 +112,7 @@ if __name__ == '__main__':
   os.environ.setdefault('GLIBC_TUNABLES', '')
   app.define_help_flags()
   # As for the tests: the network of tiny_run.
-  models.__path__.append(str(pathlib.Path(__file__).parent / 'extra_models'))
+  models.__path__.append(str(ROOT / 'tests' / 'extra_models'))
   path = pathlib.Path(sys.argv[1])
   outcomes = [run(**wanted) for wanted in json.load(sys.stdin)]
   path.write_text(json.dumps(outcomes))

@@ -5,11 +5,8 @@ python tests/support/distributed_run.py FUNCTION ADDRESS PROCESS_ID ARGUMENTS...
 
 import json
 import os
-import pathlib
 import signal
 import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import settings
 
@@ -21,8 +18,6 @@ import ml_collections
 import numpy as np
 
 from faceqat.training import distributed
-
-TESTS = pathlib.Path(__file__).parent
 
 # Gloo greets on C's standard output, in pieces between other lines: that one
 # leads nowhere, and Python's where it led.
@@ -40,13 +35,10 @@ def train_in_parts(workdir, config):
   """Trains until process 1 is told to stop, goes on, and is stopped again."""
   from tiny_run import taken_batches
 
-  from faceqat import models
   from faceqat.evaluators.predict import make_predict
   from faceqat.quant.spec import FLOAT
   from faceqat.training.checkpoint import load_network
   from faceqat.training.loop import train
-
-  models.__path__.append(str(TESTS / 'extra_models'))
 
   def stop(batch):
     # Batches 2 and 3 of the second part calibrate.

@@ -6,8 +6,11 @@ them.
 """
 
 import os
+import pathlib
 
 from faceqat import compilation
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 _DEVICES = '--xla_force_host_platform_device_count'
 _QUICK = (

@@ -18,7 +18,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 
-ROOT = pathlib.Path(__file__).parents[1]
+from settings import ROOT
+
 _BASH = shutil.which('bash')
 _FENCE = re.compile(r'\s*```(\w*)\s*$')
 _SPAN = re.compile(r'(?<!`)`([^`\n]+)`(?!`)')

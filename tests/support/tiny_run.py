@@ -7,8 +7,10 @@ import zlib
 
 import jax
 import numpy as np
+from settings import ROOT
 
 from configs import mbv2_int8
+from faceqat import models
 from faceqat.data.pipeline import TrainIterator
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
@@ -17,6 +19,9 @@ from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.loop import make_recipe
 from faceqat.training.stages import make_stages
 from faceqat.training.train_state import create_state, train_step
+
+# `model.name = 'tiny'` finds a module there as it finds those of the package.
+models.__path__.append(str(ROOT / 'tests' / 'extra_models'))
 
 # Training people of the smoke form: 32 less 20 kept out.
 NUM_CLASSES = 12

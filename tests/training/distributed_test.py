@@ -1,6 +1,6 @@
 """Two processes with four devices each, over the loopback."""
 
-import pathlib
+import os
 import socket
 import subprocess
 import sys
@@ -8,12 +8,13 @@ import sys
 import jax
 import numpy as np
 import pytest
+from settings import ROOT
 from tiny_run import assert_trained_alike, make_config, read_log, read_state
 
 from faceqat.training import distributed
 from faceqat.training.loop import train
 
-RUN = pathlib.Path(__file__).with_name('distributed_run.py')
+RUN = ROOT / 'tests' / 'support' / 'distributed_run.py'
 
 
 def run_two(function, *arguments):
@@ -24,6 +25,7 @@ def run_two(function, *arguments):
   processes = [
     subprocess.Popen(
       [sys.executable, RUN, function, address, str(index), *arguments],
+      env={**os.environ, 'PYTHONPATH': str(ROOT)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

@@ -1,14 +1,12 @@
 import math
-import pathlib
 import subprocess
 import sys
 import types
 
 import numpy as np
+from settings import ROOT
 
 from faceqat.training.events import EventFile
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def read(path):

@@ -1,17 +1,14 @@
 import io
-import pathlib
 import unicodedata
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.benchmarks import pair_lists
 
-DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
-needs_data = pytest.mark.skipif(
-  not DATA.is_dir(), reason='needs ../shared/data'
-)
+LFW = real_data.path('data/lfw')
 SIZE = 8
 
 
@@ -258,11 +255,9 @@ def test_folders_are_people_where_the_labels_say_so(tmp_path):
   assert pair_set.people.tolist() == [[0, 0], [0, 1]] * 5
 
 
-@needs_data
+@real_data.needs(LFW)
 def test_lfw_view_2_is_read_whole():
-  pair_set = pair_lists.read_list(
-    DATA / 'lfw' / 'images', DATA / 'lfw' / 'pairs.txt', 112
-  )
+  pair_set = pair_lists.read_list(LFW / 'images', LFW / 'pairs.txt', 112)
   assert pair_set.name == 'lfw'
   assert len(pair_set) == 6000
   assert len(pair_set.images) == 7701

@@ -1,19 +1,19 @@
 import io
-import pathlib
 import pickle
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import folder
 from faceqat.faces import images
 
-DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
-needs_data = pytest.mark.skipif(
-  not DATA.is_dir(), reason='needs ../shared/data'
-)
+LFW = real_data.path('data/lfw')
+FACES = real_data.path('data/faces_train')
+FIRST_30 = real_data.path('data/lfw_600pairs.bin')
+ARRAYS = real_data.path('data/lfw_20pairs_ndarray.bin')
 SIZE = 8
 
 
@@ -152,12 +152,10 @@ def test_too_few_pairs_for_ten_folds_are_refused(tmp_path):
     pairs.read_bin(path, SIZE)
 
 
-@needs_data
+@real_data.needs(LFW, FIRST_30)
 def test_real_verification_files_agree_with_the_list():
-  lfw = pair_lists.read_pairs_txt(
-    DATA / 'lfw' / 'images', DATA / 'lfw' / 'pairs.txt', 112
-  )
-  first_30 = pairs.read_bin(DATA / 'lfw_600pairs.bin', 112)
+  lfw = pair_lists.read_pairs_txt(LFW / 'images', LFW / 'pairs.txt', 112)
+  first_30 = pairs.read_bin(FIRST_30, 112)
   assert len(first_30) == 600
   assert first_30.same.sum() == 300
   # The first 30 same and 30 different pairs of every fold of View 2.
@@ -172,18 +170,18 @@ def test_real_verification_files_agree_with_the_list():
       )
 
 
-@needs_data
+@real_data.needs(ARRAYS)
 def test_real_verification_file_of_arrays_is_read():
-  pair_set = pairs.read_bin(DATA / 'lfw_20pairs_ndarray.bin', 112)
+  pair_set = pairs.read_bin(ARRAYS, 112)
   assert len(pair_set) == 20
   assert np.bincount(pair_set.fold).tolist() == [2] * 10
   for index in range(40):
     assert pair_set.images[index].shape == (112, 112, 3)
 
 
-@needs_data
+@real_data.needs(FACES)
 def test_pairs_are_drawn_from_real_faces():
-  source = folder.FolderSource(DATA / 'faces_train', 112)
+  source = folder.FolderSource(FACES, 112)
   pair_set = pairs.synthetic_pairs(source, 6000, seed=0)
   assert len(pair_set) == 6000
   assert pair_set.same.sum() == 3000

@@ -1,14 +1,14 @@
-import pathlib
 import pickle
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.sources import folder
 from faceqat.faces import images
 
-DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'faces_train'
+FACES = real_data.path('data/faces_train')
 
 
 def make_people(root, counts, size=8):
@@ -154,9 +154,9 @@ def test_stored_images_of_another_size_are_resized(tmp_path):
     folder.FolderSource(tmp_path, 8, stored_size=12)[1]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason='needs ../shared/data')
+@real_data.needs(FACES)
 def test_real_faces_are_listed_whole():
-  source = folder.FolderSource(DATA, 112)
+  source = folder.FolderSource(FACES, 112)
   assert len(source) == 11569
   assert len(source.class_names) == 366
   assert np.bincount(source.labels).min() >= 1

@@ -1,18 +1,19 @@
 import io
 import os
-import pathlib
 import pickle
 import struct
 from concurrent import futures
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.sources import folder, recordio
 from faceqat.faces import images
 
-DATA = pathlib.Path(__file__).parents[2] / 'shared' / 'data'
+FACES = real_data.path('data/faces_train')
+PACK = real_data.path('data/recordio')
 MAGIC = struct.pack('<I', 0xCED7230A)
 SIZE = 8
 
@@ -306,10 +307,10 @@ def test_threads_and_pickled_copies_read_the_same(tmp_path):
   assert read == order.tolist()
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason='needs ../shared/data')
+@real_data.needs(PACK, FACES)
 @pytest.mark.parametrize('index', [True, False])
 def test_a_pack_written_by_mxnet_is_read(tmp_path, index):
-  path = DATA / 'recordio' / 'train.rec'
+  path = PACK / 'train.rec'
   if not index:
     os.symlink(path, tmp_path / 'train.rec')
     path = tmp_path / 'train.rec'
@@ -318,7 +319,7 @@ def test_a_pack_written_by_mxnet_is_read(tmp_path, index):
   assert np.bincount(source.labels).max() == 10
   assert source.class_names == [str(label) for label in range(20)]
   # The pack was made from the folder data set: label 0 is its first person.
-  faces = folder.FolderSource(DATA / 'faces_train', 112)
+  faces = folder.FolderSource(FACES, 112)
   first_person = {
     faces[i]['image'].tobytes() for i in np.flatnonzero(faces.labels == 0)
   }

@@ -1,14 +1,14 @@
 import io
-import pathlib
 import struct
 
 import numpy as np
 import pytest
+import real_data
 from PIL import Image
 
 from faceqat.data.sources import people_file, recordio, recordio_writer
 
-PACK = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'recordio'
+PACK = real_data.path('data/recordio')
 SIZE = 8
 MAGIC = struct.pack('<I', 0xCED7230A)
 
@@ -55,7 +55,7 @@ def test_images_that_hold_the_magic_are_cut_there(tmp_path):
   assert len(source) == 7
 
 
-@pytest.mark.skipif(not PACK.is_dir(), reason=f'needs the pack in {PACK}')
+@real_data.needs(PACK)
 def test_the_files_are_those_of_mxnet(tmp_path):
   """Header, images and identity records, byte by byte."""
   original = recordio.RecordIOSource(PACK / 'train.rec', 112)

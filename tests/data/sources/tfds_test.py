@@ -4,7 +4,6 @@ import builtins
 import io
 import json
 import os
-import pathlib
 import pickle
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from settings import ROOT
 
 from configs import common
 from faceqat.data import datasets
@@ -25,7 +25,6 @@ from faceqat.faces.images import DamagedImageError
 pytest.importorskip('tensorflow')
 tfds = pytest.importorskip('tensorflow_datasets')
 
-TESTS = pathlib.Path(__file__).parent
 SIZE = 16
 PEOPLE, IMAGES = 12, 4
 FORMATS = ('array_record', 'tfrecord')
@@ -137,7 +136,7 @@ def test_reading_needs_no_tensorflow(root):
   source = TFDSSource('tfds:tiny_faces', SIZE, data_dir=root)
   printed = subprocess.run(
     [sys.executable, '-c', code, root],
-    env={**os.environ, 'PYTHONPATH': f'{TESTS}:{TESTS.parent}'},
+    env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests/support'},
     capture_output=True,
     text=True,
     check=True,

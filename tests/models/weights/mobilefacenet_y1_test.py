@@ -1,13 +1,12 @@
 """An imported y1 gives the embeddings of MXNet's own graph."""
 
-import pathlib
-
 import jax
 import layer_network
 import mxnet_files
 import mxnet_interpreter
 import numpy as np
 import pytest
+import real_data
 from backbone_checks import cosines
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -17,9 +16,8 @@ from faceqat.models.weights import mobilefacenet_y1
 from faceqat.models.weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
-SHARED = pathlib.Path(__file__).parents[2] / 'shared'
-WEIGHTS = SHARED / 'weights' / 'mobilefacenet_y1' / 'model-0000.params'
-LFW = SHARED / 'data' / 'lfw' / 'images'
+WEIGHTS = real_data.path('weights/mobilefacenet_y1/model-0000.params')
+LFW = real_data.path('data/lfw/images')
 MODEL = mobilefacenet.Model()
 # Pixel 128 in the graph's own numbers: what the model pads with.
 PAD = {'conv_1_conv2d': 0.5 / 128}
@@ -69,7 +67,7 @@ def test_the_border_is_all_that_differs(drawn):
     check_close(embeddings, interpret(path, images - 0.5))
 
 
-@pytest.mark.skipif(not WEIGHTS.is_file(), reason='needs ../shared/weights')
+@real_data.needs(WEIGHTS)
 def test_real_weights_embed_as_their_graph_does():
   if LFW.is_dir():
     people = sorted(LFW.iterdir())

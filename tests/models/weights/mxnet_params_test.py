@@ -1,15 +1,15 @@
 """Every version of the format is read; what is wrong is said, by file."""
 
-import pathlib
 import struct
 
 import mxnet_files
 import numpy as np
 import pytest
+import real_data
 
 from faceqat.models.weights import mxnet_params
 
-WEIGHTS = pathlib.Path(__file__).parents[2] / 'shared' / 'weights'
+WEIGHTS = real_data.path('weights/mobilefacenet_y1/model-0000.params')
 TENSORS = {
   'arg:weight': np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
   'aux:mean': np.array([-1.5, 2.0], np.float64),
@@ -51,9 +51,9 @@ def test_a_single_number_has_no_dimensions_since_version_3(tmp_path):
   check_refused(tmp_path, data, 'tensor 0 of 1 has 0 dimensions')
 
 
-@pytest.mark.skipif(not WEIGHTS.is_dir(), reason='needs ../shared/weights')
+@real_data.needs(WEIGHTS)
 def test_what_mxnet_wrote_is_read():
-  tensors = mxnet_params.read(WEIGHTS / 'mobilefacenet_y1/model-0000.params')
+  tensors = mxnet_params.read(WEIGHTS)
   assert len(tensors) == 284
   assert sum(tensor.size for tensor in tensors.values()) == 1_022_848
   assert {tensor.dtype for tensor in tensors.values()} == {np.dtype('f4')}

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from settings import ROOT
+from small_forms import RECIPES
 from tiny_run import read_log
 
 from faceqat.data import datasets
@@ -27,12 +28,6 @@ CONFIGS = sorted(
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
 # Those that quantize a trained network from the first step on.
 PRETRAINED = [name for name in CONFIGS if name.startswith('mobilefacenet_y1')]
-# Whose recipes have parts together that no other test trains together.
-TRAINED = (
-  'inception_resnet_v1_center',
-  'mobilefacenet_y1_mixed',
-  'resnet50_arcface_brn',
-)
 DISTILLED = [name for name in PRETRAINED if 'arcface' not in name]
 
 
@@ -228,7 +223,7 @@ def test_its_docstring_has_its_command(name):
   assert f'python -m faceqat.main --config=configs/{name}.py' in text
 
 
-@pytest.mark.parametrize('name', TRAINED)
+@pytest.mark.parametrize('name', RECIPES)
 def test_its_recipe_trains(name, float_run, tmp_path):
   config = get_small(name)
   if name in PRETRAINED:

@@ -87,7 +87,7 @@ def pictures(notebook):
 
 def test_every_notebook_is_tested():
   found = {path.stem for path in (ROOT / 'colab').glob('*.ipynb')}
-  assert found == set(NAMES)
+  assert found == set(NAMES) != set()
 
 
 @pytest.mark.parametrize('name', NAMES)

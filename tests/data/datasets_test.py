@@ -1,116 +1,29 @@
-import io
 import pickle
-import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from face_sets import (
+  FORMS,
+  IMAGES,
+  PEOPLE,
+  SIZE,
+  data_config,
+  eval_config,
+  images_of,
+  pair_images,
+  who,
+  write_bin,
+  write_folder,
+  write_list,
+  write_pack,
+)
 
-from configs import common
 from faceqat.data import datasets
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.data.sources.arrayrecord import ArrayRecordWriter
-
-SIZE = 16
-PEOPLE, IMAGES = 30, 6
-
-
-def encode(person, image, size=SIZE):
-  """An image whose pixels say which one it is."""
-  pixels = np.full((size, size, 3), (person, image, 0), np.uint8)
-  file = io.BytesIO()
-  Image.fromarray(pixels).save(file, 'png')
-  return file.getvalue()
-
-
-def who(image):
-  return int(image[0, 0, 0]), int(image[0, 0, 1])
-
-
-def write_folder(root, people=PEOPLE, size=SIZE):
-  for person in range(people):
-    folder = root / f'p{person:02d}'
-    folder.mkdir(parents=True)
-    for image in range(IMAGES):
-      name = f'p{person:02d}_{image + 1:04d}.png'
-      (folder / name).write_bytes(encode(person, image, size))
-  return root
-
-
-def write_pack(path):
-  content = b''
-  for person in range(PEOPLE):
-    for image in range(IMAGES):
-      record = struct.pack('<IfQQ', 0, person, 0, 0) + encode(person, image)
-      padding = bytes(-len(record) % 4)
-      content += struct.pack('<II', 0xCED7230A, len(record)) + record + padding
-  path.write_bytes(content)
-  return path
-
-
-def write_records(path):
-  with ArrayRecordWriter(path) as writer:
-    for person in range(PEOPLE):
-      for image in range(IMAGES):
-        writer.write(encode(person, image), person, f'p{person:02d}')
-  return path
-
-
-def write_bin(path, same=(True, False) * 10, size=SIZE):
-  images = [encode(i, i % IMAGES, size) for i in range(2 * len(same))]
-  path.write_bytes(pickle.dumps((images, list(same)), protocol=2))
-  return path
-
-
-def write_list(root, people):
-  """pairs.txt: two folds of two same and two different pairs."""
-  names = [f'p{person:02d}' for person in people]
-  lines = ['2 2']
-  for a, b in (names[:2], names[2:4]):
-    lines += [f'{a} 1 2', f'{b} 1 2', f'{a} 1 {b} 1', f'{a} 2 {b} 2']
-  path = root / 'pairs.txt'
-  path.write_text('\n'.join(lines))
-  return path
-
-
-FORMS = [
-  (write_folder, 'faces'),
-  (write_pack, 'faces.rec'),
-  (write_records, 'faces.array_record'),
-]
-
-
-def data_config(**changes):
-  config = common.data()
-  config.update(
-    image_size=SIZE,
-    num_people=PEOPLE,
-    images_per_person=IMAGES,
-    validation_people=20,
-    validation_pairs=40,
-    holdout_images_per_person=1,
-  )
-  config.update(changes)
-  return config
-
-
-def eval_config(**changes):
-  config = common.evaluation()
-  config.update(num_people=20, images_per_person=4, num_pairs=40)
-  config.update(changes)
-  return config
 
 
 def pixels(images):
   return {image.tobytes() for image in images}
-
-
-def images_of(source):
-  return [source[index]['image'] for index in range(len(source))]
-
-
-def pair_images(pair_set):
-  return [pair_set.images[index] for index in range(len(pair_set.images))]
 
 
 @pytest.mark.parametrize(('write', 'name'), FORMS)

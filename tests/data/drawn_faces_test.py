@@ -1,6 +1,6 @@
 """A network for drawn faces meets others."""
 
-from fingerprint_test import ARCFACE, MARGIN, SIZE, write_pairs
+from aligned_faces import ARCFACE, MARGIN, SIZE, write_pairs
 from tiny_run import make_config
 
 from faceqat.data import datasets

@@ -1,10 +1,10 @@
 """Several sets are one training set, of folders and packs, merged or apart."""
 
-import io
 import json
 
 import numpy as np
 import pytest
+from pictures import filled
 from PIL import Image
 
 from configs import common
@@ -19,18 +19,12 @@ from faceqat.faces.fingerprint import Fingerprint
 SIZE = 8
 
 
-def encode(value):
-  file = io.BytesIO()
-  Image.new('RGB', (SIZE, SIZE), (value, 0, 200)).save(file, 'png')
-  return file.getvalue()
-
-
 def write_folder(root, people, images=3):
   """The images of a set count on: their red says which one it is."""
   for number, person in enumerate(people):
     (root / person).mkdir(parents=True)
     for image in range(images):
-      data = encode(10 * number + image)
+      data = filled((10 * number + image, 0, 200))
       (root / person / f'{image}.png').write_bytes(data)
   return root
 
@@ -39,7 +33,9 @@ def write_pack(path, people, images=3):
   with ArrayRecordWriter(path) as writer:
     for number, person in enumerate(people):
       for image in range(images):
-        writer.write(encode(100 + 10 * number + image), number, person)
+        writer.write(
+          filled((100 + 10 * number + image, 0, 200)), number, person
+        )
   return path
 
 

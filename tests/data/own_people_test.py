@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sources_test import (
+from face_sets import (
   IMAGES,
   SIZE,
   data_config,

@@ -1,4 +1,3 @@
-import itertools
 import json
 import threading
 import time
@@ -6,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import real_data
+from numbered_images import Numbered, make, numbers, order, take
 
 from faceqat.data import augment, pipeline
 from faceqat.data.held_out_people import split_holdout
@@ -14,54 +14,6 @@ from faceqat.faces import images
 
 FACES = real_data.path('data/faces_train')
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)
-
-
-class Numbered:
-  """Image i is filled with i; the images in `damaged` cannot be decoded."""
-
-  def __init__(self, counts, damaged=(), size=4):
-    self.labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-    self.class_names = [f'person{label}' for label in range(len(counts))]
-    self.damaged = frozenset(damaged)
-    self.size = size
-
-  def __len__(self):
-    return len(self.labels)
-
-  def __getitem__(self, index):
-    if index in self.damaged:
-      raise images.DamagedImageError(f'{self.name(index)} cannot be decoded')
-    image = np.full((self.size, self.size, 3), index, np.uint8)
-    return {'image': image, 'label': self.labels[index]}
-
-  def name(self, index):
-    return f'image{index}'
-
-
-def make(source, batch_size, *, seed=0, augment_fn=None, skip=False, **options):
-  return pipeline.make_train_iterator(
-    source,
-    batch_size=batch_size,
-    seed=seed,
-    augment=augment_fn,
-    skip_damaged=skip,
-    num_threads=2,
-    **options,
-  )
-
-
-def take(iterator, count):
-  return list(itertools.islice(iterator, count))
-
-
-def numbers(batch):
-  return batch['image'][:, 0, 0, 0].tolist()
-
-
-def order(iterator, count):
-  return [
-    number for batch in take(iterator, count) for number in numbers(batch)
-  ]
 
 
 def test_batches_are_uint8_images_with_their_labels():

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import safetensors.numpy
-from ijb_test import make_ijb
-from pair_lists_test import encode, make_calfw
-from templates_test import _predict
+from benchmark_files import make_calfw, make_ijb
+from pictures import filled
+from template_sets import embed_pixels
 
 from configs import mbv2_int8
 from faceqat.evaluation.sets import evaluate_sets, open_sets
@@ -18,11 +18,14 @@ SIZE = 8
 
 
 def _float(images):
-  return _predict(images) * np.float32(0.5)
+  return embed_pixels(images) * np.float32(0.5)
 
 
 # An integer reading that is not the float one.
-_PREDICTS = {'float': _float, 'integer': lambda images: _predict(images) // 64}
+_PREDICTS = {
+  'float': _float,
+  'integer': lambda images: embed_pixels(images) // 64,
+}
 _SIZES = {'float': 400, 'integer': 100}
 
 
@@ -32,7 +35,7 @@ def config(tmp_path):
   config = mbv2_int8.get_config('smoke')
   config.data.image_size = SIZE
   rng = np.random.default_rng(0)
-  entries = [encode(value) for value in rng.integers(1, 256, 60)]
+  entries = [filled(value) for value in rng.integers(1, 256, 60)]
   path = tmp_path / 'drawn.bin'
   path.write_bytes(pickle.dumps((entries, [True, False] * 15)))
   config.eval.update(
@@ -155,7 +158,7 @@ def test_sets_that_cannot_be_opened_are_named(
   change, message, config, tmp_path, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
-  content = [encode(9)] * 30, [True] * 15
+  content = [filled(9)] * 30, [True] * 15
   (tmp_path / 'same.bin').write_bytes(pickle.dumps(content))
   config.eval.update(change)
   with pytest.raises(ValueError, match=message):

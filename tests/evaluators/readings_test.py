@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from templates_test import _predict, _templates
+from template_sets import embed_pixels, make_templates
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
@@ -27,11 +27,11 @@ def _pairs(people=True):
 
 
 def _float(images):
-  return _predict(images) * np.float32(0.5)
+  return embed_pixels(images) * np.float32(0.5)
 
 
 def _integer(images):
-  return _predict(images) // 16
+  return embed_pixels(images) // 16
 
 
 def _on_pairs(people=True):
@@ -111,7 +111,7 @@ def test_people_and_templates_are_evaluated_by_each_reading():
     np.testing.assert_array_equal(found[reading].ranks, alone.ranks)
     assert found[reading].open_set.mated.sum() == 3 * 2
   results, scores = readings.on_templates(
-    predicts, _templates(), use_norm=True, use_quality=True, batch_size=8
+    predicts, make_templates(), use_norm=True, use_quality=True, batch_size=8
   )
   assert list(results) == list(scores) == ['float', 'integer']
   assert set(results['float']) == {'auc', 'eer'}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from template_sets import embed_pixels, make_templates
 
-from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.evaluators import templates, verification
 
 
@@ -43,33 +43,14 @@ def test_pooling_equals_a_loop(dtype):
     np.testing.assert_allclose(pooled[t], wanted, atol=1e-11)
 
 
-def _templates():
-  """Eight images of four templates; the first two are of one person."""
-  pixels = np.random.default_rng(1).integers(1, 256, (8, 4, 4, 3), np.uint8)
-  return TemplateSet(
-    name='tiny',
-    images=list(pixels),
-    template=np.array([0, 0, 0, 1, 2, 2, 3, 3]),
-    media=np.array([1, 1, 2, 1, 5, 6, 7, 7]),
-    quality=np.linspace(0.1, 0.8, 8),
-    first=np.array([0, 0, 1, 2]),
-    second=np.array([1, 2, 3, 3]),
-    same=np.array([True, False, False, False]),
-  )
-
-
-def _predict(images):
-  return images.sum(2).reshape(len(images), -1).astype(np.int32)
-
-
 @pytest.mark.parametrize('use_norm', [False, True])
 @pytest.mark.parametrize('use_quality', [False, True])
 def test_scores_are_cosines_of_weighted_sums(use_norm, use_quality):
-  tiny = _templates()
+  tiny = make_templates()
   scores = templates.score(
-    _predict, tiny, use_norm=use_norm, use_quality=use_quality, batch_size=3
+    embed_pixels, tiny, use_norm=use_norm, use_quality=use_quality, batch_size=3
   )
-  faces = verification.embed(_predict, tiny.images, 8).astype(float)
+  faces = verification.embed(embed_pixels, tiny.images, 8).astype(float)
   if not use_norm:
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
   if use_quality:
@@ -87,28 +68,32 @@ def test_scores_are_cosines_of_weighted_sums(use_norm, use_quality):
 
 
 def test_integer_embeddings_are_pooled_as_the_same_floats_are():
-  tiny, settings = _templates(), {'use_norm': True, 'use_quality': True}
+  tiny, settings = make_templates(), {'use_norm': True, 'use_quality': True}
   integer, floating = (
     templates.score(predict, tiny, batch_size=4, **settings)
-    for predict in (_predict, lambda x: _predict(x).astype(np.float32))
+    for predict in (embed_pixels, lambda x: embed_pixels(x).astype(np.float32))
   )
   np.testing.assert_array_equal(integer, floating)
 
 
 def test_a_template_of_images_that_show_nothing_scores_zero():
   def predict(images):
-    embeddings = _predict(images)
+    embeddings = embed_pixels(images)
     embeddings[:] = 0
     return embeddings
 
   for use_norm in (True, False):
     scores = templates.score(
-      predict, _templates(), use_norm=use_norm, use_quality=True, batch_size=8
+      predict,
+      make_templates(),
+      use_norm=use_norm,
+      use_quality=True,
+      batch_size=8,
     )
     assert scores.tolist() == [0] * 4
 
 
 def test_figures_are_those_that_need_no_folds():
-  tiny = _templates()
+  tiny = make_templates()
   figures = dict(templates.summarize(np.array([0.9, 0.1, 0.95, 0.2]), tiny))
   assert figures == {'auc': pytest.approx(2 / 3), 'eer': pytest.approx(1 / 3)}

@@ -4,39 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
+from small_programs import PROGRAM
 
 from faceqat.export import digests, tflite_builder
 from faceqat.export.formats import FORMATS
 from faceqat.files import seal
 from faceqat.integer import program as integer_program
-from faceqat.integer.program import Dense, IntegerProgram, Mean, Tensor
 
 EXPORTED = ['tflite', 'tflite_int8', 'onnx', 'onnx_qdq']
-
-
-def make_program():
-  """A mean and a dense layer, whose scales look like a digest to come."""
-  tensors = [
-    Tensor('image', (4, 4, 3), 1 / 128, 0),
-    Tensor('mean', (3,), 0.01, 0),
-    Tensor('embedding', (64,), 0.02, 0),
-  ]
-  operators = (
-    Mean(name='mean', inputs=('image',)),
-    Dense(
-      name='embedding',
-      inputs=('mean',),
-      weights=np.full([3, 64], ord('0'), np.int8),
-      weight_scale=np.full(64, 0.01, np.float32),
-      bias=np.zeros(64, np.int32),
-    ),
-  )
-  return IntegerProgram(
-    {tensor.name: tensor for tensor in tensors}, operators, 'image', 'embedding'
-  )
-
-
-PROGRAM = make_program()
 
 
 @pytest.fixture(scope='module', params=EXPORTED)

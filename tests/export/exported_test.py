@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from digests_test import PROGRAM
+from small_programs import PROGRAM
 
 from faceqat.export import exported
 from faceqat.export.formats import FORMATS

@@ -1,48 +1,20 @@
 """The integer graph: whole networks, hostile rescaling, the file itself."""
 
-import dataclasses
-
 import integer_oracle as oracle
 import layer_network
 import numpy as np
 import onnx
 import pytest
+from small_programs import small_program
 
 from faceqat.export import digests, onnx_integer, onnx_runtime
 from faceqat.export.onnx_fixed_point import rescale
 from faceqat.export.onnx_graph import OnnxGraph
-from faceqat.integer.program import Dense, IntegerProgram, Reshape, Tensor
+from faceqat.integer.program import Tensor
 
 
 def run(model, *arrays):
   return onnx_runtime.make_runner(model.SerializeToString())(*arrays)
-
-
-def small_program(weight_bits=8, **fields):
-  """An image of 2x2 pixels, flattened, and one dense layer."""
-  rng = np.random.default_rng(0)
-  limit = 2 ** (weight_bits - 1) - 1
-  image = Tensor('image', (2, 2, 3), 1 / 128, 0)
-  flat = dataclasses.replace(image, name='flat', shape=(12,))
-  operators = (
-    Reshape(name='flat', inputs=('image',)),
-    Dense(
-      name='embedding',
-      inputs=('flat',),
-      weights=rng.integers(-limit, limit + 1, (12, 5)).astype(np.int8),
-      weight_scale=np.full(5, 3.2 / limit, np.float32),
-      weight_bits=weight_bits,
-      bias=rng.integers(-limit, limit, 5).astype(np.int32),
-    ),
-  )
-  tensors = [image, flat, Tensor('embedding', (5,), 0.2, 3)]
-  return IntegerProgram(
-    tensors={tensor.name: tensor for tensor in tensors},
-    operators=operators,
-    input='image',
-    output='embedding',
-    **fields,
-  )
 
 
 def test_every_layer_of_a_network_has_the_evaluators_bits():

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from onnx_integer_test import small_program
+from small_programs import small_program
 
 from faceqat.export import formats, roundtrip
 

@@ -2,20 +2,17 @@
 
 import contextlib
 import dataclasses
-import io
 import json
-import pickle
 
 import jax
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
+from aligned_faces import ARCFACE, MARGIN, SIZE, write_faces, write_pairs
 from tiny_run import make_config
 
 from faceqat.calibration.lower import lower
 from faceqat.data import datasets
-from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.evaluation import networks
 from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
@@ -24,39 +21,6 @@ from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
 from faceqat.training.loop import train
 from faceqat.training.start import with_fingerprint
-
-SIZE = 32
-ARCFACE = Fingerprint('arcface', SIZE)
-MARGIN = Fingerprint('margin_32', SIZE)
-
-
-def png(pixels):
-  file = io.BytesIO()
-  Image.fromarray(pixels).save(file, 'png')
-  return file.getvalue()
-
-
-def write_faces(root, faces, people=32):
-  """A folder set as large as the smoke form's drawn one."""
-  source = SyntheticFaces(people, 4, image_size=SIZE)
-  for index in range(len(source)):
-    path = root / f'{source.name(index)}.png'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(source[index]['image']))
-  if faces is not None:
-    fingerprint.write(faces, root)
-  return root
-
-
-def write_pairs(path, faces):
-  """A .bin of ten pairs, their pixels (0, 10, 200) but for noise."""
-  rng = np.random.default_rng(0)
-  noise = rng.integers(0, 9, (20, SIZE, SIZE, 3), np.uint8)
-  images = [png(image + np.uint8([0, 10, 200])) for image in noise]
-  path.write_bytes(pickle.dumps((images, [True, False] * 5), protocol=2))
-  if faces is not None:
-    fingerprint.write(faces, path)
-  return path
 
 
 def smoke(path='', **changes):

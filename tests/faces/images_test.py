@@ -1,16 +1,9 @@
-import io
-
 import numpy as np
 import pytest
+from pictures import encode
 from PIL import ExifTags, Image
 
 from faceqat.faces import images
-
-
-def encode(pixels, format_name='PNG', **options):
-  stream = io.BytesIO()
-  Image.fromarray(pixels).save(stream, format_name, **options)
-  return stream.getvalue()
 
 
 def pixels(seed=0, shape=(16, 16, 3)):

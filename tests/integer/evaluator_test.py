@@ -6,102 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxpr_walk import all_equations, forbidden_types
+from small_programs import small_network
 
 from faceqat.integer import program, record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.program import QParams
-
-
-def int8(rng, *shape, low=-128, high=127):
-  return rng.integers(low, high, shape, np.int8, endpoint=True)
-
-
-def small_network(bits=8, weight_bits=8, seed=0):
-  """A function of a symbol that uses every operator."""
-  rng = np.random.default_rng(seed)
-  limit = 2 ** (weight_bits - 1) - 1
-  last = 2 ** (bits - 1) - 1
-
-  def q(scale, zero_point=0):
-    # Wider steps for fewer bits keep the same real range.
-    zero_point = max(-last, min(last, zero_point))
-    return QParams(scale * 2.0 ** (8 - bits), zero_point, bits)
-
-  def weighted(*shape):
-    return {
-      'weights': int8(rng, *shape, low=-limit, high=limit),
-      'weight_scale': (rng.uniform(0.3, 2, shape[-1]) / 30 / limit).astype(
-        np.float32
-      ),
-      'weight_bits': weight_bits,
-      'bias': rng.normal(0, 0.3, shape[-1]),
-    }
-
-  def network(image):
-    relu6 = (0.0, 6.0)
-    x = record.conv2d(
-      image,
-      name='stem',
-      **weighted(3, 3, 3, 8),
-      strides=(2, 2),
-      padding=((0, 1), (0, 1)),
-      activation_range=relu6,
-      output=q(0.02, -128),
-    )
-    skip = x
-    x = record.conv2d(
-      x,
-      name='depthwise',
-      **weighted(3, 3, 1, 8),
-      depthwise=True,
-      padding=((1, 1), (1, 1)),
-      output=q(0.013, 4),
-    )
-    x = record.prelu(
-      x,
-      name='prelu',
-      alpha=int8(rng, 8),
-      alpha_scale=0.004,
-      output=q(0.011, -30),
-    )
-    x = record.conv2d(
-      x,
-      name='project',
-      **weighted(3, 3, 8, 8),
-      padding=((1, 1), (1, 1)),
-      output=q(0.02, 7),
-    )
-    x = record.add(x, skip, name='add', output=q(0.02, -60))
-    y = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
-    z = record.conv2d(
-      x, name='down', **weighted(1, 1, 8, 4), strides=(2, 2), output=q(0.01, 9)
-    )
-    x = record.concat([y, z], name='concat', output=q(0.017, -40))
-    x = record.clamp(x, name='relu', activation_range=(0.0, np.inf))
-    m = record.mean(x, name='mean', output=q(0.008, -90))
-    x = record.average_pool(
-      x,
-      name='average',
-      window=(3, 3),
-      strides=(1, 1),
-      padding=((1, 1), (1, 1)),
-    )
-    gate = record.logistic(m, name='gate')
-    x = record.square_root(x, name='root', output=q(0.02, -100))
-    x = record.mul(x, gate, name='gated', output=q(0.01, -90))
-    x = record.conv2d(
-      x,
-      name='global',
-      **weighted(4, 4, 1, 12),
-      depthwise=True,
-      output=q(0.01),
-    )
-    x = record.flatten(x, name='flatten')
-    x = record.concat([x, m], name='joined', output=q(0.012))
-    x = record.dense(x, name='embedding', **weighted(24, 16), output=q(0.006))
-    return record.l2_normalize(x, name='normalized')
-
-  return network
 
 
 @pytest.fixture(scope='module')

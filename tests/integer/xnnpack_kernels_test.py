@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xnnpack_oracle as oracle
-from evaluator_test import small_network
 from jaxpr_walk import all_equations
 from kernel_checks import all_pairs, int8
+from small_programs import small_network
 
 from faceqat.integer import program, record, xnnpack
 from faceqat.integer.evaluator import make_evaluator

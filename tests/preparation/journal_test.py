@@ -1,22 +1,12 @@
 import json
 
 import pytest
+from journals import SETTINGS, make_record
 
 from faceqat.preparation import journal
 from faceqat.preparation.listing import Photograph
 
-SETTINGS = {'alignment': 'arcface', 'size': 112}
 PHOTOGRAPH = Photograph('Ann', 'Ann/1.jpg', 'Ann/1', 100, 5)
-
-
-def make_record(number=1):
-  return {
-    'photograph': f'Ann/{number}.jpg',
-    'crop': f'Ann/{number}',
-    'size': 100,
-    'modified': 5,
-    'crops': [],
-  }
 
 
 def write(folder, *records):

@@ -2,7 +2,7 @@ import json
 
 import jax
 import pytest
-from pipeline_test import Numbered, make, numbers, take
+from numbered_images import Numbered, make, numbers, take
 from tiny_run import assert_same_end, make_config, taken_batches
 
 from faceqat.faces.images import DamagedImageError

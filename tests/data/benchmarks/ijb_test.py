@@ -1,39 +1,8 @@
 import numpy as np
 import pytest
-from PIL import Image
+from benchmark_files import IJB_FACES, make_ijb
 
 from faceqat.data.benchmarks import ijb
-from faceqat.faces.alignment import ARCFACE_TEMPLATE
-
-# Templates 7, 9 and 12; two images of 9 are of one video.
-FACES = ['1.jpg 9 100', '2.jpg 9 100', '3.jpg 7 5', 'a/4.jpg 12 100']
-PAIRS = ['9 7 1', '12 9 0', '7 12 0']
-
-
-def make_ijb(folder, faces=FACES, pairs=PAIRS, points=None):
-  """Faces a pixel to the right of the template, each 10 brighter."""
-  meta, crops = folder / 'meta', folder / 'loose_crop'
-  landmarks = ' '.join(
-    str(x) for x in (ARCFACE_TEMPLATE + np.array([1, 0])).ravel()
-  )
-  names = [line.split()[0] for line in FACES]
-  for i, name in enumerate(names):
-    path = crops / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((120, 130, 3), 10 * (i + 1), np.uint8)
-    # The edge of the crop that is to be found.
-    pixels[:, :1] = 255
-    Image.fromarray(pixels).save(path, 'PNG')
-  if points is None:
-    points = [f'{name} {landmarks} 0.{i + 1}' for i, name in enumerate(names)]
-  meta.mkdir(exist_ok=True)
-  for name, lines in (
-    ('face_tid_mid', faces),
-    ('name_5pts_score', points),
-    ('template_pair_label', pairs),
-  ):
-    (meta / f'ijbc_{name}.txt').write_text(''.join(f'{x}\n' for x in lines))
-  return folder
 
 
 def test_lists_of_ijb_are_read_and_its_images_aligned(tmp_path):
@@ -62,11 +31,14 @@ def test_lists_of_ijb_are_read_and_its_images_aligned(tmp_path):
 @pytest.mark.parametrize(
   ('lists', 'message'),
   [
-    ({'faces': ['1.jpg 9', *FACES[1:]]}, 'line 1 is "1.jpg 9", wanted image'),
-    ({'faces': ['1.jpg 9 x', *FACES[1:]]}, 'wanted image template media'),
-    ({'faces': ['../1.jpg 9 1', *FACES[1:]]}, 'which is no file name'),
-    ({'faces': [f'1.jpg 9 {10**30}', *FACES[1:]]}, 'wanted image template'),
-    ({'faces': FACES[1:]}, 'is not of the images of ijbc_face_tid_mid.txt'),
+    (
+      {'faces': ['1.jpg 9', *IJB_FACES[1:]]},
+      'line 1 is "1.jpg 9", wanted image',
+    ),
+    ({'faces': ['1.jpg 9 x', *IJB_FACES[1:]]}, 'wanted image template media'),
+    ({'faces': ['../1.jpg 9 1', *IJB_FACES[1:]]}, 'which is no file name'),
+    ({'faces': [f'1.jpg 9 {10**30}', *IJB_FACES[1:]]}, 'wanted image template'),
+    ({'faces': IJB_FACES[1:]}, 'is not of the images of ijbc_face_tid_mid.txt'),
     ({'points': ['1.jpg 1 2 3 4 5 6 7 8 9 10']}, 'five times x y, score'),
     ({'points': ['1.jpg 1 2 3 4 5 6 7 8 9 10 nan']}, 'five times x y, score'),
     ({'pairs': ['9 7', '7 9']}, 'has 2 numbers a line, wanted three'),

@@ -1,33 +1,22 @@
-import io
 import unicodedata
 
 import numpy as np
 import pytest
 import real_data
-from PIL import Image
+from benchmark_files import (
+  SIZE,
+  make_calfw,
+  read,
+  value_of,
+  values,
+  write_images,
+  write_text,
+)
+from pictures import filled
 
 from faceqat.data.benchmarks import pair_lists
 
 LFW = real_data.path('data/lfw')
-SIZE = 8
-
-
-def encode(value):
-  stream = io.BytesIO()
-  pixels = np.full((SIZE, SIZE, 3), value, np.uint8)
-  Image.fromarray(pixels).save(stream, 'PNG')
-  return stream.getvalue()
-
-
-def value_of(pair_set, index):
-  return int(pair_set.images[int(index)][0, 0, 0])
-
-
-def values(pair_set):
-  return [
-    (value_of(pair_set, a), value_of(pair_set, b))
-    for a, b in zip(pair_set.first, pair_set.second)
-  ]
 
 
 def make_lfw(root, header='2\t1', lines=None, suffix='.png'):
@@ -37,16 +26,12 @@ def make_lfw(root, header='2\t1', lines=None, suffix='.png'):
   for (name, number), value in values.items():
     person = root / 'images' / name
     person.mkdir(parents=True, exist_ok=True)
-    (person / f'{name}_{number:04d}{suffix}').write_bytes(encode(value))
+    (person / f'{name}_{number:04d}{suffix}').write_bytes(filled(value))
   if lines is None:
     lines = ['Ann\t1\t2', 'Ann\t1\tBo_Li\t2', 'Bo_Li\t1\t2', 'Bo_Li\t1\tAnn\t3']
   path = root / 'pairs.txt'
   path.write_text('\n'.join([header, *lines]) + '\n')
   return path
-
-
-def read(root, path):
-  return pair_lists.read_list(root / 'images', path, SIZE)
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.jpeg'])
@@ -114,8 +99,8 @@ def test_names_cannot_leave_the_folder(tmp_path, name):
   # The file exists: only the name is the reason to refuse it.
   for target in (tmp_path / 'images', tmp_path):
     target.mkdir(exist_ok=True)
-    (target / '.._0001.png').write_bytes(encode(1))
-    (target / '.._0002.png').write_bytes(encode(1))
+    (target / '.._0001.png').write_bytes(filled(1))
+    (target / '.._0002.png').write_bytes(filled(1))
   path = make_lfw(
     tmp_path, header='1 1', lines=[f'{name}\t1\t2', 'Ann\t1\tBo_Li\t1']
   )
@@ -146,33 +131,6 @@ def test_missing_files_are_named(tmp_path):
   path.write_bytes(b'\xff\xfe\x00')
   with pytest.raises(ValueError, match='not UTF-8'):
     read(tmp_path, path)
-
-
-def write_images(root, names):
-  """The i-th image is filled with i."""
-  for value, name in enumerate(names):
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(value))
-
-
-def write_text(path, lines):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(''.join(f'{line}\n' for line in lines))
-  return path
-
-
-def make_calfw(tmp_path, same_label=lambda pair: 1, folders=False):
-  """Ten people; person i has images 2i and 2i + 1."""
-  names = [f'P_{i:c}_{j:04d}.jpg' for i in range(65, 75) for j in (1, 2)]
-  place = (lambda name: f'{name[:3]}/{name}') if folders else str
-  write_images(tmp_path / 'images', map(place, names))
-  lines = []
-  for pair in range(10):
-    lines += [f'{name} {same_label(pair)}' for name in names[2 * pair :][:2]]
-  for pair in range(10):
-    lines += [f'{names[2 * pair]} 0', f'{names[2 * pair - 2]} 0']
-  return write_text(tmp_path / 'CALFW' / 'pairs_CALFW.txt', lines)
 
 
 @pytest.mark.parametrize('folders', [False, True])

@@ -1,10 +1,9 @@
-import io
 import pickle
 
 import numpy as np
 import pytest
 import real_data
-from PIL import Image
+from pictures import filled
 
 from faceqat.data.benchmarks import pair_lists, pairs
 from faceqat.data.sources import folder
@@ -15,13 +14,6 @@ FACES = real_data.path('data/faces_train')
 FIRST_30 = real_data.path('data/lfw_600pairs.bin')
 ARRAYS = real_data.path('data/lfw_20pairs_ndarray.bin')
 SIZE = 8
-
-
-def encode(value):
-  stream = io.BytesIO()
-  pixels = np.full((SIZE, SIZE, 3), value, np.uint8)
-  Image.fromarray(pixels).save(stream, 'PNG')
-  return stream.getvalue()
 
 
 def value_of(pair_set, index):
@@ -118,7 +110,7 @@ def test_pairs_that_cannot_be_drawn_are_explained(
 
 
 def test_verification_file_is_cut_into_ten_consecutive_folds(tmp_path):
-  entries = [encode(i) for i in range(46)]
+  entries = [filled(i) for i in range(46)]
   same = [index % 3 == 0 for index in range(23)]
   path = tmp_path / 'small.bin'
   path.write_bytes(pickle.dumps((entries, same)))
@@ -135,7 +127,7 @@ def test_verification_file_is_cut_into_ten_consecutive_folds(tmp_path):
 
 
 def test_damaged_image_of_a_verification_file_is_named(tmp_path):
-  entries = [encode(i) for i in range(20)]
+  entries = [filled(i) for i in range(20)]
   entries[7] = entries[7][:30]
   path = tmp_path / 'small.bin'
   path.write_bytes(pickle.dumps((entries, [True] * 10)))
@@ -147,7 +139,7 @@ def test_damaged_image_of_a_verification_file_is_named(tmp_path):
 
 def test_too_few_pairs_for_ten_folds_are_refused(tmp_path):
   path = tmp_path / 'small.bin'
-  path.write_bytes(pickle.dumps(([encode(1)] * 18, [True] * 9)))
+  path.write_bytes(pickle.dumps(([filled(1)] * 18, [True] * 9)))
   with pytest.raises(ValueError, match='9 pairs: ten folds'):
     pairs.read_bin(path, SIZE)
 

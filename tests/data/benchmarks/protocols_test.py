@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import scipy.io
-from pair_lists_test import encode, read, values, write_images, write_text
+from benchmark_files import read, values, write_images, write_text
+from pictures import filled
 
 
 def make_cfp(tmp_path):
@@ -13,7 +14,7 @@ def make_cfp(tmp_path):
     for i, name in enumerate(names):
       path = tmp_path / 'images' / name
       path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(encode(i + 1 + 100 * (letter == 'P')))
+      path.write_bytes(filled(i + 1 + 100 * (letter == 'P')))
   split = tmp_path / 'Protocol' / 'Split'
   for kind in ('FF', 'FP'):
     for fold, (same, different) in enumerate([('1,2', '1,3'), ('5,6', '6,8')]):

@@ -1,4 +1,3 @@
-import io
 import json
 import pickle
 
@@ -6,23 +5,17 @@ import grain
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
-from PIL import Image
+from pictures import filled
 
 from faceqat.data.sources import arrayrecord, people_file, tf_example
 
 SIZE = 8
 
 
-def encode(value, size=SIZE):
-  stream = io.BytesIO()
-  Image.new('RGB', (size, size), (value,) * 3).save(stream, 'PNG')
-  return stream.getvalue()
-
-
 def write(path, labels=(0, 0, 1, 2, 2)):
   with arrayrecord.ArrayRecordWriter(path) as file:
     for index, label in enumerate(labels):
-      file.write(encode(10 * index), label, f'Zoë {label}')
+      file.write(filled(10 * index), label, f'Zoë {label}')
   return path
 
 
@@ -75,7 +68,7 @@ def test_records_are_examples_as_tensorflow_writes_them(tmp_path):
   for label in (7, 3):
     message = example()
     feature = message.features.feature
-    feature['image'].bytes_list.value.append(encode(label))
+    feature['image'].bytes_list.value.append(filled(label))
     feature['label'].int64_list.value.append(label)
     feature['score'].float_list.value.append(0.5)
     writer.write(message.SerializeToString())

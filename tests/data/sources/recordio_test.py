@@ -7,60 +7,16 @@ from concurrent import futures
 import numpy as np
 import pytest
 import real_data
+from pictures import filled
 from PIL import Image
+from recordio_files import MAGIC, frame, payload, write_pack
 
 from faceqat.data.sources import folder, recordio
 from faceqat.faces import images
 
 FACES = real_data.path('data/faces_train')
 PACK = real_data.path('data/recordio')
-MAGIC = struct.pack('<I', 0xCED7230A)
 SIZE = 8
-
-
-def encode(value, size=SIZE):
-  stream = io.BytesIO()
-  pixels = np.full((size, size, 3), value, np.uint8)
-  Image.fromarray(pixels).save(stream, 'PNG')
-  return stream.getvalue()
-
-
-def payload(label, data, key=0):
-  """One image record; a list of labels becomes a label vector."""
-  if isinstance(label, list):
-    header = struct.pack('<IfQQ', len(label), 0.0, key, 0)
-    return header + struct.pack(f'<{len(label)}f', *label) + data
-  return struct.pack('<IfQQ', 0, label, key, 0) + data
-
-
-def frame(data):
-  """The record of a payload, cut wherever it has the magic at a word."""
-  pieces, start = [], 0
-  for at in range(0, len(data) - 3, 4):
-    if data[at : at + 4] == MAGIC:
-      pieces.append(data[start:at])
-      start = at + 4
-  pieces.append(data[start:])
-  last = len(pieces) - 1
-  record = b''
-  for index, piece in enumerate(pieces):
-    flag = 0 if last == 0 else 1 if index == 0 else 3 if index == last else 2
-    record += MAGIC + struct.pack('<I', flag << 29 | len(piece))
-    record += piece + bytes(-len(piece) % 4)
-  return record
-
-
-def write_pack(folder_path, payloads, *, keys=None, index=True):
-  """Writes train.rec and train.idx; returns the path and the offsets."""
-  path = folder_path / 'train.rec'
-  records = [frame(data) for data in payloads]
-  offsets = np.cumsum([0, *map(len, records)]).tolist()
-  path.write_bytes(b''.join(records))
-  if index:
-    keys = range(len(records)) if keys is None else keys
-    lines = [f'{key}\t{offset}\n' for key, offset in zip(keys, offsets)]
-    (folder_path / 'train.idx').write_text(''.join(lines))
-  return path, offsets
 
 
 def simple_pack(folder_path, **options):
@@ -68,7 +24,7 @@ def simple_pack(folder_path, **options):
   labels = [0.0, 0.0, 1.0, 2.0, 2.0]
   return write_pack(
     folder_path,
-    [payload(label, encode(10 * i)) for i, label in enumerate(labels)],
+    [payload(label, filled(10 * i)) for i, label in enumerate(labels)],
     **options,
   )
 
@@ -110,7 +66,7 @@ def test_images_come_in_the_order_of_their_keys(tmp_path):
 def test_header_and_identity_records_are_passed_over(tmp_path, index):
   labels = [0.0, 0.0, 1.0]
   content = [payload([4.0, 6.0], b'')]
-  content += [payload(label, encode(i)) for i, label in enumerate(labels)]
+  content += [payload(label, filled(i)) for i, label in enumerate(labels)]
   content += [payload([1.0, 3.0], b''), payload([3.0, 4.0], b'')]
   path, _ = write_pack(tmp_path, content, index=index)
   source = recordio.RecordIOSource(path, SIZE)
@@ -128,7 +84,7 @@ def test_records_cut_at_the_magic_are_joined_again(tmp_path, index):
   # The pixels start at byte 54, 24 + 54 is not a multiple of 4: 56 is.
   for at in (56, 60, 100, len(data) - 6):
     data[at : at + 4] = MAGIC
-  content = [payload(1.0, bytes(data)), payload(0.0, encode(9))]
+  content = [payload(1.0, bytes(data)), payload(0.0, filled(9))]
   path, offsets = write_pack(tmp_path, content, index=index)
   # Four cuts, five parts: 4 * 4 bytes of magic less, 4 * 8 bytes of part
   # headers more, and 2 bytes that fill the last word.
@@ -144,7 +100,7 @@ def test_records_cut_at_the_magic_are_joined_again(tmp_path, index):
 def test_a_cut_inside_the_image_header_is_joined_too(tmp_path):
   # The 64-bit id begins with the magic, so the cut is before the image.
   key = 0xCED7230A
-  content = [payload(3.0, encode(1), key), payload([5.0, 8.0], encode(2), key)]
+  content = [payload(3.0, filled(1), key), payload([5.0, 8.0], filled(2), key)]
   path, _ = write_pack(tmp_path, content)
   source = recordio.RecordIOSource(path, SIZE)
   assert values(source) == [1, 2]
@@ -153,9 +109,9 @@ def test_a_cut_inside_the_image_header_is_joined_too(tmp_path):
 
 def test_the_first_of_a_label_vector_is_the_label(tmp_path):
   content = [
-    payload([4.0, 0.5, -1.0], encode(1)),
-    payload(2.0, encode(2)),
-    payload([2.0], encode(3)),
+    payload([4.0, 0.5, -1.0], filled(1)),
+    payload(2.0, filled(2)),
+    payload([2.0], filled(3)),
   ]
   path, _ = write_pack(tmp_path, content)
   source = recordio.RecordIOSource(path, SIZE)
@@ -166,7 +122,7 @@ def test_the_first_of_a_label_vector_is_the_label(tmp_path):
 
 def test_labels_with_gaps_become_contiguous(tmp_path):
   labels = [900.0, 7.0, 16777215.0, 7.0]
-  content = [payload(label, encode(1)) for label in labels]
+  content = [payload(label, filled(1)) for label in labels]
   path, _ = write_pack(tmp_path, content)
   source = recordio.RecordIOSource(path, SIZE)
   assert source.labels.tolist() == [1, 0, 2, 0]
@@ -177,7 +133,7 @@ def test_labels_with_gaps_become_contiguous(tmp_path):
   'label', [16777216.0, 16777217.0, 1e20, -1.0, 0.5, float('nan')]
 )
 def test_labels_that_are_not_exact_are_refused_by_record(tmp_path, label):
-  content = [payload(0.0, encode(1)), payload(label, encode(2))]
+  content = [payload(0.0, filled(1)), payload(label, filled(2))]
   path, offsets = write_pack(tmp_path, content)
   message = rf'record 1 \(offset {offsets[1]}\) has label .* float32'
   with pytest.raises(ValueError, match=message):
@@ -252,7 +208,7 @@ def test_overwritten_part_header_is_damage_with_its_offset(tmp_path):
 
 def test_cut_record_without_its_end_is_damage(tmp_path):
   start = MAGIC + struct.pack('<I', 1 << 29 | 4) + b'abcd'
-  whole = frame(payload(0.0, encode(1)))
+  whole = frame(payload(0.0, filled(1)))
   (tmp_path / 'train.rec').write_bytes(start + whole)
   with pytest.raises(ValueError, match=r'record 0 \(offset 0\) is damaged'):
     recordio.RecordIOSource(tmp_path / 'train.rec', SIZE)
@@ -262,13 +218,13 @@ def test_cut_record_without_its_end_is_damage(tmp_path):
   'content', [b'', b'abcd', struct.pack('<IfQQ', 9, 0.0, 0, 0), MAGIC + b'abcd']
 )
 def test_records_of_something_else_are_refused(tmp_path, content):
-  path, _ = write_pack(tmp_path, [payload(0.0, encode(1)), content])
+  path, _ = write_pack(tmp_path, [payload(0.0, filled(1)), content])
   with pytest.raises(ValueError, match=r'record 1 .* no pack of images'):
     recordio.RecordIOSource(path, SIZE)
 
 
 def test_one_person_cannot_be_trained_on(tmp_path):
-  path, _ = write_pack(tmp_path, [payload(4.0, encode(i)) for i in range(3)])
+  path, _ = write_pack(tmp_path, [payload(4.0, filled(i)) for i in range(3)])
   with pytest.raises(ValueError, match='3 images of 1 people'):
     recordio.RecordIOSource(path, SIZE)
 
@@ -286,7 +242,7 @@ def test_missing_empty_and_foreign_files_are_named(tmp_path):
 
 
 def test_damaged_image_names_its_record_when_it_is_read(tmp_path):
-  content = [payload(0.0, encode(1)), payload(1.0, encode(2)[:40])]
+  content = [payload(0.0, filled(1)), payload(1.0, filled(2)[:40])]
   path, _ = write_pack(tmp_path, content)
   source = recordio.RecordIOSource(path, SIZE)
   assert source[0]['image'].shape == (SIZE, SIZE, 3)
@@ -296,7 +252,7 @@ def test_damaged_image_names_its_record_when_it_is_read(tmp_path):
 
 def test_threads_and_pickled_copies_read_the_same(tmp_path):
   labels = [float(i % 5) for i in range(40)]
-  content = [payload(label, encode(i)) for i, label in enumerate(labels)]
+  content = [payload(label, filled(i)) for i, label in enumerate(labels)]
   path, _ = write_pack(tmp_path, content)
   source = recordio.RecordIOSource(path, SIZE)
   copy = pickle.loads(pickle.dumps(source))

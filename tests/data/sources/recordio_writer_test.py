@@ -1,22 +1,16 @@
 import io
-import struct
 
 import numpy as np
 import pytest
 import real_data
+from pictures import filled
 from PIL import Image
+from recordio_files import MAGIC
 
 from faceqat.data.sources import people_file, recordio, recordio_writer
 
 PACK = real_data.path('data/recordio')
 SIZE = 8
-MAGIC = struct.pack('<I', 0xCED7230A)
-
-
-def encode(value, image_format='PNG'):
-  stream = io.BytesIO()
-  Image.new('RGB', (SIZE, SIZE), (value,) * 3).save(stream, image_format)
-  return stream.getvalue()
 
 
 def write(path, content):
@@ -25,7 +19,7 @@ def write(path, content):
       pack.write(data, label, name)
 
 
-CONTENT = [(encode(10 * i), i // 2, f'person {i // 2}') for i in range(6)]
+CONTENT = [(filled(10 * i), i // 2, f'person {i // 2}') for i in range(6)]
 
 
 @pytest.mark.parametrize('index', [True, False])
@@ -43,7 +37,7 @@ def test_what_is_written_is_read_back(index, tmp_path):
 
 
 def test_images_that_hold_the_magic_are_cut_there(tmp_path):
-  data = bytearray(encode(0, 'BMP'))
+  data = bytearray(filled(0, form='BMP'))
   # Its pixels start at byte 54; 24 bytes of header come before.
   for at in (56, 60, 101, len(data) - 6):
     data[at : at + 4] = MAGIC
@@ -80,13 +74,13 @@ def test_the_files_are_those_of_mxnet(tmp_path):
 
 def test_an_error_leaves_nothing(tmp_path):
   with pytest.raises(ValueError, match='labels go up'):
-    write(tmp_path / 'train.rec', [*CONTENT, (encode(0), 1, 'person 1')])
+    write(tmp_path / 'train.rec', [*CONTENT, (filled(0), 1, 'person 1')])
   assert not list(tmp_path.iterdir())
 
 
 def test_a_label_with_two_names_is_refused(tmp_path):
   with pytest.raises(ValueError, match="label 2 is 'person 2', and now 'Ann'"):
-    write(tmp_path / 'train.rec', [*CONTENT, (encode(0), 2, 'Ann')])
+    write(tmp_path / 'train.rec', [*CONTENT, (filled(0), 2, 'Ann')])
 
 
 def test_more_records_than_float32_counts_are_refused(tmp_path, monkeypatch):

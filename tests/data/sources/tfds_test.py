@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import filled
 from settings import ROOT
 
 from configs import common
@@ -32,10 +32,7 @@ FORMATS = ('array_record', 'tfrecord')
 
 def png(person, image, size=SIZE):
   """An image whose pixels say which one it is."""
-  file = io.BytesIO()
-  pixels = np.full((size, size, 3), (person, image, 7), np.uint8)
-  Image.fromarray(pixels).save(file, 'png')
-  return file.getvalue()
+  return filled((person, image, 7), size)
 
 
 def make_examples(people, label=lambda person: f'p{person:02d}'):

@@ -1,5 +1,6 @@
 import dataclasses
 
+import flax.traverse_util
 import jax
 import layer_network
 import numpy as np
@@ -202,8 +203,14 @@ def test_a_batch_norm_multiplies_as_it_did():
 
 @pytest.mark.parametrize('naming', NAMINGS)
 def test_every_variable_of_the_model_is_replaced(naming, variables):
-  # assign lists what is missing or left over.
-  assign(variables, convert(random_state(naming)))
+  values = convert(random_state(naming))
+  new = assign(variables, values)
+  found = {}
+  for collection in ('params', 'batch_stats'):
+    found |= flax.traverse_util.flatten_dict(new[collection], sep='/')
+  assert found.keys() == values.keys()
+  for path, value in values.items():
+    np.testing.assert_array_equal(found[path], np.float32(value), err_msg=path)
 
 
 @pytest.mark.parametrize('naming', NAMINGS)

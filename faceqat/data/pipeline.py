@@ -2,7 +2,7 @@
 
 A source is anything with `len(source)`, `source[i] -> {'image': uint8
 [H, W, 3], 'label': int32}`, `source.labels`, `source.class_names` and
-`source.name(i)`; see folder.py for one.
+`source.name(i)`; see sources/folder.py for one.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a path of a config leads to, and what to give where it is another thing.
+"""Finds the data set that a path of a config leads to.
 
 `~` is the home folder, and a folder around a single pack is that pack.
 """

@@ -67,26 +67,16 @@ def train(
   if is_first:
     print('\n'.join(data.summary), flush=True)
 
-  folder = pathlib.Path(workdir)
-  folder.mkdir(parents=True, exist_ok=True)
+  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   with (
     locked(workdir) if is_first else contextlib.nullcontext(),
     StopRequest() as stop,
     contextlib.closing(iterator),
     contextlib.closing(Checkpointer(workdir)) as checkpointer,
-    contextlib.closing(MetricLog(folder)) as log,
+    contextlib.closing(MetricLog(pathlib.Path(workdir))) as log,
   ):
     trainer = Trainer(
-      config,
-      plan,
-      model,
-      objective,
-      data,
-      iterator,
-      state,
-      mesh,
-      checkpointer,
-      log,
+      config, plan, data, iterator, state, mesh, checkpointer, log
     )
     start = trainer.restore()
     if start is None and is_first:

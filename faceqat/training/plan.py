@@ -1,4 +1,4 @@
-"""What each step of a training is, and what is due after it."""
+"""The schedule of a training: each step, and what is due after it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,12 +40,15 @@ class Plan:
   """The steps of a training, by number from 0.
 
   Attributes:
-    total: how many there are.
+    model: the network.
+    objective: what is minimised.
+    total: how many steps there are.
   """
 
   def __init__(
     self, config: ml_collections.ConfigDict, model, objective: Objective
   ):
+    self.model, self.objective = model, objective
     self.total = config.total_steps
     self._config = config
     self._stages = make_stages(config)

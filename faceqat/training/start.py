@@ -1,4 +1,4 @@
-"""What a run starts from, where it does not start from scratch."""
+"""Starts a run from the weights of a file or of another run."""
 
 import dataclasses
 import pathlib

@@ -12,7 +12,6 @@ from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.data import pipeline
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
-from faceqat.losses.objective import Objective
 from faceqat.models.network import Network
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
@@ -45,8 +44,6 @@ class Trainer:
     self,
     config: ml_collections.ConfigDict,
     plan: Plan,
-    model,
-    objective: Objective,
     data: TrainingData,
     iterator: TrainIterator,
     state: TrainState,
@@ -55,7 +52,6 @@ class Trainer:
     log: MetricLog,
   ):
     self._config, self._plan = config, plan
-    self._model, self._objective = model, objective
     self._data, self._iterator = data, iterator
     self._mesh = mesh
     self._checkpointer, self._log = checkpointer, log
@@ -87,13 +83,13 @@ class Trainer:
       ):
         print(note)
     config = with_fingerprint(self._config, self._checkpointer)
-    objective = self._objective
+    objective = self._plan.objective
     if config.pretrained and (start is None or objective.needs_teacher):
-      state, config = start_from(self.state, self._model, config)
+      state, config = start_from(self.state, self._plan.model, config)
       self._put(state)
     self._config = config
     self._with_targets = make_teacher(
-      self._model, self.state.variables, objective
+      self._plan.model, self.state.variables, objective
     )
     if start is not None:
       self._continue_from(start)
@@ -103,7 +99,7 @@ class Trainer:
         self._put(
           with_class_means(
             self.state,
-            self._model,
+            self._plan.model,
             self._data.train,
             config.eval.batch_size,
             self._data.skipped,
@@ -200,7 +196,7 @@ class Trainer:
     with self._progress.paused():
       self._put(
         with_calibration(
-          self.state, self._model, self._data.train, self._config
+          self.state, self._plan.model, self._data.train, self._config
         )
       )
 
@@ -222,8 +218,8 @@ class Trainer:
       with self._progress.paused():
         scores = validate(
           self.state,
-          self._model,
-          self._objective,
+          self._plan.model,
+          self._plan.objective,
           self._with_targets,
           self._data,
           self._config,

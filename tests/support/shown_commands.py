@@ -41,6 +41,10 @@ _PROLOGUE = (
   _NOTE + 'command_not_found_handle() { note "$@"; }; '
   "set -eo pipefail; export AT; trap 'AT=$LINENO' DEBUG; "
 )
+# What the Makefile runs of its environment.
+_INSTALLED = tuple(
+  f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports')
+)
 _OWN = ('AT', 'NOTES', 'PATH', 'PWD', 'OLDPWD', 'SHLVL', '_')
 
 
@@ -182,7 +186,7 @@ def _shown(record: str, name: str) -> Shown:
 def _make_checkout(root: pathlib.Path):
   """Files with the names of those that shown commands run by their path."""
   scripts = [path.relative_to(ROOT) for path in ROOT.glob('launch/*/*.sh')]
-  for script in (*scripts, '.venv/bin/python', '.venv/bin/ruff'):
+  for script in (*scripts, *_INSTALLED):
     path = root / script
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!{_BASH}\n{_NOTE}\nnote {script} "$@"\n')

@@ -370,7 +370,7 @@ def test_without_tfds_it_says_what_to_install(array_records, monkeypatch):
 
 def test_nobody_else_pays_for_it():
   code = (
-    'import sys; from faceqat.data import tfds; '
+    'import sys; from faceqat.data.sources import tfds; '
     'sys.exit("tensorflow_datasets" in sys.modules)'
   )
   subprocess.run([sys.executable, '-c', code], check=True)

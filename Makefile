@@ -4,8 +4,8 @@ WORKDIR ?= runs/mbv2_int8
 PYTHON ?= python3
 # Processes of the tests; each takes up to 5 GB.
 WORKERS ?= 2
-# All tests, or some files: tests/matching_test.py. @tests/tight.txt are those
-# whose numbers depend on how they are compiled, for other XLA_FLAGS.
+# All tests, or some files: tests/integer/matching_test.py. @tests/tight.txt are
+# those whose numbers depend on how they are compiled, for other XLA_FLAGS.
 TESTS ?=
 
 .PHONY: train test

@@ -64,7 +64,7 @@ class Runner:
     """Starts a command; what it prints goes to `log` in the folder."""
     environment = {
       **os.environ,
-      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+      'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests/support')]),
       # Set, it does not start itself anew.
       'GLIBC_TUNABLES': '',
       'JAX_PLATFORMS': 'cpu',
@@ -202,7 +202,7 @@ def check(command: str, runner: Runner, folder: pathlib.Path, kills: int):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--kills', type=int, default=20, help='of each command')
-  parser.add_argument('--config', default='tests/tiny_run.py')
+  parser.add_argument('--config', default='tests/support/tiny_run.py')
   parser.add_argument('--photographs', help='a folder; needed for prepare')
   parser.add_argument('commands', nargs='*', default=COMMANDS)
   args = parser.parse_args()

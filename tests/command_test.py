@@ -1,7 +1,6 @@
 """How commands start and fail; as subprocesses, as a user runs them."""
 
 import os
-import pathlib
 import pickle
 import subprocess
 import sys
@@ -10,10 +9,10 @@ import pytest
 import settings
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from settings import ROOT
 
 from faceqat import command
 
-ROOT = pathlib.Path(__file__).parents[1]
 SMOKE = 'configs/mbv2_int8.py:smoke'
 
 

@@ -1,11 +1,12 @@
 import functools
 import importlib
 import json
-import pathlib
 
 import jax
 import numpy as np
 import pytest
+from settings import ROOT
+from small_forms import RECIPES
 from tiny_run import read_log
 
 from faceqat.data import datasets
@@ -21,19 +22,13 @@ from faceqat.training.stages import make_stages, mode_at
 
 CONFIGS = sorted(
   path.stem
-  for path in (pathlib.Path(__file__).parents[1] / 'configs').glob('*.py')
+  for path in (ROOT / 'configs').glob('*.py')
   if path.stem
   not in ('__init__', 'base', 'common', 'compose', 'losses', 'models')
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
 # Those that quantize a trained network from the first step on.
 PRETRAINED = [name for name in CONFIGS if name.startswith('mobilefacenet_y1')]
-# Whose recipes have parts together that no other test trains together.
-TRAINED = (
-  'inception_resnet_v1_center',
-  'mobilefacenet_y1_mixed',
-  'resnet50_arcface_brn',
-)
 DISTILLED = [name for name in PRETRAINED if 'arcface' not in name]
 
 
@@ -229,7 +224,7 @@ def test_its_docstring_has_its_command(name):
   assert f'python -m faceqat.main --config=configs/{name}.py' in text
 
 
-@pytest.mark.parametrize('name', TRAINED)
+@pytest.mark.parametrize('name', RECIPES)
 def test_its_recipe_trains(name, float_run, tmp_path):
   config = get_small(name)
   if name in PRETRAINED:

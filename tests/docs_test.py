@@ -1,11 +1,11 @@
 """What the pages say the code prints, it prints."""
 
 import doctest
-import pathlib
 
 import pytest
+from settings import ROOT
 
-DOCS = pathlib.Path(__file__).parents[1] / 'docs'
+DOCS = ROOT / 'docs'
 
 
 @pytest.mark.parametrize('page', ['integer_arithmetic.md'])

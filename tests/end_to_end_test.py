@@ -2,15 +2,14 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 
 import pytest
 import settings
+from settings import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 READINGS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
 

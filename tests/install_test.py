@@ -3,15 +3,13 @@
 import ast
 import importlib.metadata
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
+from settings import ROOT
 
 # A Python of the version in its name. It notes what it is asked; what is to
 # be installed it is asked by `pip`, which a test may let fail.
@@ -186,7 +184,7 @@ def test_all_that_is_imported_is_in_the_requirements():
 def run_script(*arguments, **variables):
   """Runs `without_tensorflow.py` to a good end; returns what it prints."""
   result = subprocess.run(
-    [sys.executable, 'tests/without_tensorflow.py', *arguments],
+    [sys.executable, 'tests/support/without_tensorflow.py', *arguments],
     cwd=ROOT,
     env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
     capture_output=True,

@@ -2,21 +2,21 @@
 
 import json
 import os
-import pathlib
 import shutil
 
 import pytest
+import real_data
 
 from benchmarks import kills
 
-PHOTOS = pathlib.Path(__file__).parents[2] / 'shared' / 'data' / 'photos'
+PHOTOS = real_data.path('data/photos')
 NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
 
 
 @pytest.mark.parametrize(
   'command',
   [
-    'prepare',
+    pytest.param('prepare', marks=real_data.needs(PHOTOS)),
     *(
       pytest.param(name, marks=pytest.mark.skipif(not NIGHTLY, reason=reason))
       for name, reason in (
@@ -27,8 +27,6 @@ NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
   ],
 )
 def test_a_killed_command_goes_on_to_the_same_bits(command, tmp_path):
-  if command == 'prepare' and not PHOTOS.is_dir():
-    pytest.skip(f'there are no photographs in {PHOTOS}')
   photographs = tmp_path / 'photographs'
   # As many people as a split in three has to have, or all.
   people = sorted(PHOTOS.iterdir()) if command == 'prepare' else []
@@ -37,7 +35,7 @@ def test_a_killed_command_goes_on_to_the_same_bits(command, tmp_path):
     images = sorted(person.iterdir())
     for image in images if NIGHTLY else images[:2]:
       shutil.copy(image, photographs / person.name)
-  runner = kills.Runner(tmp_path, 'tests/tiny_run.py', str(photographs))
+  runner = kills.Runner(tmp_path, 'tests/support/tiny_run.py', str(photographs))
   if command == 'convert':
     runner.trained.parent.mkdir(parents=True)
     runner.finish('main', runner.trained)

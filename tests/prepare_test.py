@@ -1,5 +1,4 @@
 import json
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -8,15 +7,16 @@ import tarfile
 import numpy as np
 import prepare_inputs
 import pytest
+import real_data
 from PIL import Image
+from settings import ROOT
 
 from faceqat import prepare
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
 
-ROOT = pathlib.Path(__file__).parents[1]
-PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'
+PHOTOS = real_data.path('data/photos')
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
 EVERYTHING = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']
 EVERYTHING += ['Eve/1.jpg']
@@ -378,7 +378,7 @@ def test_a_wrong_command_is_one_sentence(arguments, part):
   assert result.stderr.count('\n') == 1
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason=f'needs {PHOTOS}')
+@real_data.needs(PHOTOS)
 def test_the_command_prepares_photographs_on_two_cores(tmp_path):
   for person in sorted(PHOTOS.iterdir())[:3]:
     for photo in sorted(person.iterdir())[:3]:

@@ -4,13 +4,12 @@ import ast
 import re
 import subprocess
 
-import configs_test
-import launch_test
-import notebooks_test
 import pytest
 import shown_commands
-import small_forms_test
-from shown_commands import ROOT, Shown
+import small_forms
+from launch_variables import VARIABLES
+from settings import ROOT
+from shown_commands import Shown
 
 # Where a command is run in a small form: a file of tests/, and a test.
 TESTS = {
@@ -28,7 +27,7 @@ TESTS = {
   'test_runs_are_compared_with_intervals_on_the_same_pairs',
   'faceqat.assign_bits': 'assign_bits_test::'
   'test_the_command_writes_what_it_prints',
-  'faceqat.data.drawn.synthetic': 'synthetic_test::'
+  'faceqat.data.drawn.synthetic': 'data/drawn/synthetic_test::'
   'test_contact_sheet_has_a_row_for_each_person',
   'benchmarks.smoke_configs': 'small_forms_test::'
   'test_a_smoke_form_is_trained_lowered_and_exported',
@@ -58,23 +57,25 @@ CONFIGS = {
     'test_a_network_with_group_norms_is_evaluated_in_float_and_says_why': (
       'resnet50_arcface_gn',
     ),
-    'train_test::test_every_objective_trains_and_says_how_far_it_is': (
+    'training/loop_test::test_every_objective_trains_and_says_how_far_it_is': (
       *('mbv2_softmax_int8_delayed', 'facenet_nn2_triplet'),
     ),
-    'train_test::test_pretrained_weights_start_a_run_but_do_not_return_to_it': (
+    'training/loop_test::'
+    'test_pretrained_weights_start_a_run_but_do_not_return_to_it': (
       'mobilefacenet_y1_arcface_int8',
     ),
-    'start_test::test_a_run_without_steps_is_a_calibrated_network': (
+    'training/start_test::test_a_run_without_steps_is_a_calibrated_network': (
       'mobilefacenet_y1_ptq',
     ),
-    'start_test::'
+    'training/start_test::'
     'test_distillation_brings_a_quantized_network_nearer_to_its_teacher': (
       'mobilefacenet_y1_int8',
     ),
-    'start_test::test_learned_steps_are_trained_and_stand_in_the_table': (
+    'training/start_test::'
+    'test_learned_steps_are_trained_and_stand_in_the_table': (
       f'mobilefacenet_y1_{bits}' for bits in ('w6a6', 'w4a8', 'w4a4')
     ),
-    'configs_test::test_its_recipe_trains': configs_test.TRAINED,
+    'configs_test::test_its_recipe_trains': small_forms.RECIPES,
   }.items()
   for name in names
 }
@@ -153,7 +154,7 @@ def test_the_tests_that_run_commands_exist():
 
 
 def test_a_test_runs_every_command_of_faceqat_in_a_small_form(shown):
-  small = {words[0] for words in small_forms_test.COMMANDS}
+  small = {words[0] for words in small_forms.COMMANDS}
   missing = []
   for words, one in ours([*shown, *make_commands(shown)]).items():
     configs = CONFIG.findall(' '.join(words))
@@ -185,7 +186,7 @@ def complaints(shown):
     *launched(shown),
     *WRONG,
   ]
-  outcomes = small_forms_test.run(commands, runs=False)
+  outcomes = small_forms.run(commands, runs=False)
   return {
     words: outcome['complaints'] if outcome['status'] else ''
     for words, outcome in zip(commands, outcomes, strict=True)
@@ -226,10 +227,10 @@ def test_launch_scripts_are_shown_with_what_they_need(shown):
   for one in shown:
     if one.words[0].startswith('launch/'):
       script = one.words[0].removeprefix('launch/')
-      assert {*launch_test.VARIABLES[script]} <= {*one.environment}, one
+      assert {*VARIABLES[script]} <= {*one.environment}, one
       scripts.add(script)
   # `stop.sh` is named on its page; it takes what `run.sh` does.
-  assert {*launch_test.VARIABLES} - scripts == {'tpu_vm/stop.sh'}
+  assert {*VARIABLES} - scripts == {'tpu_vm/stop.sh'}
   assert len(launched(shown)) == 3
 
 
@@ -249,7 +250,6 @@ def test_what_else_is_shown_is_there(shown):
 
 
 def test_every_notebook_is_run():
-  assert notebooks_test.NAMES
   assert is_test('notebooks_test::test_every_notebook_is_tested')
 
 

@@ -1,108 +1,29 @@
-"""Commands in a small form: benchmarks, and what no other test runs.
+"""Runs the commands of `small_forms`.
 
-Each is as it is shown, with few images and steps. A benchmark that is not
-among them is one that `shown_commands_test` finds.
+A benchmark that is not among them is one that `shown_commands_test` finds.
 """
 
 import importlib.util
-import json
 import pathlib
 import shutil
-import subprocess
 import sys
-import tempfile
 
 import mxnet_files
 import pytest
-import settings
+import real_data
+import small_forms
 from PIL import Image
+from small_forms import COMMANDS
 
 from benchmarks import smoke_configs
 from faceqat.data.drawn.synthetic import SyntheticFaces
 
-ROOT = pathlib.Path(__file__).parents[1]
-PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'
-CONFIG = 'configs/mbv2_int8.py'
-SMOKE = f'--config={CONFIG}:smoke'
-# A command, to what it prints when it has done its work.
-COMMANDS = {
-  (
-    'benchmarks.convolution',
-    '--batch_size=1',
-    '--rounds=1',
-    '--threads=1',
-  ): '7x7x320 1x1/1 to 1280',
-  (
-    'benchmarks.integer_evaluator',
-    '--model=mobilefacenet',
-    '--depth_multiplier=0.1',
-    '--batch_sizes=1',
-    '--rounds=1',
-    '--threads=1',
-  ): 'LiteRT, no PReLU',
-  (
-    'benchmarks.training_step',
-    '--batch_size=2',
-    '--rounds=1',
-    '--threads=1',
-  ): 'QAT / PyTorch QAT',
-  (
-    'benchmarks.micro_batches',
-    '--config=tests/tiny_run.py',
-    '--parts=2',
-    '--rounds=1',
-  ): '| 2 |',
-  (
-    'benchmarks.linear_baseline',
-    SMOKE,
-    '--components=4',
-  ): 'LDA on 4 components',
-  (
-    'benchmarks.tensorflow_training',
-    '--steps=2',
-    '--threads=1',
-  ): 'of 10336 differ',
-  (
-    'benchmarks.onnx_runtime_y1',
-    '--weights={y1}/model-0000.params',
-    '--path={faces}',
-    '--pairs={faces}/pairs.txt',
-    '--compared_images=2',
-    '--threads=1',
-  ): 'cosine to our float embeddings of 2 images',
-  ('benchmarks.duplicates', '{faces}'): 'turned by 2 degrees',
-  (
-    'benchmarks.detectors',
-    '--photographs={photographs}',
-    '--crops={faces}',
-  ): 'one view',
-  ('faceqat.report', '{run}', '--out={run}/page.html'): 'page.html: ',
-  ('tensorboard.main', '--inspect', '--logdir={run}'): 'train/loss',
-}
+PHOTOS = real_data.path('data/photos')
 # Packages that only benchmarks need, and of whom.
 NEEDS = {
   'benchmarks.training_step': 'torch',
   'benchmarks.tensorflow_training': 'tensorflow',
 }
-
-
-def run(commands, runs=True) -> list[dict]:
-  """Runs commands in one process of their own; see `as_main`."""
-  wanted = [{'words': words, 'runs': runs} for words in commands]
-  with tempfile.TemporaryDirectory() as folder:
-    outcomes = pathlib.Path(folder, 'outcomes.json')
-    result = subprocess.run(
-      [sys.executable, ROOT / 'tests' / 'as_main.py', outcomes],
-      input=json.dumps(wanted),
-      cwd=ROOT,
-      env={**settings.one_device(), 'PYTHONPATH': str(ROOT)},
-      capture_output=True,
-      text=True,
-      check=False,
-      timeout=1200,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(outcomes.read_text())
 
 
 def lacking(module: str) -> str:
@@ -152,7 +73,7 @@ def outcomes(faces, quantized_run, tmp_path_factory):
     for words in COMMANDS
     if not lacking(words[0])
   }
-  results = run(commands.values())
+  results = small_forms.run(commands.values())
   return dict(zip(commands, results, strict=True))
 
 
@@ -180,9 +101,7 @@ def test_a_smoke_form_is_trained_lowered_and_exported(
 
   monkeypatch.setattr(smoke_configs.subprocess, 'run', train)
   seconds, size, *counts = smoke_configs.measure('mbv2_int8', tmp_path)
-  assert commands == [
-    [sys.executable, '-m', 'faceqat.main', f'--config={CONFIG}:smoke']
-  ]
+  assert commands == [[sys.executable, '-m', 'faceqat.main', small_forms.SMOKE]]
   assert seconds == '0'
   assert int(size.replace(',', '')) > 1000
   # Eight images of 16 numbers, and none differs.

@@ -7,13 +7,13 @@ networks in full, and more faces.
 import dataclasses
 import functools
 import importlib.metadata
-import pathlib
 
 import backbone_checks
 import jax
 import layer_network
 import numpy as np
 import pytest
+import real_data
 from cases import COUNT_FACTOR
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -24,7 +24,7 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.quant.norm import BatchNorm
 
-LFW = pathlib.Path(__file__).parents[3] / 'shared' / 'data' / 'lfw' / 'images'
+LFW = real_data.path('data/lfw/images')
 NIGHTLY = COUNT_FACTOR > 1
 IMAGE_SIZE = 112
 COUNT = 200 if NIGHTLY else 8

@@ -18,7 +18,8 @@ import tempfile
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = map(str, (HERE, HERE.parent, HERE.parents[1]))
+ROOT = HERE.parents[1]
+sys.path[:0] = map(str, (HERE, ROOT / 'tests/support', ROOT))
 
 import atheris  # noqa: E402
 

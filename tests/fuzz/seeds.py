@@ -9,15 +9,15 @@ import tarfile
 import tempfile
 import zipfile
 
-import gallery_test
 import mxnet_files
 import numpy as np
-import recordio_test
 import safetensors.numpy
 import scipy.io
 import torch_files
-from digests_test import PROGRAM
+from galleries import make_gallery
 from PIL import Image
+from recordio_files import MAGIC, frame, payload
+from small_programs import PROGRAM
 
 from faceqat.data.sources import tf_example
 from faceqat.data.sources.arrayrecord import ArrayRecordWriter
@@ -27,7 +27,7 @@ from faceqat.files import seal
 from faceqat.identification import gallery
 from faceqat.integer import program as integer_program
 
-SIZE = recordio_test.SIZE
+SIZE = 8
 
 
 def image(kind='PNG', mode='RGB', **options) -> bytes:
@@ -96,16 +96,14 @@ def tfrecords() -> list[bytes]:
 
 def packs() -> list[bytes]:
   payloads = [
-    recordio_test.payload(0.0, PNG),
-    recordio_test.payload([1.0, 2.0], PNG),
-    recordio_test.payload(1.0, PNG + recordio_test.MAGIC + b'1234'),
+    payload(0.0, PNG),
+    payload([1.0, 2.0], PNG),
+    payload(1.0, PNG + MAGIC + b'1234'),
   ]
-  return [b''.join(map(recordio_test.frame, payloads))]
+  return [b''.join(map(frame, payloads))]
 
 
-TWO_RECORDS = [
-  recordio_test.frame(recordio_test.payload(label, PNG)) for label in (0.0, 1.0)
-]
+TWO_RECORDS = [frame(payload(label, PNG)) for label in (0.0, 1.0)]
 
 
 def indices() -> list[bytes]:
@@ -167,7 +165,7 @@ def galleries() -> list[bytes]:
   for int8 in (False, True):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'a.safetensors'
-      gallery.save(gallery_test.make_gallery(int8=int8), path)
+      gallery.save(make_gallery(int8=int8), path)
       found.append(path.read_bytes())
   return found
 

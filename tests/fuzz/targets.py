@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import seeds
 from harness import Target
-from journal_test import SETTINGS, make_record
+from journals import SETTINGS, make_record
 from seeds import PNG, SIZE
 
 from faceqat.data.benchmarks import ijb, pair_lists, verification_bin

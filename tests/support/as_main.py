@@ -1,0 +1,118 @@
+"""Runs commands as `python -m` does, one after another in one process.
+
+Most of what a command in a small form takes is the import of JAX, so they share
+it. The process is one of its own: a command may choose its processors, and
+define flags.
+
+  python tests/support/as_main.py OUTCOMES < commands.json
+
+Each command is `{"words": ["faceqat.main", "--config=..."], "runs": true}`;
+with `runs` false it ends when it has read its flags and before it does anything
+else. OUTCOMES is a file, as a library may print to the streams itself.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import pathlib
+import runpy
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+
+from absl import app, flags
+from settings import ROOT
+
+from faceqat import command, models
+
+
+class _ReadError(Exception):
+  """Raised where a command has read its flags, to end it."""
+
+
+def run(words: list[str], runs: bool = True) -> dict:
+  """Runs a command, or lets it read its flags only.
+
+  Args:
+    words: a module, and its arguments.
+    runs: whether it does anything beyond.
+
+  Returns:
+    'status', the exit status; 'seconds' of processors; 'printed' and
+    'complaints', its two streams.
+  """
+  printed, complaints = io.StringIO(), io.StringIO()
+  known = set(flags.FLAGS)
+  start = time.process_time()
+  sys.argv = list(words)
+  with (
+    contextlib.redirect_stdout(printed),
+    contextlib.redirect_stderr(complaints),
+    contextlib.nullcontext() if runs else _reading_only(),
+  ):
+    try:
+      _run_module(words[0])
+      status = 0 if runs else 'it did its work before it read its flags'
+    except _ReadError:
+      status = 0
+    except SystemExit as end:
+      status = end.code or 0
+      if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    except Exception:
+      traceback.print_exc()
+      status = 1
+  for name in set(flags.FLAGS) - known:
+    delattr(flags.FLAGS, name)
+  return {
+    'status': status,
+    'seconds': time.process_time() - start,
+    'printed': printed.getvalue(),
+    'complaints': complaints.getvalue(),
+  }
+
+
+def _run_module(name):
+  with warnings.catch_warnings():
+    # Another command may have imported what is now run.
+    warnings.filterwarnings('ignore', '.*found in sys.modules', RuntimeWarning)
+    runpy.run_module(name, run_name='__main__', alter_sys=True)
+
+
+@contextlib.contextmanager
+def _reading_only():
+  """Commands end where absl or argparse has read their flags."""
+  run_command, parse = command.run, argparse.ArgumentParser.parse_args
+
+  def end(*_):
+    raise _ReadError
+
+  def read_flags(main: Callable, positional=()):
+    del main
+    run_command(end, positional)
+
+  def read_arguments(parser, *arguments):
+    parse(parser, *arguments)
+    end()
+
+  command.run, argparse.ArgumentParser.parse_args = read_flags, read_arguments
+  try:
+    yield
+  finally:
+    command.run, argparse.ArgumentParser.parse_args = run_command, parse
+
+
+if __name__ == '__main__':
+  # Set, no command starts anew under other settings.
+  os.environ.setdefault('GLIBC_TUNABLES', '')
+  app.define_help_flags()
+  # As for the tests: the network of tiny_run.
+  models.__path__.append(str(ROOT / 'tests' / 'extra_models'))
+  path = pathlib.Path(sys.argv[1])
+  outcomes = [run(**wanted) for wanted in json.load(sys.stdin)]
+  path.write_text(json.dumps(outcomes))

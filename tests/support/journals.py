@@ -1,0 +1,13 @@
+"""What a journal of a preparation holds."""
+
+SETTINGS = {'alignment': 'arcface', 'size': 112}
+
+
+def make_record(number=1):
+  return {
+    'photograph': f'Ann/{number}.jpg',
+    'crop': f'Ann/{number}',
+    'size': 100,
+    'modified': 5,
+    'crops': [],
+  }

@@ -1,0 +1,96 @@
+"""Commands in a small form: benchmarks, and what no other test runs.
+
+Each is as it is shown, with few images and steps.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import settings
+from settings import ROOT
+
+CONFIG = 'configs/mbv2_int8.py'
+SMOKE = f'--config={CONFIG}:smoke'
+# A command, to what it prints when it has done its work.
+COMMANDS = {
+  (
+    'benchmarks.convolution',
+    '--batch_size=1',
+    '--rounds=1',
+    '--threads=1',
+  ): '7x7x320 1x1/1 to 1280',
+  (
+    'benchmarks.integer_evaluator',
+    '--model=mobilefacenet',
+    '--depth_multiplier=0.1',
+    '--batch_sizes=1',
+    '--rounds=1',
+    '--threads=1',
+  ): 'LiteRT, no PReLU',
+  (
+    'benchmarks.training_step',
+    '--batch_size=2',
+    '--rounds=1',
+    '--threads=1',
+  ): 'QAT / PyTorch QAT',
+  (
+    'benchmarks.micro_batches',
+    '--config=tests/support/tiny_run.py',
+    '--parts=2',
+    '--rounds=1',
+  ): '| 2 |',
+  (
+    'benchmarks.linear_baseline',
+    SMOKE,
+    '--components=4',
+  ): 'LDA on 4 components',
+  (
+    'benchmarks.tensorflow_training',
+    '--steps=2',
+    '--threads=1',
+  ): 'of 10336 differ',
+  (
+    'benchmarks.onnx_runtime_y1',
+    '--weights={y1}/model-0000.params',
+    '--path={faces}',
+    '--pairs={faces}/pairs.txt',
+    '--compared_images=2',
+    '--threads=1',
+  ): 'cosine to our float embeddings of 2 images',
+  ('benchmarks.duplicates', '{faces}'): 'turned by 2 degrees',
+  (
+    'benchmarks.detectors',
+    '--photographs={photographs}',
+    '--crops={faces}',
+  ): 'one view',
+  ('faceqat.report', '{run}', '--out={run}/page.html'): 'page.html: ',
+  ('tensorboard.main', '--inspect', '--logdir={run}'): 'train/loss',
+}
+# Whose recipes have parts together that no other test trains together.
+RECIPES = (
+  'inception_resnet_v1_center',
+  'mobilefacenet_y1_mixed',
+  'resnet50_arcface_brn',
+)
+
+
+def run(commands, runs=True) -> list[dict]:
+  """Runs commands in one process of their own; see `as_main`."""
+  wanted = [{'words': words, 'runs': runs} for words in commands]
+  with tempfile.TemporaryDirectory() as folder:
+    outcomes = pathlib.Path(folder, 'outcomes.json')
+    result = subprocess.run(
+      [sys.executable, ROOT / 'tests' / 'support' / 'as_main.py', outcomes],
+      input=json.dumps(wanted),
+      cwd=ROOT,
+      env={**settings.one_device(), 'PYTHONPATH': str(ROOT)},
+      capture_output=True,
+      text=True,
+      check=False,
+      timeout=1200,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(outcomes.read_text())

@@ -1,0 +1,156 @@
+"""Programs of a few operators, and a network that records every operator."""
+
+import dataclasses
+
+import numpy as np
+from kernel_checks import int8
+
+from faceqat.integer import record
+from faceqat.integer.program import (
+  Dense,
+  IntegerProgram,
+  Mean,
+  QParams,
+  Reshape,
+  Tensor,
+)
+
+
+def small_program(weight_bits=8, **fields):
+  """An image of 2x2 pixels, flattened, and one dense layer."""
+  rng = np.random.default_rng(0)
+  limit = 2 ** (weight_bits - 1) - 1
+  image = Tensor('image', (2, 2, 3), 1 / 128, 0)
+  flat = dataclasses.replace(image, name='flat', shape=(12,))
+  operators = (
+    Reshape(name='flat', inputs=('image',)),
+    Dense(
+      name='embedding',
+      inputs=('flat',),
+      weights=rng.integers(-limit, limit + 1, (12, 5)).astype(np.int8),
+      weight_scale=np.full(5, 3.2 / limit, np.float32),
+      weight_bits=weight_bits,
+      bias=rng.integers(-limit, limit, 5).astype(np.int32),
+    ),
+  )
+  tensors = [image, flat, Tensor('embedding', (5,), 0.2, 3)]
+  return IntegerProgram(
+    tensors={tensor.name: tensor for tensor in tensors},
+    operators=operators,
+    input='image',
+    output='embedding',
+    **fields,
+  )
+
+
+def _make_program():
+  """A mean and a dense layer, whose scales look like a digest to come."""
+  tensors = [
+    Tensor('image', (4, 4, 3), 1 / 128, 0),
+    Tensor('mean', (3,), 0.01, 0),
+    Tensor('embedding', (64,), 0.02, 0),
+  ]
+  operators = (
+    Mean(name='mean', inputs=('image',)),
+    Dense(
+      name='embedding',
+      inputs=('mean',),
+      weights=np.full([3, 64], ord('0'), np.int8),
+      weight_scale=np.full(64, 0.01, np.float32),
+      bias=np.zeros(64, np.int32),
+    ),
+  )
+  return IntegerProgram(
+    {tensor.name: tensor for tensor in tensors}, operators, 'image', 'embedding'
+  )
+
+
+PROGRAM = _make_program()
+
+
+def small_network(bits=8, weight_bits=8, seed=0):
+  """A function of a symbol that uses every operator."""
+  rng = np.random.default_rng(seed)
+  limit = 2 ** (weight_bits - 1) - 1
+  last = 2 ** (bits - 1) - 1
+
+  def q(scale, zero_point=0):
+    # Wider steps for fewer bits keep the same real range.
+    zero_point = max(-last, min(last, zero_point))
+    return QParams(scale * 2.0 ** (8 - bits), zero_point, bits)
+
+  def weighted(*shape):
+    return {
+      'weights': int8(rng, *shape, low=-limit, high=limit),
+      'weight_scale': (rng.uniform(0.3, 2, shape[-1]) / 30 / limit).astype(
+        np.float32
+      ),
+      'weight_bits': weight_bits,
+      'bias': rng.normal(0, 0.3, shape[-1]),
+    }
+
+  def network(image):
+    relu6 = (0.0, 6.0)
+    x = record.conv2d(
+      image,
+      name='stem',
+      **weighted(3, 3, 3, 8),
+      strides=(2, 2),
+      padding=((0, 1), (0, 1)),
+      activation_range=relu6,
+      output=q(0.02, -128),
+    )
+    skip = x
+    x = record.conv2d(
+      x,
+      name='depthwise',
+      **weighted(3, 3, 1, 8),
+      depthwise=True,
+      padding=((1, 1), (1, 1)),
+      output=q(0.013, 4),
+    )
+    x = record.prelu(
+      x,
+      name='prelu',
+      alpha=int8(rng, 8),
+      alpha_scale=0.004,
+      output=q(0.011, -30),
+    )
+    x = record.conv2d(
+      x,
+      name='project',
+      **weighted(3, 3, 8, 8),
+      padding=((1, 1), (1, 1)),
+      output=q(0.02, 7),
+    )
+    x = record.add(x, skip, name='add', output=q(0.02, -60))
+    y = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
+    z = record.conv2d(
+      x, name='down', **weighted(1, 1, 8, 4), strides=(2, 2), output=q(0.01, 9)
+    )
+    x = record.concat([y, z], name='concat', output=q(0.017, -40))
+    x = record.clamp(x, name='relu', activation_range=(0.0, np.inf))
+    m = record.mean(x, name='mean', output=q(0.008, -90))
+    x = record.average_pool(
+      x,
+      name='average',
+      window=(3, 3),
+      strides=(1, 1),
+      padding=((1, 1), (1, 1)),
+    )
+    gate = record.logistic(m, name='gate')
+    x = record.square_root(x, name='root', output=q(0.02, -100))
+    x = record.mul(x, gate, name='gated', output=q(0.01, -90))
+    x = record.conv2d(
+      x,
+      name='global',
+      **weighted(4, 4, 1, 12),
+      depthwise=True,
+      output=q(0.01),
+    )
+    x = record.flatten(x, name='flatten')
+    x = record.concat([x, m], name='joined', output=q(0.012))
+    x = record.dense(x, name='embedding', **weighted(24, 16), output=q(0.006))
+    return record.l2_normalize(x, name='normalized')
+
+  return network

@@ -1,0 +1,153 @@
+"""A run that trains in seconds, and how tests look into it."""
+
+import contextlib
+import functools
+import json
+import zlib
+
+import jax
+import numpy as np
+from settings import ROOT
+
+from configs import mbv2_int8
+from faceqat import models
+from faceqat.data.pipeline import TrainIterator
+from faceqat.losses.objective import make_objective
+from faceqat.models.build import make_model
+from faceqat.training import sharding
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.plan import make_recipe
+from faceqat.training.stages import make_stages
+from faceqat.training.train_state import create_state, train_step
+
+# `model.name = 'tiny'` finds a module there as it finds those of the package.
+models.__path__.append(str(ROOT / 'tests' / 'extra_models'))
+
+# Training people of the smoke form: 32 less 20 kept out.
+NUM_CLASSES = 12
+
+
+def make_config(**changes):
+  """The smoke form of the main config, with the network of extra_models/.
+
+  Four float steps, four quantized ones, two with frozen batch norms.
+  """
+  config = mbv2_int8.get_config('smoke')
+  config.model = {
+    'name': 'tiny',
+    'embedding_size': 16,
+    'features': 8,
+    'norm': {'name': 'batch', 'momentum': 0.9},
+    'dtype': 'float32',
+  }
+  config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)
+  config.quant.update(start_step=4, freeze_bn_step=8)
+  config.update(changes)
+  return config
+
+
+def get_config():
+  """For a command that takes the file of a config."""
+  return make_config()
+
+
+def make_start(config):
+  """The model, the initial state and the step of its last stage."""
+  model = make_model(config)
+  objective = make_objective(config.loss)
+  recipe, _ = make_recipe(config, model, objective, make_stages(config)[-1])
+  state = create_state(
+    recipe, num_classes=NUM_CLASSES, image_size=config.data.image_size
+  )
+  # On one device, and compiled as `train` does: it is compiled only once.
+  mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
+  step = jax.jit(
+    functools.partial(train_step, recipe=recipe),
+    static_argnames='mode',
+    donate_argnames='state',
+  )
+  return model, sharding.replicate(state, mesh), step
+
+
+def read_state(config, workdir, step):
+  """A checkpoint of a run: the training state and the data's position."""
+  _, state, _ = make_start(config)
+  with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
+    return checkpointer.restore(step, state)
+
+
+def read_log(workdir):
+  """The lines of a run's metrics.jsonl without their times."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [
+    {name: value for name, value in json.loads(line).items() if name != 'time'}
+    for line in lines
+  ]
+
+
+def leaves(tree):
+  """Every array of a tree by its path."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def assert_same_end(config, one, other):
+  """That two runs of ten steps ended with the same bits."""
+  whole, whole_position = read_state(config, one, 10)
+  parts, parts_position = read_state(config, other, 10)
+  assert parts_position == whole_position
+  whole, parts = leaves(whole), leaves(parts)
+  assert whole.keys() == parts.keys()
+  assert any('opt_state' in name for name in whole)
+  # One program, compiled alike for one device of one processor.
+  for name, array in whole.items():
+    assert array.dtype == parts[name].dtype
+    assert array.tobytes() == parts[name].tobytes(), name
+
+
+def assert_trained_alike(config, one, other, share=0.02):
+  """That two states come of the same batches, whatever the order of sums.
+
+  What each parameter and each momentum has moved by is compared with how far
+  all of them have moved. Sums in another order part by some 1e-6 of that, and
+  an activation on the other side of a tie by a 255th in one of thousands. With
+  a small learning rate neither grows from step to step. A gradient, statistics
+  or ranges of a part of the batch would be off by more than a tenth.
+  """
+  start = leaves(make_start(config)[1])
+  one, other = leaves(one), leaves(other)
+  assert start.keys() == one.keys() == other.keys()
+  for part in ('params', 'batch_stats', 'quant_stats', 'opt_state'):
+    names = [name for name in start if name.startswith(part)]
+    moved = [one[name] - start[name] for name in names]
+    apart = [other[name] - one[name] for name in names]
+    whole = np.sqrt(sum(np.sum(np.square(m)) for m in moved))
+    assert whole > 0, part
+    for name, a, b in zip(names, apart, moved):
+      bound = share * np.linalg.norm(b) + 0.01 * share * whole
+      assert np.linalg.norm(a) <= bound, name
+
+
+@contextlib.contextmanager
+def taken_batches(at_batch=lambda number: None):
+  """Notes a digest of every batch that training takes.
+
+  `at_batch` is called with the number of the batch, from 0, as it is taken.
+  """
+  digests, original = [], TrainIterator.__next__
+
+  def take(iterator):
+    at_batch(len(digests))
+    batch = original(iterator)
+    digests.append(
+      (zlib.crc32(batch['image'].tobytes()), batch['label'].tolist())
+    )
+    return batch
+
+  TrainIterator.__next__ = take
+  try:
+    yield digests
+  finally:
+    TrainIterator.__next__ = original

@@ -1,0 +1,80 @@
+import math
+import subprocess
+import sys
+import types
+
+import numpy as np
+from settings import ROOT
+
+from faceqat.training.events import EventFile
+
+
+def read(path):
+  """By name: the (step, value) that TensorBoard itself reads."""
+  # Where this module exists, it reads without TensorFlow, as it does for
+  # whoever has none.
+  name = 'tensorboard.compat.notf'
+  sys.modules.setdefault(name, types.ModuleType(name))
+  from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+  )
+
+  accumulator = EventAccumulator(str(path), size_guidance={'scalars': 0})
+  accumulator.Reload()
+  return {
+    name: [(event.step, event.value) for event in accumulator.Scalars(name)]
+    for name in accumulator.Tags()['scalars']
+  }
+
+
+def test_tensorboard_reads_the_same_names_steps_and_values(tmp_path):
+  steps = range(0, 2**33, 2**30)
+  values = {'train/loss': math.pi, 'ranges/a b/ü': -0.0, 'train/rate': 1e-30}
+  file = EventFile(tmp_path)
+  for step in steps:
+    file.write(step, {**values, 'step': step})
+  file.close()
+  assert read(tmp_path) == {
+    **{n: [(s, np.float32(v)) for s in steps] for n, v in values.items()},
+    'step': [(s, np.float32(s)) for s in steps],
+  }
+
+
+def test_what_is_not_finite_stays_it(tmp_path):
+  file = EventFile(tmp_path)
+  file.write(1, {'nan': math.nan, 'inf': -math.inf, 'large': 1e300})
+  file.close()
+  found = read(tmp_path)
+  assert math.isnan(found['nan'][0][1])
+  assert found['inf'] == [(1, -math.inf)]
+  assert found['large'] == [(1, math.inf)]
+
+
+def test_a_killed_run_keeps_all_that_it_wrote(tmp_path):
+  code = (
+    'import os, sys; from faceqat.training.events import EventFile; '
+    'file = EventFile(sys.argv[1]); file.write(7, {"loss": 0.5}); os.abort()'
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code, tmp_path], cwd=ROOT, check=False
+  )
+  assert result.returncode < 0
+  assert read(tmp_path) == {'loss': [(7, 0.5)]}
+
+
+def test_a_run_that_goes_on_adds_a_file(tmp_path):
+  for step in (1, 2, 3):
+    file = EventFile(tmp_path)
+    file.write(step, {'loss': step})
+    file.close()
+  assert len(list(tmp_path.iterdir())) == 3
+  assert read(tmp_path) == {'loss': [(1, 1), (2, 2), (3, 3)]}
+
+
+def test_none_of_tensorflow_is_imported_even_where_there_is_one(tmp_path):
+  code = (
+    'import sys; from faceqat.training.events import EventFile; '
+    'EventFile(sys.argv[1]).write(7, {"loss": 0.5}); '
+    'sys.exit("tensorflow" in sys.modules)'
+  )
+  subprocess.run([sys.executable, '-c', code, tmp_path], cwd=ROOT, check=True)

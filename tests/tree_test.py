@@ -1,0 +1,40 @@
+"""The tests lie in the folders of the modules that they are named after."""
+
+import pathlib
+import re
+
+from settings import ROOT
+
+TESTS = ROOT / 'tests'
+# Of whole programs and of files, not of a module each.
+APART = ('exactness', 'fuzz')
+FILES = [
+  path.relative_to(TESTS)
+  for path in sorted(TESTS.rglob('*_test.py'))
+  if path.relative_to(TESTS).parts[0] not in APART
+]
+
+
+def misplaced(path: pathlib.Path) -> list[str]:
+  """Where its module is, if in another folder than the test."""
+  name = path.name.replace('_test.py', '.py')
+  modules = [
+    module.relative_to(ROOT / 'faceqat')
+    for module in (ROOT / 'faceqat').rglob(name)
+  ]
+  folders = {module.parent for module in modules}
+  return [] if path.parent in folders else sorted(map(str, modules))
+
+
+def test_a_test_lies_where_its_module_does():
+  assert misplaced(pathlib.Path('files/loop_test.py')) == ['training/loop.py']
+  assert len(FILES) > 100
+  assert {str(path): misplaced(path) for path in FILES if misplaced(path)} == {}
+
+
+def test_no_test_imports_another():
+  """What they share is in support/."""
+  imports = re.compile(r'^\s*(?:import|from) \w+_test\b', re.MULTILINE)
+  assert imports.search('import numpy\nfrom loop_test import train\n')
+  paths = TESTS.rglob('*.py')
+  assert [path for path in paths if imports.search(path.read_text())] == []

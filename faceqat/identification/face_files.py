@@ -137,7 +137,7 @@ def make_photograph_reader(
   stored_size: ImageSize = 0,
   *,
   bgr: bool = False,
-  detector: str | None = None,
+  detector: str | os.PathLike | None = None,
 ) -> Reader:
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
@@ -155,34 +155,11 @@ def make_photograph_reader(
     ValueError: another template, a size that it is not for, or no detector.
   """
   # A detector's library is large, and crops need none.
-  from faceqat.faces import alignment, detection, photographs
+  from faceqat.faces import detection, photographs
   from faceqat.faces import choice as choices
 
   wanted, aligned_size = images.wanted_and_stored(image_size, stored_size)
-  if template in alignment.TEMPLATES:
-    try:
-      alignment.template_points(template, aligned_size)
-    except ValueError as error:
-      raise ValueError(f'--photographs: {error}') from error
-
-    def align(image, face):
-      return alignment.align_points(
-        image, face.landmarks, aligned_size, template
-      )
-
-  elif template == 'margin_32':
-
-    def align(image, face):
-      return alignment.crop_with_margin(
-        image, face.box, size=aligned_size, margin=32
-      )
-
-  else:
-    raise ValueError(
-      f'--photographs: the faces of --model are aligned as {template!r}, which '
-      f'is not one of {", ".join(alignment.TEMPLATES)}, margin_32; align them '
-      'as they were for training, and leave --photographs out.'
-    )
+  align = _make_aligner(template, aligned_size)
   detect = detection.make_detector(detector)
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
@@ -198,6 +175,29 @@ def make_photograph_reader(
     return [crop[:, :, ::-1] for crop in crops] if bgr else crops
 
   return read
+
+
+def _make_aligner(template: str, size: ImageSize) -> Callable:
+  """From an image and a face in it to the crop, uint8 [H, W, 3]."""
+  from faceqat.faces import alignment
+
+  if template in alignment.TEMPLATES:
+    try:
+      alignment.template_points(template, size)
+    except ValueError as error:
+      raise ValueError(f'--photographs: {error}') from error
+    return lambda image, face: alignment.align_points(
+      image, face.landmarks, size, template
+    )
+  if template == 'margin_32':
+    return lambda image, face: alignment.crop_with_margin(
+      image, face.box, size=size, margin=32
+    )
+  raise ValueError(
+    f'--photographs: the faces of --model are aligned as {template!r}, which '
+    f'is not one of {", ".join(alignment.TEMPLATES)}, margin_32; align them '
+    'as they were for training, and leave --photographs out.'
+  )
 
 
 def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):

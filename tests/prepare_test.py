@@ -10,10 +10,10 @@ import prepare_inputs
 import pytest
 from PIL import Image
 
-from faceqat import prepare
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
+from faceqat.preparation.prepare import Options, prepare
 
 ROOT = pathlib.Path(__file__).parents[1]
 PHOTOS = ROOT.parent / 'shared' / 'data' / 'photos'
@@ -41,7 +41,7 @@ def source(tmp_path):
 
 
 def run(source, out, settings=SETTINGS, **options):
-  return prepare.prepare(source, out, settings, **options)
+  return prepare(source, out, settings, Options(workers=1, **options))
 
 
 def images(out):

@@ -12,53 +12,18 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 from absl import flags
 
 from faceqat import command
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets
+from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
-from faceqat.faces.images import decode_image
-from faceqat.files import atomic, decoding
+from faceqat.files import atomic
 from faceqat.integer.program import CONTRACTS
-from faceqat.models.network import Network
 from faceqat.training.checkpoint import load_network
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
-
-
-def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
-  """The first images in or below a folder, or of the run's evaluation set.
-
-  Returns:
-    `[B, H, W, 3] uint8`; B is `count` or what there is.
-
-  Raises:
-    ValueError: no image, a damaged one, or one of another size.
-  """
-  size = network.config.data.image_size
-  if folder is None:
-    images = datasets.make_evaluation_pairs(
-      network.config.eval, image_size=size
-    ).images
-    return np.stack([images[i] for i in range(min(count, len(images)))])
-  stored_size = network.config.eval.stored_size
-  files = sorted(
-    path for path in pathlib.Path(folder).rglob('*') if decoding.is_image(path)
-  )
-  if not files:
-    raise ValueError(
-      f'--images={folder} is no folder with images; these end in '
-      f'{", ".join(decoding.SUFFIXES)}'
-    )
-  return np.stack(
-    [
-      decode_image(path.read_bytes(), path, size, stored_size)
-      for path in files[:count]
-    ]
-  )
 
 
 def main():
@@ -82,7 +47,7 @@ def main():
     weight_bits=_WEIGHT_BITS[args.weights],
     normalize=args.normalize,
   )
-  images = load_images(network, args.images, args.num_images)
+  images = load_example_images(network.config, args.images, args.num_images)
   results = roundtrip.export(program, out, formats, images)
   print(roundtrip.results_table(results))
   text = json.dumps(roundtrip.results_json(results), indent=2)

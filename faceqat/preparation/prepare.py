@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from faceqat.faces import detection, fingerprint
@@ -150,8 +150,8 @@ def _find_faces(
 def _complete(
   path: pathlib.Path,
   part: str,
-  people: Mapping[str, Sequence[str]],
-  made: Mapping[str, Sequence],
+  people: data_set.People,
+  made: completion.Plan,
   settings: CropSettings,
   options: Options,
 ):

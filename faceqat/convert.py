@@ -26,6 +26,39 @@ from faceqat.training.checkpoint import load_network
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
 
+def define_flags():
+  flags.DEFINE_string('checkpoint', None, 'Folder of a training run.')
+  flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
+  flags.DEFINE_string('out', None, 'Folder for the files.')
+  flags.DEFINE_list(
+    'formats',
+    None,
+    f'Of {", ".join(FORMATS)}; by default all that go with the contract, '
+    'with uint8 images.',
+  )
+  flags.DEFINE_enum(
+    'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
+  )
+  flags.DEFINE_enum(
+    'weights',
+    'int8',
+    list(_WEIGHT_BITS),
+    "int8 leaves the network's bits as they are; int4 rounds the weights of "
+    'dense layers and convolutions, but for depthwise ones, to 4 bits. Up to 4 '
+    'bits are stored two in a byte where the runtime has kernels for that.',
+  )
+  flags.DEFINE_bool('normalize', False, 'End with the L2-normalised embedding.')
+  flags.DEFINE_string(
+    'images',
+    None,
+    "Folder of images to compare on; by default the run's evaluation set.",
+  )
+  flags.DEFINE_integer(
+    'num_images', 32, 'How many to compare on.', lower_bound=1
+  )
+  flags.mark_flags_as_required(['checkpoint', 'out'])
+
+
 def main():
   args = flags.FLAGS
   formats = choose_formats(args.formats, args.contract)
@@ -62,34 +95,5 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('checkpoint', None, 'Folder of a training run.')
-  flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('out', None, 'Folder for the files.')
-  flags.DEFINE_list(
-    'formats',
-    None,
-    f'Of {", ".join(FORMATS)}; by default all that go with the contract, '
-    'with uint8 images.',
-  )
-  flags.DEFINE_enum(
-    'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
-  )
-  flags.DEFINE_enum(
-    'weights',
-    'int8',
-    list(_WEIGHT_BITS),
-    "int8 leaves the network's bits as they are; int4 rounds the weights of "
-    'dense layers and convolutions, but for depthwise ones, to 4 bits. Up to 4 '
-    'bits are stored two in a byte where the runtime has kernels for that.',
-  )
-  flags.DEFINE_bool('normalize', False, 'End with the L2-normalised embedding.')
-  flags.DEFINE_string(
-    'images',
-    None,
-    "Folder of images to compare on; by default the run's evaluation set.",
-  )
-  flags.DEFINE_integer(
-    'num_images', 32, 'How many to compare on.', lower_bound=1
-  )
-  flags.mark_flags_as_required(['checkpoint', 'out'])
+  define_flags()
   command.run(main)

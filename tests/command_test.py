@@ -195,7 +195,7 @@ def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
     ConfigDict({'data': {'path': '', 'name': 'a~b'}, 'pretrained': '~'}),
     flag_values=values,
   )
-  assert command._parse(argv) == ['main', '/home/ann/photos']
+  assert command.parse(argv) == ['main', '/home/ann/photos']
   assert values.workdir == '/home/ann/run'
   assert values.config.to_dict() == {
     'data': {'path': '/home/ann/faces', 'name': 'a~b'},
@@ -217,5 +217,5 @@ def test_a_repeated_path_names_a_set_more(monkeypatch):
     config_flags.DEFINE_config_dict(
       'config', ConfigDict({'data': {'path': ''}}), flag_values=values
     )
-    assert command._parse(argv) == ['main']
+    assert command.parse(argv) == ['main']
     assert values.config.data.path == expected

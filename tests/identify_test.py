@@ -1,6 +1,7 @@
 import functools
 import shutil
 
+import command_line
 import numpy as np
 import pytest
 from identify_run import (
@@ -13,9 +14,12 @@ from identify_run import (
 )
 from PIL import Image
 
+from faceqat import identify as command
 from faceqat.data import datasets
 from faceqat.evaluators import identification, verification
 from faceqat.identification import answers, embedders, gallery
+from faceqat.identification.identify import Outcome
+from faceqat.identification.settings import Settings
 from faceqat.integer import matching
 
 
@@ -353,3 +357,18 @@ def test_the_worst_answers_come_first_on_a_sheet_that_is_too_small(
       right = match.lines[0] == person
       assert match.mark == ('right' if right else '' if rank else 'wrong')
     assert probe.mark == matches[0].mark
+
+
+def test_flags_become_settings_and_have_their_defaults(monkeypatch):
+  asked = []
+
+  def note(*arguments):
+    asked.append(arguments)
+    return Outcome(None, None, 'integer', [])
+
+  monkeypatch.setattr(command, 'identify', note)
+  command_line.run(command, model='run')
+  flags = {'gallery': 'a', 'probe': 'b', 'k': 3, 'stored_size': '64,48'}
+  command_line.run(command, '--int8', model='run', **flags)
+  settings = Settings(int8=True, k=3, stored_size=(64, 48))
+  assert asked == [('run', None, None, Settings()), ('run', 'a', 'b', settings)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
 from faceqat.faces import images as face_images
+from faceqat.faces.image_files import ImageFiles
 from faceqat.files.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.
@@ -179,6 +180,36 @@ def number_people(
   )
   shows_one = people[:, 0] == people[:, 1]
   return people if np.array_equal(shows_one, same) else None
+
+
+def pairs_of_files(
+  name: str,
+  images: ImageFiles,
+  ends: Sequence[Sequence[int]],
+  same: Sequence[bool],
+  fold: Sequence[int],
+  people: Sequence[Sequence[str]],
+) -> PairSet:
+  """The pairs of a list of files.
+
+  Args:
+    name: of the set.
+    images: the files.
+    ends: of P pairs, both images' places in `images`.
+    same: bool [P], whether they show one person.
+    fold: int [P].
+    people: the names of both.
+  """
+  ends, same = np.array(ends), np.array(same)
+  return PairSet(
+    name=name,
+    images=images,
+    first=ends[:, 0],
+    second=ends[:, 1],
+    same=same,
+    fold=np.array(fold),
+    people=number_people(people, same),
+  )
 
 
 def synthetic_pairs(

@@ -1,4 +1,4 @@
-"""Our side of `training_step`: `train_step`, jitted as `train.py` does it."""
+"""Our side of `training_step`: `train_step`, jitted as in training."""
 
 import functools
 from collections.abc import Callable

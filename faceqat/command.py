@@ -1,4 +1,4 @@
-"""What the commands have in common: how they start, and how they fail."""
+"""Starts and ends every command: allocator, flags, errors in one sentence."""
 
 import os
 import platform

@@ -12,7 +12,7 @@ from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.checks import check_batches
-from faceqat.training.loop import make_recipe
+from faceqat.training.plan import make_recipe
 from faceqat.training.stages import make_stages
 from faceqat.training.train_state import create_state, train_step
 

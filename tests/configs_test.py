@@ -15,7 +15,8 @@ from faceqat.models.build import make_model
 from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import load_network
 from faceqat.training.checks import check_batches, check_steps, with_start_step
-from faceqat.training.loop import make_recipe, train
+from faceqat.training.loop import train
+from faceqat.training.plan import make_recipe
 from faceqat.training.stages import make_stages, mode_at
 
 CONFIGS = sorted(

@@ -6,7 +6,7 @@ from pipeline_test import Numbered, make, numbers, take
 from tiny_run import assert_same_end, make_config, taken_batches
 
 from faceqat.faces.images import DamagedImageError
-from faceqat.training import loop as train_module
+from faceqat.training import trainer
 from faceqat.training.loop import train
 
 ONE = jax.devices()[:1]
@@ -48,7 +48,7 @@ def test_an_error_in_the_data_saves_the_state_first(
     train(config, str(tmp_path), ONE)
   assert 'saved step 4, before the error' in capsys.readouterr().out
   with monkeypatch.context() as patch, taken_batches() as more:
-    patch.setattr(train_module, 'validate', lambda *_: fail(4))
+    patch.setattr(trainer, 'validate', lambda *_: fail(4))
     with pytest.raises(ValueError, match='face'):
       train(config, str(tmp_path), ONE)
   assert 'saved step 6, before the error' in capsys.readouterr().out

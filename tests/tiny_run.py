@@ -14,7 +14,7 @@ from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
-from faceqat.training.loop import make_recipe
+from faceqat.training.plan import make_recipe
 from faceqat.training.stages import make_stages
 from faceqat.training.train_state import create_state, train_step
 

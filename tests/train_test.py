@@ -18,11 +18,12 @@ from tiny_run import (
 
 from configs.losses import LOSSES
 from faceqat.models.weights.pretrained import Pretrained
-from faceqat.training import loop as train_module
 from faceqat.training import start as start_module
+from faceqat.training import trainer
 from faceqat.training.checkpoint import load_network
-from faceqat.training.loop import check_finite, train
+from faceqat.training.loop import train
 from faceqat.training.stages import mode_at
+from faceqat.training.trainer import check_finite
 from faceqat.training.validation import best_score
 
 ONE = jax.devices()[:1]
@@ -342,7 +343,7 @@ def test_a_run_goes_on_only_with_its_own_data_and_model(quantized_run):
 
 
 def test_every_line_a_user_sees_has_the_numbers(tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(train_module, 'validate', lambda *_: {})
+  monkeypatch.setattr(trainer, 'validate', lambda *_: {})
   train(make_config(total_steps=2), str(tmp_path), ONE)
   people, first, *lines = capsys.readouterr().out.splitlines()
   assert re.fullmatch(r'trains on \d+ images of \d+ people.*', people)

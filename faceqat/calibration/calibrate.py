@@ -1,4 +1,4 @@
-"""What a float network is given before its first quantized step.
+"""Prepares a float network for its first quantized step.
 
 Ranges of its activations, from images; and, where the config asks for them,
 equalised channels, corrected biases and the first values of learned steps.

@@ -1,4 +1,4 @@
-"""What fewer weight bits cost, layer by layer, and which layers go first.
+"""Measures the cost of fewer weight bits by layer, and picks layers for them.
 
 The cost is measured where it counts: one layer's weights are rounded, all else
 stays float, and the embeddings are compared. (HAWQ, Dong et al. 2019, orders

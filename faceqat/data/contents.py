@@ -1,4 +1,4 @@
-"""What a training set consists of, so that a run knows it again."""
+"""The contents of a training set, by which a run knows it again."""
 
 import hashlib
 import os

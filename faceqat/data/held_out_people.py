@@ -54,7 +54,8 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
       some = f'from {least} to {most}, or ' if least <= most else ''
       raise ValueError(
         f'data.validation_people is {count}, and the training set has '
-        f'{most + 2} people: give {some}0 to hold out nobody.'
+        f'{most + 2} people: pairs take {least} or more, and two are left to '
+        f'train on; give {some}0 to hold out nobody.'
       )
     rest, held_out = split_people(source, count, config.seed)
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))

@@ -2,7 +2,7 @@
 
 A source is anything with `len(source)`, `source[i] -> {'image': uint8
 [H, W, 3], 'label': int32}`, `source.labels`, `source.class_names` and
-`source.name(i)`; see folder.py for one.
+`source.name(i)`; see sources/folder.py for one.
 """
 
 import dataclasses
@@ -280,8 +280,8 @@ def make_train_iterator(
   """
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
-      f'batch_size is {batch_size}, wanted a positive multiple of the '
-      f'{process_count} processes.'
+      f'batch_size is {batch_size}, wanted a positive multiple of '
+      f'{process_count}, the number of processes.'
     )
   if not people_per_batch and len(source) < batch_size:
     raise ValueError(

@@ -1,10 +1,12 @@
-"""What a path of a config leads to, and what to give where it is another thing.
+"""Finds the data set that a path of a config leads to.
 
 `~` is the home folder, and a folder around a single pack is that pack.
 """
 
 import os
 from collections.abc import Sequence
+
+import ml_collections
 
 from faceqat.data.sources import tfds
 from faceqat.files import decoding, folders
@@ -215,3 +217,37 @@ def _remedy(path: str, field: str) -> str:
     if path.lower().endswith(suffixes):
       return remedy.format(field=field)
   return 'is a file of a kind that is not read'
+
+
+def trained_on(
+  evaluation: ml_collections.ConfigDict, training: ml_collections.ConfigDict
+) -> list[str]:
+  """Warns of evaluation sets whose people are those of the training.
+
+  Args:
+    evaluation: the block `eval`.
+    training: the block `data`.
+
+  Returns:
+    A sentence for each path that is one of the training, or in it, or around
+    it.
+  """
+  trained = [*map(_real_path, folders.split_paths(training.path))]
+  return [
+    f'warning: eval.path {path} is of the training set, whose people the '
+    'network knows: its figures say little of others. Evaluate on people of '
+    'their own, which faceqat.prepare --split puts apart'
+    for path in folders.split_paths(evaluation.path)
+    if any(_share_files(_real_path(path), other) for other in trained)
+  ]
+
+
+def _real_path(path: str) -> str:
+  return os.path.realpath(path) if os.path.exists(path) else ''
+
+
+def _share_files(one: str, other: str) -> bool:
+  """Whether one path is the other, or lies in it; '' shares nothing."""
+  if not one or not other:
+    return False
+  return os.path.commonpath([one, other]) in (one, other)

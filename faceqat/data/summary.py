@@ -1,4 +1,4 @@
-"""What becomes of a training set, in lines for the user."""
+"""Lines for the user on who is trained on, and who is not."""
 
 from collections.abc import Sequence
 

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets
+from faceqat.data import datasets, places
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluation.sets import (
   evaluate_sets,
@@ -85,6 +85,8 @@ def evaluate_network(
   size = network.config.data.image_size
   faces = fingerprint.of_run(network.config)
   _check_faces(config, faces, 'the network', size)
+  for note in places.trained_on(config.eval, network.config.data):
+    print(note)
   sets = open_sets(config, size, network.config, faces)
   outdir = make_folder(outdir)
   model, variables = network.model, network.variables

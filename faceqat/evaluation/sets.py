@@ -1,4 +1,4 @@
-"""What a network is evaluated on, and what is written of it.
+"""Opens the evaluation sets of a config, and writes the results on each.
 
 A run's folder has the results on its first set of pairs and on the people kept
 out of training; `benchmarks/NAME` has those on each further set, as if it were

@@ -1,4 +1,4 @@
-"""What each operator of a program is as integer nodes of an ONNX graph.
+"""Writes each operator of a program as integer nodes of an ONNX graph.
 
 Values between operators are uint8 `q + 128`, [B, C, H, W] or [B, C].
 """

@@ -27,7 +27,7 @@ FILE_NAME = 'faces.json'
 CHANNELS = ('RGB', 'BGR')
 # Where nothing says how the faces are aligned.
 UNKNOWN = 'unknown'
-# Of the faces in data/synthetic.py. On 4,000 of them, in pixels of 112: eyes 28
+# Of the faces in data/drawn. On 4,000 of them, in pixels of 112: eyes 28
 # apart and mouth 29 below, on average, where the ArcFace template has 35 and
 # 41, and each point strays by 4 to 6. So they lie on no template. A network may
 # be trained on them and tried on photographs, or the other way round, but what

@@ -147,7 +147,9 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     with open(path, encoding='utf-8-sig') as file:
       return file.read().rstrip().split('\n')
   except FileNotFoundError:
-    raise ValueError(f'There is no list of pairs {path}.') from None
+    raise ValueError(
+      f'There is no list of pairs {path}: set eval.pairs to one.'
+    ) from None
   except UnicodeDecodeError as error:
     raise ValueError(
       f'{path} is no list of pairs: it is not UTF-8 text ({error}); save it as '

@@ -205,5 +205,6 @@ def _wrong_size(
     else f'for a network of such images, set data.image_size to {got}'
   )
   return f'{name} has {shown(got)} pixels{order}, wanted {shown(stored)}', (
-    f'align the faces to that size first, or {remedy}.'
+    'align the faces to that size first, which faceqat.prepare does with '
+    f'photographs, or {remedy}.'
   )

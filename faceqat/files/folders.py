@@ -1,4 +1,4 @@
-"""What lies in people's folders, and paths as people write them."""
+"""Folders of people as they are on disks, and paths as people write them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the JSON files of a run have to say before a page is made of them."""
+"""Checks the fields of the JSON files of a run."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What identification shows: a table, predictions, a contact sheet."""
+"""Shows answers: a table, predictions, a contact sheet."""
 
 import csv
 import dataclasses

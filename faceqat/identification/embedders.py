@@ -45,7 +45,7 @@ class Embedder:
     image_size: (H, W).
     stored_size: height and width that image files have, resized where that is
       another size; 0: image_size.
-    reading: one of `evaluate.READINGS`.
+    reading: one of `evaluators.predict.READINGS`.
     fingerprint: how faces must be aligned; None where nothing says so.
     network: what a run's folder holds; None for a file.
     digest: takes a batch size, and gives 64 hex digits of what the network

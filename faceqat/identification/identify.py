@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
   Attributes:
     answers: to the probes; None where there is only a gallery to make.
     gallery: of all people.
-    reading: of the network, one of `predict.READINGS`.
+    reading: of the network, one of `evaluators.predict.READINGS`.
     left_out: images that were not used.
   """
 

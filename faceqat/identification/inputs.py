@@ -1,4 +1,4 @@
-"""What `identify` is asked with, listed and checked before a network runs."""
+"""Lists and checks the inputs of `identify` before a network runs."""
 
 import pathlib
 from collections.abc import Callable

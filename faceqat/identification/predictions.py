@@ -1,4 +1,4 @@
-"""What identification answers, as files: a CSV table and a simple text form."""
+"""Writes answers to files: a CSV table and a simple text form."""
 
 import csv
 import io

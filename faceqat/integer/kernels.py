@@ -1,4 +1,4 @@
-"""What each operator computes, in jnp int8 and int32.
+"""The kernel of each operator, in jnp int8 and int32.
 
 Operands of products stay bytes, with int32 results: XLA:CPU runs a convolution
 of int32 operands a hundred times slower.

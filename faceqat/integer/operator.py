@@ -1,4 +1,4 @@
-"""What every operator of a program is: its names, its checks, its window."""
+"""The base of all operators: names, checks, window."""
 
 import dataclasses
 from collections.abc import Sequence

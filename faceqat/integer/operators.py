@@ -1,4 +1,4 @@
-"""What an integer program is made of: quantized tensors and operators.
+"""The operators of an integer program.
 
 An operator is frozen data: it names its inputs, holds its integer weights and
 knows its output's shape. What it computes is said in `kernels` and `xnnpack`.

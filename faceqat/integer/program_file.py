@@ -78,6 +78,11 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
   return entry['description'], arrays
 
 
+def is_program(content: bytes) -> bool:
+  """Whether the bytes of a safetensors file, or its start, are a program's."""
+  return f'"{_KEY}"'.encode() in content[:256]
+
+
 def _entry(name: str, header: bytes) -> dict:
   """The JSON entry of a safetensors header."""
   try:

@@ -1,4 +1,4 @@
-"""What LiteRT computes by default: the kernels of the contract `xnnpack`.
+"""The kernels of the contract `xnnpack`, which LiteRT runs by default.
 
 Most operators go to the XNNPACK delegate, whose rules are here; the others
 run in LiteRT's built-in kernels, by the reference rules of `kernels`. Sums and

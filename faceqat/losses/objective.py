@@ -1,4 +1,4 @@
-"""What a training minimises, made from the config's block `loss`."""
+"""Makes the objective of a training from the config's block `loss`."""
 
 import dataclasses
 import functools

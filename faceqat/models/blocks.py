@@ -1,4 +1,4 @@
-"""What the mobile backbones are built of."""
+"""The blocks of the mobile backbones."""
 
 import functools
 import math

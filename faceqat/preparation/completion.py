@@ -1,7 +1,7 @@
 """Completes people who have few crops with images that are made of them.
 
 What is made is mirrored, moved by a few pixels and changed in brightness; its
-name says so (`data/made.py`). Which images are made, and their pixels, follow
+name says so (`faces/made.py`). Which images are made, and their pixels, follow
 from the seed, the person and the name of the crop alone.
 """
 

@@ -1,4 +1,4 @@
-"""What a preparation has done, so that it can go on after a stop.
+"""Notes which photographs are done, so that a stopped preparation goes on.
 
 A folder holds `manifest.json`, the settings that all in it was made with, and
 `journal.jsonl`, one line for each photograph that is done. A line is written

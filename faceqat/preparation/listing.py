@@ -1,4 +1,4 @@
-"""What lies in a folder of photographs, person/photograph."""
+"""Lists a folder of photographs, person/photograph."""
 
 import collections
 import os
@@ -54,7 +54,7 @@ def list_photographs(root: str | os.PathLike) -> Listing:
   A single folder around those of the people is entered, as archives often have
   one. Names that start with a dot are passed over, other files and folders
   within a person's are listed as ignored, and so are images that an earlier
-  preparation has made of others (`data/made.py`).
+  preparation has made of others (`faces/made.py`).
 
   Raises:
     ValueError: there is no such folder, it has no photographs of people, or

@@ -1,4 +1,4 @@
-"""What a preparation found and missed: for people and for programs."""
+"""The report of a preparation: for people and for programs."""
 
 import collections
 import json

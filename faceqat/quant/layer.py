@@ -1,4 +1,4 @@
-"""What every quantized layer is: its own quantization, name and output."""
+"""The base of all quantized layers: quantization, name and output."""
 
 from collections.abc import Mapping
 

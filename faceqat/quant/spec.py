@@ -1,4 +1,4 @@
-"""What is quantized, how finely, and in which of its readings a model runs."""
+"""Settings of quantization: the bits of each layer, and the mode of a call."""
 
 import dataclasses
 import fnmatch

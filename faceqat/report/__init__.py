@@ -1,1 +1,1 @@
-"""What a run leaves behind for its reader: figures, one table, one page."""
+"""Figures, tables and one page for the reader of a run."""

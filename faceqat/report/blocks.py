@@ -1,4 +1,4 @@
-"""What a page is made of: sections, and blocks in them, without their looks.
+"""The parts of a page: sections, and blocks in them, without their looks.
 
 The looks are in templates/page.html, which has a form for each `kind`.
 """

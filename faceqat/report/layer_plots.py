@@ -1,4 +1,4 @@
-"""What quantization does to each layer: noise and ranges, in given axes.
+"""Plots of the quantization of each layer: noise and ranges, in given axes.
 
 `layers` are those of `evaluators.agreement.Agreement.to_json`.
 """

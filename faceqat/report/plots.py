@@ -1,4 +1,4 @@
-"""What a network's scores look like: each function draws into given axes.
+"""Plots of a network's scores: each function draws into given axes.
 
 `readings` are curves that share the axes, by label: scores [P] float, higher
 for the same person, and same [P] bool. At most three are told apart well where

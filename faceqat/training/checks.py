@@ -1,4 +1,4 @@
-"""What the config of a training may say, before anything is computed."""
+"""Checks the config of a training before anything is computed."""
 
 import math
 

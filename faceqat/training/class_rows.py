@@ -1,4 +1,4 @@
-"""What a training has learnt of each person, as people come, go and move.
+"""Moves what a training has learnt of each person, as people come and go.
 
 That is all that has an entry for each class: the classifier, its averages in
 the optimiser, and centers.

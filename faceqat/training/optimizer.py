@@ -1,5 +1,6 @@
 """The optimiser and its learning-rate schedule, from the config."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,11 @@ def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
     raise ValueError(
       f'Unknown optimizer.schedule {config.schedule!r}; accepted: '
       f'{list(SCHEDULES)}.'
+    )
+  if not 0 < config.learning_rate < math.inf:
+    raise ValueError(
+      f'The learning rate is {config.learning_rate}; give a number above 0 '
+      '(optimizer.learning_rate, or that of a stage).'
     )
   if total_steps < 0:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What a training is about to learn, as a table in the run's folder."""
+"""Writes the table of trained parameters into the folder of a run."""
 
 import pathlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a training run prints: step, loss, images per second, time left."""
+"""Prints the line of a step: loss, score, images per second, time left."""
 
 from faceqat.pace import Pace, minutes
 from faceqat.quant.spec import Mode

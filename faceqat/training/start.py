@@ -1,4 +1,4 @@
-"""What a run starts from, where it does not start from scratch."""
+"""Starts a run from the weights of a file or of another run."""
 
 import dataclasses
 import pathlib
@@ -83,7 +83,22 @@ def _pixels_given(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _is_run(path: str) -> bool:
-  return pathlib.Path(path).is_dir()
+  """Whether the weights are those of a run's folder, and not of a file.
+
+  Raises:
+    ValueError: a folder without checkpoints.
+  """
+  folder = pathlib.Path(path)
+  if not folder.is_dir():
+    return False
+  if not (folder / 'checkpoints').is_dir():
+    files = sorted(entry for entry in folder.iterdir() if entry.is_file())
+    raise ValueError(
+      f'pretrained is {path}, a folder without checkpoints: give that of a '
+      'training run, or a weight file'
+      + (f', such as {files[0]}' if files else '')
+    )
+  return True
 
 
 def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
@@ -151,6 +166,8 @@ def with_fingerprint(
   datasets.check_evaluation(
     config.eval, found, 'this training', image_size=size
   )
+  for note in places.trained_on(config.eval, config.data):
+    print(note)
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.fingerprint = fingerprint.to_fields(found)

@@ -1,7 +1,7 @@
-"""What training changes, the step that changes it, and what predicts from it.
+"""The state of a training, and the pure functions that change it.
 
 The functions are pure and live at module level, so that a test can call them.
-`train.py` jits the training step, where it knows the mesh and donates the
+`trainer.py` jits the training step, where it knows the mesh and donates the
 state; the others are jitted here.
 """
 

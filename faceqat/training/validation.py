@@ -1,4 +1,4 @@
-"""What is measured while a network trains, on images that training left out."""
+"""Measures a network while it trains, on images that training left out."""
 
 import functools
 from collections.abc import Callable

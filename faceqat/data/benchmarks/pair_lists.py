@@ -238,7 +238,8 @@ def _reader(lines: list[Line]) -> Callable[..., PairSet]:
 def _ten_folds(list_path: str, count: int) -> np.ndarray:
   if count < 10:
     raise ValueError(
-      f'{list_path} has {count} pairs: ten folds need at least ten.'
+      f'{list_path} has {count} pairs: ten folds need at least ten; add pairs, '
+      'or leave eval.pairs empty to have some drawn.'
     )
   return consecutive_folds(count)
 
@@ -257,7 +258,8 @@ def _folds_of_labels(labels: np.ndarray, list_path: str) -> np.ndarray:
     if count < 10:
       raise ValueError(
         f'{list_path} has {np.sum(same)} same and {np.sum(~same)} different '
-        'pairs: ten folds need at least ten of either kind.'
+        'pairs: ten folds need at least ten of either kind; add pairs, or '
+        'leave eval.pairs empty to have some drawn.'
       )
     fold[same == kind] = consecutive_folds(count)
   if np.max(labels) > 1:

@@ -104,7 +104,9 @@ def read_agedb(
       [[_text(item) for item in pair] for pair in split.T] for split in folds
     ]
   except FileNotFoundError:
-    raise ValueError(f'There is no list of pairs {list_path}.') from None
+    raise ValueError(
+      f'There is no list of pairs {list_path}: set eval.pairs to one.'
+    ) from None
   # What a damaged file makes of the reader has no type in common.
   except Exception as error:
     raise ValueError(

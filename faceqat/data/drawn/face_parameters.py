@@ -1,4 +1,4 @@
-"""What makes one drawn face differ from another, sampled from a seed.
+"""The parameters of a drawn face, sampled from a seed.
 
 A `Person` is what identity consists of, a `Capture` what a recogniser has to
 see through. Lengths and coordinates are those of `face_canvas`.

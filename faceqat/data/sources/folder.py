@@ -95,10 +95,7 @@ def _people(root: str, field: str) -> tuple[list[str], list[str]]:
     if entry.is_dir():
       people.append(entry.name)
     elif decoding.is_image(entry.name):
-      raise ValueError(
-        f'The image {entry.path} lies beside the people: move it into the '
-        f'folder of its person, as {field} wants {root}/person/image.jpg.'
-      )
+      raise ValueError(_image_among_people(entry.path, root, field))
     elif not os.path.exists(entry.path):
       # Or a person would be gone without a word.
       raise ValueError(
@@ -115,6 +112,20 @@ def _people(root: str, field: str) -> tuple[list[str], list[str]]:
   return people, ignored
 
 
+def _image_among_people(image: str, root: str, field: str) -> str:
+  if any(entry.is_dir() for entry in folders.visible(root)):
+    return (
+      f'The image {image} lies beside the people: move it into the folder of '
+      f'its person, as {field} wants {root}/person/image.jpg.'
+    )
+  parent = os.path.dirname(os.path.abspath(root))
+  return (
+    f'{root} has images and no folders, as that of one person: set {field} to '
+    f'the folder of all people, such as {parent}; wanted is '
+    f'{field}/person/image.jpg.'
+  )
+
+
 def _image_files(folder: str, field: str) -> list[str]:
   found = folders.visible(folder)
   inner = [entry.name for entry in found if entry.is_dir()]
@@ -128,12 +139,14 @@ def _image_files(folder: str, field: str) -> list[str]:
       f'{folder}/{inner[0]} is not an image file but a folder inside of a '
       f"person's: {field} wants the images themselves in {folder}."
     )
-  for entry in found:
-    if not decoding.is_image(entry.name):
-      raise ValueError(
-        f'{entry.path} is not an image file: '
-        f'{decoding.why_no_image(entry.name)}. Move it out of {folder}.'
-      )
+  others = [entry for entry in found if not decoding.is_image(entry.name)]
+  if others:
+    first, more = others[0], len(others) - 1
+    raise ValueError(
+      f'{first.path} is not an image file: '
+      f'{decoding.why_no_image(first.name)}. Move it out of {folder}'
+      + (f', and {more} more that are none.' if more else '.')
+    )
   if not found:
     raise ValueError(
       f'The person folder {folder} has no images: add some or remove it.'

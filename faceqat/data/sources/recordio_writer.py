@@ -1,6 +1,6 @@
 """Writes MXNet RecordIO packs as InsightFace lays them out, without MXNet.
 
-What a record is made of is told in `data/recordio.py`. Record 0 has the key of
+What a record is made of is told in `recordio.py`. Record 0 has the key of
 the first identity record and the one after the last as its labels; the images
 follow, from key 1 on; then for each identity a record without an image, whose
 labels are the range of keys that its images have.

@@ -1,4 +1,4 @@
-"""What pixels the networks of other projects saw, folded into their weights.
+"""Folds the pixels that other projects trained on into their weights.
 
 The model reads (pixel - 128) / 128 of RGB: the camera's bytes are its int8
 input. A network that was trained on other pixels is brought there in its first

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import safetensors
 
+from faceqat.integer import program_file
 from faceqat.models.weights import weight_formats
 
 _TYPES = {
@@ -39,6 +40,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """
   path = os.fspath(path)
   content = weight_formats.read_bytes(path, 'weight file')
+  if program_file.is_program(content):
+    raise ValueError(
+      f'{path} is an integer program of faceqat, which cannot be trained on: '
+      'give the folder of the run that it was lowered from.'
+    )
   try:
     # It holds every length and place against the file's own, before it reads.
     tensors = safetensors.deserialize(content)

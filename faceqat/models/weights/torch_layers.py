@@ -1,4 +1,4 @@
-"""What is alike in all of PyTorch's networks: files, layouts, batch norms.
+"""Reads what all networks of PyTorch share: files, layouts, batch norms.
 
 The epsilon of the batch norms is folded into gamma by `assign.at_epsilon`, and
 how the pixels enter into the first convolution (`pixels`).

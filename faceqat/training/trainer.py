@@ -1,0 +1,292 @@
+"""The state of a run, and all that is done to it."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from faceqat.calibration.calibrate import calibrate, has_ranges
+from faceqat.data import pipeline
+from faceqat.data.datasets import TrainingData
+from faceqat.data.pipeline import TrainIterator
+from faceqat.models.network import Network
+from faceqat.training import distributed, resume, sharding
+from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.history import MetricLog
+from faceqat.training.plan import Plan, Step
+from faceqat.training.progress import Progress
+from faceqat.training.start import (
+  make_teacher,
+  start_from,
+  with_class_means,
+  with_fingerprint,
+)
+from faceqat.training.stop import StopRequest
+from faceqat.training.train_state import (
+  TrainState,
+  restart_optimizer,
+  train_step,
+)
+from faceqat.training.validation import best_score, range_metrics, validate
+
+
+class Trainer:
+  """A run in the making.
+
+  Attributes:
+    state: replicated over the mesh.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    plan: Plan,
+    data: TrainingData,
+    iterator: TrainIterator,
+    state: TrainState,
+    mesh: Mesh,
+    checkpointer: Checkpointer,
+    log: MetricLog,
+  ):
+    self._config, self._plan = config, plan
+    self._data, self._iterator = data, iterator
+    self._mesh = mesh
+    self._checkpointer, self._log = checkpointer, log
+    self._step = jax.jit(
+      train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
+    )
+    self._compiled = None
+    # The number and the metrics of a step that nobody has looked at.
+    self._pending = None
+    self._put(state)
+
+  def restore(self) -> int | None:
+    """Restores what is there of the run.
+
+    That is its latest checkpoint; else the weights of another project or run;
+    else it starts from scratch. A teacher is needed to the end.
+
+    Returns:
+      The step to go on from; None where the run begins.
+
+    Raises:
+      ValueError: the checkpoint is of another training, or the weights are of
+        another network.
+    """
+    start = distributed.value_of_first(self._checkpointer.latest_step)
+    if start is not None:
+      for note in resume.check(
+        self._checkpointer, start, self._config, self._iterator
+      ):
+        print(note)
+    config = with_fingerprint(self._config, self._checkpointer)
+    objective = self._plan.objective
+    if config.pretrained and (start is None or objective.needs_teacher):
+      state, config = start_from(self.state, self._plan.model, config)
+      self._put(state)
+    self._config = config
+    self._with_targets = make_teacher(
+      self._plan.model, self.state.variables, objective
+    )
+    if start is not None:
+      self._continue_from(start)
+    elif config.pretrained:
+      print(f'starts from {config.pretrained}')
+      if not objective.needs_teacher:
+        self._put(
+          with_class_means(
+            self.state,
+            self._plan.model,
+            self._data.train,
+            config.eval.batch_size,
+            self._data.skipped,
+          )
+        )
+    return start
+
+  def _continue_from(self, start: int):
+    # At the end of a stage, its optimiser is still the one of the checkpoint.
+    recipe = self._plan.recipe_at(max(start - 1, 0))
+    self._put(restart_optimizer(self.state, recipe))
+    self.state, position = resume.restore_first(
+      self._checkpointer,
+      start,
+      self.state,
+      self._mesh,
+      self._data.train.class_names,
+    )
+    self._iterator.set_state(position)
+    print(f'continues from step {start} of {self._plan.total}')
+
+  def run(self, start: int, stop: StopRequest):
+    """Trains from a step to the end, or until it is asked to stop.
+
+    Raises:
+      ValueError: an image is damaged; the state is saved before.
+      FloatingPointError: the training has diverged; nothing is saved of it.
+    """
+    plan = self._plan
+    self._progress = Progress(start, plan.total, self._config.batch_size)
+    self._calibrated = has_ranges(self.state.quant_stats)
+    for number in range(start, plan.total):
+      batch = self._next_batch(number, start)
+      step = plan[number]
+      if step.begins_stage:
+        self._put(restart_optimizer(self.state, step.recipe))
+      if step.mode.quantize:
+        self._calibrate()
+      batch = self._with_targets(sharding.shard_batch(batch, self._mesh))
+      metrics = self._advance(number, step, batch)
+      done = number + 1
+      # Read once: a signal that comes later belongs to the next step.
+      stops = stop.agreed(plan.is_logged(done))
+      due = plan.due(done, stops)
+      if any(due):
+        check_finite(*self._pending)
+      if due.log:
+        self._log_step(done, step, metrics)
+      if due.evaluate or due.save or done == plan.total:
+        self._check_next(done, step, batch)
+      if due.evaluate:
+        self._validate_and_save(done, step.mode)
+      elif due.save and done < plan.total:
+        self._save()
+      if stops and done < plan.total:
+        return
+    # A calibration alone comes here without a step.
+    self._calibrate()
+    self._validate_and_save(plan.total, plan.last_mode)
+
+  def _put(self, state: TrainState):
+    self.state = sharding.replicate(state, self._mesh)
+
+  def _next_batch(self, number: int, start: int) -> dict[str, np.ndarray]:
+    try:
+      return next(self._iterator)
+    except ValueError:
+      # Of several processes, the others are in the next step already.
+      if number > start and jax.process_count() == 1:
+        check_finite(*self._pending)
+        self._check_next(number, *self._before)
+        self._save_before_error()
+      raise
+
+  def _advance(self, number: int, step: Step, batch) -> dict[str, jax.Array]:
+    recipe, mode = step.recipe, step.mode
+    self.state, metrics = self._step(
+      self.state, batch, recipe=recipe, mode=mode
+    )
+    if (recipe, mode) != self._compiled:
+      jax.block_until_ready(metrics)
+      self._progress.restart(number + 1)
+      self._compiled = recipe, mode
+    # The device works on this step while the host looks at the last one's.
+    if self._pending is not None:
+      check_finite(*self._pending)
+    self._pending, self._before = (number, metrics), (step, batch)
+    return metrics
+
+  def _calibrate(self):
+    if self._calibrated:
+      return
+    self._calibrated = True
+    with self._progress.paused():
+      self._put(
+        with_calibration(
+          self.state, self._plan.model, self._data.train, self._config
+        )
+      )
+
+  def _log_step(self, done: int, step: Step, metrics: dict[str, jax.Array]):
+    values = {f'train/{name}': float(value) for name, value in metrics.items()}
+    values['train/learning_rate'] = self._plan.learning_rate(done - 1)
+    # None is measured yet in a step that was compiled.
+    if rate := self._progress.rate(done):
+      values['train/images_per_second'] = rate
+    self._log.write(done, values)
+    self._progress.show(done, values, step.mode)
+
+  def _check_next(self, done: int, step: Step, batch):
+    # Finite weights may be destroyed already: the next loss tells.
+    copy = jax.tree.map(jnp.copy, self.state)
+    _, after = self._step(copy, batch, recipe=step.recipe, mode=step.mode)
+    check_finite(done, after)
+
+  def _validate_and_save(self, done: int, mode):
+    try:
+      with self._progress.paused():
+        scores = validate(
+          self.state,
+          self._plan.model,
+          self._plan.objective,
+          self._with_targets,
+          self._data,
+          self._config,
+          mode,
+        )
+    except ValueError:
+      self._save_before_error()
+      raise
+    self._log.write(done, {**scores, **range_metrics(self.state)})
+    self._progress.show_validation(scores)
+    self._save(best_score(scores, self._config, mode))
+
+  def _save(self, score: float | None = None):
+    self._checkpointer.save(
+      self.state, self._iterator.get_state(), self._config, score
+    )
+
+  def _save_before_error(self):
+    self._save()
+    print(f'saved step {int(self.state.step)}, before the error in the data')
+
+
+def check_finite(step: int, metrics: dict[str, jax.Array]):
+  """Stops a training that has diverged.
+
+  Raises:
+    FloatingPointError: naming the step (from 0) and which metric it was.
+  """
+  for name in ('loss', 'grad_norm'):
+    value = float(metrics[name])
+    if not np.isfinite(value):
+      raise FloatingPointError(
+        f'step {step}: {name} is {value}; the last checkpoint is from before. '
+        'Lower optimizer.learning_rate or loss.scale, lengthen '
+        'optimizer.warmup_steps, or set optimizer.clip_global_norm'
+      )
+
+
+def with_calibration(
+  state: TrainState, model, source, config: ml_collections.ConfigDict
+) -> TrainState:
+  """A state ready for quantized readings, calibrated on training images.
+
+  Where that changes weights (`quant.equalize`, `quant.correct_biases`) in the
+  middle of a training, the optimiser's averages are still those of before. With
+  no `quant.calibration_steps` it stays the float network that it is.
+  """
+  if not config.quant.calibration_steps:
+    return state
+  iterator = pipeline.make_train_iterator(
+    source,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    augment=None,
+    skip_damaged=config.data.skip_damaged,
+    num_threads=1,
+  )
+  with contextlib.closing(iterator):
+    batches = [
+      next(iterator)['image'] for _ in range(config.quant.calibration_steps)
+    ]
+  network = Network(model, state.variables, config, int(state.step))
+  variables = calibrate(network, batches)
+  return state.replace(
+    params={**state.params, 'backbone': variables['params']},
+    batch_stats=variables['batch_stats'],
+    quant_stats=variables['quant_stats'],
+  )

@@ -1,4 +1,4 @@
-"""What a user can choose in an identification."""
+"""Settings of an identification, with their defaults and checks."""
 
 import dataclasses
 import os

@@ -119,13 +119,15 @@ def crop_photograph(
   record['faces'] = len(found)
   chosen = choice.choose(found, settings.faces, image.shape)
   for number, face in enumerate(chosen, 1):
+    try:
+      pixels = alignment.cut_out(image, face, settings.template, settings.size)
+    except ValueError as error:
+      record['reason'] = str(error)
+      continue
     name = listing.crop_name(
       photograph, number if settings.faces == 'all' else None
     )
-    try:
-      record['crops'].append(_write_crop(settings, image, face, folder, name))
-    except ValueError as error:
-      record['reason'] = str(error)
+    record['crops'].append(_write_crop(pixels, face, folder, name))
   if record['crops']:
     unsure = choice.is_ambiguous(found, settings.faces, image.shape)
     record['status'] = 'ambiguous' if unsure else 'found'
@@ -133,14 +135,12 @@ def crop_photograph(
 
 
 def _write_crop(
-  settings: CropSettings,
-  image: np.ndarray,
+  pixels: np.ndarray,
   face: detection.Face,
   folder: str | os.PathLike,
   name: str,
 ) -> dict[str, Any]:
-  """Writes one face, and describes it; ValueError where it is none."""
-  pixels = alignment.cut_out(image, face, settings.template, settings.size)
+  """Writes one face, and describes it."""
   path = pathlib.Path(folder) / name
   path.parent.mkdir(parents=True, exist_ok=True)
   atomic.write(path, encode(pixels))

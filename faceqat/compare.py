@@ -8,31 +8,27 @@ first is the reference. Nothing is run again: the scores are read. The intervals
 say how far a figure would move with other people (evaluators/intervals.py).
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
+from absl import flags
 
+from faceqat import command
 from faceqat.report.comparison import compare, read_evaluation
 
+_READINGS = ('float', 'fake_quant', 'integer')
 
-def main(arguments: Sequence[str] | None = None):
-  parser = argparse.ArgumentParser(
-    prog='python -m faceqat.compare',
-    description='Compares evaluated runs on the same pairs.',
+
+def define_flags():
+  flags.DEFINE_enum('reading', 'integer', _READINGS, 'Of the other runs.')
+  flags.DEFINE_enum(
+    'reference_reading', 'float', _READINGS, 'Of the run to compare with.'
   )
-  parser.add_argument('reference', help='folder of the run to compare with')
-  parser.add_argument('runs', nargs='+', help='folders of the other runs')
-  readings = ('float', 'fake_quant', 'integer')
-  parser.add_argument('--reading', default='integer', choices=readings)
-  parser.add_argument('--reference_reading', default='float', choices=readings)
-  args = parser.parse_args(arguments)
-  try:
-    reference = read_evaluation(args.reference, args.reference_reading)
-    others = [read_evaluation(run, args.reading) for run in args.runs]
-    print(compare(reference, others))
-  except (ValueError, OSError) as error:
-    sys.exit(f'error: {error}')
+
+
+def main(reference: str, *runs: str):
+  args = flags.FLAGS
+  first = read_evaluation(reference, args.reference_reading)
+  print(compare(first, [read_evaluation(run, args.reading) for run in runs]))
 
 
 if __name__ == '__main__':
-  main()
+  define_flags()
+  command.run(main, ('REFERENCE', 'RUN...'))

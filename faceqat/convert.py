@@ -12,91 +12,21 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 from absl import flags
 
 from faceqat import command
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets
+from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
-from faceqat.faces.images import decode_image
-from faceqat.files import atomic, decoding
+from faceqat.files import atomic
 from faceqat.integer.program import CONTRACTS
-from faceqat.models.network import Network
 from faceqat.training.checkpoint import load_network
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
 
-def load_images(network: Network, folder: str | None, count: int) -> np.ndarray:
-  """The first images in or below a folder, or of the run's evaluation set.
-
-  Returns:
-    `[B, H, W, 3] uint8`; B is `count` or what there is.
-
-  Raises:
-    ValueError: no image, a damaged one, or one of another size.
-  """
-  size = network.config.data.image_size
-  if folder is None:
-    images = datasets.make_evaluation_pairs(
-      network.config.eval, image_size=size
-    ).images
-    return np.stack([images[i] for i in range(min(count, len(images)))])
-  stored_size = network.config.eval.stored_size
-  files = sorted(
-    path for path in pathlib.Path(folder).rglob('*') if decoding.is_image(path)
-  )
-  if not files:
-    raise ValueError(
-      f'--images={folder} is no folder with images; these end in '
-      f'{", ".join(decoding.SUFFIXES)}'
-    )
-  return np.stack(
-    [
-      decode_image(path.read_bytes(), path, size, stored_size)
-      for path in files[:count]
-    ]
-  )
-
-
-def main():
-  args = flags.FLAGS
-  formats = choose_formats(args.formats, args.contract)
-  if args.weights == 'int4' and args.contract == 'xnnpack':
-    raise ValueError(
-      '--weights=int4: XNNPACK has no convolution with int4 weights, and the '
-      'kernel that LiteRT would run in its place rounds otherwise; give '
-      '--contract=tflite_ref, or leave --weights at int8'
-    )
-  out = pathlib.Path(args.out)
-  if out.exists() and not out.is_dir():
-    raise ValueError(
-      f'--out={out} is a file; give a folder, which is made if there is none'
-    )
-  network = load_network(args.checkpoint, args.step)
-  program = lower(
-    network,
-    contract=args.contract,
-    weight_bits=_WEIGHT_BITS[args.weights],
-    normalize=args.normalize,
-  )
-  images = load_images(network, args.images, args.num_images)
-  results = roundtrip.export(program, out, formats, images)
-  print(roundtrip.results_table(results))
-  text = json.dumps(roundtrip.results_json(results), indent=2)
-  atomic.write(out / 'exactness.json', f'{text}\n'.encode())
-  broken = [name for name, result in results.items() if result.broken]
-  if broken:
-    reports = ', '.join(str(roundtrip.report_path(out, n)) for n in broken)
-    sys.exit(
-      f'error: the contract {args.contract} is broken by '
-      f'{", ".join(broken)}; see {reports}'
-    )
-
-
-if __name__ == '__main__':
+def define_flags():
   flags.DEFINE_string('checkpoint', None, 'Folder of a training run.')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_string('out', None, 'Folder for the files.')
@@ -127,4 +57,43 @@ if __name__ == '__main__':
     'num_images', 32, 'How many to compare on.', lower_bound=1
   )
   flags.mark_flags_as_required(['checkpoint', 'out'])
+
+
+def main():
+  args = flags.FLAGS
+  formats = choose_formats(args.formats, args.contract)
+  if args.weights == 'int4' and args.contract == 'xnnpack':
+    raise ValueError(
+      '--weights=int4: XNNPACK has no convolution with int4 weights, and the '
+      'kernel that LiteRT would run in its place rounds otherwise; give '
+      '--contract=tflite_ref, or leave --weights at int8'
+    )
+  out = pathlib.Path(args.out)
+  if out.exists() and not out.is_dir():
+    raise ValueError(
+      f'--out={out} is a file; give a folder, which is made if there is none'
+    )
+  network = load_network(args.checkpoint, args.step)
+  program = lower(
+    network,
+    contract=args.contract,
+    weight_bits=_WEIGHT_BITS[args.weights],
+    normalize=args.normalize,
+  )
+  images = load_example_images(network.config, args.images, args.num_images)
+  results = roundtrip.export(program, out, formats, images)
+  print(roundtrip.results_table(results))
+  text = json.dumps(roundtrip.results_json(results), indent=2)
+  atomic.write(out / 'exactness.json', f'{text}\n'.encode())
+  broken = [name for name, result in results.items() if result.broken]
+  if broken:
+    reports = ', '.join(str(roundtrip.report_path(out, n)) for n in broken)
+    sys.exit(
+      f'error: the contract {args.contract} is broken by '
+      f'{", ".join(broken)}; see {reports}'
+    )
+
+
+if __name__ == '__main__':
+  define_flags()
   command.run(main)

@@ -23,6 +23,23 @@ from faceqat.integer.program import CONTRACTS
 from faceqat.training.checkpoint import load_network
 
 
+def define_flags():
+  flags.DEFINE_string('model', None, 'Training run folder, or program file.')
+  flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
+  flags.DEFINE_string('out', None, 'Folder for results and figures.')
+  flags.DEFINE_enum(
+    'contract',
+    CONTRACTS[0],
+    CONTRACTS,
+    'Whose rounding a run is lowered to; a program file has its own.',
+  )
+  flags.DEFINE_list(
+    'readings', list(READINGS), 'Which of them to run, of a run.'
+  )
+  config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
+  flags.mark_flags_as_required(['model'])
+
+
 def main():
   args = flags.FLAGS
   model = pathlib.Path(args.model)
@@ -51,18 +68,5 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('model', None, 'Training run folder, or program file.')
-  flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('out', None, 'Folder for results and figures.')
-  flags.DEFINE_enum(
-    'contract',
-    CONTRACTS[0],
-    CONTRACTS,
-    'Whose rounding a run is lowered to; a program file has its own.',
-  )
-  flags.DEFINE_list(
-    'readings', list(READINGS), 'Which of them to run, of a run.'
-  )
-  config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
-  flags.mark_flags_as_required(['model'])
+  define_flags()
   command.run(main)

@@ -19,6 +19,25 @@ from ml_collections import config_flags
 from faceqat import command
 
 
+def define_flags():
+  config_flags.DEFINE_config_file(
+    'config', None, 'The experiment, a file in configs/.'
+  )
+  flags.DEFINE_string('workdir', None, 'Folder for all that the run makes.')
+  flags.DEFINE_bool(
+    'distributed',
+    False,
+    'Train as one of several processes, which find each other on TPU pods, '
+    'Slurm and Open MPI.',
+  )
+  flags.DEFINE_string(
+    'coordinator_address', None, 'Of the first process, as host:port.'
+  )
+  flags.DEFINE_integer('num_processes', None, 'How many there are.')
+  flags.DEFINE_integer('process_id', None, 'Which one this is, from 0.')
+  flags.mark_flags_as_required(['config', 'workdir'])
+
+
 def main():
   # JAX is imported after the restart, not before and after it.
   from faceqat.evaluation.networks import evaluate_network
@@ -48,21 +67,6 @@ def main():
 
 
 if __name__ == '__main__':
-  config_flags.DEFINE_config_file(
-    'config', None, 'The experiment, a file in configs/.'
-  )
-  flags.DEFINE_string('workdir', None, 'Folder for all that the run makes.')
-  flags.DEFINE_bool(
-    'distributed',
-    False,
-    'Train as one of several processes, which find each other on TPU pods, '
-    'Slurm and Open MPI.',
-  )
-  flags.DEFINE_string(
-    'coordinator_address', None, 'Of the first process, as host:port.'
-  )
-  flags.DEFINE_integer('num_processes', None, 'How many there are.')
-  flags.DEFINE_integer('process_id', None, 'Which one this is, from 0.')
-  flags.mark_flags_as_required(['config', 'workdir'])
+  define_flags()
   command.restart_with_tuned_allocator('faceqat.main')
   command.run(main)

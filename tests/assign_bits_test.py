@@ -3,6 +3,7 @@
 import json
 import types
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,26 +119,16 @@ def test_images_are_spread_over_the_people_of_a_folder(network, tmp_path):
   assert len(all_images) == 12
 
 
-def run_main(monkeypatch, model, **flags):
-  given = {
-    'step': 'latest',
-    'low': 4,
-    'images': None,
-    'num_images': 6,
-    'out': None,
-    **flags,
-  }
-  flags = types.SimpleNamespace(model=str(model), **given)
-  monkeypatch.setattr(assign_bits, 'flags', types.SimpleNamespace(FLAGS=flags))
-  assign_bits.main()
+def run_main(model, **flags):
+  command_line.run(assign_bits, model=model, **{'num_images': 6, **flags})
 
 
 def test_the_command_writes_what_it_prints(
-  quantized_run, assigned, tmp_path, monkeypatch, capsys
+  quantized_run, assigned, tmp_path, capsys
 ):
   assignment, budget = assigned
   out = tmp_path / 'new' / 'bits'
-  run_main(monkeypatch, quantized_run[0], budget=budget, out=str(out))
+  run_main(quantized_run[0], budget=budget, out=str(out))
   assert [path.name for path in out.iterdir()] == ['bits.json']
   written = json.loads((out / 'bits.json').read_text())
   # Later patterns hold: their order is part of it.
@@ -154,10 +145,10 @@ def test_the_command_writes_what_it_prints(
 
 
 def test_a_file_in_the_place_of_the_folder_is_left_alone(
-  quantized_run, tmp_path, monkeypatch
+  quantized_run, tmp_path
 ):
   out = tmp_path / 'bits.json'
   out.write_bytes(b'mine')
   with pytest.raises(ValueError, match=r'bits\.json is a file; give a fol'):
-    run_main(monkeypatch, quantized_run[0], budget=10**6, out=str(out))
+    run_main(quantized_run[0], budget=10**6, out=str(out))
   assert out.read_bytes() == b'mine'

@@ -71,8 +71,9 @@ def test_a_missing_or_unknown_config_is_one_sentence(flags, parts):
   check_refused(run('main', *flags), *parts)
 
 
-def test_help_says_how_to_run_it():
-  result = run('main', '--help')
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+def test_help_says_how_to_run_it(flag):
+  result = run('main', flag)
   assert 'python -m faceqat.main --config=configs/mbv2_int8.py' in result.stdout
   assert '--workdir' in result.stdout
   assert result.stderr == ''
@@ -194,7 +195,7 @@ def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
     ConfigDict({'data': {'path': '', 'name': 'a~b'}, 'pretrained': '~'}),
     flag_values=values,
   )
-  assert command._parse(argv) == ['main', '/home/ann/photos']
+  assert command.parse(argv) == ['main', '/home/ann/photos']
   assert values.workdir == '/home/ann/run'
   assert values.config.to_dict() == {
     'data': {'path': '/home/ann/faces', 'name': 'a~b'},
@@ -216,5 +217,5 @@ def test_a_repeated_path_names_a_set_more(monkeypatch):
     config_flags.DEFINE_config_dict(
       'config', ConfigDict({'data': {'path': ''}}), flag_values=values
     )
-    assert command._parse(argv) == ['main']
+    assert command.parse(argv) == ['main']
     assert values.config.data.path == expected

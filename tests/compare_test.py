@@ -1,6 +1,7 @@
 import json
 import re
 
+import command_line
 import numpy as np
 import pytest
 
@@ -42,7 +43,7 @@ def write_run(folder, pair_set, noise=0.0, results=None):
 
 def run(capsys, *arguments):
   """The printed rows, by run and title, and the lines below the table."""
-  compare.main([str(argument) for argument in arguments])
+  command_line.run(compare, *arguments)
   table, legend = capsys.readouterr().out.split('\n\n')
   titles, _, *rows = (
     [cell.strip() for cell in line.split('  ') if cell.strip()]
@@ -136,17 +137,17 @@ def test_runs_on_other_pairs_are_refused(changes, field, tmp_path):
   write_run(tmp_path / 'a', make_pairs())
   write_run(tmp_path / 'b', make_pairs(**changes))
   message = f'b was evaluated on other pairs than .*a .*{field} differs'
-  with pytest.raises(SystemExit, match=message):
-    compare.main([str(tmp_path / 'a'), str(tmp_path / 'b')])
+  with pytest.raises(ValueError, match=message):
+    command_line.run(compare, tmp_path / 'a', tmp_path / 'b')
 
 
 def test_what_a_run_lacks_is_named(tmp_path):
   write_run(tmp_path / 'a', make_pairs())
-  run_a = str(tmp_path / 'a')
-  with pytest.raises(SystemExit, match=r"'fake_quant'; there are float, int"):
-    compare.main([run_a, run_a, '--reading=fake_quant'])
-  with pytest.raises(SystemExit, match=r'^error: .*c has no scores'):
-    compare.main([run_a, str(tmp_path / 'c')])
+  run_a = tmp_path / 'a'
+  with pytest.raises(ValueError, match=r"'fake_quant'; there are float, int"):
+    command_line.run(compare, run_a, run_a, '--reading=fake_quant')
+  with pytest.raises(ValueError, match=r'c has no scores'):
+    command_line.run(compare, run_a, tmp_path / 'c')
   (tmp_path / 'a' / 'results.json').write_text('{')
-  with pytest.raises(SystemExit, match=r'results\.json is damaged'):
-    compare.main([run_a, run_a])
+  with pytest.raises(ValueError, match=r'results\.json is damaged'):
+    command_line.run(compare, run_a, run_a)

@@ -1,7 +1,7 @@
 import dataclasses
 import json
-import types
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,22 +12,9 @@ from faceqat.integer import program as integer_program
 from faceqat.quant.quantizers import RangesMissingError
 
 
-def run_main(monkeypatch, checkpoint, out, **flags):
-  given = {
-    'step': 'latest',
-    'formats': None,
-    'contract': 'tflite_ref',
-    'weights': 'int8',
-    'normalize': False,
-    'images': None,
-    'num_images': 6,
-    **flags,
-  }
-  flags = types.SimpleNamespace(
-    checkpoint=str(checkpoint), out=str(out), **given
-  )
-  monkeypatch.setattr(convert, 'flags', types.SimpleNamespace(FLAGS=flags))
-  convert.main()
+def run_main(checkpoint, out, **flags):
+  values = {'num_images': 6, **flags}
+  command_line.run(convert, checkpoint=checkpoint, out=out, **values)
 
 
 def table(printed: str) -> dict[str, list[str]]:
@@ -50,10 +37,10 @@ def workdir(quantized_run):
   ],
 )
 def test_every_file_gives_the_bits_of_its_contract(
-  workdir, tmp_path, monkeypatch, capsys, contract, exact
+  workdir, tmp_path, capsys, contract, exact
 ):
   out = tmp_path / 'new' / 'export'
-  run_main(monkeypatch, workdir, out, contract=contract)
+  run_main(workdir, out, contract=contract)
   rows = table(capsys.readouterr().out)
   assert list(rows) == [*exact, 'onnx_qdq']
   for name, (kept, size, outputs, differing, largest, _) in rows.items():
@@ -80,19 +67,16 @@ def test_every_file_gives_the_bits_of_its_contract(
   assert metadata['model'] == 'tiny'
 
 
-def test_int4_weights_and_a_normalised_embedding(
-  workdir, tmp_path, monkeypatch, capsys
-):
+def test_int4_weights_and_a_normalised_embedding(workdir, tmp_path, capsys):
   sizes, programs = {}, {}
   for weights in ('int8', 'int4'):
     out = tmp_path / weights
     run_main(
-      monkeypatch,
       workdir,
       out,
       weights=weights,
       normalize=weights == 'int4',
-      formats=['program', 'tflite', 'tflite_int8', 'onnx'],
+      formats='program,tflite,tflite_int8,onnx',
     )
     rows = table(capsys.readouterr().out)
     assert [row[3] for row in rows.values()] == ['0'] * 4
@@ -107,9 +91,7 @@ def test_int4_weights_and_a_normalised_embedding(
   assert programs['int4'].tensors['normalized'].scale == 1 / 128
 
 
-def test_images_of_the_users_own_are_taken(
-  workdir, tmp_path, monkeypatch, capsys
-):
+def test_images_of_the_users_own_are_taken(workdir, tmp_path, capsys):
   rng = np.random.default_rng(0)
   # At any depth, among other files.
   for file in ('0.png', 'b/1.png'):
@@ -119,11 +101,10 @@ def test_images_of_the_users_own_are_taken(
     Image.fromarray(pixels).save(path)
   (tmp_path / 'faces' / 'list.txt').write_text('0.png')
   run_main(
-    monkeypatch,
     workdir,
     tmp_path / 'out',
     images=str(tmp_path / 'faces'),
-    formats=['program'],
+    formats='program',
   )
   assert table(capsys.readouterr().out)['program'][2] == '32'
 
@@ -148,7 +129,7 @@ def test_a_broken_contract_fails_and_names_the_layer(
   form = formats._tflite_format(right.file, 'uint8')
   monkeypatch.setitem(formats.FORMATS, 'tflite', form)
   with pytest.raises(SystemExit, match=r'broken by tflite; .*_tflite.txt'):
-    run_main(monkeypatch, workdir, tmp_path, formats=['tflite', 'program'])
+    run_main(workdir, tmp_path, formats='tflite,program')
   printed = capsys.readouterr().out
   rows = table(printed)
   assert rows['program'][3] == '0'
@@ -159,14 +140,14 @@ def test_a_broken_contract_fails_and_names_the_layer(
   assert first in printed
   # A later export that is right takes the report away.
   monkeypatch.setitem(formats.FORMATS, 'tflite', right)
-  run_main(monkeypatch, workdir, tmp_path, formats=['tflite'])
+  run_main(workdir, tmp_path, formats='tflite')
   assert not (tmp_path / 'difference_tflite.txt').exists()
 
 
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    ({'formats': ['onnx'], 'contract': 'xnnpack'}, 'not those of xnnpack'),
+    ({'formats': 'onnx', 'contract': 'xnnpack'}, 'not those of xnnpack'),
     (
       {'weights': 'int4', 'contract': 'xnnpack'},
       'XNNPACK has no convolution with int4',
@@ -175,34 +156,28 @@ def test_a_broken_contract_fails_and_names_the_layer(
     ({'images': 'nowhere'}, 'nowhere is no folder with images'),
   ],
 )
-def test_wrong_flags_leave_nothing_behind(
-  workdir, tmp_path, monkeypatch, flags, message
-):
+def test_wrong_flags_leave_nothing_behind(workdir, tmp_path, flags, message):
   out = tmp_path / 'out'
   with pytest.raises(ValueError, match=message):
-    run_main(monkeypatch, workdir, out, **flags)
+    run_main(workdir, out, **flags)
   assert not out.exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_left_alone(
-  workdir, tmp_path, monkeypatch
-):
+def test_a_file_in_the_place_of_the_folder_is_left_alone(workdir, tmp_path):
   out = tmp_path / 'model.tflite'
   out.write_bytes(b'mine')
   with pytest.raises(ValueError, match=r'model\.tflite is a file; give a fol'):
-    run_main(monkeypatch, workdir, out)
+    run_main(workdir, out)
   assert out.read_bytes() == b'mine'
 
 
-def test_a_network_without_ranges_is_refused_with_a_remedy(
-  float_run, tmp_path, monkeypatch
-):
+def test_a_network_without_ranges_is_refused_with_a_remedy(float_run, tmp_path):
   with pytest.raises(RangesMissingError, match='calibrate with quant'):
-    run_main(monkeypatch, float_run, tmp_path / 'out')
+    run_main(float_run, tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path, monkeypatch):
+def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(ValueError, match='holds no checkpoints'):
-    run_main(monkeypatch, tmp_path, tmp_path / 'out')
+    run_main(tmp_path, tmp_path / 'out')
   assert not list(tmp_path.iterdir())

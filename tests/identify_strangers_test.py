@@ -47,7 +47,7 @@ def strangers(tmp_path):
 
 
 def test_a_stated_share_of_strangers_is_given_a_name(
-  program, people, strangers, tmp_path, monkeypatch, capsys
+  program, people, strangers, tmp_path, capsys
 ):
   flags = {
     'gallery': people / 'gallery',
@@ -55,7 +55,7 @@ def test_a_stated_share_of_strangers_is_given_a_name(
     'false_positive_rate': 0.1,
   }
   # The strangers themselves as probes: 12 of 120, or fewer if scores tie.
-  rows = run_it(monkeypatch, program, tmp_path / 'a', probe=strangers, **flags)
+  rows = run_it(program, tmp_path / 'a', probe=strangers, **flags)
   named = [row['accepted'] == 'true' for row in rows[::5]]
   assert 10 <= sum(named) <= 12
   printed = capsys.readouterr().out
@@ -67,9 +67,7 @@ def test_a_stated_share_of_strangers_is_given_a_name(
   unknown = [line.split()[1] == 'unknown' for line in lines]
   assert unknown == [not name for name in named]
   # And the people of the gallery.
-  rows = run_it(
-    monkeypatch, program, tmp_path / 'b', probe=people / 'probes', **flags
-  )
+  rows = run_it(program, tmp_path / 'b', probe=people / 'probes', **flags)
   found = [
     row['accepted'] == 'true' and row['probe'].split('/')[0] == row['person']
     for row in rows[::5]
@@ -89,7 +87,7 @@ def test_a_stated_share_of_strangers_is_given_a_name(
   ],
 )
 def test_a_threshold_that_cannot_be_chosen_is_refused(
-  changes, message, program, people, strangers, tmp_path, monkeypatch, capsys
+  changes, message, program, people, strangers, tmp_path, capsys
 ):
   flags = {
     'gallery': people / 'gallery',
@@ -100,14 +98,14 @@ def test_a_threshold_that_cannot_be_chosen_is_refused(
   }
   flags = {name: value for name, value in flags.items() if value is not None}
   with pytest.raises(ValueError, match=message):
-    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+    run_it(program, tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
   # Nothing was embedded before.
   assert 'gallery: ' not in capsys.readouterr().out
 
 
 def test_strangers_who_are_in_the_gallery_are_refused_by_name(
-  program, people, strangers, tmp_path, monkeypatch
+  program, people, strangers, tmp_path
 ):
   flags = {
     'gallery': people / 'gallery',
@@ -118,21 +116,19 @@ def test_strangers_who_are_in_the_gallery_are_refused_by_name(
   # Under a name that is written otherwise, then as an image.
   (strangers / 'person_000050').rename(strangers / 'Person 000003')
   with pytest.raises(ValueError, match='people of the gallery: Person 000003'):
-    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+    run_it(program, tmp_path / 'out', **flags)
   (strangers / 'Person 000003').rename(strangers / 'stranger')
   shutil.copy(
     people / 'gallery' / 'person_000001' / '0.png', strangers / 'stranger'
   )
   with pytest.raises(ValueError, match=r'stranger/0\.png is an image of the g'):
-    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+    run_it(program, tmp_path / 'out', **flags)
 
 
-def test_a_threshold_can_be_given(
-  program, people, tmp_path, monkeypatch, capsys
-):
+def test_a_threshold_can_be_given(program, people, tmp_path, capsys):
   flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
   for threshold, accepted in ((1.0, '0.00'), (-1.0, '100.00')):
-    run_it(monkeypatch, program, tmp_path, threshold=threshold, **flags)
+    run_it(program, tmp_path, threshold=threshold, **flags)
     assert table_of(capsys.readouterr().out)['accepted %'] == accepted
   with pytest.raises(ValueError, match='=35: a cosine is between -1 and 1'):
-    run_it(monkeypatch, program, tmp_path, threshold=35, **flags)
+    run_it(program, tmp_path, threshold=35, **flags)

@@ -1,6 +1,7 @@
 import functools
 import shutil
 
+import command_line
 import numpy as np
 import pytest
 from identify_run import (
@@ -13,9 +14,12 @@ from identify_run import (
 )
 from PIL import Image
 
+from faceqat import identify as command
 from faceqat.data import datasets
 from faceqat.evaluators import identification, verification
 from faceqat.identification import answers, embedders, gallery
+from faceqat.identification.identify import Outcome
+from faceqat.identification.settings import Settings
 from faceqat.integer import matching
 
 
@@ -39,11 +43,10 @@ def compiled_once():
 
 
 def test_probes_are_answered_with_people_and_images(
-  program, people, tmp_path, monkeypatch, capsys
+  program, people, tmp_path, capsys
 ):
   out = tmp_path / 'made' / 'here'
   rows = run_it(
-    monkeypatch,
     program,
     out,
     gallery=people / 'gallery',
@@ -83,11 +86,8 @@ def test_probes_are_answered_with_people_and_images(
   ]
 
 
-def test_scores_are_those_of_matching_in_integers(
-  program, people, tmp_path, monkeypatch
-):
+def test_scores_are_those_of_matching_in_integers(program, people, tmp_path):
   rows = run_it(
-    monkeypatch,
     program,
     tmp_path,
     gallery=people / 'gallery',
@@ -113,9 +113,9 @@ def test_scores_are_those_of_matching_in_integers(
 
 @pytest.mark.parametrize('reading', ['float', 'fake_quant', 'integer'])
 def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
-  reading, quantized_run, tmp_path, monkeypatch, capsys
+  reading, quantized_run, tmp_path, capsys
 ):
-  run_it(monkeypatch, quantized_run[0], tmp_path, held_out=3, reading=reading)
+  run_it(quantized_run[0], tmp_path, held_out=3, reading=reading)
   shown = table_of(capsys.readouterr().out)
   embedder = embedders.load(quantized_run[0], reading)
   source = datasets.make_held_out_people(embedder.network.config.data)
@@ -136,12 +136,11 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
 @pytest.mark.parametrize('int8', [False, True])
 @pytest.mark.parametrize('prototypes', [False, True])
 def test_a_saved_gallery_answers_as_its_folder_does(
-  int8, prototypes, program, people, tmp_path, monkeypatch, capsys
+  int8, prototypes, program, people, tmp_path, capsys
 ):
   saved = tmp_path / 'people.safetensors'
   flags = {'probe': people / 'probes', 'prototypes': prototypes}
   fresh = run_it(
-    monkeypatch,
     program,
     tmp_path / 'a',
     gallery=people / 'gallery',
@@ -149,7 +148,7 @@ def test_a_saved_gallery_answers_as_its_folder_does(
     int8=int8,
     **flags,
   )
-  again = run_it(monkeypatch, program, tmp_path / 'b', gallery=saved, **flags)
+  again = run_it(program, tmp_path / 'b', gallery=saved, **flags)
   assert again == fresh
   shown = table_of(capsys.readouterr().out)
   assert shown['type'] == ('int8' if int8 else 'int16')
@@ -161,7 +160,7 @@ def test_a_saved_gallery_answers_as_its_folder_does(
 
 
 def test_a_grown_gallery_answers_as_one_made_at_once(
-  program, people, tmp_path, monkeypatch, capsys
+  program, people, tmp_path, capsys
 ):
   for number, folder in enumerate(sorted((people / 'gallery').iterdir())):
     # Half of the people first; of one of them two images come later.
@@ -174,7 +173,6 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
   probe = {'probe': people / 'probes'}
   assert (
     run_it(
-      monkeypatch,
       program,
       tmp_path / 'a',
       gallery=tmp_path / 'early',
@@ -184,7 +182,6 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
   )
   assert not (tmp_path / 'a').exists()
   grown = run_it(
-    monkeypatch,
     program,
     tmp_path / 'b',
     gallery=saved,
@@ -192,13 +189,10 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
     save_gallery=saved,
     **probe,
   )
-  whole = run_it(
-    monkeypatch, program, tmp_path / 'c', gallery=people / 'gallery', **probe
-  )
+  whole = run_it(program, tmp_path / 'c', gallery=people / 'gallery', **probe)
   assert grown == whole
   capsys.readouterr()
   run_it(
-    monkeypatch,
     program,
     tmp_path / 'd',
     gallery=saved,
@@ -211,11 +205,10 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
 
 
 def test_a_gallery_of_another_network_or_reading_is_refused(
-  program, quantized_run, people, tmp_path, monkeypatch
+  program, quantized_run, people, tmp_path
 ):
   saved = tmp_path / 'people.safetensors'
   run_it(
-    monkeypatch,
     quantized_run[0],
     tmp_path / 'a',
     gallery=people / 'gallery',
@@ -223,26 +216,25 @@ def test_a_gallery_of_another_network_or_reading_is_refused(
   )
   flags = {'gallery': saved, 'probe': people / 'probes'}
   # The program of the run is the same network.
-  assert run_it(monkeypatch, program, tmp_path / 'b', **flags)
+  assert run_it(program, tmp_path / 'b', **flags)
   out = tmp_path / 'c'
   with pytest.raises(ValueError, match='give --reading=integer, or make the'):
-    run_it(monkeypatch, quantized_run[0], out, reading='float', **flags)
+    run_it(quantized_run[0], out, reading='float', **flags)
   made = gallery.load(saved)
   other = made.maker.__class__('integer', 'ab' * 32, made.maker.fingerprint)
   object.__setattr__(made, 'maker', other)
   gallery.save(made, saved)
   with pytest.raises(ValueError, match='was made by another network'):
-    run_it(monkeypatch, program, out, **flags)
+    run_it(program, out, **flags)
   assert not out.exists()
 
 
 def test_a_gallery_with_one_person_works_and_says_what_that_means(
-  program, people, tmp_path, monkeypatch, capsys
+  program, people, tmp_path, capsys
 ):
   one = tmp_path / 'gallery'
   shutil.copytree(people / 'gallery' / 'person_000002', one / 'person_000002')
   rows = run_it(
-    monkeypatch,
     program,
     tmp_path / 'out',
     gallery=one,
@@ -257,7 +249,7 @@ def test_a_gallery_with_one_person_works_and_says_what_that_means(
 
 
 def test_probes_of_the_gallery_and_similar_names_are_said(
-  program, people, tmp_path, monkeypatch, capsys
+  program, people, tmp_path, capsys
 ):
   probes = tmp_path / 'probes'
   shutil.copytree(people / 'probes', probes)
@@ -266,7 +258,6 @@ def test_probes_of_the_gallery_and_similar_names_are_said(
   )
   (probes / 'person_000004').rename(probes / 'Person  000004')
   rows = run_it(
-    monkeypatch,
     program,
     tmp_path / 'out',
     gallery=people / 'gallery',
@@ -305,7 +296,7 @@ def test_a_saved_gallery_has_pictures_of_what_is_added_again(
     {'gallery': saved},
     {'gallery': saved, 'add': gallery_folder},
   ):
-    run_it(monkeypatch, program, tmp_path, **flags, **more)
+    run_it(program, tmp_path, **flags, **more)
   fresh, bare, again = (
     [match.picture for _, matches in rows for match in matches]
     for rows in drawn
@@ -314,16 +305,15 @@ def test_a_saved_gallery_has_pictures_of_what_is_added_again(
   np.testing.assert_array_equal(again, fresh)
 
 
-def test_missing_flags_are_named(program, people, tmp_path, monkeypatch):
+def test_missing_flags_are_named(program, people, tmp_path):
   with pytest.raises(ValueError, match='give --gallery'):
-    run_it(monkeypatch, program, tmp_path / 'out', probe=people / 'probes')
+    run_it(program, tmp_path / 'out', probe=people / 'probes')
   with pytest.raises(ValueError, match=r'give --probe, .* or --save_gallery'):
-    run_it(monkeypatch, program, tmp_path / 'out', gallery=people / 'gallery')
+    run_it(program, tmp_path / 'out', gallery=people / 'gallery')
   with pytest.raises(
     ValueError, match=r'there is no folder .*nowhere; make it'
   ):
     run_it(
-      monkeypatch,
       program,
       tmp_path / 'out',
       gallery=people / 'gallery',
@@ -332,7 +322,6 @@ def test_missing_flags_are_named(program, people, tmp_path, monkeypatch):
   (tmp_path / 'out').write_bytes(b'mine')
   with pytest.raises(ValueError, match='out is a file; give a folder'):
     run_it(
-      monkeypatch,
       program,
       tmp_path / 'out',
       gallery=people / 'gallery',
@@ -350,7 +339,7 @@ def test_the_worst_answers_come_first_on_a_sheet_that_is_too_small(
     lambda rows, title, path: drawn.append((rows, title)),
   )
   flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
-  rows = run_it(monkeypatch, program, tmp_path, sheet_rows=4, **flags)
+  rows = run_it(program, tmp_path, sheet_rows=4, **flags)
   wrong = [
     row['probe']
     for row in rows[::5]
@@ -368,3 +357,18 @@ def test_the_worst_answers_come_first_on_a_sheet_that_is_too_small(
       right = match.lines[0] == person
       assert match.mark == ('right' if right else '' if rank else 'wrong')
     assert probe.mark == matches[0].mark
+
+
+def test_flags_become_settings_and_have_their_defaults(monkeypatch):
+  asked = []
+
+  def note(*arguments):
+    asked.append(arguments)
+    return Outcome(None, None, 'integer', [])
+
+  monkeypatch.setattr(command, 'identify', note)
+  command_line.run(command, model='run')
+  flags = {'gallery': 'a', 'probe': 'b', 'k': 3, 'stored_size': '64,48'}
+  command_line.run(command, '--int8', model='run', **flags)
+  settings = Settings(int8=True, k=3, stored_size=(64, 48))
+  assert asked == [('run', None, None, Settings()), ('run', 'a', 'b', settings)]

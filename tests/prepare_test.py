@@ -11,10 +11,10 @@ import real_data
 from PIL import Image
 from settings import ROOT
 
-from faceqat import prepare
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
+from faceqat.preparation.prepare import Options, prepare
 
 PHOTOS = real_data.path('data/photos')
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
@@ -41,7 +41,7 @@ def source(tmp_path):
 
 
 def run(source, out, settings=SETTINGS, **options):
-  return prepare.prepare(source, out, settings, **options)
+  return prepare(source, out, settings, Options(workers=1, **options))
 
 
 def images(out):

@@ -52,6 +52,8 @@ TEMPLATES = {
   'arcface': Template(ARCFACE_TEMPLATE, (112, 112)),
   'sphereface': Template(ARCFACE_TEMPLATE - [8, 0], (112, 96)),
 }
+# What a fingerprint calls the crops that `crop_with_margin` makes.
+WITH_MARGIN = 'margin_32'
 
 
 def template_points(name: str, size: ImageSize) -> np.ndarray:
@@ -259,3 +261,25 @@ def crop_with_margin(
     box=(*(first - whole), *np.minimum(last - whole, part.size)),
   )
   return np.array(crop)
+
+
+def cut_out(
+  image: np.ndarray, face, template: str, size: ImageSize
+) -> np.ndarray:
+  """Cuts a face out as the template of a `Fingerprint` says.
+
+  Args:
+    image: [H, W, 3] uint8.
+    face: with `landmarks` and `box`, as a detector gives them.
+    template: one of `TEMPLATES`, or `WITH_MARGIN`.
+    size: of the crop.
+
+  Returns:
+    [h, w, 3] uint8 of that size, channels in the order of the image.
+
+  Raises:
+    ValueError: as `align_points` and `crop_with_margin` do.
+  """
+  if template == WITH_MARGIN:
+    return crop_with_margin(image, face.box, size)
+  return align_points(image, face.landmarks, size, template)

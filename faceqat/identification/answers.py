@@ -170,14 +170,16 @@ def write(answers: Answers, out: pathlib.Path) -> None:
   )
 
 
-def write_left_out(left_out: Sequence, out: pathlib.Path | None) -> None:
-  """Prints the first images that were not used, and lists all in a file."""
+def show_left_out(left_out: Sequence) -> None:
+  """Prints the first images that were not used."""
   for name, reason in left_out[:_SHOWN_LEFT_OUT]:
     print(f'left out: {reason if name in reason else f"{name}: {reason}"}')
   if len(left_out) > _SHOWN_LEFT_OUT:
     print(f'... and {len(left_out) - _SHOWN_LEFT_OUT:,} more')
-  if out is None:
-    return
+
+
+def write_left_out(left_out: Sequence, out: pathlib.Path) -> None:
+  """Lists all images that were not used in a file of a folder that it makes."""
   out.mkdir(parents=True, exist_ok=True)
   path = out / 'left_out.csv'
   # That of an earlier run would be taken for this one's.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from faceqat.faces import images
+from faceqat.faces import alignment, images
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 
@@ -137,13 +137,13 @@ def make_photograph_reader(
   stored_size: ImageSize = 0,
   *,
   bgr: bool = False,
-  detector: str | None = None,
+  detector: str | os.PathLike | None = None,
 ) -> Reader:
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
   Args:
-    template: one of `alignment.TEMPLATES` or 'margin_32', as a `Fingerprint`
-      has it.
+    template: one of `alignment.TEMPLATES` or `alignment.WITH_MARGIN`, as a
+      `Fingerprint` has it.
     choice: which of several faces, one of `faces.choice.CHOICES`.
     image_size: of the faces given.
     stored_size: to which the network's training images were aligned before
@@ -155,34 +155,11 @@ def make_photograph_reader(
     ValueError: another template, a size that it is not for, or no detector.
   """
   # A detector's library is large, and crops need none.
-  from faceqat.faces import alignment, detection, photographs
   from faceqat.faces import choice as choices
+  from faceqat.faces import detection, photographs
 
   wanted, aligned_size = images.wanted_and_stored(image_size, stored_size)
-  if template in alignment.TEMPLATES:
-    try:
-      alignment.template_points(template, aligned_size)
-    except ValueError as error:
-      raise ValueError(f'--photographs: {error}') from error
-
-    def align(image, face):
-      return alignment.align_points(
-        image, face.landmarks, aligned_size, template
-      )
-
-  elif template == 'margin_32':
-
-    def align(image, face):
-      return alignment.crop_with_margin(
-        image, face.box, size=aligned_size, margin=32
-      )
-
-  else:
-    raise ValueError(
-      f'--photographs: the faces of --model are aligned as {template!r}, which '
-      f'is not one of {", ".join(alignment.TEMPLATES)}, margin_32; align them '
-      'as they were for training, and leave --photographs out.'
-    )
+  _check_template(template, aligned_size)
   detect = detection.make_detector(detector)
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
@@ -190,14 +167,32 @@ def make_photograph_reader(
     found = choices.choose(detect(image), choice, image.shape)
     if not found:
       raise ValueError(f'{path.name} has no face that the detector finds')
+    crops = [
+      alignment.cut_out(image, face, template, aligned_size) for face in found
+    ]
     # Resized as the training images were.
     crops = [
-      np.asarray(images.resize(Image.fromarray(align(image, face)), wanted))
-      for face in found
+      np.asarray(images.resize(Image.fromarray(crop), wanted)) for crop in crops
     ]
     return [crop[:, :, ::-1] for crop in crops] if bgr else crops
 
   return read
+
+
+def _check_template(template: str, size: ImageSize):
+  if template == alignment.WITH_MARGIN:
+    return
+  if template not in alignment.TEMPLATES:
+    names = ', '.join([*alignment.TEMPLATES, alignment.WITH_MARGIN])
+    raise ValueError(
+      f'--photographs: the faces of --model are aligned as {template!r}, which '
+      f'is not one of {names}; align them as they were for training, and leave '
+      '--photographs out.'
+    )
+  try:
+    alignment.template_points(template, size)
+  except ValueError as error:
+    raise ValueError(f'--photographs: {error}') from error
 
 
 def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):

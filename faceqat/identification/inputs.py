@@ -1,6 +1,7 @@
 """Lists and checks the inputs of `identify` before a network runs."""
 
 import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from faceqat.data import datasets
@@ -15,6 +16,7 @@ from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
 from faceqat.identification.predictions import UNKNOWN
+from faceqat.identification.settings import PathLike, Settings
 
 
 class Inputs(NamedTuple):
@@ -37,83 +39,120 @@ class Inputs(NamedTuple):
   left_out: list[LeftOut]
 
 
-def list_inputs(args, embedder: Embedder) -> Inputs:
-  """Lists all images that the flags of `identify` ask for.
+def list_inputs(
+  model: PathLike,
+  gallery_path: PathLike | None,
+  probe_path: PathLike | None,
+  settings: Settings,
+  embedder: Embedder,
+) -> Inputs:
+  """Lists all images that `identify` is asked with.
 
   Args:
-    args: the flags.
+    model: where the network lies, for messages.
+    gallery_path: as `identify` takes it.
+    probe_path: the same.
+    settings: the same.
     embedder: the network, whose size and alignment the images are to have.
 
   Raises:
     ValueError: a folder is missing or is none of people, a gallery is damaged,
       or faces are aligned otherwise than the network's or than each other.
   """
-  reader = _make_reader(args, embedder, args.faces)
+  reader = _make_reader(settings, embedder, settings.faces)
   # A person is in a photograph of theirs once.
   enrolling = reader
-  if args.photographs and args.faces == 'all':
-    enrolling = _make_reader(args, embedder, 'largest')
-  left_out: list[LeftOut] = []
-
-  faces = embedder.fingerprint
-  if not fingerprints.is_stated(faces):
-    print(fingerprints.unstated('--model'))
-
-  if args.photographs and not fingerprints.names_template(faces):
-    size = embedder.image_size
-    faces = Fingerprint(alignment.usual_template(size), size)
-  silent, warnings = [], []
-
-  def listed(path, list_entries, reader):
-    nonlocal faces
-    found = faces
-    if not args.photographs:
-      found = _check_faces(path, faces, wanted_by)
-      if not fingerprints.is_stated(found):
-        silent.append(path)
-      faces = faces if fingerprints.names_template(faces) else found or faces
-    warn(found, path)
-    entries, others = list_entries(path, reader)
-    left_out.extend(others)
-    return entries
-
-  def warn(found, path):
-    made_for = embedder.fingerprint
-    warnings.extend(
-      fingerprints.warn_of_drawn(found, made_for, path, '--model')
-    )
-
-  told, wanted_by = fingerprints.names_template(faces), '--model'
+  if settings.photographs and settings.faces == 'all':
+    enrolling = _make_reader(settings, embedder, 'largest')
+  listing = _Listing(embedder, settings.photographs)
   saved, probes, strangers = None, None, None
-  if args.held_out:
-    enrolled, probes, found = _held_out(args, embedder)
-    warn(found, '--held_out')
-  elif pathlib.Path(args.gallery).is_file():
-    saved, enrolled = gallery.load(args.gallery), []
-    warn(saved.maker.fingerprint, args.gallery)
-    if not told:
-      faces = saved.maker.fingerprint or faces
+  if settings.held_out:
+    enrolled, probes, found = _held_out(model, settings, embedder)
+    listing.warn_of_drawn(found, '--held_out')
+  elif pathlib.Path(gallery_path).is_file():
+    saved, enrolled = gallery.load(gallery_path), []
+    listing.take_saved(saved.maker.fingerprint, gallery_path)
   else:
-    enrolled = listed(args.gallery, face_files.list_people, enrolling)
-  if not told:
-    # Whoever comes later is compared with those of the gallery.
-    wanted_by = args.gallery
-  if args.add:
-    enrolled = enrolled + listed(args.add, face_files.list_people, enrolling)
-  if args.probe:
-    probes = listed(args.probe, face_files.list_probes, reader)
-  if args.calibration:
-    strangers = listed(args.calibration, face_files.list_people, enrolling)
-  if warnings:
-    print(warnings[0])
-  elif silent and fingerprints.is_stated(faces):
-    print(fingerprints.unstated(silent[0]))
-  inputs = Inputs(saved, enrolled, probes, strangers, faces, left_out)
-  _check_people(args, inputs)
+    enrolled = listing.list(gallery_path, face_files.list_people, enrolling)
+  # Whoever comes later is compared with those of the gallery.
+  listing.compare_with(gallery_path)
+  if settings.add:
+    enrolled += listing.list(settings.add, face_files.list_people, enrolling)
+  if probe_path:
+    probes = listing.list(probe_path, face_files.list_probes, reader)
+  if settings.calibration:
+    strangers = listing.list(
+      settings.calibration, face_files.list_people, enrolling
+    )
+  listing.print_warning()
+  inputs = Inputs(
+    saved, enrolled, probes, strangers, listing.faces, listing.left_out
+  )
+  _check_people(settings, inputs)
   return inputs
 
 
-def _check_people(args, inputs: Inputs):
+class _Listing:
+  """Lists images, and compares how their faces are aligned.
+
+  Attributes:
+    faces: how all of them are to be aligned; None where nothing has said so.
+    left_out: files that are no images.
+  """
+
+  def __init__(self, embedder: Embedder, photographs: bool):
+    self.faces = self._made_for = embedder.fingerprint
+    self.left_out: list[LeftOut] = []
+    self._photographs = photographs
+    self._wanted_by = '--model'
+    self._silent: list[str] = []
+    self._warnings: list[str] = []
+    if not fingerprints.is_stated(self.faces):
+      print(fingerprints.unstated('--model'))
+    if photographs and not fingerprints.names_template(self.faces):
+      size = embedder.image_size
+      self.faces = Fingerprint(alignment.usual_template(size), size)
+    self._told = fingerprints.names_template(self.faces)
+
+  def list(self, path: PathLike, list_entries: Callable, reader: Reader):
+    """The images of a path, whose faces must be aligned as those before."""
+    found = self.faces
+    if not self._photographs:
+      found = _check_faces(path, self.faces, self._wanted_by)
+      if not fingerprints.is_stated(found):
+        self._silent.append(path)
+      if not fingerprints.names_template(self.faces):
+        self.faces = found or self.faces
+    self.warn_of_drawn(found, path)
+    entries, others = list_entries(path, reader)
+    self.left_out += others
+    return entries
+
+  def take_saved(self, found: Fingerprint | None, path: PathLike):
+    """Takes the alignment of a saved gallery, where the network has none."""
+    self.warn_of_drawn(found, path)
+    if not self._told:
+      self.faces = found or self.faces
+
+  def compare_with(self, path: PathLike | None):
+    """Names what the next faces differ from, where the network has none."""
+    if not self._told:
+      self._wanted_by = path
+
+  def warn_of_drawn(self, found: Fingerprint | None, path: PathLike):
+    self._warnings += fingerprints.warn_of_drawn(
+      found, self._made_for, path, '--model'
+    )
+
+  def print_warning(self):
+    """The first one; of what does not state its alignment where others do."""
+    if self._warnings:
+      print(self._warnings[0])
+    elif self._silent and fingerprints.is_stated(self.faces):
+      print(fingerprints.unstated(self._silent[0]))
+
+
+def _check_people(settings: Settings, inputs: Inputs):
   """Refuses what would be refused after all has been embedded."""
   people = {entry.person for entry in inputs.enrolled}
   if inputs.saved:
@@ -136,18 +175,18 @@ def _check_people(args, inputs: Inputs):
   )
   if shared:
     raise ValueError(
-      f'--calibration={args.calibration} has people of the gallery: '
+      f'--calibration={settings.calibration} has people of the gallery: '
       f'{", ".join(shared[:5])}{" ..." if shared[5:] else ""}; a threshold for '
       'strangers needs people who are not in it'
     )
-  retrieval.check_rate(args.false_positive_rate, len(inputs.strangers))
+  retrieval.check_rate(settings.false_positive_rate, len(inputs.strangers))
 
 
-def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
+def _make_reader(settings: Settings, embedder: Embedder, choice: str) -> Reader:
   stored_size = embedder.stored_size
-  if args.stored_size is not None:
-    stored_size = args.stored_size
-  if not args.photographs:
+  if settings.stored_size is not None:
+    stored_size = settings.stored_size
+  if not settings.photographs:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
   faces = embedder.fingerprint
   return face_files.make_photograph_reader(
@@ -158,11 +197,11 @@ def _make_reader(args, embedder: Embedder, choice: str) -> Reader:
     embedder.image_size,
     stored_size,
     bgr=bool(faces) and faces.channels == 'BGR',
-    detector=args.detector,
+    detector=settings.detector,
   )
 
 
-def _check_faces(path: str, wanted: Fingerprint | None, wanted_by: str):
+def _check_faces(path: PathLike, wanted: Fingerprint | None, wanted_by: str):
   """The fingerprint of a folder's faces; an error if it is not that wanted."""
   folder = pathlib.Path(path)
   found = fingerprints.read(folder.parent if folder.is_file() else folder)
@@ -171,14 +210,14 @@ def _check_faces(path: str, wanted: Fingerprint | None, wanted_by: str):
 
 
 def _held_out(
-  args, embedder: Embedder
+  model: PathLike, settings: Settings, embedder: Embedder
 ) -> tuple[list[Entry], list[Entry], Fingerprint | None]:
   """One image of everybody kept out of a training, their others, of what."""
-  config = args.config
+  config = settings.config
   if config is None:
     if embedder.network is None:
       raise ValueError(
-        f'--held_out: {args.model} does not say on whom it was trained; give '
+        f'--held_out: {model} does not say on whom it was trained; give '
         '--config=configs/mbv2_int8.py, or the one of its run'
       )
     config = embedder.network.config
@@ -202,7 +241,7 @@ def _held_out(
 
   enrolled, probes = (
     [entry(int(index)) for index in part]
-    for part in split_gallery(source.labels, args.held_out)
+    for part in split_gallery(source.labels, settings.held_out)
   )
   found = datasets.training_fingerprint(config.data)
   fingerprints.check(found, embedder.fingerprint, '--held_out', '--model')

@@ -28,8 +28,9 @@ from faceqat.files.image_size import ImageSize, height_width
 from faceqat.preparation import duplicates, listing
 
 ALIGNMENTS = (*alignment.TEMPLATES, 'margin')
-# Of the crops with a margin, as the name of their fingerprint says.
-MARGIN = 32
+# What crops have that are given no size.
+_SIZES = {name: made.size for name, made in alignment.TEMPLATES.items()}
+_SIZES['margin'] = 160
 # A face of 112x112 takes 6 KB so, as a PNG three times that and twice the time
 # to read. Colours are not halved, as JPEG does by default.
 _QUALITY = 95
@@ -47,18 +48,20 @@ class CropSettings:
 
   Attributes:
     alignment: one of `ALIGNMENTS`.
-    size: height and width of a crop in pixels, a pair whatever it was made of.
+    size: height and width of a crop in pixels, a pair whatever it was made of;
+      None: the usual one of the alignment.
     faces: which of several, one of `choice.CHOICES`.
     detector: an ONNX file; empty for the detector that comes along.
   """
 
-  alignment: str
-  size: ImageSize
-  faces: str
+  alignment: str = 'arcface'
+  size: ImageSize | None = None
+  faces: str = 'largest'
   detector: str = ''
 
   def __post_init__(self):
-    object.__setattr__(self, 'size', height_width(self.size, 'size'))
+    size = _SIZES[self.alignment] if self.size is None else self.size
+    object.__setattr__(self, 'size', height_width(size, 'size'))
     if self.alignment in alignment.TEMPLATES:
       # It says what does not go together.
       alignment.template_points(self.alignment, self.size)
@@ -67,7 +70,7 @@ class CropSettings:
   def template(self) -> str:
     """The name that a fingerprint has for the alignment."""
     named = self.alignment in alignment.TEMPLATES
-    return self.alignment if named else f'margin_{MARGIN}'
+    return self.alignment if named else alignment.WITH_MARGIN
 
 
 def crop_photograph(
@@ -113,33 +116,41 @@ def crop_photograph(
     return {**record, 'status': 'unreadable', 'reason': str(error)}
   if not found:
     return {**record, 'reason': 'no face was found'}
+  record['faces'] = len(found)
   chosen = choice.choose(found, settings.faces, image.shape)
-  numbered = settings.faces == 'all'
-  crops = []
   for number, face in enumerate(chosen, 1):
     try:
-      pixels = _align(settings, image, face)
+      pixels = alignment.cut_out(image, face, settings.template, settings.size)
     except ValueError as error:
       record['reason'] = str(error)
       continue
-    name = listing.crop_name(photograph, number if numbered else None)
-    path = pathlib.Path(folder) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, encode(pixels))
-    crops.append(
-      {
-        'file': name,
-        'box': np.round(face.box, 1).tolist(),
-        'score': round(float(face.score), 4),
-        'pixels': hashlib.sha256(pixels.tobytes()).hexdigest()[:32],
-        'hash': duplicates.perceptual_hash(pixels).tobytes().hex(),
-      }
+    name = listing.crop_name(
+      photograph, number if settings.faces == 'all' else None
     )
-  status = 'missed'
-  if crops:
+    record['crops'].append(_write_crop(pixels, face, folder, name))
+  if record['crops']:
     unsure = choice.is_ambiguous(found, settings.faces, image.shape)
-    status = 'ambiguous' if unsure else 'found'
-  return {**record, 'status': status, 'faces': len(found), 'crops': crops}
+    record['status'] = 'ambiguous' if unsure else 'found'
+  return record
+
+
+def _write_crop(
+  pixels: np.ndarray,
+  face: detection.Face,
+  folder: str | os.PathLike,
+  name: str,
+) -> dict[str, Any]:
+  """Writes one face, and describes it."""
+  path = pathlib.Path(folder) / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  atomic.write(path, encode(pixels))
+  return {
+    'file': name,
+    'box': np.round(face.box, 1).tolist(),
+    'score': round(float(face.score), 4),
+    'pixels': hashlib.sha256(pixels.tobytes()).hexdigest()[:32],
+    'hash': duplicates.perceptual_hash(pixels).tobytes().hex(),
+  }
 
 
 def crop_photographs(
@@ -199,16 +210,6 @@ def crop_photographs(
     ) from None
   finally:
     executor.shutdown(cancel_futures=True)
-
-
-def _align(
-  settings: CropSettings, image: np.ndarray, face: detection.Face
-) -> np.ndarray:
-  if settings.alignment in alignment.TEMPLATES:
-    return alignment.align_points(
-      image, face.landmarks, settings.size, settings.alignment
-    )
-  return alignment.crop_with_margin(image, face.box, settings.size, MARGIN)
 
 
 def encode(pixels: np.ndarray) -> bytes:

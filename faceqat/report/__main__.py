@@ -8,11 +8,12 @@ a phone and printed. Nothing is run again; what a run has not left behind, its
 section says, and which command makes it.
 """
 
-import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
+from absl import flags
+
+from faceqat import command
 from faceqat.files import atomic
 from faceqat.report import network_sections
 from faceqat.report.page import make_page
@@ -65,31 +66,23 @@ def write_report(
   return path
 
 
-def main(arguments: Sequence[str] | None = None):
-  parser = argparse.ArgumentParser(
-    prog='python -m faceqat.report',
-    description='Writes one HTML page about a run, or several compared.',
+def define_flags():
+  flags.DEFINE_string(
+    'out', None, 'File to write; by default WORKDIR/report.html of one run.'
   )
-  parser.add_argument(
-    'workdirs', nargs='+', metavar='WORKDIR', help='folder of a run'
+  flags.DEFINE_multi_string(
+    'export',
+    None,
+    'Folder that faceqat.convert wrote, once for each WORKDIR; by default it '
+    'is looked for in WORKDIR.',
   )
-  parser.add_argument(
-    '--out', help='file to write; by default WORKDIR/report.html of one run'
-  )
-  parser.add_argument(
-    '--export',
-    action='append',
-    metavar='DIR',
-    help='folder that faceqat.convert wrote, once for each WORKDIR; by default '
-    'it is looked for in WORKDIR',
-  )
-  args = parser.parse_args(arguments)
-  try:
-    path = write_report(args.workdirs, args.out, args.export)
-  except (ValueError, OSError) as error:
-    sys.exit(f'error: {error}')
+
+
+def main(*workdirs: str):
+  path = write_report(workdirs, flags.FLAGS.out, flags.FLAGS.export)
   print(f'{path}: {path.stat().st_size:,} bytes')
 
 
 if __name__ == '__main__':
-  main()
+  define_flags()
+  command.run(main, ('WORKDIR...',))

@@ -118,6 +118,7 @@ def test_the_answers_are_drawn_with_their_marks(tmp_path, monkeypatch):
 def test_images_that_were_left_out_are_printed_and_listed(tmp_path, capsys):
   left_out = [LeftOut(f'{i}.jpg', f'{i}.jpg is broken') for i in range(8)]
   left_out[1] = LeftOut('1.jpg', 'no face')
+  answers.show_left_out(left_out)
   answers.write_left_out(left_out, tmp_path)
   lines = (tmp_path / 'left_out.csv').read_text().splitlines()
   assert lines[:3] == ['image,reason', '0.jpg,0.jpg is broken', '1.jpg,no face']

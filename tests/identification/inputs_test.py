@@ -41,47 +41,43 @@ def compiled_once():
 
 
 def test_a_file_needs_a_config_to_know_whom_it_was_not_trained_on(
-  program, quantized_run, tmp_path, monkeypatch, capsys
+  program, quantized_run, tmp_path, capsys
 ):
   with pytest.raises(ValueError, match='does not say on whom it was trained'):
-    run_it(monkeypatch, program, tmp_path / 'out', held_out=2)
+    run_it(program, tmp_path / 'out', held_out=2)
   network = embedders.load(quantized_run[0], 'float').network
   config = ml_collections.ConfigDict(network.config.to_dict())
-  found = run_it(
-    monkeypatch, program, tmp_path / 'a', held_out=2, config=config
-  )
-  own = run_it(monkeypatch, quantized_run[0], tmp_path / 'b', held_out=2)
+  found = run_it(program, tmp_path / 'a', held_out=2, config=config)
+  own = run_it(quantized_run[0], tmp_path / 'b', held_out=2)
   assert found == own
   # Drawn faces are what it was trained on.
   assert 'WARNING' not in capsys.readouterr().out
   with pytest.raises(ValueError, match='give 2 or more images a person'):
-    run_it(monkeypatch, quantized_run[0], tmp_path / 'out', held_out=1)
+    run_it(quantized_run[0], tmp_path / 'out', held_out=1)
   config.data.validation_people = 0
   with pytest.raises(ValueError, match='nobody was kept out'):
-    run_it(monkeypatch, program, tmp_path / 'out', held_out=2, config=config)
+    run_it(program, tmp_path / 'out', held_out=2, config=config)
   assert not (tmp_path / 'out').exists()
 
 
-def test_faces_of_another_alignment_are_refused(
-  program, people, tmp_path, monkeypatch
-):
+def test_faces_of_another_alignment_are_refused(program, people, tmp_path):
   for part in ('gallery', 'probes'):
     shutil.copytree(people / part, tmp_path / part)
   fingerprint.write(Fingerprint('arcface', SIZE), tmp_path / 'gallery')
   flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
   saved = tmp_path / 'people.safetensors'
-  run_it(monkeypatch, program, tmp_path / 'a', save_gallery=saved, **flags)
+  run_it(program, tmp_path / 'a', save_gallery=saved, **flags)
   assert gallery.load(saved).maker.fingerprint.template == 'arcface'
   fingerprint.write(Fingerprint('margin_32', SIZE), tmp_path / 'probes')
   for made in (tmp_path / 'gallery', saved):
     flags['gallery'] = made
     with pytest.raises(ValueError, match=r"probes has faces of template 'marg"):
-      run_it(monkeypatch, program, tmp_path / 'b', **flags)
+      run_it(program, tmp_path / 'b', **flags)
   assert not (tmp_path / 'b').exists()
 
 
 def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
-  program, people, tmp_path, monkeypatch, capsys
+  program, people, tmp_path, capsys
 ):
   for part in ('gallery', 'probes'):
     shutil.copytree(people / part, tmp_path / part)
@@ -93,7 +89,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   (tmp_path / 'gallery' / 'gone').symlink_to('/nowhere/gone')
   out = tmp_path / 'out'
   flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
-  rows = run_it(monkeypatch, program, out, **flags)
+  rows = run_it(program, out, **flags)
   assert len(rows) == 16 * 5
   with (out / 'left_out.csv').open(newline='') as file:
     listed = {row['image']: row['reason'] for row in csv.DictReader(file)}
@@ -116,12 +112,12 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   assert table_of(printed)['people'] == '6'
   # A later run that lacks nothing takes the list away.
   flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
-  run_it(monkeypatch, program, out, **flags)
+  run_it(program, out, **flags)
   assert not (out / 'left_out.csv').exists()
 
 
 def test_crops_of_another_size_are_resized_when_that_is_said(
-  program, people, tmp_path, monkeypatch
+  program, people, tmp_path
 ):
   for path in (people / 'probes').rglob('*.png'):
     target = tmp_path / 'large' / path.relative_to(people / 'probes')
@@ -132,9 +128,9 @@ def test_crops_of_another_size_are_resized_when_that_is_said(
     ValueError,
     match=r'gallery is empty: 18 were left out, .*64x64 pixels, wanted 32x32',
   ):
-    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+    run_it(program, tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
-  assert run_it(monkeypatch, program, tmp_path / 'out', stored_size=64, **flags)
+  assert run_it(program, tmp_path / 'out', stored_size=64, **flags)
 
 
 def make_empty(root):
@@ -163,7 +159,7 @@ def make_unknown(root):
   ],
 )
 def test_wrong_folders_leave_nothing(
-  make, changes, message, program, people, tmp_path, monkeypatch
+  make, changes, message, program, people, tmp_path
 ):
   if make:
     make(tmp_path)
@@ -173,7 +169,7 @@ def test_wrong_folders_leave_nothing(
     **changes,
   }
   with pytest.raises(ValueError, match=message):
-    run_it(monkeypatch, program, tmp_path / 'out', **flags)
+    run_it(program, tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
 
 
@@ -192,9 +188,7 @@ def test_faces_of_photographs_are_found_first(
   flags = {'gallery': people / 'gallery', 'probe': probes, 'photographs': True}
   saved = tmp_path / 'people.safetensors'
   out = tmp_path / 'out'
-  rows = run_it(
-    monkeypatch, program, out, faces='all', save_gallery=saved, k=1, **flags
-  )
+  rows = run_it(program, out, faces='all', save_gallery=saved, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png', 'two.png#2']
   # Where neither network nor photographs say how, they are aligned as usual.
   assert gallery.load(saved).maker.fingerprint == Fingerprint('arcface', SIZE)
@@ -202,5 +196,5 @@ def test_faces_of_photographs_are_found_first(
     capsys.readouterr().out
   )
   assert 'wall.tif' in (out / 'left_out.csv').read_text()
-  rows = run_it(monkeypatch, program, out, k=1, **flags)
+  rows = run_it(program, out, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png']

@@ -6,10 +6,10 @@ import numpy as np
 import prepare_inputs
 import pytest
 
-from faceqat import prepare
 from faceqat.data.sources.folder import FolderSource
 from faceqat.faces import detection
 from faceqat.preparation import completion, crops, listing
+from faceqat.preparation.prepare import Options, prepare
 
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
 CROPS = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']
@@ -26,7 +26,8 @@ def run(tmp_path, monkeypatch):
 
   def prepared(**options):
     out = tmp_path / 'out'
-    return prepare.prepare(source, out, SETTINGS, **options), out
+    options = Options(workers=1, **options)
+    return prepare(source, out, SETTINGS, options), out
 
   return prepared
 

@@ -8,10 +8,12 @@ import re
 import shutil
 
 import browser
+import command_line
 import pytest
 import report_folder
 
-from faceqat.report.__main__ import main, write_report
+from faceqat.report import __main__ as report
+from faceqat.report.__main__ import write_report
 
 SECTIONS = [
   'The network',
@@ -237,9 +239,8 @@ def test_wrong_arguments_are_refused_in_one_sentence(
   arguments, message, run, tmp_path
 ):
   given = [text.format(run=run, empty=tmp_path) for text in arguments]
-  with pytest.raises(SystemExit, match=re.escape(message)) as stopped:
-    main(given)
-  assert str(stopped.value).startswith('error: ')
+  with pytest.raises(ValueError, match=re.escape(message)):
+    command_line.run(report, *given)
   assert list(tmp_path.iterdir()) == []
 
 

@@ -1,21 +1,21 @@
-"""Runs the command `identify` in a test, on drawn people."""
+"""Identifies drawn people in a test, and prints what the command does."""
 
 import csv
-import types
 
 import numpy as np
 from PIL import Image
 
-from faceqat import identify
 from faceqat.calibration.lower import lower
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces.detection import Face
 from faceqat.identification import embedders
+from faceqat.identification.identify import identify
+from faceqat.identification.settings import Settings
+from faceqat.identify import show
 from faceqat.integer import program as integer_program
 
 SIZE = 32
 
-_PATHS = ('gallery', 'probe', 'save_gallery', 'add', 'calibration')
 # Those of the template, for a face of 32 pixels.
 _POINTS = np.array(
   [[10.9, 14.8], [21.0, 14.7], [16.0, 20.5], [11.9, 26.4], [20.2, 26.3]]
@@ -45,43 +45,10 @@ def read(path):
     return np.asarray(image)
 
 
-def run_it(monkeypatch, model, out, **changes):
-  """Runs the command with some flags; gives the rows of predictions.csv."""
-  args = {
-    'gallery': None,
-    'probe': None,
-    'k': 5,
-    'prototypes': False,
-    'reading': None,
-    'step': 'latest',
-    'contract': 'tflite_ref',
-    'save_gallery': None,
-    'add': None,
-    'int8': False,
-    'threshold': None,
-    'false_positive_rate': None,
-    'calibration': None,
-    'photographs': False,
-    'faces': 'largest',
-    'detector': None,
-    'stored_size': None,
-    'held_out': 0,
-    'config': None,
-    'batch_size': 16,
-    'sheet_rows': 1,
-    'model': str(model),
-    'out': str(out),
-    **{
-      name: str(value) if name in _PATHS else value
-      for name, value in changes.items()
-    },
-  }
-  monkeypatch.setattr(
-    identify,
-    'flags',
-    types.SimpleNamespace(FLAGS=types.SimpleNamespace(**args)),
-  )
-  identify.main()
+def run_it(model, out, gallery=None, probe=None, **changes):
+  """Identifies under some settings; gives the rows of predictions.csv."""
+  settings = Settings(out=out, **{'batch_size': 16, 'sheet_rows': 1, **changes})
+  show(identify(model, gallery, probe, settings), settings)
   path = out / 'predictions.csv'
   if not path.exists():
     return None

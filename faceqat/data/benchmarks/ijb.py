@@ -101,15 +101,9 @@ def read_ijb(
     )
   name = lists[0].name.removesuffix('_face_tid_mid.txt')
   images, faces = _read_numbers(lists[0], 2, 'image template media')
-  points_path = meta / f'{name}_name_5pts_score.txt'
-  named, points = _read_numbers(
-    points_path, 11, 'image, five times x y, score', np.float64
+  points = _read_points(
+    meta / f'{name}_name_5pts_score.txt', images, lists[0].name
   )
-  if named != images:
-    raise ValueError(
-      f'{points_path} is not of the images of {lists[0].name}, in their order: '
-      'restore the lists.'
-    )
   path = meta / f'{name}_template_pair_label.txt'
   pairs = _read_pairs(path)
   templates, of_image = np.unique(faces[:, 0], return_inverse=True)
@@ -135,6 +129,21 @@ def read_ijb(
     second=np.searchsorted(templates, pairs[:, 1]),
     same=pairs[:, 2] == 1,
   )
+
+
+def _read_points(
+  path: pathlib.Path, images: list[str], list_name: str
+) -> np.ndarray:
+  """Five landmarks and a score of each image, float64 [N, 11]."""
+  named, points = _read_numbers(
+    path, 11, 'image, five times x y, score', np.float64
+  )
+  if named != images:
+    raise ValueError(
+      f'{path} is not of the images of {list_name}, in their order: restore '
+      'the lists.'
+    )
+  return points
 
 
 def _read_numbers(

@@ -26,7 +26,7 @@ from faceqat.data.benchmarks.pair_lines import Line
 from faceqat.data.benchmarks.pairs import (
   PairSet,
   consecutive_folds,
-  number_people,
+  pairs_of_files,
 )
 from faceqat.faces.image_files import FileIndex, ImageFiles
 from faceqat.files.image_size import ImageSize
@@ -90,41 +90,35 @@ def read_pairs_txt(
   pairs_path = os.fspath(pairs_path)
   header, *lines = pair_lines.read(pairs_path)
   if pair_lines.names_columns([header, *lines]):
-    fold = _ten_folds(pairs_path, len(lines))
-    num_folds = 0
+    fold, per_half = _ten_folds(pairs_path, len(lines)), None
   else:
-    num_folds, per_half = _parse_header(header, pairs_path)
-    expected = num_folds * 2 * per_half
-    if len(lines) != expected:
-      raise ValueError(
-        f'{pairs_path} has {len(lines)} pairs, its header "{header.text}" '
-        f'announces {expected}: restore the list.'
-      )
-    fold = np.repeat(np.arange(num_folds), 2 * per_half)
+    fold, per_half = _folds_of_header(header, pairs_path, len(lines))
   files = FileIndex(root)
-  first, second, same, people = [], [], [], []
+  ends, same, people = [], [], []
   for line in lines:
-    one, other, is_same = _parse_pair(line)
-    for (name, image), column in ((one, first), (other, second)):
-      column.append(files.find([f'{name}/{name}_{image:04d}.jpg'], line.where))
+    *both, is_same = _parse_pair(line)
+    ends.append(
+      [
+        files.find([f'{name}/{name}_{image:04d}.jpg'], line.where)
+        for name, image in both
+      ]
+    )
     same.append(is_same)
-    people.append([one[0], other[0]])
-  same = np.array(same)
-  for index in range(num_folds):
-    num_same = int(same[fold == index].sum())
-    if num_same != per_half:
+    people.append([name for name, _ in both])
+  if per_half is not None:
+    num_same = np.bincount(fold, same).astype(int)
+    for index in np.flatnonzero(num_same != per_half):
       raise ValueError(
-        f'Fold {index + 1} of {pairs_path} has {num_same} same pairs, its '
-        f'header "{header.text}" announces {per_half}: restore the list.'
+        f'Fold {index + 1} of {pairs_path} has {num_same[index]} same pairs, '
+        f'its header "{header.text}" announces {per_half}: restore the list.'
       )
-  return PairSet(
-    name=os.path.basename(os.path.dirname(os.path.abspath(pairs_path))),
-    images=ImageFiles(files.paths, image_size, stored_size),
-    first=np.array(first),
-    second=np.array(second),
-    same=same,
-    fold=fold,
-    people=number_people(people, same),
+  return pairs_of_files(
+    os.path.basename(os.path.dirname(os.path.abspath(pairs_path))),
+    ImageFiles(files.paths, image_size, stored_size),
+    ends,
+    same,
+    fold,
+    people,
   )
 
 
@@ -165,45 +159,24 @@ def read_two_lines_a_pair(
   ends, labels, people = [], [], []
   for upper, lower in zip(lines[::2], lines[1::2]):
     where = f'{upper.where}, and the next one'
-    (one, label), (other, again) = (
-      _image_and_label(upper),
-      _image_and_label(lower),
-    )
-    if label != again:
-      raise ValueError(
-        f'{where} are one pair but have the labels {label} and {again}: '
-        'restore the list.'
-      )
-    names = [re.sub(r'_[0-9]+\.[A-Za-z]+$', '', name) for name in (one, other)]
+    images, label = _images_and_label(upper, lower, where)
+    names = [re.sub(r'_[0-9]+\.[A-Za-z]+$', '', image) for image in images]
     ends.append(
       [
         files.find([image, f'{name}/{image}'], where)
-        for image, name in zip((one, other), names)
+        for image, name in zip(images, names)
       ]
     )
-    labels.append(int(label))
+    labels.append(label)
     people.append(names)
   labels = np.array(labels)
-  same, fold = labels != 0, np.empty_like(labels)
-  for kind in (True, False):
-    count = np.sum(same == kind)
-    if count < 10:
-      raise ValueError(
-        f'{list_path} has {np.sum(same)} same and {np.sum(~same)} different '
-        'pairs: ten folds need at least ten of either kind; add pairs, or '
-        'leave eval.pairs empty to have some drawn.'
-      )
-    fold[same == kind] = consecutive_folds(count)
-  if np.max(labels) > 1:
-    fold[same] = np.unique(labels[same], return_inverse=True)[1]
-  return PairSet(
-    name=_name(list_path),
-    images=ImageFiles(files.paths, image_size, stored_size),
-    first=np.array(ends)[:, 0],
-    second=np.array(ends)[:, 1],
-    same=same,
-    fold=fold,
-    people=number_people(people, same),
+  return pairs_of_files(
+    _name(list_path),
+    ImageFiles(files.paths, image_size, stored_size),
+    ends,
+    labels != 0,
+    _folds_of_labels(labels, list_path),
+    people,
   )
 
 
@@ -239,15 +212,13 @@ def read_one_line_a_pair(
     same.append(pair.same)
     fold.append(pair.fold)
     people.append([os.path.dirname(files.paths[index]) for index in ends[-1]])
-  same, ends = np.array(same), np.array(ends)
-  return PairSet(
-    name=_name(list_path),
-    images=ImageFiles(files.paths, image_size, stored_size),
-    first=ends[:, 0],
-    second=ends[:, 1],
-    same=same,
-    fold=_ten_folds(list_path, len(same)) if None in fold else np.array(fold),
-    people=number_people(people, same),
+  return pairs_of_files(
+    _name(list_path),
+    ImageFiles(files.paths, image_size, stored_size),
+    ends,
+    same,
+    _ten_folds(list_path, len(same)) if None in fold else fold,
+    people,
   )
 
 
@@ -279,6 +250,36 @@ def _name(list_path: str) -> str:
   return re.sub(r'^pairs?_|_pairs?$', '', stem)
 
 
+def _folds_of_labels(labels: np.ndarray, list_path: str) -> np.ndarray:
+  """The folds of the pairs of CALFW or CPLFW, int [P]."""
+  same, fold = labels != 0, np.empty_like(labels)
+  for kind in (True, False):
+    count = np.sum(same == kind)
+    if count < 10:
+      raise ValueError(
+        f'{list_path} has {np.sum(same)} same and {np.sum(~same)} different '
+        'pairs: ten folds need at least ten of either kind; add pairs, or '
+        'leave eval.pairs empty to have some drawn.'
+      )
+    fold[same == kind] = consecutive_folds(count)
+  if np.max(labels) > 1:
+    fold[same] = np.unique(labels[same], return_inverse=True)[1]
+  return fold
+
+
+def _images_and_label(
+  upper: Line, lower: Line, where: str
+) -> tuple[list[str], int]:
+  """The images of a pair of CALFW, and its label, of two lines."""
+  images, (label, again) = zip(*map(_image_and_label, (upper, lower)))
+  if label != again:
+    raise ValueError(
+      f'{where} are one pair but have the labels {label} and {again}: '
+      'restore the list.'
+    )
+  return images, int(label)
+
+
 def _image_and_label(line: Line) -> Sequence[str]:
   """The fields of one line of CALFW's list, checked."""
   if len(line.fields) != 2 or not re.fullmatch('[0-9]{1,9}', line.fields[1]):
@@ -286,6 +287,20 @@ def _image_and_label(line: Line) -> Sequence[str]:
       f'{line.where}: "{line.text[:80].strip()}", wanted "image label".'
     )
   return line.fields
+
+
+def _folds_of_header(
+  header: Line, path: str, count: int
+) -> tuple[np.ndarray, int]:
+  """The folds of LFW's pairs, int [P], and the same pairs in each of them."""
+  num_folds, per_half = _parse_header(header, path)
+  expected = num_folds * 2 * per_half
+  if count != expected:
+    raise ValueError(
+      f'{path} has {count} pairs, its header "{header.text}" announces '
+      f'{expected}: restore the list.'
+    )
+  return np.repeat(np.arange(num_folds), 2 * per_half), per_half
 
 
 def _parse_header(line: Line, path: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
 from faceqat.faces import images as face_images
+from faceqat.faces.image_files import ImageFiles
 from faceqat.files.image_size import ImageSize
 
 # As many as LFW has, where nobody says how many.
@@ -179,6 +180,27 @@ def number_people(
   )
   shows_one = people[:, 0] == people[:, 1]
   return people if np.array_equal(shows_one, same) else None
+
+
+def pairs_of_files(
+  name: str,
+  images: ImageFiles,
+  ends: Sequence[Sequence[int]],
+  same: Sequence[bool],
+  fold: Sequence[int],
+  people: Sequence[Sequence[str]],
+) -> PairSet:
+  """A set of P pairs: of each, both places in `images`, and both names."""
+  ends, same = np.array(ends), np.array(same)
+  return PairSet(
+    name=name,
+    images=images,
+    first=ends[:, 0],
+    second=ends[:, 1],
+    same=same,
+    fold=np.array(fold),
+    people=number_people(people, same),
+  )
 
 
 def synthetic_pairs(

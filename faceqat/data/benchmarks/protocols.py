@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from faceqat.data.benchmarks import mat_file
-from faceqat.data.benchmarks.pairs import PairSet, number_people
+from faceqat.data.benchmarks.pairs import PairSet, pairs_of_files
 from faceqat.faces.image_files import FileIndex, ImageFiles, read_lines
 from faceqat.files.image_size import ImageSize
 
@@ -63,15 +63,13 @@ def read_cfp(
         same.append(is_same)
         fold.append(number)
         people.append([image.split('/')[0] for image in images])
-  same = np.array(same)
-  return PairSet(
-    name=f'CFP-{kind}',
-    images=ImageFiles(files.paths, image_size, stored_size),
-    first=np.array(ends)[:, 0],
-    second=np.array(ends)[:, 1],
-    same=same,
-    fold=np.array(fold),
-    people=number_people(people, same),
+  return pairs_of_files(
+    f'CFP-{kind}',
+    ImageFiles(files.paths, image_size, stored_size),
+    ends,
+    same,
+    fold,
+    people,
   )
 
 
@@ -125,16 +123,14 @@ def read_agedb(
       people.append([name.split('_')[0] for name in pair])
   if not ends:
     raise ValueError(f'{list_path} has no pairs: restore the file.')
-  same = np.array([one == other for one, other in people])
   years = re.search('([0-9]+)_years', os.path.basename(list_path))
-  return PairSet(
-    name=f'AgeDB-{years[1]}' if years else 'AgeDB',
-    images=ImageFiles(files.paths, image_size, stored_size),
-    first=np.array(ends)[:, 0],
-    second=np.array(ends)[:, 1],
-    same=same,
-    fold=np.array(fold),
-    people=number_people(people, same),
+  return pairs_of_files(
+    f'AgeDB-{years[1]}' if years else 'AgeDB',
+    ImageFiles(files.paths, image_size, stored_size),
+    ends,
+    [one == other for one, other in people],
+    fold,
+    people,
   )
 
 

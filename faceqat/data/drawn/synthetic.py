@@ -11,14 +11,15 @@ learn something that raw pixels do not say.
 writes a contact sheet: one row a person, one column an image of them.
 """
 
-import argparse
 import functools
 
 import numpy as np
+from absl import flags
 from PIL import Image
 
+from faceqat import command
 from faceqat.data.drawn import face_drawing, face_parameters
-from faceqat.files.image_size import ImageSize, height_width, of_text
+from faceqat.files.image_size import ImageSize, height_width
 
 # Images are kept once drawn, up to this many bytes of them in a source.
 _CACHE_BYTES = 2**30
@@ -148,19 +149,19 @@ def contact_sheet(source: SyntheticFaces) -> np.ndarray:
   )
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description='Writes a contact sheet.')
-  parser.add_argument('output', help='the picture to write, e.g. faces.png')
-  parser.add_argument('--people', type=int, default=7)
-  parser.add_argument('--images', type=int, default=8)
-  parser.add_argument('--size', type=of_text, default=112)
-  parser.add_argument('--seed', type=int, default=0)
-  arguments = parser.parse_args()
-  source = SyntheticFaces(
-    arguments.people, arguments.images, arguments.size, arguments.seed
-  )
-  Image.fromarray(contact_sheet(source)).save(arguments.output, optimize=True)
+def define_flags():
+  flags.DEFINE_integer('people', 7, 'Rows.', lower_bound=1)
+  flags.DEFINE_integer('images', 8, 'Columns.', lower_bound=1)
+  command.define_size('size', 'Height and width of an image.', 112)
+  flags.DEFINE_integer('seed', 0, 'Another one draws other people.')
+
+
+def main(output: str):
+  args = flags.FLAGS
+  source = SyntheticFaces(args.people, args.images, args.size, args.seed)
+  Image.fromarray(contact_sheet(source)).save(output, optimize=True)
 
 
 if __name__ == '__main__':
-  main()
+  define_flags()
+  command.run(main, ('OUTPUT',))

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image
@@ -205,11 +206,10 @@ def test_an_index_out_of_range_is_an_index_error():
   assert len(list(source)) == 4
 
 
-def test_contact_sheet_has_a_row_for_each_person(tmp_path, monkeypatch):
+def test_contact_sheet_has_a_row_for_each_person(tmp_path):
   path = tmp_path / 'sheet.png'
-  arguments = ['synthetic', str(path), '--people=3', '--images=5', '--size=16']
-  monkeypatch.setattr(sys, 'argv', arguments)
-  synthetic.main()
+  flags = ('--people=3', '--images=5', '--size=16')
+  command_line.run(synthetic, path, *flags)
   with Image.open(path) as sheet:
     picture = np.asarray(sheet)
   assert picture.shape == (3 * 16, 5 * 16, 3)

@@ -1,0 +1,310 @@
+"""Identifies probes against a gallery of people, by cosine."""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from faceqat.files.names import similar
+from faceqat.identification import answers, embedders, enrolment, retrieval
+from faceqat.identification import gallery as galleries
+from faceqat.identification.answers import Answers
+from faceqat.identification.enrolment import Faces
+from faceqat.identification.face_files import Entry, LeftOut
+from faceqat.identification.gallery import Gallery, Maker
+from faceqat.identification.inputs import Inputs, list_inputs
+from faceqat.identification.retrieval import Matches
+from faceqat.identification.settings import PathLike, Settings, check
+from faceqat.integer import matching
+
+# Of many pictures that two people share.
+_MOST_NAMED = 5
+
+# From images, and what they are, to their faces.
+Embed = Callable[[list[Entry], str], Faces]
+
+
+class Outcome(NamedTuple):
+  """What an identification found.
+
+  Attributes:
+    answers: to the probes; None where there is only a gallery to make.
+    gallery: of all people.
+    reading: of the network, one of `evaluators.predict.READINGS`.
+    left_out: images that were not used.
+  """
+
+  answers: Answers | None
+  gallery: Gallery
+  reading: str
+  left_out: list[LeftOut]
+
+
+class Known(NamedTuple):
+  """A gallery and what comes with it.
+
+  Attributes:
+    gallery: of all images.
+    pictures: for each image of it, a function that reads the face again; None
+      where a saved gallery has no picture.
+    left_out: images that were not used.
+  """
+
+  gallery: Gallery
+  pictures: list[Callable[[], np.ndarray] | None]
+  left_out: list[LeftOut]
+
+
+def identify(
+  model: PathLike,
+  gallery: PathLike | None,
+  probes: PathLike | None,
+  settings: Settings,
+) -> Outcome:
+  """Says who is shown on images, as far as a gallery knows.
+
+  Prints how far it is and what is worth a look, and writes `predictions.csv`,
+  `predictions.txt`, `contact_sheet.png` and, where images could not be used,
+  `left_out.csv` to `settings.out`.
+
+  Args:
+    model: the folder of a run, a program file, or an exported file.
+    gallery: a folder person/image.jpg, or a saved gallery; None with
+      `settings.held_out`.
+    probes: an image, or a folder of images or of people; None with
+      `settings.held_out`, or where a gallery is only to be saved.
+    settings: everything else.
+
+  Raises:
+    ValueError: settings that do not go together, a file or folder that is
+      missing or damaged, faces that are not aligned as the network wants them,
+      or no image that can be used.
+  """
+  check(gallery, probes, settings)
+  embedder = embedders.load(
+    model, settings.reading, step=settings.step, contract=settings.contract
+  )
+  if not embedder.checked:
+    print(
+      f'{model} has no digest, as files of others and of earlier versions '
+      'have none: it is not checked; python -m faceqat.convert writes one'
+    )
+  inputs = list_inputs(model, gallery, probes, settings, embedder)
+  counts = [len(inputs.enrolled), len(inputs.probes or ())]
+  # One size of batch, for which the network is compiled once.
+  batch_size = min(settings.batch_size, max(*counts, 1))
+
+  def embed(entries: list[Entry], what: str) -> Faces:
+    return enrolment.embed(embedder, entries, batch_size, what)
+
+  maker = None
+  if inputs.saved or settings.save_gallery:
+    maker = Maker(
+      embedder.reading, embedder.digest(batch_size), inputs.fingerprint
+    )
+  if inputs.saved:
+    galleries.check_maker(inputs.saved, maker, gallery)
+  known = _make_gallery(inputs, maker, settings.int8, embed)
+  people = known.gallery.people
+  _warn_of_names({*people, *(entry.person for entry in inputs.probes or ())})
+  if settings.save_gallery:
+    _save(known.gallery, settings.save_gallery)
+  left_out = [*inputs.left_out, *known.left_out]
+  found = None
+  if inputs.probes is not None:
+    title = f'{model}, {embedder.reading}'
+    found = _ask(inputs, known, settings, embed, title, left_out)
+  elif left_out:
+    answers.write_left_out(left_out, pathlib.Path(settings.out))
+  return Outcome(found, known.gallery, embedder.reading, left_out)
+
+
+def search(known: Gallery, faces: Faces, k: int, prototypes: bool) -> Matches:
+  """The k nearest people of every face.
+
+  Returns:
+    The matches; `rows` are the gallery's images, and labels of people where
+    each has one prototype.
+  """
+  if prototypes:
+    templates, labels = known.prototypes(), np.arange(len(known.people))
+  else:
+    templates, labels = known.templates, known.labels
+  probes = known.as_stored(faces.templates)
+  return retrieval.find_people(templates, labels, probes, k)
+
+
+def _make_gallery(
+  inputs: Inputs, maker: Maker | None, int8: bool, embed: Embed
+) -> Known:
+  """The gallery that was loaded or that is made, with what is added."""
+  faces = embed(inputs.enrolled, 'gallery')
+  known = inputs.saved
+  if known is None:
+    if not faces.names:
+      reasons = [*inputs.left_out, *faces.left_out]
+      raise ValueError(
+        'the gallery is empty: '
+        f'{_first_reason(reasons, "there is no image in a folder of a person")}'
+      )
+    size = faces.templates.shape[1]
+    integer = np.issubdtype(faces.templates.dtype, np.integer)
+    known = galleries.empty(size, integer, int8, maker)
+  elif int8:
+    known = known.to_int8()
+  if faces.names:
+    known, twice = known.grown(
+      faces.templates, faces.people, faces.names, faces.digests
+    )
+    if twice:
+      print(
+        f'{len(twice):,} images are in the gallery already and not added '
+        f'again, the first one {twice[0]}'
+      )
+  for one, other in known.shared_pictures()[:_MOST_NAMED]:
+    print(
+      f'warning: {known.images[one]} and {known.images[other]} are one '
+      f'picture, in the gallery as {known.people[known.labels[one]]!r} and as '
+      f'{known.people[known.labels[other]]!r}; remove the wrong one'
+    )
+  # By the pixels: an image that was there already has its picture again.
+  of_digest = {d.tobytes(): p for d, p in zip(faces.digests, faces.pictures)}
+  pictures = [of_digest.get(digest.tobytes()) for digest in known.digests]
+  return Known(known, pictures, faces.left_out)
+
+
+def _save(gallery: Gallery, path: PathLike):
+  galleries.save(gallery, path)
+  print(
+    f'gallery saved: {path}, {len(gallery.images):,} images of '
+    f'{len(gallery.people):,} people, {pathlib.Path(path).stat().st_size:,} '
+    'bytes'
+  )
+
+
+def _ask(
+  inputs: Inputs,
+  known: Known,
+  settings: Settings,
+  embed: Embed,
+  title: str,
+  left_out: list[LeftOut],
+) -> Answers:
+  """Answers the probes and writes it; adds what it cannot use to `left_out`."""
+  gallery, threshold = known.gallery, None
+  if settings.threshold is not None:
+    threshold = retrieval.as_score(settings.threshold, gallery.integer)
+  elif inputs.strangers is not None:
+    strangers = embed(inputs.strangers, 'calibration')
+    left_out += strangers.left_out
+    threshold = _choose_threshold(gallery, strangers, settings)
+  faces = embed(inputs.probes, 'probes')
+  left_out += faces.left_out
+  if not faces.names:
+    raise ValueError(
+      f'no probe can be used: {_first_reason(left_out, "there is no image")}'
+    )
+  found = _answer(gallery, faces, threshold, settings)
+  out = pathlib.Path(settings.out)
+  answers.write_left_out(left_out, out)
+  answers.write(found, out)
+  answers.draw(
+    found,
+    pictures=faces.pictures,
+    gallery_pictures=known.pictures,
+    labels=gallery.labels,
+    title=title,
+    max_rows=settings.sheet_rows,
+    path=out / 'contact_sheet.png',
+  )
+  return found
+
+
+def _choose_threshold(
+  gallery: Gallery, strangers: Faces, settings: Settings
+) -> float | int:
+  """The score that the stated share of strangers reaches."""
+  same = _shared_images(gallery, strangers)
+  if same:
+    raise ValueError(
+      f'--calibration={settings.calibration}: {same[0]} is an image of the '
+      'gallery; a threshold for strangers needs people who are not in it'
+    )
+  if not strangers.names:
+    raise ValueError(
+      f'--calibration={settings.calibration} has no image that can be used: '
+      f'{_first_reason(strangers.left_out, "there is none")}'
+    )
+  best = search(gallery, strangers, 1, settings.prototypes).scores[:, 0]
+  threshold = retrieval.choose_threshold(best, settings.false_positive_rate)
+  shown = f'{float(retrieval.as_cosine(threshold)):.6f}'
+  if gallery.integer:
+    shown += f' ({threshold} of {matching.ONE})'
+  print(
+    f'threshold {shown}: reached by {np.sum(best >= threshold):,} of '
+    f'{len(best):,} images of {len(set(strangers.people)):,} strangers'
+  )
+  return threshold
+
+
+def _answer(
+  gallery: Gallery,
+  faces: Faces,
+  threshold: float | int | None,
+  settings: Settings,
+) -> Answers:
+  """Searches the gallery, and says where it is too small for the question."""
+  _warn_of_images(gallery, faces)
+  people = gallery.people
+  if len(people) == 1:
+    print(
+      f'warning: the gallery has one person, {people[0]}, who is everybody: '
+      'top-1 says nothing; look at the scores, or give a threshold'
+    )
+  k = min(settings.k, len(people))
+  if 1 < k < settings.k:
+    print(f'the gallery has {k} people: the {k} nearest are all of them')
+  return Answers(
+    faces.names,
+    faces.people,
+    people,
+    gallery.images,
+    search(gallery, faces, k, settings.prototypes),
+    threshold,
+    settings.prototypes,
+  )
+
+
+def _warn_of_names(names: set[str | None]):
+  for group in similar(names - {None}):
+    print(
+      f'warning: {" and ".join(map(repr, group))} are taken for different '
+      'people; if they are one, give the folders one name'
+    )
+
+
+def _shared_images(known: Gallery, faces: Faces) -> list[str]:
+  there = {digest.tobytes() for digest in known.digests}
+  return [
+    name
+    for name, digest in zip(faces.names, faces.digests)
+    if digest.tobytes() in there
+  ]
+
+
+def _warn_of_images(known: Gallery, faces: Faces):
+  same = _shared_images(known, faces)
+  if same:
+    print(
+      f'warning: {len(same):,} of {len(faces.names):,} probes are images of '
+      f'the gallery, the first one {same[0]}: they find themselves'
+    )
+
+
+def _first_reason(left_out: list[LeftOut], otherwise: str) -> str:
+  if not left_out:
+    return otherwise
+  return (
+    f'{len(left_out):,} were left out, the first one as {left_out[0].reason}'
+  )

@@ -1,0 +1,29 @@
+"""Runs a command in a test, in the process of the test."""
+
+import contextlib
+
+from absl import flags
+
+from faceqat import command
+
+
+@contextlib.contextmanager
+def arguments_of(module, *arguments):
+  """Defines a command's flags and reads them; gives what is no flag.
+
+  The flags are forgotten at the end: another command has others of that name.
+  """
+  known = set(flags.FLAGS)
+  module.define_flags()
+  try:
+    yield command.parse([module.__name__, *map(str, arguments)])[1:]
+  finally:
+    for name in set(flags.FLAGS) - known:
+      delattr(flags.FLAGS, name)
+
+
+def run(module, *arguments, **values):
+  """Runs a command with arguments, and flags by their names."""
+  given = [f'--{name}={value}' for name, value in values.items()]
+  with arguments_of(module, *arguments, *given) as positional:
+    module.main(*positional)

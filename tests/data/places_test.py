@@ -1,5 +1,6 @@
 import functools
 
+import ml_collections
 import pytest
 
 from faceqat.data import places
@@ -119,3 +120,31 @@ def test_sets_that_cannot_be_are_named(path, message, sets, tmp_path):
     path = tuple(one.format(a=sets[0]) for one in path)
   with pytest.raises(ValueError, match=message):
     places.list_sets(path, 'data.path')
+
+
+@pytest.mark.parametrize(
+  ('trained', 'evaluated', 'warned'),
+  [
+    ('faces', 'faces', ['faces']),
+    ('faces', 'other,faces/test', ['faces/test']),
+    ('faces/train,other', 'faces', ['faces']),
+    ('faces/train', 'faces/test', []),
+    ('faces', 'link', ['link']),
+    ('', 'faces', []),
+    ('faces', '', []),
+    ('gone', 'gone', []),
+  ],
+)
+def test_people_of_the_training_are_no_test(
+  trained, evaluated, warned, tmp_path, monkeypatch
+):
+  for name in ('faces/train', 'faces/test', 'other'):
+    (tmp_path / name).mkdir(parents=True)
+  (tmp_path / 'link').symlink_to(tmp_path / 'faces')
+  monkeypatch.chdir(tmp_path)
+  notes = places.trained_on(
+    ml_collections.ConfigDict({'path': evaluated}),
+    ml_collections.ConfigDict({'path': trained}),
+  )
+  assert [note.split()[2] for note in notes] == warned
+  assert all('prepare --split' in note for note in notes)

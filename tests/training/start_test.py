@@ -103,6 +103,16 @@ def test_a_run_of_another_model_is_refused(float_run):
     start_from(state, model, config)
 
 
+def test_a_folder_around_weights_names_them(tmp_path):
+  config = make_config(pretrained=str(tmp_path))
+  model, state, _ = make_start(config)
+  with pytest.raises(ValueError, match=r'without checkpoints: .* weight file$'):
+    start_from(state, model, config)
+  (tmp_path / 'model-0000.params').touch()
+  with pytest.raises(ValueError, match=r'such as .*/model-0000\.params$'):
+    start_from(state, model, config)
+
+
 def test_a_file_gives_the_backbone_alone(tmp_path, monkeypatch, capsys):
   path = str(tmp_path / 'y1.params')
   config = make_config(pretrained=path)

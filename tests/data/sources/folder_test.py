@@ -138,6 +138,21 @@ def test_image_beside_the_people_is_an_error(tmp_path):
     folder.FolderSource(tmp_path, 8)
 
 
+def test_the_folder_of_one_person_is_told_from_that_of_all(tmp_path):
+  make_people(tmp_path, {'a': 2})
+  message = rf'a has images and no folders.* set data.path to .* as {tmp_path};'
+  with pytest.raises(ValueError, match=message):
+    folder.FolderSource(tmp_path / 'a', 8)
+
+
+def test_files_that_are_no_images_are_counted(tmp_path):
+  make_people(tmp_path, {'a': 1, 'b': 1})
+  for name in ('1.txt', '2.txt', '3.txt'):
+    (tmp_path / 'b' / name).touch()
+  with pytest.raises(ValueError, match=r'1\.txt is not .* and 2 more that are'):
+    folder.FolderSource(tmp_path, 8)
+
+
 def test_damaged_image_is_named_when_it_is_read(tmp_path):
   make_people(tmp_path, {'a': 1, 'b': 1})
   (tmp_path / 'b' / '000.png').write_bytes(b'')

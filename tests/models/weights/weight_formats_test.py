@@ -6,7 +6,9 @@ import onnx
 import pytest
 import torch_files as files
 from safetensors.numpy import save_file
+from small_programs import small_program
 
+from faceqat.integer import program as integer_program
 from faceqat.models.weights import safetensors_file
 from faceqat.models.weights.weight_formats import (
   format_of,
@@ -142,4 +144,11 @@ def test_safetensors_that_lie_are_refused(tmp_path, content, message):
   path = tmp_path / 'model.safetensors'
   path.write_bytes(content)
   with pytest.raises(ValueError, match=rf'model\.safetensors.*{message}'):
+    safetensors_file.read(path)
+
+
+def test_a_program_is_not_taken_for_weights(tmp_path):
+  path = tmp_path / 'program.safetensors'
+  integer_program.save(small_program(), path)
+  with pytest.raises(ValueError, match='is an integer program of faceqat'):
     safetensors_file.read(path)

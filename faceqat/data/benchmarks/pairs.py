@@ -14,8 +14,6 @@ from faceqat.data.benchmarks.verification_bin import read_bin_entries
 from faceqat.faces import images as face_images
 from faceqat.files.image_size import ImageSize
 
-# As many as LFW has, where nobody says how many.
-NUM_PAIRS = 6000
 # Of a cross-validation, where no list says how many.
 FOLDS = 10
 

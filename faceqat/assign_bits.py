@@ -40,7 +40,7 @@ from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
-from faceqat.report import table
+from faceqat.report.table import Table
 from faceqat.training.checkpoint import load_network
 
 
@@ -69,32 +69,31 @@ class Assignment:
   cosines_before: np.ndarray
   cosines_after: np.ndarray
 
-  def table(self) -> str:
+  def table(self) -> Table:
     """One line a layer, in the order in which they get fewer bits."""
-    lines = [['layer', 'weights', 'bytes saved', 'error alone', 'bits']]
-    for cost in self.costs:
-      bits = f'{self.bits}' if cost.name in self.lowered else 'as before'
-      lines.append(
-        [
-          cost.name,
-          f'{cost.weights:,}',
-          f'{cost.saved:,}',
-          f'{cost.error:.1e}',
-          bits,
-        ]
-      )
-    return table.align(lines)
+    rows = [
+      [
+        cost.name,
+        f'{cost.weights:,}',
+        f'{cost.saved:,}',
+        f'{cost.error:.1e}',
+        f'{self.bits}' if cost.name in self.lowered else 'as before',
+      ]
+      for cost in self.costs
+    ]
+    titles = ['layer', 'weights', 'bytes saved', 'error alone', 'bits']
+    return Table(titles, rows)
 
-  def summary(self) -> str:
+  def summary(self) -> Table:
     """The file and the embeddings, before and after."""
-    lines = [['', 'bytes', 'cosine', '1st pct']]
+    rows = []
     for name, size, cosines in (
       ('as it is', self.bytes_before, self.cosines_before),
       ('lowered', self.bytes_after, self.cosines_after),
     ):
       mean, low = np.mean(cosines), np.percentile(cosines, 1)
-      lines.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
-    return table.align(lines)
+      rows.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
+    return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
 def assign_bits(
@@ -128,26 +127,19 @@ def assign_bits(
   whole = size(frozenset())
   saved = {name: whole - size(frozenset({name})) for name in names}
   # The description of packed weights is longer: few weights save nothing.
-  names = [name for name in names if saved[name] > 0]
-  least = size(frozenset(names))
+  saved = {name: count for name, count in saved.items() if count > 0}
+  least = size(frozenset(saved))
   if least > budget:
     raise ValueError(
       f'no program of {network.config.model.name} has {budget:,} bytes: with '
       f'{bits}-bit weights in all layers it has {least:,}; give that or more'
     )
-  print(f'measuring {len(names)} layers on {len(images)} images', flush=True)
-  model, variables = network.model, network.variables
-  errors = sensitivity.weight_errors(model, variables, low, images, names)
-  weights = {
-    operator.name: operator.weights.size for operator in weighted_operators(low)
-  }
-  costs = [
-    LayerCost(name, weights[name], saved[name], errors[name]) for name in names
-  ]
+  costs = _measure(network, low, images, saved)
   lowered = sensitivity.choose_layers(costs, size, budget)
-  in_order = [name for name in names if name in lowered]
+  in_order = [name for name in saved if name in lowered]
   result = with_weight_bits(network, bits, in_order)
-  expected = sensitivity.embed(model, variables, images, FLOAT)
+  variables = network.variables
+  expected = sensitivity.embed(network.model, variables, images, FLOAT)
   cosines_before, cosines_after = (
     verification.cosine(
       expected, sensitivity.embed(one.model, variables, images, FAKE_QUANT)
@@ -164,6 +156,26 @@ def assign_bits(
     cosines_before=cosines_before,
     cosines_after=cosines_after,
   )
+
+
+def _measure(
+  network: Network,
+  low: IntegerProgram,
+  images: np.ndarray,
+  saved: Mapping[str, int],
+) -> list[LayerCost]:
+  """What each layer of `saved` costs and saves, lowered alone."""
+  print(f'measuring {len(saved)} layers on {len(images)} images', flush=True)
+  errors = sensitivity.weight_errors(
+    network.model, network.variables, low, images, list(saved)
+  )
+  weights = {
+    operator.name: operator.weights.size for operator in weighted_operators(low)
+  }
+  return [
+    LayerCost(name, weights[name], count, errors[name])
+    for name, count in saved.items()
+  ]
 
 
 def _mix(

@@ -22,6 +22,7 @@ from faceqat.quant.layers import (
   input_image,
 )
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
+from faceqat.report.results_tables import agreement_table
 
 IMAGE = (12, 12, 3)
 NAMES = [
@@ -175,9 +176,9 @@ def test_the_worst_layer_is_the_one_with_two_bits(name, field):
   result, _ = compare(Network(make_spec({}, {name: {field: 2}})))
   assert result.worst.name == name
   (marked,) = [
-    line for line in result.table().split('\n') if line.endswith('<- worst')
+    row for row in agreement_table(result).rows if row[-1] == '<- worst'
   ]
-  assert marked.split()[0] == name
+  assert marked[0] == name
   assert f'worst layer {name} (loses ' in result.summary()
   before = result.layers[: NAMES.index(name)]
   assert all(layer.float_to_integer > 30 for layer in before)
@@ -186,8 +187,9 @@ def test_the_worst_layer_is_the_one_with_two_bits(name, field):
 
 def test_the_table_has_a_line_for_every_layer(sound):
   result, _ = sound
-  _, *lines, summary = result.table().split('\n')
-  assert [line.split()[0] for line in lines] == NAMES
+  table = agreement_table(result)
+  assert [row[0] for row in table.rows] == NAMES
+  (summary,) = table.notes
   assert summary == result.summary()
   assert summary.startswith('float against integer on 64 images')
   assert f'{result.cosines.mean():.4f}' in summary

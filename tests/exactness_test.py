@@ -54,12 +54,12 @@ def test_the_first_layer_that_differs_is_named_not_those_it_spoils():
     f'{difference.expected}, got {difference.actual}, from',
     f'  pointwise []: {source}',
   ]
-  # One line a layer; none before it differs.
-  lines = exactness.layer_table(program, taps, other).splitlines()
-  assert len(lines) == 1 + len(names)
-  differing = [float(line.split()[1].rstrip('%')) for line in lines[1:]]
+  # No layer before it differs.
+  layers = exactness.compare_layers(program, taps, other)
+  assert list(layers) == names
+  differing = [layer.differing for layer in layers.values()]
   assert differing[:start] == [0] * start
-  assert differing[start] == 100
+  assert differing[start] == taps['prelu'].size
 
 
 @pytest.mark.parametrize('name', layer_network.LAYERS)

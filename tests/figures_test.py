@@ -90,7 +90,7 @@ def test_curves_share_the_panel_of_their_quantity(tmp_path, saved):
   figures.curves_figure(
     {
       'train/loss': (steps, steps),
-      'valid/loss': (steps[::5], steps[::5]),
+      'validation/loss': (steps[::5], steps[::5]),
       'learning_rate': (steps, steps),
     },
     tmp_path / 'curves.png',
@@ -101,7 +101,7 @@ def test_curves_share_the_panel_of_their_quantity(tmp_path, saved):
   assert [loss.get_title(), rate.get_title()] == ['loss', 'learning_rate']
   assert [line.get_label() for line in loss.get_lines()] == [
     'train',
-    'valid',
+    'validation',
     'quantization starts',
   ]
   for axes in (loss, rate):

@@ -265,11 +265,3 @@ def test_arcface_refuses_a_margin_in_degrees():
 def test_combined_names_the_margin_that_is_out_of_range(margins, message):
   with pytest.raises(ValueError, match=message):
     margin.combined(jnp.zeros([1, 1]), margins)
-
-
-def test_labels_that_count_from_one_are_refused():
-  margin.check_labels(np.arange(5), 5)
-  with pytest.raises(ValueError, match=r'1 labels are outside 0\.\.4.*label 5'):
-    margin.check_labels(np.arange(1, 6), 5)
-  with pytest.raises(ValueError, match='label -1 of example 1'):
-    margin.check_labels(np.array([0, -1]), 5)

@@ -13,14 +13,22 @@ LATE = 10
 
 
 @pytest.mark.parametrize(
-  ('with_taps', 'first'),
+  ('with_taps', 'first', 'layer'),
   [
-    (True, 'first difference: layer embedding (Dense), 1 of 5 outputs'),
-    (False, 'no layer differs where the file shows all of them'),
+    (
+      True,
+      'first difference: layer embedding (Dense), 1 of 5 outputs',
+      'embedding   20.0000%      1',
+    ),
+    (
+      False,
+      'no layer differs where the file shows all of them',
+      'embedding    0.0000%      0',
+    ),
   ],
 )
 def test_a_difference_on_one_late_image_is_explained(
-  with_taps, first, tmp_path, monkeypatch, capsys
+  with_taps, first, layer, tmp_path, monkeypatch, capsys
 ):
   """A runtime that errs on one image, where it shows all tensors or not."""
 
@@ -45,4 +53,5 @@ def test_a_difference_on_one_late_image_is_explained(
   assert results['program'].comparison.differing == 1
   report = roundtrip.report_path(tmp_path, 'program').read_text()
   assert report.startswith(first)
+  assert layer in report.splitlines()
   assert first in capsys.readouterr().out

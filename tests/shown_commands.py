@@ -181,7 +181,8 @@ def _shown(record: str, name: str) -> Shown:
 def _make_checkout(root: pathlib.Path):
   """Files with the names of those that shown commands run by their path."""
   scripts = [path.relative_to(ROOT) for path in ROOT.glob('launch/*/*.sh')]
-  for script in (*scripts, '.venv/bin/python', '.venv/bin/ruff'):
+  tools = ('python', 'ruff', 'lint-imports')
+  for script in (*scripts, *(f'.venv/bin/{name}' for name in tools)):
     path = root / script
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!{_BASH}\n{_NOTE}\nnote {script} "$@"\n')

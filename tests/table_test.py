@@ -1,182 +1,21 @@
-import json
-
-import jax.numpy as jnp
-import numpy as np
-import pytest
+import doctest
 
 from faceqat.report import table
+from faceqat.report.table import Table
 
 
-def _rows():
-  base = {
-    'accuracy': 0.9947,
-    'accuracy_se': 0.0012,
-    'auc': 0.998791,
-    'eer': 0.0073,
-    'tar@far=0.1': 1.0,
-    'tar@far=0.01': 0.98567,
-    'threshold': 0.27512,
-  }
-  return {
-    'float': {**base, 'bytes': 4_210_000},
-    'fake_quant': {**base, 'accuracy': 0.9946},
-    'integer': {**base, 'accuracy': 0.9935, 'bytes': 1_100_000},
-  }
+def test_the_example_is_what_is_printed():
+  assert doctest.testmod(table) == (0, 1)
 
 
-def _cells(text):
-  return [
-    [cell.strip() for cell in line.split('  ') if cell]
-    for line in text.splitlines()
-  ]
-
-
-def test_table_has_a_row_a_reading_in_their_units():
-  header, _, *rows = _cells(table.results_table(_rows()))
-  assert header == [
-    'reading',
-    'accuracy %',
-    'vs float',
-    'AUC',
-    'EER %',
-    'TAR % @ FAR 0.1',
-    'TAR % @ FAR 0.01',
-    'threshold',
-    'bytes',
-  ]
-  rates = ['0.99879', '0.73', '100.00', '98.57', '0.2751']
-  assert rows == [
-    ['float', '99.47 ± 0.12', '+0.00', *rates, '4,210,000'],
-    ['fake_quant', '99.46 ± 0.12', '-0.01', *rates, '-'],
-    ['integer', '99.35 ± 0.12', '-0.12', *rates, '1,100,000'],
-  ]
-
-
-def test_lines_of_a_table_are_equally_long():
-  assert (
-    len({len(line) for line in table.results_table(_rows()).split('\n')}) == 1
+def test_names_stand_to_the_left_and_numbers_to_the_right():
+  printed = Table(
+    ['run', 'accuracy %', ''],
+    [['first run', '99.4 ± 0.1', ''], ['b', '-', '<- worst']],
   )
-
-
-def test_what_a_row_lacks_or_cannot_be_written_is_a_dash():
-  rows = {
-    'float': {'bytes': 12},
-    'integer': {'accuracy': 0.5, 'auc': float('nan')},
-  }
-  header, _, *lines = _cells(table.results_table(rows))
-  assert header == ['reading', 'accuracy %', 'vs float', 'AUC', 'bytes']
-  assert lines == [
-    ['float', '-', '-', '-', '12'],
-    ['integer', '50.00', '-', '-', '-'],
+  assert str(printed).split('\n') == [
+    'run        accuracy %          ',
+    '---------  ----------  --------',
+    'first run  99.4 ± 0.1          ',
+    'b                   -  <- worst',
   ]
-
-
-def test_identification_and_nearness_to_float_have_their_columns():
-  rows = {
-    'float': {'accuracy': 0.9, 'rank1': 0.98567, 'threshold': 0.25},
-    'integer': {'rank1': 1, 'cosine_mean': 0.99916, 'cosine_p1': 0.98001},
-  }
-  header, _, *lines = _cells(table.results_table(rows))
-  assert header[3:] == ['rank-1 %', 'cosine', '1st pct', 'threshold']
-  assert lines[0][3:] == ['98.57', '-', '-', '0.2500']
-  assert lines[1][3:] == ['100.00', '0.9992', '0.9800', '-']
-
-
-def test_intervals_stand_in_brackets_and_are_explained():
-  rows = {
-    'float': {
-      'accuracy': 0.9,
-      'accuracy_se': 0.01,
-      'low/accuracy': 0.88,
-      'high/accuracy': 0.915,
-      'tar@far=0.1': 0.8,
-      'low/tar@far=0.1': 0.7,
-      'high/tar@far=0.1': 0.9,
-      'tpir@fpir=0.1': 0.5,
-    },
-    'integer': {
-      'accuracy': 0.9,
-      'low/difference': -0.012,
-      'high/difference': 0.012,
-      'rank1': 1,
-      'low/rank1': 0.99,
-      'high/rank1': 1,
-    },
-  }
-  header, _, *lines = _cells(table.results_table(rows))
-  wanted = ['TAR % @ FAR 0.1', 'rank-1 %', 'TPIR % @ FPIR 0.1']
-  assert header == ['reading', 'accuracy %', 'vs float', *wanted]
-  assert lines == [
-    [
-      'float',
-      '90.00 ± 1.00 [88.00, 91.50]',
-      '+0.00',
-      '80.00 [70.00, 90.00]',
-      '-',
-      '50.00',
-    ],
-    [
-      'integer',
-      '90.00',
-      '+0.00 [-1.20, +1.20]',
-      '-',
-      '100.00 [99.00, 100.00]',
-      '-',
-    ],
-  ]
-  # They are of differences to float: to another row there is none.
-  others = {'run a': rows['float'], 'run b': rows['integer']}
-  assert _cells(table.results_table(others))[3][2] == '+0.00'
-  (note,) = table.notes(rows)
-  assert note.startswith('In brackets: 95 % intervals over people. ')
-  assert 'another training (seed, processor)' in note
-  rows = {'integer': {'accuracy': 1, 'low/rank1': 1, 'high/rank1': 1}}
-  assert 'do not say who is shown' in table.notes(rows)[1]
-  assert table.notes({'integer': {'auc': 1}}) == []
-
-
-def test_benchmarks_stand_beside_each_other_with_their_mean():
-  results = {
-    'lfw': {'float': {'accuracy': 0.99}, 'integer': {'accuracy': 0.98}},
-    'CFP-FP': {'float': {'accuracy': 0.93}, 'integer': {'accuracy': 0.9}},
-  }
-  header, _, *lines = _cells(table.benchmarks_table(results))
-  assert header == ['accuracy %', 'lfw', 'CFP-FP', 'mean']
-  assert lines == [
-    ['float', '99.00', '93.00', '96.00'],
-    ['integer', '98.00', '90.00', '94.00'],
-  ]
-
-
-def test_a_single_reading_has_no_difference():
-  header, _, _ = _cells(table.results_table({'integer': {'accuracy': 0.5}}))
-  assert header == ['reading', 'accuracy %']
-
-
-def test_a_table_needs_a_row():
-  with pytest.raises(ValueError, match='at least one reading'):
-    table.results_table({})
-
-
-def test_json_keeps_full_precision_and_plain_types():
-  rows = {
-    'float': {
-      'accuracy': np.float64(1 / 3),
-      'auc': jnp.float32(0.5),
-      'eer': float('nan'),
-      'bytes': np.int64(7),
-    }
-  }
-  text = json.dumps(table.results_json(rows), allow_nan=False)
-  assert json.loads(text) == {
-    'float': {'accuracy': 1 / 3, 'auc': 0.5, 'eer': None, 'bytes': 7}
-  }
-
-
-def test_cells_are_read_back_from_a_table():
-  lines = [
-    ['run', 'accuracy %', '-'],
-    ['a  b', '99.4 ± 0.1', ''],
-    ['c', '', '-'],
-  ]
-  assert table.cells(table.align(lines)) == lines

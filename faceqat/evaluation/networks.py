@@ -24,18 +24,20 @@ from faceqat.evaluators.predict import (
   make_integer_predict,
   make_predict,
 )
+from faceqat.evaluators.verification import Predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize
 from faceqat.integer import program as integer_program
-from faceqat.integer.program import CONTRACTS
+from faceqat.integer.program import CONTRACTS, IntegerProgram
 from faceqat.models import complexity
 from faceqat.models.network import Network
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import FLOAT, TWINS
 from faceqat.report import figures
+from faceqat.report.results_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
 
 
@@ -75,12 +77,7 @@ def evaluate_network(
     ValueError: an unknown reading, or none that the network has, or pairs of
       other faces than it was trained on.
   """
-  unknown = sorted(set(readings) - set(READINGS))
-  if unknown or not readings:
-    raise ValueError(
-      f'readings are {", ".join(readings) or "none"}; choose some of '
-      f'{", ".join(READINGS)}'
-    )
+  _check_readings(readings)
   config = config or network.config
   size = network.config.data.image_size
   faces = fingerprint.of_run(network.config)
@@ -89,6 +86,36 @@ def evaluate_network(
     print(note)
   sets = open_sets(config, size, network.config, faces)
   outdir = make_folder(outdir)
+  images = _first_images(sets.benchmarks[0], config)
+  predicts, sizes, why_float = _make_readings(network, contract, images, outdir)
+  _draw_curves(outdir, network.config)
+  predicts = {name: run for name, run in predicts.items() if name in readings}
+  if not predicts:
+    raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
+  parameters = complexity.count_parameters(network.variables)
+  print(f'{parameters:,} parameters')
+  multiply_adds = complexity.count_multiply_adds(network.model, size)
+  print(f'{multiply_adds:,} multiply-adds an image')
+  return evaluate_sets(predicts, sizes, sets, config, outdir)
+
+
+def _check_readings(readings: Sequence[str]):
+  if not readings or not set(readings) <= set(READINGS):
+    raise ValueError(
+      f'readings are {", ".join(readings) or "none"}; choose some of '
+      f'{", ".join(READINGS)}'
+    )
+
+
+def _make_readings(
+  network: Network, contract: str, images: np.ndarray, outdir: pathlib.Path
+) -> tuple[dict[str, Predict], dict[str, int], str]:
+  """Lowers a network, and compares its layers where that can be done.
+
+  Returns:
+    By reading what predicts and the bytes of its file; and why there is float
+    alone, or ''.
+  """
   model, variables = network.model, network.variables
   float_bytes = write_float(variables, outdir / 'float.safetensors')
   predicts = {'float': make_predict(model, variables, FLOAT)}
@@ -96,32 +123,34 @@ def evaluate_network(
   try:
     program = lower(network, contract=contract)
   except (RangesMissingError, NoIntegerFormError) as error:
-    why_float = str(error)
-    print(f'only float can be evaluated: {why_float}')
-  else:
-    program_path = outdir / 'program.safetensors'
-    integer_program.save(program, program_path)
-    predicts['fake_quant'] = make_predict(model, variables, TWINS[contract])
-    predicts['integer'] = make_integer_predict(program)
-    # Fake quantization is float arithmetic on the float weights.
-    sizes['fake_quant'] = float_bytes
-    sizes['integer'] = program_path.stat().st_size
-    compared = agreement.compare(
-      model, variables, program, _first_images(sets.benchmarks[0], config)
-    )
-    atomic.write(outdir / 'agreement.txt', f'{compared.table()}\n'.encode())
-    text = json.dumps(compared.to_json(), indent=2)
-    atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
-    print(compared.summary())
-  _draw_curves(outdir, network.config)
-  predicts = {name: run for name, run in predicts.items() if name in readings}
-  if not predicts:
-    raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
-  parameters = complexity.count_parameters(variables)
-  print(f'{parameters:,} parameters')
-  multiply_adds = complexity.count_multiply_adds(model, size)
-  print(f'{multiply_adds:,} multiply-adds an image')
-  return evaluate_sets(predicts, sizes, sets, config, outdir)
+    print(f'only float can be evaluated: {error}')
+    return predicts, sizes, str(error)
+  path = outdir / 'program.safetensors'
+  integer_program.save(program, path)
+  predicts['fake_quant'] = make_predict(model, variables, TWINS[contract])
+  predicts['integer'] = make_integer_predict(program)
+  # Fake quantization is float arithmetic on the float weights.
+  sizes['fake_quant'] = float_bytes
+  sizes['integer'] = path.stat().st_size
+  _compare_layers(network, program, images, outdir)
+  return predicts, sizes, ''
+
+
+def _compare_layers(
+  network: Network,
+  program: IntegerProgram,
+  images: np.ndarray,
+  outdir: pathlib.Path,
+):
+  """Writes where the readings part, layer by layer; prints the worst."""
+  compared = agreement.compare(
+    network.model, network.variables, program, images
+  )
+  table = agreement_table(compared)
+  text = json.dumps(compared.to_json(), indent=2)
+  atomic.write(outdir / 'agreement.txt', f'{table}\n'.encode())
+  atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
+  print(compared.summary())
 
 
 def evaluate_program(

@@ -31,7 +31,12 @@ from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize
-from faceqat.report import figures, hardest, table
+from faceqat.report import figures, hardest
+from faceqat.report.results_tables import (
+  benchmarks_table,
+  results_json,
+  results_table,
+)
 
 
 class EvaluationSets(NamedTuple):
@@ -170,7 +175,7 @@ def evaluate_sets(
         'threshold on, and so no accuracy; give a list of two folds or more'
       )
   if len(everything) > 1:
-    print(table.benchmarks_table(everything))
+    print(benchmarks_table(everything))
   if sets.templates is not None:
     _evaluate_templates(predicts, sizes, sets.templates, settings, outdir)
   return next(iter(everything.values()))
@@ -226,15 +231,13 @@ def _write_results(
   """Adds the sizes of the files, and writes results.json."""
   for reading, row in results.items():
     row['bytes'] = sizes[reading.removesuffix('_match')]
-  text = json.dumps(table.results_json(results), indent=2)
+  text = json.dumps(results_json(results), indent=2)
   atomic.write(folder / 'results.json', f'{text}\n'.encode())
 
 
 def _print_results(name: str, results: Results, folder: pathlib.Path):
   print(f'{name}:')
-  print(table.results_table(results))
-  for note in table.notes(results):
-    print(note)
+  print(results_table(results))
   print(f'curves and hardest pairs as pictures: {folder}')
 
 

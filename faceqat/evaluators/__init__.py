@@ -1,1 +1,5 @@
-"""Evaluators: each takes a predict function and yields (name, value)."""
+"""Measures networks from their embeddings, and programs layer by layer.
+
+A predict function takes images to embeddings. What summarizes those yields
+(metric name, value); `readings` collects them by reading.
+"""

@@ -11,6 +11,7 @@ import numpy as np
 from faceqat.compilation import jit_once
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import Tensor
 from faceqat.quant.spec import FLOAT, TWINS, Mode
 
 # The most that 8 bits carry: a full-range sine has 6.02 * 8 + 1.76 dB. What
@@ -90,25 +91,8 @@ class Agreement:
       ],
     }
 
-  def table(self) -> str:
-    """One line a layer, the worst one marked, then the embedding."""
-    width = max(len(layer.name) for layer in self.layers)
-    lines = [
-      f'{"layer":{width}}  float-fake dB  float-int dB  lost dB  '
-      'fake-int steps  differing'
-    ]
-    for layer in self.layers:
-      lines.append(
-        f'{layer.name:{width}}  {layer.float_to_fake:13.1f}  '
-        f'{layer.float_to_integer:12.1f}  {layer.lost:7.1f}  '
-        f'{layer.fake_to_integer_steps:14d}  '
-        f'{layer.fake_to_integer_differing:9.2%}'
-        f'{"  <- worst" if layer is self.worst else ""}'
-      )
-    lines.append(self.summary())
-    return '\n'.join(lines)
-
   def summary(self) -> str:
+    """The embedding's cosines and the worst layer, in a line."""
     return (
       f'float against integer on {len(self.cosines)} images: embedding cosine '
       f'mean {np.mean(self.cosines):.4f}, 1st percentile '
@@ -142,37 +126,19 @@ def compare(
   for operator in program.operators:
     tensor = program.tensors[operator.output]
     source = min(ratios[name] for name in operator.inputs)
-    ratios[operator.output] = source
+    ratios[tensor.name] = source
     # A flattened or requantized tensor is no layer's own output.
-    if operator.output not in floats:
+    if tensor.name not in floats:
       continue
-    steps = np.asarray(integers[operator.output], np.int64)
-    fake, reference = fakes[operator.output], floats[operator.output]
-    fake_steps = np.rint(fake / tensor.scale) + tensor.zero_point
-    difference = np.abs(fake_steps - steps)
-    ratio = sqnr(reference, (steps - tensor.zero_point) * tensor.scale)
-    low, high = (
-      (limit - tensor.zero_point) * tensor.scale
-      for limit in (tensor.qmin, tensor.qmax)
+    layer = _compare_layer(
+      tensor,
+      floats[tensor.name],
+      fakes[tensor.name],
+      np.asarray(integers[tensor.name], np.int64),
+      source,
     )
-    half = tensor.scale / 2
-    outside = (reference < low - half) | (reference > high + half)
-    ratios[operator.output] = min(ratio, _MOST_DECIBELS)
-    layers.append(
-      LayerAgreement(
-        name=operator.output,
-        scale=tensor.scale,
-        bits=tensor.bits,
-        range=(low, high),
-        float_range=(float(reference.min()), float(reference.max())),
-        clipped=float(np.mean(outside)),
-        float_to_fake=sqnr(reference, fake),
-        float_to_integer=ratio,
-        lost=source - ratio,
-        fake_to_integer_steps=int(difference.max()),
-        fake_to_integer_differing=float(np.mean(difference > 0)),
-      )
-    )
+    ratios[tensor.name] = min(layer.float_to_integer, _MOST_DECIBELS)
+    layers.append(layer)
   if program.output not in floats:
     raise ValueError(
       f'the model has no layer {program.output}, which the program ends with; '
@@ -183,6 +149,38 @@ def compare(
   return Agreement(
     tuple(layers),
     _cosines(floats[program.output], embedded - output.zero_point),
+  )
+
+
+def _compare_layer(
+  tensor: Tensor,
+  reference: np.ndarray,
+  fake: np.ndarray,
+  steps: np.ndarray,
+  source: float,
+) -> LayerAgreement:
+  """Compares a layer's three outputs; `source` is the worst input's ratio."""
+  fake_steps = np.rint(fake / tensor.scale) + tensor.zero_point
+  difference = np.abs(fake_steps - steps)
+  ratio = sqnr(reference, (steps - tensor.zero_point) * tensor.scale)
+  low, high = (
+    (limit - tensor.zero_point) * tensor.scale
+    for limit in (tensor.qmin, tensor.qmax)
+  )
+  half = tensor.scale / 2
+  outside = (reference < low - half) | (reference > high + half)
+  return LayerAgreement(
+    name=tensor.name,
+    scale=tensor.scale,
+    bits=tensor.bits,
+    range=(low, high),
+    float_range=(float(reference.min()), float(reference.max())),
+    clipped=float(np.mean(outside)),
+    float_to_fake=sqnr(reference, fake),
+    float_to_integer=ratio,
+    lost=source - ratio,
+    fake_to_integer_steps=int(difference.max()),
+    fake_to_integer_differing=float(np.mean(difference > 0)),
   )
 
 

@@ -133,19 +133,20 @@ def first_difference(
   return None
 
 
-def layer_table(
+def compare_layers(
   program: IntegerProgram,
   expected: Mapping[str, np.ndarray],
   actual: Mapping[str, np.ndarray],
-) -> str:
-  """One line an operator: share of differing outputs, largest difference."""
-  width = max(len(operator.name) for operator in program.operators)
-  lines = [f'{"layer":{width}}  differing  steps']
-  for operator in program.operators:
-    result = compare(expected[operator.output], actual[operator.output])
-    share = result.differing / result.outputs
-    lines.append(f'{operator.name:{width}}  {share:9.4%}  {result.largest:5}')
-  return '\n'.join(lines)
+) -> dict[str, Comparison]:
+  """Compares every operator's output; arguments as in `first_difference`.
+
+  Returns:
+    By the operator's name, in the order they run.
+  """
+  return {
+    operator.name: compare(expected[operator.output], actual[operator.output])
+    for operator in program.operators
+  }
 
 
 def _regions(

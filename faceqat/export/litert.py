@@ -1,6 +1,7 @@
 """Runs TFLite files in LiteRT, by the kernels that a contract names."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -34,45 +35,17 @@ def make_runner(
     ImportError: LiteRT is not installed.
     ValueError: an unknown contract, or a file that LiteRT does not take.
   """
-  if contract not in _RESOLVERS:
-    raise ValueError(
-      f'The contract is {contract!r}; LiteRT keeps {sorted(_RESOLVERS)}.'
-    )
-  try:
-    from ai_edge_litert import interpreter as litert
-  except ImportError as error:
-    raise ImportError(
-      "Running .tflite files needs the package 'ai-edge-litert': pip install "
-      'ai-edge-litert'
-    ) from error
-  from faceqat.export import tflite_builder
-
-  resolver = getattr(litert.OpResolverType, _RESOLVERS[contract])
-
-  def make_interpreter():
-    return litert.Interpreter(
-      model_content=content,
-      num_threads=threads,
-      experimental_op_resolver_type=resolver,
-    )
-
+  make_interpreter = _interpreter_maker(content, contract, threads)
   # LiteRT looks through the file before anything else reads it.
   try:
     details = make_interpreter().get_input_details()
   except (ValueError, RuntimeError) as error:
     raise ValueError(f'LiteRT does not take the file: {error}') from error
+  from faceqat.export import tflite_builder
+
   shapes = tflite_builder.read_metadata(content).get('shapes', {})
   if not isinstance(shapes, dict):
     raise ValueError('its description is damaged: shapes is no object')
-
-  def load(batch_size: int):
-    interpreter = make_interpreter()
-    # Before anything is allocated: the delegate then plans for this size.
-    for detail in details:
-      shape = [batch_size, *detail['shape'][1:]]
-      interpreter.resize_tensor_input(detail['index'], shape)
-    interpreter.allocate_tensors()
-    return interpreter
 
   loaded = {}
 
@@ -88,7 +61,7 @@ def make_runner(
     ]
     if batch_size not in loaded:
       loaded.clear()  # One at a time: a graph's activations are large.
-      loaded[batch_size] = load(batch_size)
+      loaded[batch_size] = _allocated(make_interpreter(), details, batch_size)
     interpreter = loaded[batch_size]
     for array, detail in zip(arrays, details):
       interpreter.set_tensor(detail['index'], array)
@@ -101,6 +74,39 @@ def make_runner(
     return results
 
   return run
+
+
+def _interpreter_maker(content: bytes, contract: str, threads: int):
+  """The function without arguments that loads the file anew."""
+  if contract not in _RESOLVERS:
+    raise ValueError(
+      f'The contract is {contract!r}; LiteRT keeps {sorted(_RESOLVERS)}.'
+    )
+  try:
+    from ai_edge_litert import interpreter as litert
+  except ImportError as error:
+    raise ImportError(
+      "Running .tflite files needs the package 'ai-edge-litert': pip install "
+      'ai-edge-litert'
+    ) from error
+  return functools.partial(
+    litert.Interpreter,
+    model_content=content,
+    num_threads=threads,
+    experimental_op_resolver_type=getattr(
+      litert.OpResolverType, _RESOLVERS[contract]
+    ),
+  )
+
+
+def _allocated(interpreter, details: Sequence[dict], batch_size: int):
+  """The interpreter, ready for inputs of a batch size."""
+  # Before anything is allocated: the delegate then plans for this size.
+  for detail in details:
+    shape = [batch_size, *detail['shape'][1:]]
+    interpreter.resize_tensor_input(detail['index'], shape)
+  interpreter.allocate_tensors()
+  return interpreter
 
 
 def _fitted(array: np.ndarray, detail: dict, batch_size: int) -> np.ndarray:

@@ -55,6 +55,16 @@ def shift_down(
   return graph.node('Sub', [narrow, raised], f'{name}scaled')
 
 
+def _lift(reach, right):
+  """The multiple of 2^(31 + e) to add, so that no product is negative."""
+  step = 2 ** (right + 31)
+  raised = -(-reach // step)
+  # One for all channels where 64 bits have room for it.
+  if (raised.max() * step + reach + step <= _INT64_MAX).all():
+    raised = raised.max()
+  return raised
+
+
 def rescale(
   graph: OnnxGraph,
   value: str,
@@ -91,11 +101,7 @@ def rescale(
   )
   left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
   multiplier = q31 * 2**left
-  step = 2 ** (right + 31)
-  raised = -(-reach * multiplier // step)
-  # One for all channels where 64 bits have room for it.
-  if (raised.max() * step + reach * multiplier + step <= _INT64_MAX).all():
-    raised = raised.max()
+  raised = _lift(reach * multiplier, right)
   positive, below = rounding_terms(right, raised)
   product_bias = bias * multiplier
 
@@ -105,15 +111,10 @@ def rescale(
 
   if negative is None and (right > 0).any():
     threshold = constant('threshold', -(bias // factor), np.int32)
-    terms = graph.node(
-      'Where',
-      [
-        graph.node('Less', [value, threshold], f'{name}negative'),
-        constant('below', product_bias + below, np.int64),
-        constant('above', product_bias + positive, np.int64),
-      ],
-      f'{name}terms',
-    )
+    less = graph.node('Less', [value, threshold], f'{name}negative')
+    below = constant('below', product_bias + below, np.int64)
+    above = constant('above', product_bias + positive, np.int64)
+    terms = graph.node('Where', [less, below, above], f'{name}terms')
   else:
     chosen = np.where(False if negative is None else negative, below, positive)
     terms = constant('terms', product_bias + chosen, np.int64)

@@ -32,34 +32,9 @@ def make_runner(
     ValueError: a file that ONNX Runtime does not take. The function raises it
       for another number of arrays, or their shapes or types.
   """
-  try:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-  except ImportError as error:
-    raise ImportError(
-      "Running .onnx files needs the package 'onnxruntime': pip install "
-      'onnxruntime'
-    ) from error
-  options = onnxruntime.SessionOptions()
-  options.intra_op_num_threads = threads
-  options.inter_op_num_threads = 1
-  options.log_severity_level = _ERRORS_ONLY
-  for key, value in (session_config or {}).items():
-    options.add_session_config_entry(key, value)
-  try:
-    session = onnxruntime.InferenceSession(
-      content, options, providers=['CPUExecutionProvider']
-    )
-  except (
-    state.Fail,
-    state.InvalidArgument,
-    state.InvalidGraph,
-    state.InvalidProtobuf,
-    state.NotImplemented,
-  ) as error:
-    raise ValueError(
-      f'ONNX Runtime {onnxruntime.__version__} does not take this file: {error}'
-    ) from error
+  session = _load(content, threads, session_config or {})
+  from onnxruntime.capi import onnxruntime_pybind11_state as state
+
   inputs = [value.name for value in session.get_inputs()]
   outputs = [value.name for value in session.get_outputs()]
 
@@ -76,3 +51,35 @@ def make_runner(
     return dict(zip(outputs, results))
 
   return run
+
+
+def _load(content: bytes, threads: int, session_config: Mapping[str, str]):
+  """A session of ONNX Runtime."""
+  try:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+  except ImportError as error:
+    raise ImportError(
+      "Running .onnx files needs the package 'onnxruntime': pip install "
+      'onnxruntime'
+    ) from error
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = threads
+  options.inter_op_num_threads = 1
+  options.log_severity_level = _ERRORS_ONLY
+  for key, value in session_config.items():
+    options.add_session_config_entry(key, value)
+  try:
+    return onnxruntime.InferenceSession(
+      content, options, providers=['CPUExecutionProvider']
+    )
+  except (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NotImplemented,
+  ) as error:
+    raise ValueError(
+      f'ONNX Runtime {onnxruntime.__version__} does not take this file: {error}'
+    ) from error

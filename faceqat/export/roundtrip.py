@@ -11,7 +11,8 @@ from faceqat.evaluators import exactness
 from faceqat.export.formats import FORMATS, Run, make_run
 from faceqat.files import atomic
 from faceqat.integer.program import IntegerProgram
-from faceqat.report import table
+from faceqat.report.results_tables import formats_table
+from faceqat.report.table import Table
 
 # Enough to show how widespread a difference is; every tensor of each is kept.
 _EXPLAINED_IMAGES = 8
@@ -97,33 +98,9 @@ def report_path(outdir: pathlib.Path, name: str) -> pathlib.Path:
   return outdir / f'difference_{name}.txt'
 
 
-def results_table(results: Mapping[str, Result]) -> str:
+def results_table(results: Mapping[str, Result]) -> Table:
   """One format a row."""
-  return table.align(
-    [
-      [
-        'format',
-        'contract',
-        'bytes',
-        'outputs',
-        'differing',
-        'largest',
-        'ms/image',
-      ],
-      *(
-        [
-          name,
-          result.contract or 'none',
-          f'{result.bytes:,}',
-          f'{result.comparison.outputs:,}',
-          f'{result.comparison.differing:,}',
-          f'{result.comparison.largest}',
-          f'{result.milliseconds:.2f}',
-        ]
-        for name, result in results.items()
-      ),
-    ]
-  )
+  return formats_table(results_json(results))
 
 
 def results_json(results: Mapping[str, Result]) -> dict[str, dict]:
@@ -162,5 +139,12 @@ def _explain(program: IntegerProgram, run: Run, images: np.ndarray) -> str:
     'no layer differs where the file shows all of them: the runtime computes '
     'otherwise what it may join'
   )
-  layers = exactness.layer_table(program, expected, actual)
+  compared = exactness.compare_layers(program, expected, actual)
+  layers = Table(
+    ['layer', 'differing', 'steps'],
+    [
+      [name, f'{one.differing / one.outputs:.4%}', f'{one.largest}']
+      for name, one in compared.items()
+    ],
+  )
   return f'{difference}\n\n{layers}'

@@ -149,6 +149,26 @@ def to_bytes(
     xnnpack.check_program(program)
   graph = Graph(program.contract, pack_int4)
   pixels = _write_image(graph, program.tensors[program.input], input_type)
+  _write_operators(graph, program)
+  if taps:
+    outputs = {name: graph.indices[name] for name in program.tensors}
+  else:
+    outputs = {'embedding': graph.indices[program.output]}
+  metadata = {
+    **digests.of_program(program),
+    **program.metadata,
+    'input': _INPUTS[input_type],
+    'contract': program.contract,
+    'shapes': {
+      name: program.tensors[name].shape
+      for name in (program.tensors if taps else [program.output])
+    },
+  }
+  return graph.builder.finish({'image': pixels}, outputs, metadata)
+
+
+def _write_operators(graph: Graph, program: IntegerProgram):
+  """Adds all operators, and what makes a vector of the last one's image."""
   embedding = program.tensors[program.output]
   # Only the last tensor is a vector for the reader of the file too.
   flattened = len(embedding.shape) == 1
@@ -164,21 +184,6 @@ def to_bytes(
     name = f'{embedding.name}:vector_shape'
     tflite_operators.write_reshape(graph, source, result, embedding.shape, name)
     graph.indices[embedding.name] = result
-  if taps:
-    outputs = {name: graph.indices[name] for name in program.tensors}
-  else:
-    outputs = {'embedding': graph.indices[embedding.name]}
-  metadata = {
-    **digests.of_program(program),
-    **program.metadata,
-    'input': _INPUTS[input_type],
-    'contract': program.contract,
-    'shapes': {
-      name: program.tensors[name].shape
-      for name in (program.tensors if taps else [embedding.name])
-    },
-  }
-  return graph.builder.finish({'image': pixels}, outputs, metadata)
 
 
 def _write_image(graph: Graph, image: Tensor, input_type: str) -> int:

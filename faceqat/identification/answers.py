@@ -13,8 +13,9 @@ from faceqat.files import atomic
 from faceqat.identification import predictions
 from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.retrieval import Matches, as_cosine
-from faceqat.report import contact_sheet, table
+from faceqat.report import contact_sheet
 from faceqat.report.contact_sheet import Tile
+from faceqat.report.table import Table
 
 # As many answers are printed; files hold all of them.
 _SHOWN_PROBES = 10
@@ -138,7 +139,7 @@ def show(answers: Answers, reading: str, gallery) -> None:
     row[title] = f'{100 * value:.2f}'
   if answers.threshold is not None:
     row['threshold'] = f'{float(as_cosine(answers.threshold)):.4f}'
-  print(table.align([list(row), list(row.values())]))
+  print(Table(list(row), [list(row.values())]))
 
 
 def write(answers: Answers, out: pathlib.Path) -> None:

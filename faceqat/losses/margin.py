@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from faceqat.losses.softmax import cross_entropy, hits
 
@@ -224,25 +223,3 @@ def loss(
   cosine = cosine_logits(embeddings, weights)
   moved = logits(name, cosine, labels, scale=scale, margin=margin)
   return cross_entropy(moved, labels, label_smoothing), hits(cosine, labels)
-
-
-def check_labels(labels: np.ndarray, num_classes: int) -> None:
-  """Refuses labels outside [0, num_classes); a host-side check of a dataset.
-
-  Args:
-    labels: [N] integers.
-    num_classes: K, the number of columns of the class weights.
-
-  Raises:
-    ValueError: A label is negative or num_classes or more, as in a dataset
-      that counts its people 1..N.
-  """
-  labels = np.asarray(labels)
-  wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-  if wrong.size:
-    first = int(wrong[0])
-    raise ValueError(
-      f'{wrong.size} labels are outside 0..{num_classes - 1}; the first is '
-      f'label {int(labels[first])} of example {first}. Number the people from '
-      f'0 without gaps.'
-    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from faceqat.report import comparison, plots, style, table
+from faceqat.report import comparison, plots, style
 from faceqat.report.blocks import (
   Block,
   Drawing,
@@ -17,11 +17,12 @@ from faceqat.report.blocks import (
   Missing,
   Picture,
   Section,
-  Table,
   Text,
+  TitledTable,
 )
 from faceqat.report.comparison import Evaluation
 from faceqat.report.hardest import Hardest
+from faceqat.report.results_tables import results_table
 from faceqat.report.run_folder import RunFolder
 
 _GREY = 'Grey: fewer than ten errors, where a rate is mostly noise.'
@@ -36,13 +37,11 @@ def verification(run: RunFolder) -> Section:
   """Accuracies, what quantization costs, ROC, DET and scores."""
   blocks: list[Block] = []
   if run.results:
-    titles, *rows = table.cells(table.results_table(run.results))
     pairs = f' on {run.scores.pairs}' if run.scores else ''
-    blocks.append(Table(f'Results{pairs}', titles, rows))
+    blocks.append(TitledTable(f'Results{pairs}', results_table(run.results)))
   for name, results in run.benchmarks.items():
     if results:
-      titles, *rows = table.cells(table.results_table(results))
-      blocks.append(Table(f'Results on {name}', titles, rows))
+      blocks.append(TitledTable(f'Results on {name}', results_table(results)))
   if not run.scores:
     blocks.append(
       Missing(
@@ -76,18 +75,11 @@ def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
     for run, reading in evaluations
   )
   try:
-    text, legend = comparison.compare(first, others).split('\n\n')
+    table = comparison.compare(first, others)
   except ValueError as error:
     return [Missing(f'These runs cannot be compared: {error}')]
-  titles, *rows = table.cells(text)
-  return [
-    Table(
-      f'Differences to {first.run}, {first.reading}, in points',
-      titles,
-      rows,
-      note=legend,
-    )
-  ]
+  title = f'Differences to {first.run}, {first.reading}, in points'
+  return [TitledTable(title, table)]
 
 
 def score_drawings(readings: plots.Readings, pairs: str) -> list[Block]:

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from faceqat.report.table import Table
+
 
 @dataclasses.dataclass(frozen=True)
 class Text:
@@ -44,22 +46,18 @@ class Facts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-  """Titles and rows of cells, the first of each a name, the others numbers.
+class TitledTable:
+  """A table, and below it its notes.
 
   Attributes:
     title: above it.
-    titles: of the columns.
-    rows: of as many cells.
-    note: below it.
+    table: its cells.
     folded: show the title alone until the reader opens it.
   """
 
   kind: ClassVar[str] = 'table'
   title: str
-  titles: Sequence[str]
-  rows: Sequence[Sequence[str]]
-  note: str = ''
+  table: Table
   folded: bool = False
 
 
@@ -108,7 +106,7 @@ class Gallery:
   pictures: Sequence[Picture]
 
 
-Block = Text | Missing | Headlines | Facts | Table | Drawing | Gallery
+Block = Text | Missing | Headlines | Facts | TitledTable | Drawing | Gallery
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.influence import Figure
 from faceqat.evaluators.scores import Scores
 from faceqat.files import strict_json
-from faceqat.report import table
+from faceqat.report.table import Table
 
 _FARS = (1e-2, 1e-3)
 
@@ -67,8 +67,8 @@ def read_evaluation(run: str, reading: str) -> Evaluation:
   return Evaluation(pathlib.Path(run), reading, scores, row)
 
 
-def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
-  """Writes the comparison: a table, and below it how to read it.
+def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
+  """Compares each with the first; the notes say how to read it.
 
   Args:
     reference: what the differences are to, in points.
@@ -101,7 +101,7 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> str:
     ]
     for index, evaluation in enumerate(evaluations)
   ]
-  return f'{table.align([titles, *lines])}\n\n{_legend(reference.scores)}'
+  return Table(titles, lines, _legend(reference.scores))
 
 
 def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
@@ -151,7 +151,7 @@ def _mark(scores: Scores, far: float) -> str:
   return '*' if few else ''
 
 
-def _legend(scores: Scores) -> str:
+def _legend(scores: Scores) -> list[str]:
   allowed = ', '.join(
     f'{verification.allowed_accepts(far, np.sum(~scores.same)):,} at {far:g}'
     f'{_mark(scores, far)}'
@@ -177,7 +177,7 @@ def _legend(scores: Scores) -> str:
       f'{intervals.MEANING} Where that of a difference holds 0, it may be '
       'chance.'
     )
-  return '\n'.join(lines)
+  return lines
 
 
 def _check_same_pairs(reference: Evaluation, other: Evaluation):

@@ -74,8 +74,8 @@ def curves_figure(
 ) -> None:
   """Draws training and validation curves, one panel a quantity.
 
-  `train/loss` and `valid/loss` share the panel `loss`, where they are called
-  `train` and `valid`.
+  `train/loss` and `validation/loss` share the panel `loss`, where they are
+  called `train` and `validation`.
 
   Args:
     history: By name: steps [T] and values [T].

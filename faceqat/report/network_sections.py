@@ -23,13 +23,25 @@ from faceqat.report.blocks import (
   Headlines,
   Missing,
   Section,
-  Table,
   Text,
+  TitledTable,
 )
+from faceqat.report.results_tables import formats_table
 from faceqat.report.run_folder import RunFolder
+from faceqat.report.table import Table
 from faceqat.training import history
 
 _WORST = 5
+_LAYER_TITLES = (
+  'layer',
+  'lost dB',
+  'SQNR dB',
+  'bits',
+  'integers hold',
+  'float outputs',
+  'clipped',
+  'integer not fake-quantized',
+)
 _PACKAGES = ('jax', 'flax', 'numpy', 'matplotlib')
 
 
@@ -163,6 +175,31 @@ def layers(run: RunFolder) -> Section:
   found = run.agreement
   rows = found['layers']
   worst = layer_plots.worst_layers(rows, _WORST)
+  cells = [_layer_cells(row) for row in rows]
+  numbered = [
+    [f'{n}. {cells[i][0]}', *cells[i][1:]] for n, i in enumerate(worst, 1)
+  ]
+  return Section(
+    title,
+    [
+      Text(
+        f'Float against integer on {found["images"]} images: the cosine of '
+        f'their embeddings is {found["cosine_mean"]:.4f} in the mean and '
+        f'{found["cosine_p1"]:.4f} at the first percentile.'
+      ),
+      *_layer_drawings(rows, worst),
+      TitledTable('The layers that lose most', Table(_LAYER_TITLES, numbered)),
+      TitledTable(
+        f'All {len(rows)} layers', Table(_LAYER_TITLES, cells), folded=True
+      ),
+    ],
+  )
+
+
+def _layer_drawings(
+  rows: Sequence[Mapping[str, Any]], worst: Sequence[int]
+) -> list[Drawing]:
+  """Noise and ranges of all layers, in the order they run."""
   names = ', '.join(rows[i]['name'] for i in worst)
   figure, axes = style.panel(wide=True)
   layer_plots.draw_sqnr(axes, rows, worst)
@@ -187,34 +224,7 @@ def layers(run: RunFolder) -> Section:
     'wastes integers. The axis is linear near 0 and logarithmic beyond.',
     wide=True,
   )
-  titles = [
-    'layer',
-    'lost dB',
-    'SQNR dB',
-    'bits',
-    'integers hold',
-    'float outputs',
-    'clipped',
-    'integer not fake-quantized',
-  ]
-  cells = [_layer_cells(row) for row in rows]
-  numbered = [
-    [f'{n}. {cells[i][0]}', *cells[i][1:]] for n, i in enumerate(worst, 1)
-  ]
-  return Section(
-    title,
-    [
-      Text(
-        f'Float against integer on {found["images"]} images: the cosine of '
-        f'their embeddings is {found["cosine_mean"]:.4f} in the mean and '
-        f'{found["cosine_p1"]:.4f} at the first percentile.'
-      ),
-      noise,
-      ranges,
-      Table('The layers that lose most', titles, numbered),
-      Table(f'All {len(rows)} layers', titles, cells, folded=True),
-    ],
-  )
+  return [noise, ranges]
 
 
 def _layer_cells(layer: Mapping[str, Any]) -> list[str]:
@@ -239,24 +249,35 @@ def _layer_cells(layer: Mapping[str, Any]) -> list[str]:
 
 def sizes_and_speeds(run: RunFolder) -> Section:
   """Bytes, measured speeds, and whether exported files give the same bits."""
-  blocks: list[Block] = []
+  speeds = _speeds(run.curves)
+  blocks = [
+    _file_sizes(run),
+    *([Facts(speeds)] if speeds else []),
+    _exported_files(run),
+  ]
+  return Section('Sizes, speeds and exactness', blocks)
+
+
+def _file_sizes(run: RunFolder) -> Block:
   files = {
     'float.safetensors': run.results.get('float', {}).get('bytes'),
     'program.safetensors': run.results.get('integer', {}).get('bytes'),
   }
   files = {name: size for name, size in files.items() if size}
-  if files:
-    largest = max(files.values())
-    rows = [
-      [name, f'{size:,.0f}', f'{largest / size:.2f}']
-      for name, size in files.items()
-    ]
-    blocks.append(Table('Files', ['file', 'bytes', 'times smaller'], rows))
-  else:
-    blocks.append(Missing('No file was measured.', evaluate_command(run)))
+  if not files:
+    return Missing('No file was measured.', evaluate_command(run))
+  largest = max(files.values())
+  rows = [
+    [name, f'{size:,.0f}', f'{largest / size:.2f}']
+    for name, size in files.items()
+  ]
+  return TitledTable('Files', Table(['file', 'bytes', 'times smaller'], rows))
+
+
+def _speeds(curves: Mapping[str, Any]) -> list[tuple[str, str]]:
   facts = []
-  if 'train/images_per_second' in run.curves:
-    speeds = run.curves['train/images_per_second'][1]
+  if 'train/images_per_second' in curves:
+    speeds = curves['train/images_per_second'][1]
     low, middle, high = np.nanpercentile(speeds, [10, 50, 90])
     facts.append(
       (
@@ -265,43 +286,27 @@ def sizes_and_speeds(run: RunFolder) -> Section:
         f'between {low:,.0f} and {high:,.0f}',
       )
     )
-  if 'time' in run.curves:
-    times = run.curves['time'][1]
+  if 'time' in curves:
+    times = curves['time'][1]
     facts.append(('logged', f'{_date(times.min())} to {_date(times.max())}'))
-  if facts:
-    blocks.append(Facts(facts))
+  return facts
+
+
+def _exported_files(run: RunFolder) -> Block:
   if run.exactness:
-    titles = ['format', 'contract', 'bytes', 'outputs', 'differing']
-    titles += ['largest', 'ms/image']
-    rows = [
-      [
-        name,
-        row['contract'] or 'none',
-        f'{row["bytes"]:,}',
-        f'{row["outputs"]:,}',
-        f'{row["differing"]:,}',
-        f'{row["largest"]}',
-        f'{row["milliseconds"]:.2f}',
-      ]
-      for name, row in run.exactness.items()
-    ]
     note = (
       f'{run.export}: the embeddings of each file in its own runtime against '
       "the evaluator's, on the machine that exported them, one image at a "
       'time. Under a contract no integer may differ.'
     )
-    blocks.append(Table('Exported files', titles, rows, note=note))
-  else:
-    checkpoint = run.path if run.step is not None else pathlib.Path('RUN')
-    out = shlex.quote(str(run.path / 'export'))
-    blocks.append(
-      Missing(
-        f'No export with its comparison (exactness.json) is in {run.path}.',
-        f'python -m faceqat.convert --checkpoint={shlex.quote(str(checkpoint))}'
-        f' --out={out}',
-      )
-    )
-  return Section('Sizes, speeds and exactness', blocks)
+    return TitledTable('Exported files', formats_table(run.exactness, [note]))
+  checkpoint = run.path if run.step is not None else pathlib.Path('RUN')
+  out = shlex.quote(str(run.path / 'export'))
+  return Missing(
+    f'No export with its comparison (exactness.json) is in {run.path}.',
+    f'python -m faceqat.convert --checkpoint={shlex.quote(str(checkpoint))}'
+    f' --out={out}',
+  )
 
 
 def settings(run: RunFolder) -> Section:
@@ -319,9 +324,8 @@ def settings(run: RunFolder) -> Section:
     for name, value in sorted(flat.items())
   ]
   title = f'The config of step {run.step:,}'
-  return Section(
-    'Config', [Table(title, ['field', 'value'], rows, folded=True)]
-  )
+  table = Table(['field', 'value'], rows)
+  return Section('Config', [TitledTable(title, table, folded=True)])
 
 
 def made_with() -> dict[str, str]:

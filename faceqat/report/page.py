@@ -13,8 +13,16 @@ import numpy as np
 
 from faceqat.report import accuracy_sections as accuracy
 from faceqat.report import network_sections as network
-from faceqat.report import svg, table
-from faceqat.report.blocks import Block, Drawing, Missing, Section, Table, Text
+from faceqat.report import svg
+from faceqat.report.blocks import (
+  Block,
+  Drawing,
+  Missing,
+  Section,
+  Text,
+  TitledTable,
+)
+from faceqat.report.results_tables import results_table
 from faceqat.report.run_folder import RunFolder
 
 
@@ -62,13 +70,10 @@ def comparison(runs: Sequence[RunFolder]) -> Section:
     if run.scores:
       pairs.append((run, reading))
   if any(rows.values()):
-    titles, *cells = table.cells(table.results_table(rows))
-    titles[0] = 'run'
-    # The second column of accuracies says nothing of runs on other pairs.
-    if len(pairs) < len(runs) or not _same_pairs(runs):
-      kept = [i for i, name in enumerate(titles) if not name.startswith('vs ')]
-      titles, *cells = ([line[i] for i in kept] for line in (titles, *cells))
-    blocks.append(Table('What ships of each run', titles, cells))
+    # A difference of accuracies says nothing of runs on other pairs.
+    comparable = len(pairs) == len(runs) and _same_pairs(runs)
+    table = results_table(rows, name='run', differences=comparable)
+    blocks.append(TitledTable('What ships of each run', table))
   if len(pairs) > 1:
     first, _ = pairs[0]
     blocks += accuracy.differences([(first, first.readings[0]), *pairs])

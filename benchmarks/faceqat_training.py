@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from benchmarks import training_task as task
 from configs import common
 from faceqat.losses.objective import Margin
+from faceqat.losses.regularization import Regularization
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.training.optimizer import make_optimizer
@@ -32,8 +33,15 @@ def make_steps(
   config = _config(name)
   model = make_model(config)
   optimizer, _ = make_optimizer(config.optimizer, total_steps=1)
-  objective = Margin('arcface', task.SCALE, task.MARGIN)
-  recipe = Recipe(model, optimizer, objective)
+  recipe = Recipe(
+    model=model,
+    optimizer=optimizer,
+    objective=Margin('arcface', task.SCALE, task.MARGIN, label_smoothing=0.0),
+    regularization=Regularization(weight=0.0, decay=1.0),
+    train_backbone=True,
+    micro_batches=1,
+    seed=0,
+  )
   step = jax.jit(
     functools.partial(train_step, recipe=recipe),
     static_argnames='mode',
@@ -60,12 +68,7 @@ def make_steps(
 def _config(name):
   return ConfigDict(
     {
-      'model': {
-        'name': name,
-        'embedding_size': task.EMBEDDING_SIZE,
-        'norm': common.batch_norm(),
-        'dtype': 'float32',
-      },
+      'model': task.make_model_block(name),
       'quant': common.int8(),
       'optimizer': {
         **common.optimizer(),

@@ -45,18 +45,13 @@ from faceqat.quant.spec import FLOAT, Mode
 
 def make_network(name: str, depth_multiplier: float) -> Network:
   """Returns a network that was never trained, with all that lowering needs."""
-  norm = common.batch_norm()
+  block = task.make_model_block(name)
+  block.depth_multiplier = depth_multiplier
   # The moving statistics become those of the one batch.
-  norm.momentum = 0.0
+  block.norm.momentum = 0.0
   config = ConfigDict(
     {
-      'model': {
-        'name': name,
-        'embedding_size': task.EMBEDDING_SIZE,
-        'depth_multiplier': depth_multiplier,
-        'dtype': 'float32',
-        'norm': norm,
-      },
+      'model': block,
       'quant': common.int8(),
       'data': {'image_size': task.IMAGE_SIZE},
     }

@@ -21,12 +21,13 @@ from absl import flags
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import timing
+from configs import mobilefacenet_int8
 from faceqat import command
 from faceqat.data.benchmarks.pair_lists import read_pairs_txt
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.export import onnx_runtime
-from faceqat.models import mobilefacenet
+from faceqat.models.build import make_model
 from faceqat.models.weights import mxnet_params, mxnet_symbol
 from faceqat.models.weights.mxnet_symbol import VARIABLE, Node
 from faceqat.models.weights.pretrained import load_pretrained
@@ -186,7 +187,7 @@ _TRANSLATIONS = {
 
 
 def _make_our_predict(weights: str) -> Callable[[np.ndarray], np.ndarray]:
-  model = mobilefacenet.Model()
+  model = make_model(mobilefacenet_int8.get_config())
   image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
   variables = model.init(jax.random.key(0), image, FLOAT)
   variables = load_pretrained(weights, model, variables).variables

@@ -16,6 +16,7 @@ import optax
 import tensorflow as tf
 from flax import traverse_util
 
+from configs import common
 from faceqat.quant import layers
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.observers import Range
@@ -57,6 +58,11 @@ class State(NamedTuple):
   ranges: Mapping[str, np.ndarray]
 
 
+def make_quant(**changes) -> LayerQuant:
+  """The quantization of a layer as the configs have it, but for `changes`."""
+  return LayerQuant(**{**common.int8().default, **changes})
+
+
 class Tap(NamedTuple):
   """What a quantizer did: its input, output and range ([2])."""
 
@@ -77,24 +83,24 @@ class Step(NamedTuple):
 class Network(nn.Module):
   """3x3 and depthwise convolutions, PReLU, 1x1, mean, dense: [B, 8] logits."""
 
-  quant: LayerQuant = LayerQuant(decay=DECAY)
+  quant: LayerQuant = make_quant(decay=DECAY)
 
   @nn.compact
   def __call__(self, images, mode):
-    common = {'quant': QuantSpec(self.quant)}
-    norm = {'norm': BatchNorm(BN_MOMENTUM, EPSILON), **common}
+    quant = {'quant': QuantSpec(self.quant, ())}
+    norm = {'norm': BatchNorm(BN_MOMENTUM, EPSILON), **quant}
     x = layers.input_image(images)
     x = layers.QuantConv(
       features=8, strides=(2, 2), activation='relu6', name='conv', **norm
     )(x, mode)
     x = layers.QuantConv(depthwise=True, name='depthwise', **norm)(x, mode)
-    x = layers.PReLU(name='prelu', **common)(x, mode)
+    x = layers.PReLU(name='prelu', **quant)(x, mode)
     x = layers.QuantConv(
       features=16, kernel_size=(1, 1), name='project', **norm
     )(x, mode)
-    x = layers.MeanPool(name='mean', **common)(x, mode)
+    x = layers.MeanPool(name='mean', **quant)(x, mode)
     return layers.QuantDense(
-      features=CLASSES, use_bias=True, norm=None, name='dense', **common
+      features=CLASSES, use_bias=True, norm=None, name='dense', **quant
     )(x, mode)
 
 

@@ -11,10 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.tensorflow_network import DECAY, MOMENTUM, State, Step
+from benchmarks.tensorflow_network import (
+  DECAY,
+  MOMENTUM,
+  State,
+  Step,
+  make_quant,
+)
 from faceqat.quant import batchnorm, convolution, layers, numerics
 from faceqat.quant.quantizers import fake_quant_kernel
-from faceqat.quant.spec import LayerQuant
 
 _F32, _F64 = np.float32, np.float64
 
@@ -84,9 +89,7 @@ def _quantizers(ours: Step, theirs: Step) -> Iterator[Comparison]:
     'quantizers of kernels',
     (
       (
-        jax.jit(lambda kernel: fake_quant_kernel(kernel, LayerQuant()))(
-          tap.before
-        ),
+        jax.jit(fake_quant_kernel, static_argnums=1)(tap.before, make_quant()),
         tap.after,
       )
       for tap in kernels.values()

@@ -27,13 +27,13 @@ from benchmarks.tensorflow_network import LAYERS, State, Step
 from faceqat import command
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.quant import numerics
-from faceqat.quant.spec import LayerQuant, Mode
+from faceqat.quant.spec import Mode
 
 IMAGE_SIZE, BATCH_SIZE = 32, 32
 IMAGES_PER_PERSON = 16
 
 # Few bits, so that no float32 sum of the exact step needs more than 24.
-EXACT_QUANT = LayerQuant(weight_bits=4, activation_bits=6)
+EXACT_QUANT = network.make_quant(weight_bits=4, activation_bits=6)
 EXACT_MODE = Mode(train=True, quantize=True, freeze_bn=True)
 _EXACT_SIZE, _EXACT_BATCH = 16, 4
 

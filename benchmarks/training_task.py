@@ -1,6 +1,9 @@
 """The task of the benchmarks: what is trained, how, and on what images."""
 
 import numpy as np
+from ml_collections import ConfigDict
+
+from configs.models import MODELS
 
 EMBEDDING_SIZE = 512
 NUM_CLASSES = 1000
@@ -9,6 +12,15 @@ IMAGE_SIZE = 112
 SCALE, MARGIN = 64.0, 0.5
 # Of SGD. A small rate: on noise the losses have to stay finite.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 5e-4
+
+
+def make_model_block(name: str) -> ConfigDict:
+  """The network of the paper."""
+  block = MODELS[name]()
+  block.embedding_size = EMBEDDING_SIZE
+  if 'width' in block:
+    block.width = 1.0
+  return block
 
 
 def make_batch(batch_size: int) -> tuple[np.ndarray, np.ndarray]:

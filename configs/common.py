@@ -158,6 +158,9 @@ def int8() -> ConfigDict:
         'percentile': 99.99,
         # Train the steps of weights and activations (LSQ, Esser 2020).
         'learned_steps': False,
+        # From where weights' steps start: 'mse', the least squared error, or
+        # 'lsq', the paper's, which is too wide for many bits.
+        'step_initialization': 'mse',
       },
       # Shell patterns on layer paths, in brackets as they hold a dot or a
       # slash: the embedding has zero point 0, so that a dot product of two of

@@ -6,13 +6,13 @@ import types
 import command_line
 import numpy as np
 import pytest
+from defaults import layer_quant, make_spec
 from PIL import Image
 
 from faceqat import assign_bits
 from faceqat.calibration.lower import lower, weighted_operators
 from faceqat.integer import program as integer_program
 from faceqat.models.build import make_model
-from faceqat.quant.spec import LayerQuant, make_spec
 from faceqat.training.checkpoint import load_network
 
 
@@ -99,9 +99,13 @@ def test_a_layer_keeps_what_another_override_gave_it():
   network = types.SimpleNamespace(model=types.SimpleNamespace(quant=spec))
   got = assign_bits._overrides(quant, network, ['block', 'bone'])
   again = make_spec(default, got)
-  assert again.layer('block') == LayerQuant(4, symmetric=True, decay=0.9)
-  assert again.layer('bone') == LayerQuant(4, 6, decay=0.9)
-  assert again.layer('bird') == LayerQuant(8, 6, decay=0.9)
+  assert again.layer('block') == layer_quant(
+    weight_bits=4, symmetric=True, decay=0.9
+  )
+  assert again.layer('bone') == layer_quant(
+    weight_bits=4, activation_bits=6, decay=0.9
+  )
+  assert again.layer('bird') == layer_quant(activation_bits=6, decay=0.9)
 
 
 def test_images_are_spread_over_the_people_of_a_folder(network, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from settings import ROOT
 from small_forms import RECIPES
-from tiny_run import read_log
+from tiny_run import make_config, read_log
 
 from faceqat.data import datasets
 from faceqat.data.augment import Augment
@@ -52,13 +52,7 @@ def get_small(name):
   The networks themselves, and validation, are run in the tests of each.
   """
   config = get(name, 'smoke')
-  config.model = {
-    'name': 'tiny',
-    'embedding_size': 16,
-    'features': 8,
-    'norm': config.model.norm,
-    'dtype': 'float32',
-  }
+  config.model = {**make_config().model, 'norm': config.model.norm}
   # The others name layers of the network that it was before.
   embedding = config.quant.overrides.embedding
   config.quant.overrides = {'embedding': embedding}

@@ -374,14 +374,12 @@ def _draw_pairs(
   sizes: tuple[ImageSize, ImageSize],
 ) -> pairs.PairSet:
   """Pairs of people for whom there is no list."""
-  # Whoever names sets of their own need not say it.
-  most, seed = config.get('num_pairs', pairs.NUM_PAIRS), config.get('seed', 0)
   try:
     folder = places.find_people(path, 'eval.path')
     source = _open_people(folder, *sizes, 'eval.path')
     # An image and what was made of it are one.
     source = subset(source, np.flatnonzero(~are_made(source)))
-    pair_set = pairs.draw_pairs(source, most, seed)
+    pair_set = pairs.draw_pairs(source, config.num_pairs, config.seed)
   except ValueError as error:
     raise ValueError(
       f'eval.path={path} has no list in eval.pairs, and no pairs can be drawn: '
@@ -390,7 +388,7 @@ def _draw_pairs(
   print(
     f'{path} has no list in eval.pairs: {len(pair_set)} pairs of its '
     f'{len(source.class_names)} people are drawn, half of them same, in '
-    f'{pair_set.fold.max() + 1} folds (eval.seed={seed})'
+    f'{pair_set.fold.max() + 1} folds (eval.seed={config.seed})'
   )
   name = os.path.basename(os.path.abspath(path))
   return dataclasses.replace(pair_set, name=os.path.splitext(name)[0])

@@ -199,7 +199,7 @@ def loss(
   *,
   scale: float,
   margin: Margins,
-  label_smoothing: float = 0.0,
+  label_smoothing: float,
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy of the margin logits, and hits of the margin-free ones.
 

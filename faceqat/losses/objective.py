@@ -81,8 +81,8 @@ class Margin(Objective):
 
   name: str
   scale: float
-  margin: Margins = 0.0
-  label_smoothing: float = 0.0
+  margin: Margins
+  label_smoothing: float
 
   def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
     """Class weights [D, K]."""
@@ -106,7 +106,7 @@ class Margin(Objective):
   @property
   def validation(self) -> 'Margin':
     """Neither margin nor smoothing."""
-    return Margin('softmax', self.scale)
+    return Margin('softmax', self.scale, 0.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ class LinearSoftmax(Objective):
     label_smoothing: see `softmax.cross_entropy`.
   """
 
-  label_smoothing: float = 0.0
+  label_smoothing: float
 
   def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
     """Class weights [D, K] that keep the variance, and a bias [K] of 0."""
@@ -152,8 +152,8 @@ class Center(LinearSoftmax):
     alpha: rate of the centers, above 0 and at most 1.
   """
 
-  weight: float = dataclasses.field(kw_only=True)
-  alpha: float = dataclasses.field(kw_only=True)
+  weight: float
+  alpha: float
 
   def __post_init__(self):
     for name, fits, wanted in (
@@ -223,15 +223,23 @@ class Distillation(Objective):
     return losses, {'cosine': cosines}, state
 
 
+def _softmax(
+  scale: float, label_smoothing: float, margin: float | None = None
+) -> Margin:
+  # Of the block of another loss whose name alone was changed.
+  del margin
+  return Margin('softmax', scale, 0.0, label_smoothing)
+
+
 def _combined(
-  scale: float, m1: float, m2: float, m3: float, label_smoothing: float = 0.0
+  scale: float, m1: float, m2: float, m3: float, label_smoothing: float
 ) -> Margin:
   return Margin('combined', scale, (m1, m2, m3), label_smoothing)
 
 
 # By loss.name; what they take are the other fields of the block.
 _MAKERS: dict[str, Callable[..., Objective]] = {
-  'softmax': functools.partial(Margin, 'softmax'),
+  'softmax': _softmax,
   'arcface': functools.partial(Margin, 'arcface'),
   'cosface': functools.partial(Margin, 'cosface'),
   'combined': _combined,

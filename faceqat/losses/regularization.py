@@ -43,8 +43,8 @@ class Regularization(NamedTuple):
       step whose loss was smaller than its penalty; 1: it stays.
   """
 
-  weight: float = 0.0
-  decay: float = 1.0
+  weight: float
+  decay: float
 
   def penalty(self, params: Any, coefficient: jax.Array) -> jax.Array:
     """The penalty of parameters, [] float32."""

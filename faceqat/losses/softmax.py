@@ -28,7 +28,7 @@ def linear_logits(
 
 
 def cross_entropy(
-  logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
+  logits: jax.Array, labels: jax.Array, label_smoothing: float
 ) -> jax.Array:
   """Cross-entropy with labels that are a little unsure.
 

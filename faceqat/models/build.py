@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import ml_collections
 
 from faceqat import models
+from faceqat.quant.fields import check_fields
 from faceqat.quant.norm import GroupNorm, make_norm
 from faceqat.quant.spec import make_spec
 
+# Modules of `models` that are no network.
+_SHARED = ('backbone', 'blocks', 'build', 'complexity', 'network')
 DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
 
 
@@ -18,11 +21,12 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
   """Builds `models.<name>.Model` from the blocks `model` and `quant`.
 
   Args:
-    config: with `model` (`name`, `dtype`, `norm`, and the fields of that
+    config: with `model` (`name`, `dtype`, `norm`, and all fields of that
       `Model`) and `quant` (`enabled`, `default`, `overrides`).
 
   Raises:
-    ValueError: an unknown model, dtype, norm or field; it lists what exists.
+    ValueError: an unknown model, dtype, norm or field, or a field too few; it
+      lists what exists.
   """
   fields = config.model.to_dict()
   name = fields.pop('name')
@@ -31,7 +35,7 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
   known = sorted(
     module.name
     for module in pkgutil.iter_modules(models.__path__)
-    if not module.ispkg and module.name not in ('blocks', 'build', 'complexity')
+    if not module.ispkg and module.name not in _SHARED
   )
   if name not in known:
     raise ValueError(
@@ -42,19 +46,13 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
       f'model.dtype is {dtype!r}; choose one of {", ".join(DTYPES)}'
     )
   model_class = importlib.import_module(f'faceqat.models.{name}').Model
-  accepted = set(model_class.__dataclass_fields__) - {
-    'quant',
-    'norm',
-    'dtype',
-    'parent',
-    'name',
-  }
-  unknown = sorted(set(fields) - accepted)
-  if unknown:
-    raise ValueError(
-      f'model.{unknown[0]} is no field of {name}; it has '
-      f'{", ".join(sorted(accepted))}'
-    )
+  check_fields(
+    fields,
+    model_class,
+    block='model',
+    owner=name,
+    besides=('quant', 'norm', 'dtype', 'parent', 'name'),
+  )
   if isinstance(norm, GroupNorm) and config.quant.enabled:
     raise ValueError(
       "model.norm.name is 'group', which has no integer form, but "

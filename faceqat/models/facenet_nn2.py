@@ -14,21 +14,12 @@ import functools
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import scale_depth
-from faceqat.quant.layers import (
-  Concat,
-  MaxPool,
-  MeanPool,
-  QuantConv,
-  QuantDense,
-  Value,
-  input_image,
-)
-from faceqat.quant.norm import BatchNorm, Norm
+from faceqat.quant.layers import Concat, MaxPool, MeanPool, Value
 from faceqat.quant.pooling import L2Pool
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.spec import Mode
 
 
 class Row(NamedTuple):
@@ -125,39 +116,14 @@ class Inception(nn.Module):
     return Concat(quant=quant, name='concat')(branches, mode)
 
 
-class Model(nn.Module):
-  """FaceNet's NN2.
+class Model(Backbone):
+  """FaceNet's NN2; in the paper the embedding has 128 numbers.
 
-  Attributes:
-    embedding_size: D, 128 in the paper.
-    depth_multiplier: of the rows 3a to 3c, 4a to 4e, and 5a to 5b, rounded up;
-      the last ones stay, as they change the image's size.
-    quant: bits, observers and their overrides by layer.
-    norm: behind every convolution and the embedding.
-    dtype: of the float computation.
+  `depth_multiplier` is of the rows 3a to 3c, 4a to 4e, and 5a to 5b; the last
+  ones stay, as they change the image's size.
   """
 
-  embedding_size: int = 128
-  depth_multiplier: float = 1.0
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, images: Value, mode: Mode) -> Value:
-    """Embeds faces.
-
-    Args:
-      images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static.
-
-    Returns:
-      `[B, D] float32`, not normalised; or the symbol of the embedding.
-    """
-    conv = functools.partial(
-      QuantConv, quant=self.quant, norm=self.norm, dtype=self.dtype
-    )
-    x = input_image(images, self.dtype)
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
     x = conv(
       name='conv1',
       features=64,
@@ -172,10 +138,4 @@ class Model(nn.Module):
         x = Inception(ROWS[name], conv, name=name)(x, mode)
       if stage == 2:
         x = MaxPool(quant=self.quant, name='pool2', **STEM_POOL)(x, mode)
-    x = MeanPool(quant=self.quant, name='average')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    return MeanPool(quant=self.quant, name='average')(x, mode)

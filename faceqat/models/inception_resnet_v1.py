@@ -10,22 +10,11 @@ lower case, `Mixed_6a/Branch_0/Conv2d_1a_3x3` for one; its `Bottleneck` is the
 import functools
 
 import flax.linen as nn
-import jax.numpy as jnp
 
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import scale_depth
-from faceqat.quant.layers import (
-  Add,
-  Concat,
-  Dropout,
-  MaxPool,
-  MeanPool,
-  QuantConv,
-  QuantDense,
-  Value,
-  input_image,
-)
-from faceqat.quant.norm import BatchNorm, Norm
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.layers import Add, Concat, Dropout, MaxPool, MeanPool, Value
+from faceqat.quant.spec import Mode
 
 # A branch is a list of convolutions: name, channels, kernel.
 Convolution = tuple[str, int, tuple[int, int]]
@@ -167,66 +156,45 @@ class Reduction(nn.Module):
       Branch(convolutions, 2, self.conv, name=f'branch_{index}')(x, mode)
       for index, convolutions in enumerate(self.branches)
     ]
-    pool = MaxPool(window=(3, 3), padding='VALID', name='maxpool_1a_3x3')
-    outputs.append(pool(x, mode))
     quant = self.conv.keywords['quant']
+    pool = MaxPool(
+      quant=quant, window=(3, 3), padding='VALID', name='maxpool_1a_3x3'
+    )
+    outputs.append(pool(x, mode))
     return Concat(quant=quant, name='concat')(outputs, mode)
 
 
-class Model(nn.Module):
+class Model(Backbone):
   """Inception-ResNet-v1 for faces of 160x160, and of 75x75 or more.
 
   What differs from facenet: batch norms have a scale, as those of its PyTorch
   port (facenet-pytorch) do; pixels are read as (pixel - 128) / 128; kernels
   begin as He et al. 2015 draw them; the embedding is not normalised here.
 
+  The embedding has 128 numbers in facenet, and 512 in its later networks. The
+  last block, without an activation, is there whatever `depth_multiplier` is.
+  The convolutions that are added to a block's input have a bias and no norm.
+
   Attributes:
-    embedding_size: D; facenet has 128, and 512 in its later networks.
-    depth_multiplier: of the blocks in each stage, rounded up; the last block,
-      without an activation, is there always.
     dropout: part of the mean over the image that is dropped in training.
-    quant: bits, observers and their overrides by layer.
-    norm: behind the embedding and every convolution, but for those that are
-      added to a block's input: these have a bias.
-    dtype: of the float computation.
   """
 
-  embedding_size: int = 512
-  depth_multiplier: float = 1.0
-  dropout: float = 0.2
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
+  dropout: float
 
-  @nn.compact
-  def __call__(self, images: Value, mode: Mode) -> Value:
-    """Embeds faces.
-
-    Args:
-      images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static. Training with dropout takes the random stream
-        'dropout'.
-
-    Returns:
-      `[B, D] float32`, not normalised; or the symbol of the embedding.
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+    """See `Backbone.body`.
 
     Raises:
       ValueError: the images are smaller than 75x75.
     """
-    if min(images.shape[1:3]) < LEAST_SIZE:
-      height, width = images.shape[1:3]
+    height, width = x.shape[1:3]
+    if min(height, width) < LEAST_SIZE:
       raise ValueError(
         f'images are {height}x{width}, but inception_resnet_v1 needs '
         f'{LEAST_SIZE}x{LEAST_SIZE} or more for its unpadded convolutions; set '
         'data.image_size to 160, as it was made for'
       )
-    settings = {
-      'quant': self.quant,
-      'norm': self.norm,
-      'dtype': self.dtype,
-    }
-    conv = functools.partial(QuantConv, **settings)
-    x = self._stem(input_image(images, self.dtype), mode, conv)
+    x = self._stem(x, mode, conv)
     for name, blocks, branches, scale, reduction in STAGES:
       for index in range(scale_depth(blocks, self.depth_multiplier)):
         x = InceptionResidual(
@@ -236,13 +204,8 @@ class Model(nn.Module):
         x = Reduction(reduction[1], conv, name=reduction[0])(x, mode)
     x = InceptionResidual(BLOCK8, 1.0, None, conv, name='block8')(x, mode)
     x = MeanPool(quant=self.quant, name='avgpool_1a')(x, mode)
-    x = Dropout(rate=self.dropout, name='dropout')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    dropout = Dropout(quant=self.quant, rate=self.dropout, name='dropout')
+    return dropout(x, mode)
 
   def _stem(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
     """From the pixels to an eighth of the sides and 256 channels."""
@@ -251,7 +214,9 @@ class Model(nn.Module):
     x = conv(name='conv2d_1a_3x3', features=32, strides=half)(x, mode)
     x = conv(name='conv2d_2a_3x3', features=32)(x, mode)
     x = conv(name='conv2d_2b_3x3', features=64, padding='SAME')(x, mode)
-    pool = MaxPool(window=(3, 3), padding='VALID', name='maxpool_3a_3x3')
+    pool = MaxPool(
+      quant=self.quant, window=(3, 3), padding='VALID', name='maxpool_3a_3x3'
+    )
     x = pool(x, mode)
     x = conv(name='conv2d_3b_1x1', features=80, kernel_size=(1, 1))(x, mode)
     x = conv(name='conv2d_4a_3x3', features=192)(x, mode)

@@ -19,8 +19,8 @@ Whose network it is, by the fields:
 import functools
 
 import flax.linen as nn
-import jax.numpy as jnp
 
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import conv_unit, scale_depth
 from faceqat.quant.layers import (
   Add,
@@ -29,14 +29,11 @@ from faceqat.quant.layers import (
   MaxPool,
   MeanPool,
   Multiply,
-  QuantConv,
   QuantDense,
   Sigmoid,
   Value,
-  input_image,
 )
-from faceqat.quant.norm import BatchNorm, Norm
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.spec import Mode
 
 # Units in each of the four stages; the first of a stage halves the image.
 DEPTHS = {
@@ -118,6 +115,7 @@ class ImprovedResidual(nn.Module):
     )(y, mode)
     if self.squeeze_excite:
       y = SqueezeExcite(self.conv, name='squeeze_excite')(y, mode)
+    quant = self.conv.keywords['quant']
     halves = self.strides > 1
     if x.shape[-1] != self.features or (
       halves and self.shortcut == 'projection'
@@ -129,48 +127,32 @@ class ImprovedResidual(nn.Module):
         strides=strides,
       )(x, mode)
     elif halves:
-      x = MaxPool(window=(1, 1), strides=strides, name='subsample')(x, mode)
-    return Add(quant=self.conv.keywords['quant'], name='add')(x, y, mode)
+      x = MaxPool(
+        quant=quant, window=(1, 1), strides=strides, name='subsample'
+      )(x, mode)
+    return Add(quant=quant, name='add')(x, y, mode)
 
 
-class Model(nn.Module):
+class Model(Backbone):
   """The network with the paper's output: BN, dropout, dense layer, BN.
 
   Attributes:
     depth: 18, 34, 50 or 100, as the field counts layers.
-    depth_multiplier: of the units in each stage, rounded up.
-    embedding_size: D.
     squeeze_excite: gates each unit's channels before the sum.
     shortcut: of a stage's first unit where the channels stay: 'subsample' is
       every second row and column of its input, 'projection' a convolution as
       where they change.
     dropout: the share of its inputs that the dense layer does without in
       training; 0.4 in the paper.
-    quant: bits, observers and their overrides by layer.
-    norm: behind every convolution and the embedding.
-    dtype: of the float computation.
   """
 
-  depth: int = 50
-  depth_multiplier: float = 1.0
-  embedding_size: int = 512
-  squeeze_excite: bool = False
-  shortcut: str = 'subsample'
-  dropout: float = 0.0
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
+  depth: int
+  squeeze_excite: bool
+  shortcut: str
+  dropout: float
 
-  @nn.compact
-  def __call__(self, images: Value, mode: Mode) -> Value:
-    """Embeds faces.
-
-    Args:
-      images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static.
-
-    Returns:
-      `[B, D] float32`, not normalised; or the symbol of the embedding.
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+    """See `Backbone.body`.
 
     Raises:
       ValueError: there is no such depth or shortcut; it lists those that there
@@ -186,15 +168,9 @@ class Model(nn.Module):
         f'model.shortcut is {self.shortcut!r}; choose one of '
         f'{", ".join(SHORTCUTS)}'
       )
-    settings = {
-      'quant': self.quant,
-      'norm': self.norm,
-      'dtype': self.dtype,
-    }
-    conv = functools.partial(QuantConv, **settings)
     x = conv_unit(
       conv,
-      input_image(images, self.dtype),
+      x,
       mode,
       name='stem',
       features=CHANNELS[0],
@@ -214,11 +190,5 @@ class Model(nn.Module):
         )(x, mode)
         index += 1
     x = conv(name='norm', kernel_size=(1, 1), depthwise=True)(x, mode)
-    x = Dropout(rate=self.dropout, name='dropout')(x, mode)
-    x = Flatten(name='flatten')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    dropout = Dropout(quant=self.quant, rate=self.dropout, name='dropout')
+    return Flatten(quant=self.quant, name='flatten')(dropout(x, mode), mode)

@@ -2,19 +2,10 @@
 
 import functools
 
-import flax.linen as nn
-import jax.numpy as jnp
-
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
-from faceqat.quant.layers import (
-  Flatten,
-  QuantConv,
-  QuantDense,
-  Value,
-  input_image,
-)
-from faceqat.quant.norm import BatchNorm, Norm
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.layers import Flatten, Value
+from faceqat.quant.spec import Mode
 
 # Expansion t, channels c, repeats n, first stride s.
 STAGES = (
@@ -28,42 +19,14 @@ STAGES = (
 PADDING = ((1, 1), (1, 1))
 
 
-class Model(nn.Module):
+class Model(Backbone):
   """MobileFaceNet; its global depthwise convolution keeps what a mean loses.
 
-  Attributes:
-    embedding_size: D, 128 in the paper.
-    depth_multiplier: of the blocks in each stage, rounded up.
-    quant: bits, observers and their overrides by layer.
-    norm: behind every convolution and the embedding.
-    dtype: of the float computation.
+  In the paper the embedding has 128 numbers.
   """
 
-  embedding_size: int = 128
-  depth_multiplier: float = 1.0
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, images: Value, mode: Mode) -> Value:
-    """Embeds faces.
-
-    Args:
-      images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static.
-
-    Returns:
-      `[B, D] float32`, not normalised; or the symbol of the embedding.
-    """
-    settings = {
-      'quant': self.quant,
-      'norm': self.norm,
-      'dtype': self.dtype,
-    }
-    conv = functools.partial(QuantConv, **settings)
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
     unit = functools.partial(conv_unit, conv, mode=mode, activation='prelu')
-    x = input_image(images, self.dtype)
     x = unit(x, name='stem', features=64, strides=(2, 2), padding=PADDING)
     x = unit(
       x, name='stem_depthwise', features=64, padding=PADDING, depthwise=True
@@ -89,10 +52,4 @@ class Model(nn.Module):
       padding='VALID',
       depthwise=True,
     )(x, mode)
-    x = Flatten(name='flatten')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    return Flatten(quant=self.quant, name='flatten')(x, mode)

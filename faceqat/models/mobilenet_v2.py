@@ -2,19 +2,10 @@
 
 import functools
 
-import flax.linen as nn
-import jax.numpy as jnp
-
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
-from faceqat.quant.layers import (
-  MeanPool,
-  QuantConv,
-  QuantDense,
-  Value,
-  input_image,
-)
-from faceqat.quant.norm import BatchNorm, Norm
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.layers import MeanPool, Value
+from faceqat.quant.spec import Mode
 
 # Expansion t, channels c, repeats n, first stride s.
 STAGES = (
@@ -34,44 +25,17 @@ def round_channels(channels: float, divisor: int = 8) -> int:
   return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
-class Model(nn.Module):
+class Model(Backbone):
   """MobileNetV2 with ReLU6 and a linear embedding in place of the classifier.
 
   Attributes:
-    embedding_size: D.
     width: multiplies the channels; the last convolution never has fewer than
       1280.
-    depth_multiplier: of the blocks in each stage, rounded up.
-    quant: bits, observers and their overrides by layer.
-    norm: behind every convolution and the embedding.
-    dtype: of the float computation.
   """
 
-  embedding_size: int = 512
-  width: float = 1.0
-  depth_multiplier: float = 1.0
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
+  width: float
 
-  @nn.compact
-  def __call__(self, images: Value, mode: Mode) -> Value:
-    """Embeds faces.
-
-    Args:
-      images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static.
-
-    Returns:
-      `[B, D] float32`, not normalised; or the symbol of the embedding.
-    """
-    settings = {
-      'quant': self.quant,
-      'norm': self.norm,
-      'dtype': self.dtype,
-    }
-    conv = functools.partial(QuantConv, **settings)
-    x = input_image(images, self.dtype)
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
     channels = round_channels(32 * self.width)
     x = conv_unit(
       conv,
@@ -106,10 +70,4 @@ class Model(nn.Module):
       kernel_size=(1, 1),
       activation='relu6',
     )
-    x = MeanPool(quant=self.quant, name='pool')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    return MeanPool(quant=self.quant, name='pool')(x, mode)

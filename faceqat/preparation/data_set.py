@@ -12,6 +12,8 @@ from faceqat.data.benchmarks import pairs
 from faceqat.files.image_size import ImageSize, height_width
 
 FORMATS = ('folder', 'recordio', 'arrayrecord')
+# To evaluate on: as many as LFW has.
+_NUM_PAIRS = 6000
 # By person, the files of the crops below the folder that holds them.
 People = Mapping[str, Sequence[str]]
 
@@ -75,7 +77,7 @@ def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
     Whether there are people and images enough for two folds of pairs.
   """
   try:
-    drawn = pairs.draw_pairs(_Names(people), pairs.NUM_PAIRS, seed)
+    drawn = pairs.draw_pairs(_Names(people), _NUM_PAIRS, seed)
   except ValueError:
     return False
   folder = pathlib.Path(folder)

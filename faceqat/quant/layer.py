@@ -15,7 +15,7 @@ Value = jax.Array | Symbol
 class QuantLayer(nn.Module):
   """What all quantized layers share: their own quantization and its output."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec
 
   def _own(self) -> LayerQuant:
     return self.quant.layer(self._tensor)

@@ -22,7 +22,6 @@ from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d
 from faceqat.quant.layer import QuantLayer, Value
 from faceqat.quant.norm import (
-  BatchNorm,
   GroupNorm,
   NoIntegerFormError,
   Norm,
@@ -112,8 +111,8 @@ class _Linear(QuantLayer):
     dtype: of the float computation; parameters and statistics are float32.
   """
 
+  norm: Norm | None
   features: int = 0
-  norm: Norm | None = BatchNorm()
   initial_gamma: float = 1.0
   use_bias: bool = False
   output_scale: float = 1.0
@@ -318,7 +317,7 @@ class PReLU(QuantLayer):
       'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
     )
     # The runtimes' kernels take one scale for all slopes.
-    slopes = LayerQuant(weight_bits=layer.weight_bits, per_channel=False)
+    slopes = dataclasses.replace(layer, per_channel=False)
     if isinstance(x, Symbol):
       self._check_finite({'alpha': alpha})
       values, scale = quantize_kernel(alpha, slopes)

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceqat.quant.fields import check_fields
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
@@ -19,8 +21,8 @@ class BatchNorm:
     epsilon: added to the variance.
   """
 
-  momentum: float = 0.9
-  epsilon: float = 1e-3
+  momentum: float
+  epsilon: float
 
   def __post_init__(self):
     if not 0 <= self.momentum < 1:
@@ -33,9 +35,9 @@ class BatchRenorm(BatchNorm):
   """Batch renormalisation (Ioffe 2017), for small batches.
 
   For the first `start` updates it is batch norm (r_max 1, d_max 0). Then the
-  limits widen linearly, up to `r_max` at `r_end` and `d_max` at `d_end`; the
-  defaults are those of the paper, section 4. The moving spread is the root of
-  the moving variance, where the paper averages the spreads themselves.
+  limits widen linearly, up to `r_max` at `r_end` and `d_max` at `d_end`. The
+  moving spread is the root of the moving variance, where the paper averages the
+  spreads themselves.
 
   Attributes:
     r_max: the batch's spread counts as at most so many times the moving one,
@@ -45,11 +47,11 @@ class BatchRenorm(BatchNorm):
       micro-batch of a step.
   """
 
-  r_max: float = 3.0
-  d_max: float = 5.0
-  start: int = 5000
-  r_end: int = 40000
-  d_end: int = 25000
+  r_max: float
+  d_max: float
+  start: int
+  r_end: int
+  d_end: int
 
   def __post_init__(self):
     super().__post_init__()
@@ -89,8 +91,8 @@ class GroupNorm:
     epsilon: added to the variance.
   """
 
-  groups: int = 32
-  epsilon: float = 1e-5
+  groups: int
+  epsilon: float
 
   def __post_init__(self):
     if self.groups < 1:
@@ -132,10 +134,11 @@ def make_norm(config: Mapping[str, Any]) -> Norm:
   """Builds the norm of the config's block `model.norm`.
 
   Args:
-    config: `name`, one of `NORMS`, and fields of that norm.
+    config: `name`, one of `NORMS`, and all fields of that norm.
 
   Raises:
-    ValueError: an unknown name or field, or a value out of range.
+    ValueError: an unknown name or field, a field too few, or a value out of
+      range.
   """
   fields = dict(config)
   name = fields.pop('name')
@@ -143,13 +146,7 @@ def make_norm(config: Mapping[str, Any]) -> Norm:
     raise ValueError(
       f'model.norm.name is {name!r}; choose one of {", ".join(NORMS)}'
     )
-  known = {field.name for field in dataclasses.fields(NORMS[name])}
-  unknown = sorted(set(fields) - known)
-  if unknown:
-    raise ValueError(
-      f'model.norm.{unknown[0]} is no field of {name!r}; it has '
-      f'{", ".join(sorted(known))}'
-    )
+  check_fields(fields, NORMS[name], block='model.norm', owner=repr(name))
   try:
     return NORMS[name](**fields)
   except ValueError as error:

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from faceqat.quant.fields import check_fields
 from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
@@ -82,15 +83,15 @@ class LayerQuant:
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
   """
 
-  weight_bits: int = 8
-  activation_bits: int = 8
-  per_channel: bool = True
-  symmetric: bool = False
-  observer: str = 'ema'
-  decay: float = 0.99
-  percentile: float = 99.99
-  learned_steps: bool = False
-  step_initialization: str = 'mse'
+  weight_bits: int
+  activation_bits: int
+  per_channel: bool
+  symmetric: bool
+  observer: str
+  decay: float
+  percentile: float
+  learned_steps: bool
+  step_initialization: str
 
   def __post_init__(self):
     for field in ('weight_bits', 'activation_bits'):
@@ -134,8 +135,8 @@ class QuantSpec:
       that fits holds.
   """
 
-  default: LayerQuant = LayerQuant()
-  overrides: tuple[tuple[str, LayerQuant], ...] = ()
+  default: LayerQuant
+  overrides: tuple[tuple[str, LayerQuant], ...]
 
   def layer(self, path: str) -> LayerQuant:
     found = self.default
@@ -189,22 +190,16 @@ def make_spec(
   """Builds the spec from the config's `quant.default` and `quant.overrides`.
 
   Args:
-    default: fields of `LayerQuant`.
+    default: all fields of `LayerQuant`.
     overrides: from shell pattern to the fields that differ from `default`.
 
   Raises:
-    ValueError: an unknown field, or a value out of range; it names the field,
-      and the block or the pattern where it stands.
+    ValueError: an unknown field, one too few, or a value out of range; it names
+      the field, and the block or the pattern where it stands.
   """
-  known = {field.name for field in dataclasses.fields(LayerQuant)}
 
   def layer(fields, where):
-    unknown = sorted(set(fields) - known)
-    if unknown:
-      raise ValueError(
-        f'{where}: unknown field {unknown[0]!r}; known are '
-        f'{", ".join(sorted(known))}'
-      )
+    check_fields(fields, LayerQuant, block=where, owner='a quantized layer')
     try:
       return LayerQuant(**fields)
     except ValueError as error:

@@ -95,7 +95,7 @@ class Dropout(QuantLayer):
   `rate` is the share of those dropped.
   """
 
-  rate: float = 0.0
+  rate: float
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:

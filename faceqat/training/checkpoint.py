@@ -21,6 +21,7 @@ from faceqat.models.build import make_model
 from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT
 from faceqat.training import distributed
+from faceqat.training.older_runs import with_added_fields
 from faceqat.training.train_state import TrainState
 
 # The name under which Orbax keeps what the best checkpoint is chosen by.
@@ -158,7 +159,8 @@ class Checkpointer:
       ValueError: it is damaged.
     """
     items = self._read(step, config=ocp.args.JsonRestore())
-    return ml_collections.ConfigDict(items['config'])
+    config = ml_collections.ConfigDict(items['config'])
+    return with_added_fields(config)
 
   def position(self, step: int) -> dict[str, Any]:
     """The position of the training data, as it was given.
@@ -202,8 +204,8 @@ class Checkpointer:
       },
       batch_stats=variables['batch_stats'],
       quant_stats=variables['quant_stats'],
-      objective=training['objective'],
-      regularization=training['regularization'],
+      objective_state=training['objective'],
+      penalty_coefficient=training['regularization'],
       opt_state=training['opt_state'],
     )
     return restored, items['data']
@@ -338,8 +340,8 @@ def _training_part(state: TrainState) -> dict[str, Any]:
   return {
     'step': state.step,
     'classifier': state.params['classifier'],
-    'objective': state.objective,
-    'regularization': state.regularization,
+    'objective': state.objective_state,
+    'regularization': state.penalty_coefficient,
     'opt_state': state.opt_state,
   }
 

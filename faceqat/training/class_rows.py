@@ -76,5 +76,5 @@ def _class_axis(path) -> int | None:
   *parents, name = jax.tree_util.keystr(path, simple=True, separator='/').split(
     '/'
   )
-  is_learnt = 'classifier' in parents or parents == ['objective']
+  is_learnt = 'classifier' in parents or parents == ['objective_state']
   return CLASS_AXES.get(name) if is_learnt else None

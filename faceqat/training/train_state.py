@@ -31,8 +31,9 @@ class TrainState(flax.struct.PyTreeNode):
       margin loss `weights` [D, K]).
     batch_stats: moving statistics of the batch norms.
     quant_stats: ranges of the activations.
-    objective: what the objective updates by a rule of its own, such as centers.
-    regularization: [] float32, coefficient of the penalty.
+    objective_state: what the objective updates by a rule of its own, such as
+      centers.
+    penalty_coefficient: [] float32, of the regularization.
     opt_state: of the optimiser.
   """
 
@@ -40,8 +41,8 @@ class TrainState(flax.struct.PyTreeNode):
   params: Any
   batch_stats: Any
   quant_stats: Any
-  objective: Any
-  regularization: jax.Array
+  objective_state: Any
+  penalty_coefficient: jax.Array
   opt_state: Any
 
   @property
@@ -73,10 +74,10 @@ class Recipe(NamedTuple):
   model: nn.Module
   optimizer: optax.GradientTransformation
   objective: Objective
-  regularization: Regularization = Regularization()
-  train_backbone: bool = True
-  micro_batches: int = 1
-  seed: int = 0
+  regularization: Regularization
+  train_backbone: bool
+  micro_batches: int
+  seed: int
 
 
 def create_state(
@@ -101,8 +102,10 @@ def create_state(
       # A network with group norms has none.
       batch_stats=variables.get('batch_stats', {}),
       quant_stats=variables['quant_stats'],
-      objective=objective.initial_state(model.embedding_size, num_classes),
-      regularization=jnp.ones(()),
+      objective_state=objective.initial_state(
+        model.embedding_size, num_classes
+      ),
+      penalty_coefficient=jnp.ones(()),
       opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
 
@@ -176,11 +179,12 @@ def _add_gradients(state, batch, key, recipe, mode):
       mutable=['batch_stats', 'quant_stats'],
       rngs={'dropout': key},
     )
-    losses, scores, objective = recipe.objective(
-      params['classifier'], state.objective, embeddings, batch
+    losses, scores, objective_state = recipe.objective(
+      params['classifier'], state.objective_state, embeddings, batch
     )
     scores = jax.tree.map(jnp.mean, scores)
-    return jnp.mean(losses), (scores, {**updated, 'objective': objective})
+    updated = {**updated, 'objective_state': objective_state}
+    return jnp.mean(losses), (scores, updated)
 
   (loss, (scores, updated)), grads = jax.value_and_grad(
     compute_loss, has_aux=True
@@ -198,26 +202,24 @@ def _trained(params: Any, recipe: Recipe) -> Any:
 def _apply_gradients(state, grads, metrics, recipe):
   """One update of the parameters by averaged gradients."""
   trained = _trained(state.params, recipe)
-  regularization = state.regularization
-  if recipe.regularization.weight:
-    penalty, penalty_grads = jax.value_and_grad(recipe.regularization.penalty)(
-      trained, regularization
+  regularization, coefficient = recipe.regularization, state.penalty_coefficient
+  if regularization.weight:
+    penalty, penalty_grads = jax.value_and_grad(regularization.penalty)(
+      trained, coefficient
     )
     grads = jax.tree.map(jnp.add, grads, penalty_grads)
     metrics = {
       **metrics,
       'penalty': penalty,
-      'penalty_coefficient': regularization,
+      'penalty_coefficient': coefficient,
     }
-    regularization = recipe.regularization.next(
-      regularization, metrics['loss'], penalty
-    )
+    coefficient = regularization.next(coefficient, metrics['loss'], penalty)
   updates, opt_state = recipe.optimizer.update(grads, state.opt_state, trained)
   params = {**state.params, **optax.apply_updates(trained, updates)}
   return state.replace(
     step=state.step + 1,
     params=params,
-    regularization=regularization,
+    penalty_coefficient=coefficient,
     opt_state=opt_state,
   ), {**metrics, 'grad_norm': optax.tree.norm(grads)}
 

@@ -38,7 +38,7 @@ def validate(
   batches = objective.per_example and [
     validation_scores(
       state.params['classifier'],
-      state.objective,
+      state.objective_state,
       predict(batch['image']),
       with_targets(batch),
       objective=objective,

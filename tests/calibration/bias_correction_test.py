@@ -9,18 +9,18 @@ import layer_network
 import numpy as np
 import pytest
 from backbone_checks import cosines
+from defaults import batch_norm, make_spec
 
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.pooling import MeanPool
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 
 IMAGE = (8, 8, 3)
 NORMS = ('stem/bn', 'depthwise/bn', 'point/bn', 'embedding/bn')
 # Few enough bits that the means move visibly.
-COARSE = QuantSpec(LayerQuant(weight_bits=3))
+COARSE = make_spec({'weight_bits': 3})
 
 
 class Network(nn.Module):
@@ -29,7 +29,7 @@ class Network(nn.Module):
   @nn.compact
   def __call__(self, images, mode):
     conv = functools.partial(
-      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
+      QuantConv, quant=self.quant, norm=batch_norm(momentum=0.0)
     )
     x = input_image(images)
     x = conv(name='stem', features=8, activation='relu6')(x, mode)
@@ -49,7 +49,7 @@ class Network(nn.Module):
     x = MeanPool(quant=self.quant, name='pool')(x, mode)
     return QuantDense(
       features=16,
-      norm=BatchNorm(momentum=0.0),
+      norm=batch_norm(momentum=0.0),
       quant=self.quant,
       name='embedding',
     )(x, mode)

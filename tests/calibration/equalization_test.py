@@ -8,6 +8,7 @@ import layer_network
 import numpy as np
 import pytest
 from backbone_checks import cosines
+from defaults import batch_norm, make_spec
 
 from faceqat.calibration.equalization import (
   Chain,
@@ -26,8 +27,7 @@ from faceqat.quant.layers import (
   QuantDense,
   input_image,
 )
-from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, QuantSpec
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 
 IMAGE = (12, 12, 3)
 # Of the first layer: one that is dead, one that lives on its bias alone.
@@ -37,12 +37,12 @@ DEAD, CONSTANT = 2, 5
 class Network(nn.Module):
   """Every kind of pair: those that can be equalised, and those that cannot."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
     conv = functools.partial(
-      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
+      QuantConv, quant=self.quant, norm=batch_norm(momentum=0.0)
     )
     point = functools.partial(conv, kernel_size=(1, 1))
     x = conv(name='stem', features=8, strides=(2, 2))(input_image(images), mode)
@@ -61,10 +61,10 @@ class Network(nn.Module):
     x = Add(quant=self.quant, name='add')(x, y, mode)
     x = conv(name='last', features=6, strides=(2, 2))(x, mode)
     x = PReLU(quant=self.quant, name='last_prelu')(x, mode)
-    x = Flatten(name='flatten')(x, mode)
+    x = Flatten(quant=self.quant, name='flatten')(x, mode)
     return QuantDense(
       features=16,
-      norm=BatchNorm(momentum=0.0),
+      norm=batch_norm(momentum=0.0),
       quant=self.quant,
       name='embedding',
     )(x, mode)
@@ -122,7 +122,7 @@ def test_chains_end_where_channels_are_shared_or_clipped():
 
 
 def test_a_layer_with_one_weight_scale_is_left_out():
-  quant = QuantSpec(overrides=(('bare', LayerQuant(per_channel=False)),))
+  quant = make_spec({}, {'bare': {'per_channel': False}})
   assert find_chains(networks()[1], layers(Network(quant=quant))) == [
     CHAINS[0],
     CHAINS[3],

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from defaults import group_norm
 
 from faceqat.calibration.lower import lower
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.evaluators.predict import make_predict
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.norm import GroupNorm, NoIntegerFormError
+from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.training.checkpoint import load_network
 
@@ -88,6 +89,6 @@ def test_a_normalised_embedding_has_unit_length(network, images):
 
 
 def test_a_norm_without_integers_is_refused_by_the_name_of_its_layer(network):
-  grouped = network._replace(model=network.model.clone(norm=GroupNorm()))
+  grouped = network._replace(model=network.model.clone(norm=group_norm()))
   with pytest.raises(NoIntegerFormError, match='layer stem has a group norm'):
     lower(grouped)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import layer_network
 import numpy as np
 import pytest
+from defaults import batch_norm, make_spec
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
@@ -19,8 +20,7 @@ from faceqat.calibration.lower import (
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.models.network import Network
 from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
-from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import FLOAT, QuantSpec, make_spec
+from faceqat.quant.spec import FLOAT, QuantSpec
 
 IMAGE = (8, 8, 3)
 # Per layer: the epsilon of its batch norm, None where it has none.
@@ -30,23 +30,23 @@ EPSILONS = {'conv': 0.5, 'depthwise': 1e-3, 'dense': None, 'embedding': 1e-3}
 class Model(nn.Module):
   """Batch norms of two epsilons, and a scaled layer without one."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
     conv = functools.partial(
-      QuantConv, quant=self.quant, norm=BatchNorm(momentum=0.0)
+      QuantConv, quant=self.quant, norm=batch_norm(momentum=0.0)
     )
     x = input_image(images)
     x = conv(
-      name='conv', features=8, norm=BatchNorm(epsilon=0.5), activation='relu'
+      name='conv', features=8, norm=batch_norm(epsilon=0.5), activation='relu'
     )(x, mode)
     x = conv(name='depthwise', depthwise=True, strides=(2, 2))(x, mode)
     x = MeanPool(quant=self.quant, name='pool')(x, mode)
     dense = functools.partial(QuantDense, quant=self.quant)
     bare = {'use_bias': True, 'norm': None, 'output_scale': 0.5}
     x = dense(name='dense', features=8, **bare)(x, mode)
-    return dense(name='embedding', features=16, norm=BatchNorm(momentum=0.0))(
+    return dense(name='embedding', features=16, norm=batch_norm(momentum=0.0))(
       x, mode
     )
 

@@ -8,6 +8,7 @@ import flax.linen as nn
 import layer_network
 import numpy as np
 import pytest
+from defaults import batch_norm, make_spec
 
 from faceqat.evaluators import agreement
 from faceqat.integer import record
@@ -20,8 +21,7 @@ from faceqat.quant.layers import (
   QuantDense,
   input_image,
 )
-from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec, make_spec
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 from faceqat.report.results_tables import agreement_table
 
 IMAGE = (12, 12, 3)
@@ -37,11 +37,11 @@ NAMES = [
 
 
 class Network(nn.Module):
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
-    fields = {'quant': self.quant, 'norm': BatchNorm(momentum=0.0)}
+    fields = {'quant': self.quant, 'norm': batch_norm(momentum=0.0)}
     conv = functools.partial(QuantConv, activation='relu6', **fields)
     linear = functools.partial(QuantConv, **fields)
     x = conv(name='stem', features=8, strides=(2, 2))(input_image(images), mode)
@@ -220,8 +220,16 @@ class Flat(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    conv = QuantConv(features=4, kernel_size=(1, 1), name='conv')
-    return Flatten(name='flat')(conv(input_image(images), mode), mode)
+    conv = QuantConv(
+      features=4,
+      kernel_size=(1, 1),
+      norm=batch_norm(),
+      quant=make_spec(),
+      name='conv',
+    )
+    return Flatten(quant=make_spec(), name='flat')(
+      conv(input_image(images), mode), mode
+    )
 
 
 def test_a_program_of_another_model_is_refused():

@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 import real_data
 from cases import COUNT_FACTOR
+from defaults import batch_norm, make_network
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.evaluators import exactness
 from faceqat.export import litert, onnx_integer, onnx_runtime, tflite
 from faceqat.faces.images import decode_image
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.models import mobilefacenet, mobilenet_v2
-from faceqat.quant.norm import BatchNorm
 
 LFW = real_data.path('data/lfw/images')
 NIGHTLY = COUNT_FACTOR > 1
@@ -34,14 +33,13 @@ BATCH = 8
 CALIBRATION = 8
 
 MODELS = {
-  'MobileNetV2': mobilenet_v2.Model(
+  'MobileNetV2': make_network(
+    'mobilenet_v2',
     embedding_size=128,
     width=1.0 if NIGHTLY else 0.35,
-    norm=BatchNorm(momentum=0.0),
+    norm=batch_norm(momentum=0.0),
   ),
-  'MobileFaceNet': mobilefacenet.Model(
-    embedding_size=128, norm=BatchNorm(momentum=0.0)
-  ),
+  'MobileFaceNet': make_network('mobilefacenet', norm=batch_norm(momentum=0.0)),
 }
 
 

@@ -1,47 +1,24 @@
 """A network that compiles in a second, for tests of what trains networks."""
 
-import functools
-
-import flax.linen as nn
-import jax.numpy as jnp
-
+from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit
-from faceqat.quant.layers import (
-  Flatten,
-  MeanPool,
-  QuantConv,
-  QuantDense,
-  input_image,
-)
-from faceqat.quant.norm import BatchNorm, Norm
-from faceqat.quant.spec import QuantSpec
+from faceqat.quant.layers import Flatten, MeanPool
 
 
-class Model(nn.Module):
+class Model(Backbone):
   """A convolution, one residual block, the mean, an embedding.
 
   Or, as in MobileFaceNet, a convolution over all positions for the mean.
   """
 
-  embedding_size: int = 16
-  features: int = 8
-  activation: str = 'relu6'
-  global_depthwise: bool = False
-  quant: QuantSpec = QuantSpec()
-  norm: Norm = BatchNorm()
-  dtype: jnp.dtype = jnp.float32
+  features: int
+  activation: str
+  global_depthwise: bool
 
-  @nn.compact
-  def __call__(self, images, mode):
-    settings = {
-      'quant': self.quant,
-      'norm': self.norm,
-      'dtype': self.dtype,
-    }
-    conv = functools.partial(QuantConv, **settings)
+  def body(self, x, mode, conv):
     x = conv_unit(
       conv,
-      input_image(images, self.dtype),
+      x,
       mode,
       name='stem',
       features=self.features,
@@ -64,12 +41,5 @@ class Model(nn.Module):
         padding='VALID',
         depthwise=True,
       )(x, mode)
-      x = Flatten(name='flatten')(x, mode)
-    else:
-      x = MeanPool(quant=self.quant, name='pool')(x, mode)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+      return Flatten(quant=self.quant, name='flatten')(x, mode)
+    return MeanPool(quant=self.quant, name='pool')(x, mode)

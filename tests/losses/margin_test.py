@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,8 @@ MARGINS = {
   'softmax': MARGIN,
 }
 NAMES = sorted(margin.LOSSES)
+
+loss = functools.partial(margin.loss, label_smoothing=0.0)
 
 
 def _example(batch=16, width=8, classes=5, seed=0):
@@ -71,7 +75,7 @@ def _reference_loss(name, embeddings, weights, labels):
 @pytest.mark.parametrize('name', NAMES)
 def test_loss_equals_a_float64_formula(name):
   embeddings, weights, labels = _example()
-  losses, _ = margin.loss(
+  losses, _ = loss(
     name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
   )
   expected = _reference_loss(name, embeddings, weights, labels)
@@ -174,7 +178,7 @@ def test_training_gradients_are_finite(name, dtype, factor):
   embeddings = jnp.asarray(factor * weights.T[labels], dtype)
 
   def mean_loss(embeddings, weights):
-    return margin.loss(
+    return loss(
       name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
     )[0].mean()
 
@@ -190,9 +194,9 @@ def test_training_gradients_are_finite(name, dtype, factor):
 def test_a_zero_embedding_still_learns():
   _, weights, labels = _example()
   gradient = jax.grad(
-    lambda e: margin.loss(
-      'arcface', e, weights, labels, scale=SCALE, margin=MARGIN
-    )[0].sum()
+    lambda e: loss('arcface', e, weights, labels, scale=SCALE, margin=MARGIN)[
+      0
+    ].sum()
   )(jnp.zeros([16, 8]))
   assert np.all(np.linalg.norm(gradient, axis=1) > 0.1)
 
@@ -207,9 +211,9 @@ def test_gradient_of_the_plain_softmax_is_the_true_one():
     ).sum()
 
   gradient = jax.grad(
-    lambda e: margin.loss(
-      'softmax', e, weights, labels, scale=SCALE, margin=0.0
-    )[0].sum()
+    lambda e: loss('softmax', e, weights, labels, scale=SCALE, margin=0.0)[
+      0
+    ].sum()
   )(embeddings)
   expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
   # Float32 against a central difference in float64.
@@ -222,7 +226,7 @@ def test_accuracy_ignores_the_margin():
   embeddings = np.array([[1, 0.9, 0], [0.9, 1, 0]], np.float32)
   labels = np.array([0, 0], np.int32)
   for name in NAMES:
-    _, hits = margin.loss(
+    _, hits = loss(
       name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
     )
     np.testing.assert_array_equal(hits, [1.0, 0.0])
@@ -231,7 +235,7 @@ def test_accuracy_ignores_the_margin():
 def test_a_label_past_the_classes_is_nan_and_not_a_plausible_loss():
   embeddings, weights, labels = _example()
   labels[3] = 5
-  losses, _ = margin.loss(
+  losses, _ = loss(
     'arcface', embeddings, weights, labels, scale=SCALE, margin=MARGIN
   )
   np.testing.assert_array_equal(np.isnan(losses), np.arange(16) == 3)
@@ -242,7 +246,7 @@ def test_unknown_loss_lists_the_accepted_names():
   with pytest.raises(
     ValueError, match=r"'arcfase'.*arcface.*combined.*cosface.*softmax"
   ):
-    margin.loss('arcfase', embeddings, weights, labels, scale=1.0, margin=0.0)
+    loss('arcfase', embeddings, weights, labels, scale=1.0, margin=0.0)
 
 
 def test_arcface_refuses_a_margin_in_degrees():

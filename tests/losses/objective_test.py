@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import batch_norm, make_spec
 from ml_collections import ConfigDict
 from tiny_run import make_config
 
@@ -19,20 +20,20 @@ from faceqat.losses.objective import (
   make_objective,
 )
 from faceqat.quant.layers import MeanPool, QuantDense, input_image
-from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import Mode, QuantSpec
+from faceqat.quant.spec import Mode
 from faceqat.training import sharding
-from faceqat.training.optimizer import make_optimizer
-from faceqat.training.train_state import Recipe, create_state, train_step
+from faceqat.training.plan import make_recipe
+from faceqat.training.stages import make_stages
+from faceqat.training.train_state import create_state, train_step
 
 # As their blocks have them.
 OBJECTIVES = {
-  'softmax': Margin('softmax', 16.0),
-  'arcface': Margin('arcface', 16.0, 0.2),
-  'cosface': Margin('cosface', 16.0, 0.15),
-  'combined': Margin('combined', 16.0, (1.0, 0.1, 0.1)),
-  'linear_softmax': LinearSoftmax(),
-  'center': Center(weight=0.003, alpha=0.5),
+  'softmax': Margin('softmax', 16.0, 0.0, 0.0),
+  'arcface': Margin('arcface', 16.0, 0.2, 0.0),
+  'cosface': Margin('cosface', 16.0, 0.15, 0.0),
+  'combined': Margin('combined', 16.0, (1.0, 0.1, 0.1), 0.0),
+  'linear_softmax': LinearSoftmax(0.0),
+  'center': Center(0.0, weight=0.003, alpha=0.5),
   'triplet': Triplet('batch_all', 0.2, False),
   'distillation': Distillation(),
 }
@@ -119,7 +120,7 @@ def test_a_center_loss_is_a_linear_softmax_and_a_share_of_the_distance():
   total, scores, after = objective(
     params, {'centers': centers}, embeddings, batch
   )
-  softmax, softmax_scores, _ = LinearSoftmax()(params, {}, embeddings, batch)
+  softmax, softmax_scores, _ = LinearSoftmax(0.0)(params, {}, embeddings, batch)
   squared = np.sum((embeddings - centers[batch['label']]) ** 2, axis=1)
   # Sums of sixteen float32 squares.
   np.testing.assert_allclose(total, softmax + 0.25 * squared, rtol=1e-5)
@@ -140,10 +141,10 @@ class MeanColour(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    quant = QuantSpec()
+    quant = make_spec()
     x = MeanPool(quant=quant)(input_image(images, jnp.float32), mode)
     return QuantDense(
-      features=self.embedding_size, quant=quant, norm=BatchNorm()
+      features=self.embedding_size, quant=quant, norm=batch_norm()
     )(x, mode)
 
 
@@ -154,8 +155,8 @@ def test_a_network_learns_alike_on_one_device_and_on_eight(name):
   config.optimizer.update(
     name='sgd', learning_rate=0.05, warmup_steps=0, schedule='constant'
   )
-  optimizer, _ = make_optimizer(config.optimizer, 10)
-  recipe = Recipe(MeanColour(), optimizer, _start(name)[0])
+  (stage,) = make_stages(config)
+  recipe, _ = make_recipe(config, MeanColour(), _start(name)[0], stage)
   step = jax.jit(functools.partial(train_step, recipe=recipe, mode=Mode(True)))
   results = []
   for devices in (jax.devices()[:1], jax.devices()):
@@ -163,7 +164,9 @@ def test_a_network_learns_alike_on_one_device_and_on_eight(name):
     batch = sharding.shard_batch(_batch(16), mesh)
     state = create_state(recipe, num_classes=5, image_size=32)
     state, metrics = step(sharding.replicate(state, mesh), batch)
-    results.append(jax.device_get((state.params, state.objective, metrics)))
+    results.append(
+      jax.device_get((state.params, state.objective_state, metrics))
+    )
     loss = float(metrics['loss'])
     for _ in range(4):
       state, metrics = step(state, batch)
@@ -182,7 +185,7 @@ def test_a_network_learns_alike_on_one_device_and_on_eight(name):
 WRONG = {
   'name': ({'name': 'triplets'}, r"Unknown loss 'triplets'; accepted: \['arc"),
   'margin': (
-    {'name': 'arcface', 'scale': 16.0, 'margin': 28.6},
+    {**losses.arcface(), 'margin': 28.6},
     'margin is an angle in radians',
   ),
   'field too many': (
@@ -198,7 +201,7 @@ WRONG = {
     r"'combined' wants loss\.m3; take its block from configs/losses\.py",
   ),
   'm1': (
-    {'name': 'combined', 'scale': 16.0, 'm1': 0.0, 'm2': 0.1, 'm3': 0.1},
+    {**losses.combined(), 'm1': 0.0},
     r'loss\.m1 is 0\.0; it is a factor',
   ),
   'smoothing': (
@@ -206,11 +209,11 @@ WRONG = {
     r'loss\.label_smoothing is 1\.0',
   ),
   'weight': (
-    {'name': 'center', 'weight': -1.0, 'alpha': 0.5},
+    {**losses.center(), 'weight': -1.0},
     r'loss\.weight is -1\.0; .* 0 or more',
   ),
   'alpha': (
-    {'name': 'center', 'weight': 0.1, 'alpha': 0.0},
+    {**losses.center(), 'alpha': 0.0},
     r'loss\.alpha is 0\.0; .* above 0 and at most 1',
   ),
   'mining': (

@@ -54,7 +54,7 @@ def test_the_coefficient_decays_exactly_where_the_penalty_is_larger(
 
 
 def test_a_decay_of_one_keeps_the_coefficient():
-  regularization = Regularization(weight=0.25)
+  regularization = Regularization(weight=0.25, decay=1.0)
   assert regularization.next(jnp.ones(()), jnp.zeros(()), jnp.ones(())) == 1
 
 

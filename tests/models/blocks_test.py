@@ -3,16 +3,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+from defaults import batch_norm, make_network, make_spec
 
-from faceqat.models import (
-  blocks,
-  inception_resnet_v1,
-  iresnet,
-  mobilefacenet,
-  mobilenet_v2,
-)
+from faceqat.models import blocks
 from faceqat.quant.layers import QuantConv
-from faceqat.quant.spec import FLOAT, QuantSpec
+from faceqat.quant.spec import FLOAT
 
 
 @pytest.mark.parametrize(
@@ -34,20 +29,20 @@ def test_no_network_is_without_blocks(multiplier):
 
 
 @pytest.mark.parametrize(
-  ('module', 'size', 'prefix', 'full', 'quarter'),
+  ('network', 'size', 'prefix', 'full', 'quarter'),
   [
-    (mobilenet_v2, 32, 'block_', 17, 7),
-    (mobilefacenet, 32, 'block_', 15, 7),
-    (iresnet, 32, 'block_', 24, 7),
-    (inception_resnet_v1, 75, 'block', 21, 8),
+    ('mobilenet_v2', 32, 'block_', 17, 7),
+    ('mobilefacenet', 32, 'block_', 15, 7),
+    ('ir50', 32, 'block_', 24, 7),
+    ('inception_resnet_v1', 75, 'block', 21, 8),
   ],
 )
 def test_a_quarter_of_the_depth_keeps_a_quarter_of_each_stage(
-  module, size, prefix, full, quarter
+  network, size, prefix, full, quarter
 ):
   images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
   for multiplier, wanted in ((1.0, full), (0.25, quarter)):
-    model = module.Model(depth_multiplier=multiplier)
+    model = make_network(network, depth_multiplier=multiplier)
     init = functools.partial(model.init, mode=FLOAT)
     params = jax.eval_shape(init, jax.random.key(0), images)['params']
     names = [name for name in params if name.startswith(prefix)]
@@ -65,7 +60,7 @@ def test_a_block_that_adds_its_input_begins_near_the_identity(
     expanded=16,
     strides=strides,
     activation='relu6',
-    conv=functools.partial(QuantConv, quant=QuantSpec()),
+    conv=functools.partial(QuantConv, norm=batch_norm(), quant=make_spec()),
   )
   variables = block.init(jax.random.key(0), np.zeros((1, 4, 4, 8)), FLOAT)
   gammas = {

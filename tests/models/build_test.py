@@ -3,37 +3,48 @@
 import flax.linen as nn
 import jax.numpy as jnp
 import pytest
-from ml_collections import ConfigDict
+import tiny_run
+from defaults import layer_quant
 
-from configs import mbv2_int8
+from configs import common, mbv2_int8
+from configs.models import MODELS
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.models.build import make_model
 from faceqat.quant.norm import BatchNorm
-from faceqat.quant.spec import LayerQuant
+
+# As the configs have them, by name.
+BLOCKS = {
+  block.name: block
+  for block in (tiny_run.make_config().model, *(m() for m in MODELS.values()))
+}
 
 
 def make_config(default=None, overrides=None, **model):
-  fields = {
-    'name': 'mobilenet_v2',
-    'dtype': 'float32',
-    'norm': {'name': 'batch'},
-    **model,
-  }
-  quant = {
-    'enabled': True,
-    'default': default or {},
-    'overrides': overrides or {},
-  }
-  return ConfigDict({'model': fields, 'quant': quant})
+  config = mbv2_int8.get_config()
+  config.model = {**BLOCKS.get(model.get('name'), config.model), **model}
+  config.quant.default.update(default or {})
+  config.quant.overrides = overrides or {}
+  return config
 
 
 def test_fields_reach_the_model():
-  model = make_model(make_config(width=0.5, embedding_size=64))
-  assert model == mobilenet_v2.Model(embedding_size=64, width=0.5)
-  model = make_model(
-    make_config(name='mobilefacenet', norm={'name': 'batch', 'momentum': 0.99})
-  )
-  assert model == mobilefacenet.Model(norm=BatchNorm(momentum=0.99))
+  model = make_model(make_config(width=0.75, embedding_size=64))
+  assert isinstance(model, mobilenet_v2.Model)
+  assert (model.width, model.embedding_size) == (0.75, 64)
+  norm = {**common.batch_norm(), 'momentum': 0.99}
+  model = make_model(make_config(name='mobilefacenet', norm=norm))
+  assert isinstance(model, mobilefacenet.Model)
+  assert model.norm == BatchNorm(momentum=0.99, epsilon=1e-3)
+
+
+@pytest.mark.parametrize('field', ['width', 'depth_multiplier'])
+def test_a_field_that_the_config_lacks_is_named(field):
+  config = make_config()
+  del config.model[field]
+  with pytest.raises(
+    ValueError, match=rf'model\.{field} is missing .* mobilenet_v2; it has dep'
+  ):
+    make_model(config)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +61,8 @@ def test_quantization_reaches_the_model():
       overrides={'block_*/depthwise': {'weight_bits': 8}},
     )
   )
-  assert model.quant.layer('stem') == LayerQuant(weight_bits=4)
-  assert model.quant.layer('block_3/depthwise') == LayerQuant(weight_bits=8)
+  assert model.quant.layer('stem') == layer_quant(weight_bits=4)
+  assert model.quant.layer('block_3/depthwise') == layer_quant(weight_bits=8)
 
 
 def test_the_main_config_gives_a_model():

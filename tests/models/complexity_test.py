@@ -9,11 +9,12 @@ import jax
 import numpy as np
 import pytest
 import torch_iresnet
+from defaults import batch_norm, make_network, make_spec
 
-from faceqat.models import iresnet, mobilefacenet, mobilenet_v2
+from faceqat.models import iresnet
 from faceqat.models.complexity import count_multiply_adds, count_parameters
 from faceqat.quant.layers import QuantConv, QuantDense
-from faceqat.quant.spec import FLOAT, LayerQuant, QuantSpec
+from faceqat.quant.spec import FLOAT, QuantSpec
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -40,12 +41,12 @@ def sum_of(counts, *endings):
 class Small(nn.Module):
   """A convolution to 8x8 positions, a depthwise one to 4x4, a dense layer."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
     x = images.astype(np.float32)
-    conv = functools.partial(QuantConv, quant=self.quant)
+    conv = functools.partial(QuantConv, norm=batch_norm(), quant=self.quant)
     x = conv(features=5, strides=(2, 2), norm=None, use_bias=True)(x, mode)
     x = conv(depthwise=True, strides=(2, 2))(x, mode)
     x = x.reshape(x.shape[0], -1)
@@ -64,7 +65,7 @@ def test_a_small_network_is_counted_by_hand():
 
 
 def test_learned_steps_are_no_parameters_of_the_network():
-  learned = Small(quant=QuantSpec(default=LayerQuant(learned_steps=True)))
+  learned = Small(quant=make_spec({'learned_steps': True}))
   plain, variables = shapes(Small(), 16), shapes(learned, 16)
   assert len(jax.tree.leaves(variables['params'])) > len(
     jax.tree.leaves(plain['params'])
@@ -73,7 +74,7 @@ def test_learned_steps_are_no_parameters_of_the_network():
 
 
 def improved(depth, **fields):
-  return iresnet.Model(depth=depth, shortcut='projection', **fields)
+  return make_network('resnet50', depth=depth, **fields)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_improved_residual_networks_have_the_published_sizes(
 )
 def test_face_evolves_networks_have_its_sizes(squeeze_excite, original):
   # IR_50 and IR_SE_50, as PyTorch counts them.
-  model = iresnet.Model(depth=50, squeeze_excite=squeeze_excite)
+  model = make_network('ir50', squeeze_excite=squeeze_excite)
   naming = 'face_evolve_ir_se' if squeeze_excite else 'face_evolve_ir'
   units = iresnet.DEPTHS[50]
   assert torch_iresnet.count(naming, units, CHANNELS, 7, 512) == original
@@ -155,16 +156,18 @@ def test_gates_cost_next_to_nothing():
 
 def test_mobilefacenet_has_the_papers_size():
   # 0.99 M (Chen et al. 2018, table 2): as it is served, each norm a bias.
-  counts = sizes(mobilefacenet.Model())
+  counts = sizes(make_network('mobilefacenet'))
   served = sum(counts.values()) - sum_of(counts, 'scale')
   assert round(served / 1e6, 2) == 0.99
-  assert count_parameters(shapes(mobilefacenet.Model())) == 1_003_136
+  assert count_parameters(shapes(make_network('mobilefacenet'))) == 1_003_136
   # 221 M in the abstract of Zhang 2019 (SeesawFaceNets, arXiv 1908.09124).
-  assert round(count_multiply_adds(mobilefacenet.Model(), 112) / 1e6) == 221
+  assert (
+    round(count_multiply_adds(make_network('mobilefacenet'), 112) / 1e6) == 221
+  )
 
 
 def test_mobilenet_v2_with_its_classifier_has_the_papers_size():
-  model = mobilenet_v2.Model()
+  model = make_network('mobilenet_v2', width=1.0)
   embedding = 1280 * model.embedding_size
   classifier = 1280 * 1000
   parameters = count_parameters(shapes(model, 224))

@@ -7,14 +7,14 @@ import flax
 import jax
 import numpy as np
 import pytest
+from defaults import batch_norm, make_network
 
 from faceqat.integer.program import OPERATORS
 from faceqat.models import facenet_nn2
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT
 
 STAGES = facenet_nn2.STAGES
-MODEL = facenet_nn2.Model(norm=BatchNorm(momentum=0.0))
+MODEL = make_network('facenet_nn2', norm=batch_norm(momentum=0.0))
 
 # Schroff et al. 2015, table 2, for images of 224:
 # (thousands of parameters, millions of multiply-adds, output).

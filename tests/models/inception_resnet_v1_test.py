@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import batch_norm, make_network
 
 from faceqat.integer.program import OPERATORS
-from faceqat.models import inception_resnet_v1
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 
-FULL = inception_resnet_v1.Model()
+FULL = make_network('inception_resnet_v1')
 # Without dropout: one batch sets all statistics. A block of each kind and the
 # last; all would take minutes.
-MODEL = inception_resnet_v1.Model(
+MODEL = make_network(
+  'inception_resnet_v1',
   embedding_size=24,
   depth_multiplier=0.1,
   dropout=0.0,
-  norm=BatchNorm(momentum=0.0),
+  norm=batch_norm(momentum=0.0),
 )
 
 

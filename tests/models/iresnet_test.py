@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import layer_network
 import numpy as np
 import pytest
+from defaults import batch_norm, make_network
 
 from faceqat.integer.program import OPERATORS
 from faceqat.models import iresnet
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import FLOAT, Mode
 
 # Two stages that keep their channels, two that widen them, and a unit that
@@ -22,7 +22,9 @@ TINY = {
   'REDUCTION': 2,
 }
 # Images of 32 leave 2x2 to the dense layer.
-MODEL = iresnet.Model(depth=18, embedding_size=24, norm=BatchNorm(momentum=0.0))
+MODEL = make_network(
+  'ir18', embedding_size=24, dropout=0.0, norm=batch_norm(momentum=0.0)
+)
 
 
 # One stage, whose channels stay.
@@ -54,12 +56,14 @@ def test_depth_counts_the_convolutions_and_the_dense_layer():
 
 def test_an_unknown_depth_is_refused_and_the_known_are_listed():
   with pytest.raises(ValueError, match=r'model\.depth is 20; .* 18, 34, 50, 1'):
-    layer_network.random_variables(iresnet.Model(depth=20), (32, 32, 3))
+    layer_network.random_variables(make_network('ir18', depth=20), (32, 32, 3))
 
 
 def test_an_unknown_shortcut_is_refused_and_the_known_are_listed():
   with pytest.raises(ValueError, match=r"model\.shortcut is 'conv'; .* subsam"):
-    layer_network.random_variables(iresnet.Model(shortcut='conv'), (32, 32, 3))
+    layer_network.random_variables(
+      make_network('ir50', shortcut='conv'), (32, 32, 3)
+    )
 
 
 def test_the_shortcut_is_the_input_itself_where_it_can_be(backbone):

@@ -5,13 +5,13 @@ import flax
 import jax
 import layer_network
 import pytest
+from defaults import batch_norm, make_network
 
 from faceqat.integer.program import OPERATORS
 from faceqat.models import mobilefacenet
-from faceqat.quant.norm import BatchNorm
 
 # Images of 32 leave 2x2 to the global depthwise convolution.
-MODEL = mobilefacenet.Model(embedding_size=128, norm=BatchNorm(momentum=0.0))
+MODEL = make_network('mobilefacenet', norm=batch_norm(momentum=0.0))
 
 
 @pytest.fixture(scope='module')

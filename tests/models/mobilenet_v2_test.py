@@ -4,13 +4,16 @@ import backbone_checks as checks
 import jax
 import layer_network
 import pytest
+from defaults import batch_norm, make_network
 
 from faceqat.models import mobilenet_v2
-from faceqat.quant.norm import BatchNorm
 
 # Images of 48 leave 2x2 to the last blocks; one pixel would be mostly noise.
-MODEL = mobilenet_v2.Model(
-  embedding_size=32, width=0.25, norm=BatchNorm(momentum=0.0)
+MODEL = make_network(
+  'mobilenet_v2',
+  embedding_size=32,
+  width=0.25,
+  norm=batch_norm(momentum=0.0),
 )
 
 
@@ -21,10 +24,10 @@ def backbone():
 
 
 def test_size_is_that_of_the_reference_implementation():
-  parameters, _ = checks.count(mobilenet_v2.Model(), 112)
+  parameters, _ = checks.count(make_network('mobilenet_v2', width=1.0), 112)
   # torchvision's mobilenet_v2 has 3,504,872, its classifier 1281 * 1000.
   assert sum(parameters.values()) == 3_504_872 - 1_281_000 == 2_223_872
-  _, multiply_adds = checks.count(mobilenet_v2.Model(), 224)
+  _, multiply_adds = checks.count(make_network('mobilenet_v2', width=1.0), 224)
   # Its published 0.301 G at 224, the classifier's included; 300 M in the
   # paper's table 4.
   assert round((multiply_adds + 1280 * 1000) / 1e9, 3) == 0.301
@@ -40,7 +43,7 @@ def test_channels_are_whole_eights_and_lose_at_most_a_tenth(channels, rounded):
 
 def test_width_scales_all_but_the_last_convolution():
   def last(width):
-    model = mobilenet_v2.Model(embedding_size=16, width=width)
+    model = make_network('mobilenet_v2', embedding_size=16, width=width)
     params = jax.eval_shape(
       lambda: layer_network.random_variables(model, (32, 32, 3))
     )['params']

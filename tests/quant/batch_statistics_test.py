@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import batch_norm, batch_renorm
 
 from faceqat.quant.batchnorm import FoldedBatchNorm, statistics
-from faceqat.quant.norm import BatchNorm, BatchRenorm
+from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import Mode
 
 TRAIN = Mode(train=True)
@@ -37,10 +38,10 @@ def new_variables(y, norm=NORM):
 
 
 @pytest.mark.parametrize('start', [0, 1000])
-@pytest.mark.parametrize('kind', [BatchNorm, BatchRenorm])
+@pytest.mark.parametrize('kind', [batch_norm, batch_renorm])
 @pytest.mark.parametrize('mode', [TRAIN, QAT])
 def test_a_variance_small_beside_the_mean_is_exact(far, mode, kind, start):
-  norm = FoldedBatchNorm(5, kind(0.0, 1e-6))
+  norm = FoldedBatchNorm(5, kind(momentum=0.0, epsilon=1e-6))
   variables = new_variables(far, norm)
   variables['batch_stats']['mean'] += start
 

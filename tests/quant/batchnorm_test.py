@@ -7,18 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import layer_quant
 
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.norm import BatchNorm, BatchRenorm
 from faceqat.quant.quantizers import fake_quant_kernel
-from faceqat.quant.spec import FAKE_QUANT, FLOAT, LayerQuant, Mode
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
 BATCH, INPUTS, CHANNELS = 64, 9, 6
 MOMENTUM, EPSILON = 0.8, 1e-3
 TRAIN = Mode(train=True)
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
-WEIGHTS = LayerQuant()
+WEIGHTS = layer_quant()
 NORM = FoldedBatchNorm(CHANNELS, BatchNorm(MOMENTUM, EPSILON))
 # Half way to its limits, which some channels of the tests exceed.
 RENORM = FoldedBatchNorm(
@@ -90,7 +91,7 @@ def unscaled_kernel(variables, kernel):
   """The fake-quantized folded kernel, without its factor, in float64."""
   var = variables['batch_stats']['var']
   factor = variables['params']['scale'] / np.sqrt(var + np.float32(EPSILON))
-  quantized = fake_quant_kernel(jnp.asarray(kernel * factor), LayerQuant())
+  quantized = fake_quant_kernel(jnp.asarray(kernel * factor), layer_quant())
   return np.float64(quantized) / np.float64(factor)
 
 
@@ -152,7 +153,7 @@ def test_moving_statistics_are_folded_into_the_quantized_kernel(
   y, stats = run(variables, kernel, x, mode=mode)
   params, moving = variables['params'], variables['batch_stats']
   factor = params['scale'] / np.sqrt(moving['var'] + EPSILON)
-  folded = fake_quant_kernel(jnp.asarray(kernel * factor), LayerQuant())
+  folded = fake_quant_kernel(jnp.asarray(kernel * factor), layer_quant())
   bias = params['bias'] - moving['mean'] * factor
   # A weight within float rounding of a tie would be off by 0.01; none is.
   np.testing.assert_allclose(

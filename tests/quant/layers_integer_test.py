@@ -8,11 +8,12 @@ import jax
 import layer_network as table
 import numpy as np
 import pytest
+from defaults import make_spec
 
 from faceqat.integer import operators, record
 from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, make_spec
+from faceqat.quant.spec import CALIBRATE, FAKE_QUANT
 
 AVERAGES = {'average_pool', 'average_pool_valid', 'average_pool_explicit'}
 # No arithmetic happens in these: a choice of integers, or none.
@@ -257,7 +258,9 @@ class Dead(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    layer = functools.partial(QuantConv, features=4, norm=None, use_bias=True)
+    layer = functools.partial(
+      QuantConv, features=4, norm=None, use_bias=True, quant=make_spec()
+    )
     x = layer(name='dead', activation='relu')(input_image(images), mode)
     return layer(name='alive')(x, mode)
 

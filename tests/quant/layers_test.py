@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import layer_network as table
 import numpy as np
 import pytest
+from defaults import batch_norm, layer_quant, make_spec
 from jaxpr_walk import all_equations
 
 from faceqat.quant import exact, layers, numerics
@@ -13,9 +14,7 @@ from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import (
   FAKE_QUANT,
   FLOAT,
-  LayerQuant,
   Mode,
-  QuantSpec,
 )
 
 MODES = {
@@ -98,7 +97,7 @@ def folded_reference(name, variables, x):
       kernel * factor,
       params['bn']['bias'] - stats['mean'] * factor,
     )
-  kernel = fake_quant_kernel(kernel, LayerQuant())
+  kernel = fake_quant_kernel(kernel, layer_quant())
   bias = jnp.broadcast_to(bias, kernel.shape[-1:])
   y, _ = flax_layer(name)({'params': {'kernel': kernel, 'bias': bias}}, x)
   minimum, maximum, _ = variables['quant_stats']['quantizer']['range']
@@ -283,9 +282,9 @@ def coarse():
       weighted = name in table.WEIGHTED or name == 'prelu'
       fields = ['activation_bits'] + ['weight_bits'] * weighted
       results[name] = {
-        field: table.make_layer(
-          name, quant=QuantSpec(LayerQuant(**{field: 2}))
-        ).apply(variables[name], *inputs[name], FAKE_QUANT)
+        field: table.make_layer(name, quant=make_spec({field: 2})).apply(
+          variables[name], *inputs[name], FAKE_QUANT
+        )
         for field in fields
       }
     return results
@@ -357,7 +356,7 @@ def test_float_images_are_refused():
 )
 @pytest.mark.parametrize('kind', [layers.QuantConv, layers.QuantDense])
 def test_fields_that_do_not_fit_are_refused(kind, fields, message):
-  layer = kind(features=4, **fields)
+  layer = kind(features=4, norm=batch_norm(), quant=make_spec(), **fields)
   x = jnp.ones((1, 4) if kind is layers.QuantDense else (1, 4, 4, 3))
   with pytest.raises(ValueError, match=message):
     layer.init(jax.random.key(0), x, FLOAT)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import layer_network as table
 import numpy as np
 import pytest
+from defaults import batch_norm, layer_quant, make_spec
 
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant import exact, layers, learned_step, numerics
@@ -20,7 +21,6 @@ from faceqat.quant.spec import (
   CALIBRATE,
   FAKE_QUANT,
   INITIALIZE_STEPS,
-  LayerQuant,
   Mode,
   QuantSpec,
 )
@@ -128,7 +128,9 @@ KERNEL = values((3, 3, 20, 6)) * np.float32([1, 1e-2, 30, 1, 0, 1e-9])
 @pytest.mark.parametrize('bits', [2, 4, 8])
 @pytest.mark.parametrize('per_channel', [True, False])
 def test_the_start_of_the_paper(per_channel, bits):
-  layer = LayerQuant(bits, per_channel=per_channel, step_initialization='lsq')
+  layer = layer_quant(
+    weight_bits=bits, per_channel=per_channel, step_initialization='lsq'
+  )
   step = initial_step(jnp.asarray(KERNEL), layer)
   wanted = np.abs(KERNEL).mean((0, 1, 2) if per_channel else None)
   wanted = 2 * wanted / np.sqrt(2 ** (bits - 1) - 1)
@@ -140,7 +142,7 @@ def test_the_start_of_the_paper(per_channel, bits):
 @pytest.mark.parametrize('bits', [2, 3, 4, 6, 8])
 @pytest.mark.parametrize('per_channel', [True, False])
 def test_no_start_has_less_error_than_the_least_error_one(per_channel, bits):
-  layer = LayerQuant(bits, per_channel=per_channel)
+  layer = layer_quant(weight_bits=bits, per_channel=per_channel)
   kernel = jnp.asarray(KERNEL)
   step = initial_step(kernel, layer)
   upper = 2 ** (bits - 1) - 1
@@ -163,7 +165,7 @@ def test_no_start_has_less_error_than_the_least_error_one(per_channel, bits):
 
 @pytest.mark.parametrize('start', learned_step.INITIALIZATIONS)
 def test_a_dead_channel_has_a_step_that_a_bias_fits(start):
-  layer = LayerQuant(step_initialization=start)
+  layer = layer_quant(step_initialization=start)
   step = initial_step(jnp.asarray(KERNEL), layer)
   np.testing.assert_allclose(step[4:], step.max() / 4096, rtol=1e-6)
   assert np.all(initial_step(jnp.zeros((3, 4)), layer) > 0)
@@ -179,21 +181,21 @@ def test_a_dead_channel_has_a_step_that_a_bias_fits(start):
 class Small(nn.Module):
   """Every layer with weights, in a row."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
+    settings = {'norm': batch_norm(), 'quant': self.quant}
+
     def conv(name, **fields):
-      return layers.QuantConv(name=name, quant=self.quant, **fields)
+      return layers.QuantConv(name=name, **settings, **fields)
 
     x = layers.input_image(images)
     x = conv('first', features=8, strides=(2, 2))(x, mode)
     x = layers.PReLU(name='prelu', quant=self.quant)(x, mode)
     x = conv('depthwise', depthwise=True, activation='relu6')(x, mode)
-    x = layers.Flatten(name='flatten')(x, mode)
-    return layers.QuantDense(name='embedding', features=12, quant=self.quant)(
-      x, mode
-    )
+    x = layers.Flatten(quant=self.quant, name='flatten')(x, mode)
+    return layers.QuantDense(name='embedding', features=12, **settings)(x, mode)
 
 
 SIZE = (8, 8, 3)
@@ -202,7 +204,7 @@ LAYERS = ('first', 'prelu', 'depthwise', 'embedding')
 
 
 def learned(default, **overrides):
-  default = LayerQuant(learned_steps=True, **default)
+  default = layer_quant(learned_steps=True, **default)
   return Small(QuantSpec(default, tuple(overrides.items())))
 
 
@@ -317,7 +319,7 @@ def test_the_program_has_the_steps_and_integers_of_fake_quantization(
     'activation_bits': activation_bits,
     'per_channel': per_channel,
   }
-  symmetric = LayerQuant(**default, learned_steps=True, symmetric=True)
+  symmetric = layer_quant(**default, learned_steps=True, symmetric=True)
   network = learned(default, embedding=symmetric)
   variables = started(network)
   # As training leaves them: no longer those of the ranges.

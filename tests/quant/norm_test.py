@@ -5,7 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import batch_renorm, make_spec
 
+from configs.compose import NORMS as BLOCKS
 from faceqat.integer import record
 from faceqat.quant.layers import Flatten, QuantConv, QuantDense, input_image
 from faceqat.quant.norm import (
@@ -38,13 +40,14 @@ def test_the_limits_widen_as_in_the_paper():
     40000: (3, 5),
     10**6: (3, 5),
   }
+  norm = batch_renorm(start=5000, r_end=40000, d_end=25000)
   for count, limits in expected.items():
-    got = BatchRenorm().limits(jnp.float32(count))
+    got = norm.limits(jnp.float32(count))
     np.testing.assert_allclose(got, limits, rtol=1e-6, err_msg=str(count))
 
 
 def test_limits_whose_start_is_their_end_are_whole_after_it():
-  norm = BatchRenorm(r_max=2, d_max=1, start=3, r_end=3, d_end=4)
+  norm = batch_renorm(r_max=2, d_max=1, start=3, r_end=3, d_end=4)
   limits = [tuple(map(float, norm.limits(count))) for count in (3, 4)]
   assert limits == [(1, 0), (2, 1)]
 
@@ -52,15 +55,19 @@ def test_limits_whose_start_is_their_end_are_whole_after_it():
 @pytest.mark.parametrize(
   ('config', 'expected'),
   [
-    ({'name': 'batch', 'momentum': 0.99}, BatchNorm(momentum=0.99)),
-    ({'name': 'renorm', 'start': 7}, BatchRenorm(start=7)),
-    ({'name': 'group', 'groups': 8}, GroupNorm(groups=8)),
+    ({'name': 'batch', 'momentum': 0.99}, BatchNorm(0.99, 1e-3)),
+    (
+      {'name': 'renorm', 'start': 7},
+      BatchRenorm(0.9, 1e-3, 3.0, 5.0, start=7, r_end=800, d_end=500),
+    ),
+    ({'name': 'group', 'groups': 8}, GroupNorm(8, 1e-5)),
   ],
 )
 def test_a_config_names_the_norm_and_its_fields(config, expected):
-  assert make_norm(config) == expected
+  norm = make_norm({**BLOCKS[config['name']](), **config})
+  assert norm == expected
   # It is a part of a model, which is static under `jax.jit`.
-  assert hash(make_norm(config)) == hash(expected)
+  assert hash(norm) == hash(expected)
 
 
 @pytest.mark.parametrize(
@@ -75,15 +82,23 @@ def test_a_config_names_the_norm_and_its_fields(config, expected):
     ({'name': 'renorm', 'momentum': -1}, r'model\.norm: momentum is -1; it li'),
     ({'name': 'renorm', 'r_max': 0.5}, r'r_max is 0\.5 and d_max 5\.0; the l'),
     ({'name': 'renorm', 'd_max': -1.0}, 'd_max -1.0; the least are 1 and 0'),
-    ({'name': 'renorm', 'd_end': 9}, 'start is 5000, .* d_end 9; the limits'),
+    ({'name': 'renorm', 'd_end': 9}, 'start is 100, .* d_end 9; the limits'),
     ({'name': 'renorm', 'start': -1}, 'start is -1'),
     ({'name': 'group', 'groups': 0}, 'groups is 0; it is 1 or more'),
     *(({'name': name, 'epsilon': 0.0}, 'epsilon is 0.0') for name in NORMS),
   ],
 )
 def test_a_wrong_norm_is_refused(config, message):
+  block = BLOCKS.get(config['name'], dict)()
   with pytest.raises(ValueError, match=message):
-    make_norm(config)
+    make_norm({**block, **config})
+
+
+def test_a_field_that_the_config_lacks_is_named():
+  with pytest.raises(
+    ValueError, match=r"momentum is missing .* 'batch'; it has"
+  ):
+    make_norm({'name': 'batch', 'epsilon': 1e-3})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +112,10 @@ def test_group_norm_is_that_of_flax(x, channels, groups, taken):
     for name in ('scale', 'bias')
   }
   layer = QuantConv(
-    features=channels, norm=GroupNorm(groups, 1e-4), activation='relu'
+    features=channels,
+    norm=GroupNorm(groups, 1e-4),
+    activation='relu',
+    quant=make_spec(),
   )
   variables = layer.init(jax.random.key(0), x, FLOAT)
   assert variables['params']['gn'].keys() == gn.keys()
@@ -121,7 +139,7 @@ def test_group_norm_is_that_of_flax(x, channels, groups, taken):
 
 
 def test_a_group_norm_gives_each_image_its_own_statistics(x):
-  layer = QuantConv(features=8, norm=GroupNorm(4))
+  layer = QuantConv(features=8, norm=GroupNorm(4, 1e-5), quant=make_spec())
   apply = jax.jit(layer.apply, static_argnums=2)
   variables = layer.init(jax.random.key(0), x, FLOAT)
   together = apply(variables, x, Mode(train=True))
@@ -150,12 +168,16 @@ def test_a_group_norm_resolves_a_deviation_small_beside_the_mean():
 @pytest.mark.parametrize('dense', [True, False])
 def test_an_output_of_one_position_is_one_group(x, dense):
   # In eight groups of one channel it would be nothing but the bias.
-  norm = GroupNorm(groups=8)
+  norm = GroupNorm(8, 1e-5)
   if dense:
-    layer, x = QuantDense(features=8, norm=norm), x[:, 0, 0]
+    layer, x = QuantDense(features=8, norm=norm, quant=make_spec()), x[:, 0, 0]
   else:
     layer = QuantConv(
-      features=8, kernel_size=SHAPE[1:3], padding='VALID', norm=norm
+      features=8,
+      kernel_size=SHAPE[1:3],
+      padding='VALID',
+      norm=norm,
+      quant=make_spec(),
     )
   variables = layer.init(jax.random.key(0), x, FLOAT)
   y = np.asarray(layer.apply(variables, x, FLOAT)).reshape(2, 8)
@@ -168,11 +190,12 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    fields = {'features': 8, 'norm': GroupNorm(), 'name': 'stem'}
+    fields = {'features': 8, 'quant': make_spec(), 'norm': GroupNorm(32, 1e-5)}
     x = input_image(images)
     if not self.dense:
-      return QuantConv(**fields)(x, mode)
-    return QuantDense(**fields)(Flatten(name='flatten')(x, mode), mode)
+      return QuantConv(**fields, name='stem')(x, mode)
+    x = Flatten(quant=make_spec(), name='flatten')(x, mode)
+    return QuantDense(**fields, name='stem')(x, mode)
 
 
 @pytest.mark.parametrize('symbol', [True, False])

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from defaults import layer_quant
 from tiny_run import leaves
 
 from faceqat.quant import histogram, observers
-from faceqat.quant.spec import LayerQuant
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.train_state import TrainState
@@ -20,7 +20,7 @@ observe = jax.jit(observers.observe, static_argnums=2)
 
 
 def _observe_all(batches, observer, **settings):
-  layer = LayerQuant(observer=observer, **settings)
+  layer = layer_quant(observer=observer, **settings)
   seen = observers.OBSERVERS[observer].initial()
   for batch in batches:
     seen = observe(seen, jnp.asarray(batch), layer)
@@ -124,7 +124,7 @@ def test_a_histogram_range_does_not_depend_on_the_split_into_batches(observer):
 def test_observing_carries_no_gradient(observer):
   def loss(x):
     seen = observers.observe(
-      observers.OBSERVERS[observer].initial(), x, LayerQuant(observer=observer)
+      observers.OBSERVERS[observer].initial(), x, layer_quant(observer=observer)
     )
     return seen.maximum - seen.minimum
 
@@ -139,7 +139,7 @@ def test_bfloat16_batches_are_kept_in_float32(observer):
 
 @pytest.mark.parametrize('observer', observers.OBSERVERS)
 def test_eight_devices_see_what_one_sees(observer):
-  layer = LayerQuant(observer=observer, activation_bits=4)
+  layer = layer_quant(observer=observer, activation_bits=4)
   values = _activations()
   seen = []
   for devices in (jax.devices(), jax.devices()[:1]):
@@ -165,7 +165,7 @@ def test_what_was_observed_is_part_of_a_checkpoint(observer, tmp_path):
   read = state.quant_stats['stem']['range']
   assert type(read) is type(seen)
   _assert_equal(read, seen)
-  layer = LayerQuant(observer=observer)
+  layer = layer_quant(observer=observer)
   _assert_equal(observe(read, second, layer), observe(seen, second, layer))
 
 
@@ -193,7 +193,7 @@ def _state(seen):
     },
     batch_stats={'stem': {'mean': jnp.ones(2)}},
     quant_stats={'stem': {'range': seen}},
-    objective={},
-    regularization=jnp.ones(()),
+    objective_state={},
+    penalty_coefficient=jnp.ones(()),
     opt_state=(jnp.ones(2),),
   )

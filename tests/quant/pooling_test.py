@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import make_spec
 
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
@@ -46,7 +47,7 @@ def test_padding_counts_in_no_pool(fields):
   # Padding of zeros would win against these, and shift the averages.
   x = random_image(2, 7, 6, 3) - 9
   for kind, reduce in ((MaxPool, np.nanmax), (AveragePool, np.nanmean)):
-    layer = kind(**fields)
+    layer = kind(**fields, quant=make_spec())
     wanted = reduce(windows(x, layer), (-2, -1))
     got = layer.apply({}, x, FLOAT)
     # Float32 sums of up to nine values.
@@ -56,7 +57,7 @@ def test_padding_counts_in_no_pool(fields):
 @pytest.mark.parametrize('fields', GEOMETRIES)
 def test_the_gradient_of_max_pooling_goes_to_the_greatest(fields):
   x = random_image(2, 7, 6, 3)  # No two of which are equal.
-  layer = MaxPool(**fields)
+  layer = MaxPool(**fields, quant=make_spec())
   padding = explicit_padding(
     layer.padding, x.shape[1:3], layer.window, layer.strides
   )
@@ -74,7 +75,7 @@ def test_the_gradient_of_max_pooling_goes_to_the_greatest(fields):
 
 def test_equal_values_share_the_gradient_of_max_pooling():
   gradient = jax.jit(
-    jax.grad(lambda x: jnp.sum(MaxPool().apply({}, x, FLOAT)))
+    jax.grad(lambda x: jnp.sum(MaxPool(quant=make_spec()).apply({}, x, FLOAT)))
   )(jnp.zeros((1, 4, 4, 1)))
   gradient = np.asarray(gradient)
   assert np.all(gradient > 0)
@@ -85,14 +86,16 @@ def test_equal_values_share_the_gradient_of_max_pooling():
 
 def test_a_mean_is_that_of_the_whole_image():
   x = random_image(2, 9, 10, 3)
-  got, _ = MeanPool().init_with_output(jax.random.key(0), x, FLOAT)
+  got, _ = MeanPool(quant=make_spec()).init_with_output(
+    jax.random.key(0), x, FLOAT
+  )
   # Float32 sums of 90.
   np.testing.assert_allclose(got, x.mean((1, 2)), atol=1e-5)
 
 
 def test_averages_of_bfloat16_are_summed_in_float32():
   x = jnp.asarray(random_image(1, 64, 64, 2) + 100, jnp.bfloat16)
-  layer = AveragePool(window=(64, 64), padding='VALID')
+  layer = AveragePool(window=(64, 64), padding='VALID', quant=make_spec())
   got = layer.apply({}, x, FLOAT)
   assert got.dtype == jnp.bfloat16
   # Half a step at 100; a sum in bfloat16 stops growing at a few hundred.
@@ -104,7 +107,7 @@ def test_an_average_is_within_half_a_step_of_the_device_s():
   steps = np.random.default_rng(1).integers(-128, 128, (4, 6, 6, 3), np.int8)
   reals = jnp.asarray((steps.astype(np.float32)) / 128)
   window = {'window': (3, 2), 'strides': (2, 2)}
-  layer = AveragePool(**window, padding='VALID')
+  layer = AveragePool(**window, padding='VALID', quant=make_spec())
   averaged = np.asarray(layer.apply({}, reals, FAKE_QUANT))
   program = record.trace(
     lambda image: record.average_pool(image, name='pool', **window),
@@ -133,7 +136,7 @@ def test_padding_by_name_gives_the_sizes_of_xla(size, strides):
 @pytest.mark.parametrize('fields', GEOMETRIES)
 def test_l2_pooling_is_the_root_of_the_mean_square(fields):
   x = random_image(2, 7, 6, 3)
-  layer = L2Pool(**fields)
+  layer = L2Pool(**fields, quant=make_spec())
   wanted = np.sqrt(np.nanmean(windows(x, layer) ** 2, (-2, -1)))
   got, _ = layer.init_with_output(jax.random.key(0), x, FLOAT)
   # Float32 sums of up to nine squares.
@@ -148,7 +151,13 @@ class Pooled(nn.Module):
 
   @nn.compact
   def __call__(self, x, mode):
-    pool = L2Pool(window=(3, 3), strides=(2, 2), padding='VALID', name='pool')
+    pool = L2Pool(
+      window=(3, 3),
+      strides=(2, 2),
+      padding='VALID',
+      quant=make_spec(),
+      name='pool',
+    )
     return pool(x, mode)
 
 

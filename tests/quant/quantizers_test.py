@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import layer_quant
 
 from faceqat.quant import numerics
 from faceqat.quant.quantizers import (
@@ -39,7 +40,7 @@ class Conv(nn.Module):
 
 
 class Network(nn.Module):
-  layer: LayerQuant = LayerQuant()
+  layer: LayerQuant = layer_quant()
 
   @nn.compact
   def __call__(self, y, mode):
@@ -74,7 +75,7 @@ def test_initialisation_observes_nothing():
 
 
 def test_the_first_batch_sets_the_range_and_later_ones_average():
-  network = Network(LayerQuant(decay=0.75))
+  network = Network(layer_quant(decay=0.75))
   _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
   assert the_range(state) == (-1, 3, 1)
   _, state = observed(network, state, values(-2, 1), CALIBRATE)
@@ -82,7 +83,7 @@ def test_the_first_batch_sets_the_range_and_later_ones_average():
 
 
 def test_minmax_keeps_the_widest():
-  network = Network(LayerQuant(observer='minmax'))
+  network = Network(layer_quant(observer='minmax'))
   _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
   _, state = observed(network, state, values(-2, 1), CALIBRATE)
   assert the_range(state) == (-2, 3, 2)
@@ -106,7 +107,7 @@ def test_without_observe_the_range_stays(mode):
 def test_a_range_from_a_histogram_is_frozen_as_the_others_are(
   observer, symmetric
 ):
-  layer = LayerQuant(
+  layer = layer_quant(
     observer=observer, percentile=90.0, activation_bits=3, symmetric=symmetric
   )
   network = Network(layer)
@@ -149,7 +150,7 @@ def test_a_batch_is_quantized_with_the_range_that_it_has_just_set():
 
 
 def test_halves_go_where_the_contract_sends_them():
-  network = Network(LayerQuant(symmetric=True))
+  network = Network(layer_quant(symmetric=True))
   # A range whose step is 1/4.
   seen = jnp.array([[127 / 4]])
   _, state = observed(network, new_state(network), seen, CALIBRATE)
@@ -170,7 +171,7 @@ def test_halves_go_where_the_contract_sends_them():
 @pytest.mark.parametrize('symmetric', [False, True])
 @pytest.mark.parametrize('bits', [8, 5, 2])
 def test_outputs_are_steps_of_the_scale_that_the_program_gets(bits, symmetric):
-  layer = LayerQuant(activation_bits=bits, symmetric=symmetric)
+  layer = layer_quant(activation_bits=bits, symmetric=symmetric)
   network = Network(layer)
   _, state = observed(network, new_state(network), values(-1, 3), CALIBRATE)
   y = values(-4, 4, seed=1)
@@ -191,7 +192,7 @@ def test_outputs_are_steps_of_the_scale_that_the_program_gets(bits, symmetric):
 
 
 def test_symmetric_ranges_have_zero_point_zero_and_the_wider_side():
-  network = Network(LayerQuant(symmetric=True))
+  network = Network(layer_quant(symmetric=True))
   _, state = observed(network, new_state(network), values(-3, 1), CALIBRATE)
   output = network.apply(state, None, None)
   assert output.zero_point == 0
@@ -257,7 +258,7 @@ def kernel(shape=(3, 3, 4, 6), seed=0):
 def test_integers_times_scale_are_the_fake_quantized_kernel(
   shape, bits, per_channel
 ):
-  layer = LayerQuant(weight_bits=bits, per_channel=per_channel)
+  layer = layer_quant(weight_bits=bits, per_channel=per_channel)
   weights = kernel(shape)
   fake = np.asarray(fake_quant_kernel(weights, layer))
   integers, scale = quantize_kernel(weights, layer)
@@ -297,7 +298,9 @@ def test_ties_ship_as_they_are_trained(bits, per_channel, learned):
     # One scale for all.
     weights = np.concatenate([weights[:, 9], weights[-1:, 9]])[:, None]
     weights = weights * np.ones(4, np.float32)
-  layer = LayerQuant(bits, per_channel=per_channel, learned_steps=learned)
+  layer = layer_quant(
+    weight_bits=bits, per_channel=per_channel, learned_steps=learned
+  )
   step = None
   if learned:
     step = np.abs(weights[-1]) / (2 ** (bits - 1) - 1)
@@ -329,7 +332,7 @@ def test_only_ties_are_rounded_otherwise_than_by_tensorflow(bits):
   ties = np.tile(kernel_of_ties(bits, seed=bits), (16, 1))
   weights = np.concatenate([kernel((400, 64), seed=bits), ties], axis=1)
   widest = np.asarray(numerics.widest_weight(weights, per_channel=True))
-  layer = LayerQuant(bits)
+  layer = layer_quant(weight_bits=bits)
   wanted = tf.quantization.fake_quant_with_min_max_vars_per_channel(
     weights, -widest, widest, num_bits=bits, narrow_range=True
   ).numpy()
@@ -345,7 +348,7 @@ def test_only_ties_are_rounded_otherwise_than_by_tensorflow(bits):
 
 
 def test_gradient_reaches_every_weight_the_largest_too():
-  gradient = jax.grad(lambda k: jnp.sum(fake_quant_kernel(k, LayerQuant())))(
+  gradient = jax.grad(lambda k: jnp.sum(fake_quant_kernel(k, layer_quant())))(
     kernel()
   )
   np.testing.assert_array_equal(gradient, np.ones((3, 3, 4, 6)))
@@ -353,7 +356,7 @@ def test_gradient_reaches_every_weight_the_largest_too():
 
 def test_a_dead_channel_keeps_a_scale_that_a_bias_fits():
   weights = kernel().at[..., 2].set(0).at[..., 4].multiply(1e-9)
-  integers, scale = quantize_kernel(weights, LayerQuant())
+  integers, scale = quantize_kernel(weights, layer_quant())
   for channel in (2, 4):
     np.testing.assert_array_equal(integers[..., channel], 0)
     assert scale[channel] == pytest.approx(scale.max() / 4096, rel=1e-5)
@@ -366,7 +369,7 @@ def test_a_dead_channel_keeps_a_scale_that_a_bias_fits():
 def test_before_a_norm_a_channel_that_is_off_keeps_its_weights(
   per_channel, learned
 ):
-  layer = LayerQuant(per_channel=per_channel, learned_steps=learned)
+  layer = layer_quant(per_channel=per_channel, learned_steps=learned)
   alive = kernel()
   weights = alive.at[..., 1].multiply(1e-9).at[..., 2].set(0)
   step = None
@@ -389,6 +392,6 @@ def test_before_a_norm_a_channel_that_is_off_keeps_its_weights(
 
 
 def test_a_kernel_of_zeros_has_a_positive_scale():
-  integers, scale = quantize_kernel(jnp.zeros((3, 4)), LayerQuant())
+  integers, scale = quantize_kernel(jnp.zeros((3, 4)), layer_quant())
   np.testing.assert_array_equal(integers, 0)
   assert np.all(scale > 0)

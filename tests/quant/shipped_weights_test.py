@@ -8,12 +8,13 @@ import jax
 import layer_network as table
 import numpy as np
 import pytest
+from defaults import make_spec
 
 from faceqat.integer import operators
 from faceqat.quant import layers
 from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import fake_quant_kernel
-from faceqat.quant.spec import FAKE_QUANT, Mode, QuantSpec, make_spec
+from faceqat.quant.spec import FAKE_QUANT, Mode, QuantSpec
 
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
@@ -107,7 +108,7 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
 class Biased(nn.Module):
   """A convolution whose weights are all 0 or next to it, and one behind it."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):

@@ -3,20 +3,21 @@
 import dataclasses
 
 import pytest
+from defaults import layer_quant, make_spec
 
-from faceqat.quant.spec import LayerQuant, Mode, QuantSpec, make_spec
+from faceqat.quant.spec import Mode, QuantSpec
 
 
 @pytest.mark.parametrize('field', ['weight_bits', 'activation_bits'])
 @pytest.mark.parametrize('bits', [1, 9, 0, -8, 16, 4.0, '8', True, None])
 def test_bits_that_no_kernel_has_are_refused(field, bits):
   with pytest.raises(ValueError, match=rf'{field} is .*whole.* from 2 to 8'):
-    LayerQuant(**{field: bits})
+    layer_quant(**{field: bits})
 
 
 @pytest.mark.parametrize('bits', range(2, 9))
 def test_two_to_eight_bits_are_accepted(bits):
-  layer = LayerQuant(weight_bits=bits, activation_bits=bits)
+  layer = layer_quant(weight_bits=bits, activation_bits=bits)
   assert (layer.weight_bits, layer.activation_bits) == (bits, bits)
 
 
@@ -24,14 +25,14 @@ def test_unknown_observer_is_refused_and_the_known_are_listed():
   with pytest.raises(
     ValueError, match=r"observer is 'median'.*ema, minmax, mse, percentile"
   ):
-    LayerQuant(observer='median')
+    layer_quant(observer='median')
 
 
 def test_unknown_step_initialization_is_refused_and_the_known_are_listed():
   with pytest.raises(
     ValueError, match=r"step_initialization is 'max'.* lsq, mse"
   ):
-    LayerQuant(step_initialization='max')
+    layer_quant(step_initialization='max')
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_unknown_step_initialization_is_refused_and_the_known_are_listed():
   ],
 )
 def test_only_extremes_without_learned_steps_follow_training(fields, observes):
-  assert LayerQuant(**fields).observes_training == observes
+  assert layer_quant(**fields).observes_training == observes
 
 
 def test_weights_with_learned_steps_are_not_rounded_to_other_bits():
@@ -58,37 +59,38 @@ def test_weights_with_learned_steps_are_not_rounded_to_other_bits():
 @pytest.mark.parametrize('decay', [-0.1, 1.0, float('nan')])
 def test_decay_outside_its_interval_is_refused(decay):
   with pytest.raises(ValueError, match=r'decay is .* \[0, 1\)'):
-    LayerQuant(decay=decay)
+    layer_quant(decay=decay)
 
 
 @pytest.mark.parametrize('percentile', [50, 0.9999, -1, 100.01, float('nan')])
 def test_percentile_outside_its_interval_is_refused(percentile):
   with pytest.raises(ValueError, match=r'percentile is .* \(50, 100\]'):
-    LayerQuant(percentile=percentile)
+    layer_quant(percentile=percentile)
 
 
 @pytest.mark.parametrize('percentile', [50.1, 99.99, 100])
 def test_percentiles_of_more_than_half_are_accepted(percentile):
-  assert LayerQuant(percentile=percentile).percentile == percentile
+  assert layer_quant(percentile=percentile).percentile == percentile
 
 
 def test_the_last_pattern_that_fits_a_layer_holds():
-  three, four, five = (LayerQuant(weight_bits=bits) for bits in (3, 4, 5))
+  three, four, five = (layer_quant(weight_bits=bits) for bits in (3, 4, 5))
   spec = QuantSpec(
+    layer_quant(),
     overrides=(
       ('block_*', three),
       ('block_*/depthwise', four),
       ('block_1/*', five),
-    )
+    ),
   )
-  assert spec.layer('stem') == LayerQuant()
+  assert spec.layer('stem') == layer_quant()
   assert spec.layer('block_0/expand') == three
   assert spec.layer('block_0/depthwise') == four
   assert spec.layer('block_1/depthwise') == five
   assert spec.layer('block_12/depthwise') == four
   # The whole path must fit, and case counts.
-  assert spec.layer('my_block_1/depthwise') == LayerQuant()
-  assert spec.layer('Block_1/depthwise') == LayerQuant()
+  assert spec.layer('my_block_1/depthwise') == layer_quant()
+  assert spec.layer('Block_1/depthwise') == layer_quant()
 
 
 def test_an_override_keeps_the_fields_it_does_not_name():
@@ -96,7 +98,7 @@ def test_an_override_keeps_the_fields_it_does_not_name():
     {'weight_bits': 4, 'observer': 'minmax'},
     {'embedding': {'symmetric': True}, 'stem': {'weight_bits': 8}},
   )
-  default = LayerQuant(weight_bits=4, observer='minmax')
+  default = layer_quant(weight_bits=4, observer='minmax')
   assert spec.default == default
   assert spec.layer('embedding') == dataclasses.replace(default, symmetric=True)
   assert spec.layer('stem') == dataclasses.replace(default, weight_bits=8)
@@ -105,11 +107,11 @@ def test_an_override_keeps_the_fields_it_does_not_name():
 @pytest.mark.parametrize(
   ('default', 'overrides', 'message'),
   [
-    ({'bits': 8}, {}, r"quant\.default: unknown field 'bits'.*weight_bits"),
+    ({'bits': 8}, {}, r'quant\.default\.bits is no field of .*weight_bits'),
     (
       {},
       {'stem': {'weight_bit': 8}},
-      r"quant\.overrides\['stem'\]: unknown field 'weight_bit'",
+      r"quant\.overrides\['stem'\]\.weight_bit is no field of",
     ),
     ({'weight_bits': 9}, {}, r'quant\.default: weight_bits is 9'),
     (
@@ -150,7 +152,7 @@ def test_statistics_of_the_batch_are_used_in_unfrozen_training_only():
 def test_other_weight_bits_leave_all_else_as_it_was():
   spec = make_spec({}, {'block_*': {'activation_bits': 6}, 'b[1]': {}})
   changed = spec.with_weight_bits(4, ['block_3/expand', 'b[1]'])
-  assert changed.layer('block_3/expand') == LayerQuant(
+  assert changed.layer('block_3/expand') == layer_quant(
     weight_bits=4, activation_bits=6
   )
   # A path is no pattern.

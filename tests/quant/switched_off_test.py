@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import batch_norm, batch_renorm, make_spec
 
 from faceqat.quant.layers import PReLU, QuantConv, QuantDense
-from faceqat.quant.norm import BatchNorm, BatchRenorm
-from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT, Mode, make_spec
+from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT, Mode
 
 CHANNELS = 6
 FLOAT_TRAINING = Mode(train=True, observe=True)
@@ -78,7 +78,7 @@ def gradients(layer, variables, x, mode):
 def test_a_gamma_of_zero_has_the_gradient_of_the_float_network(
   name, spec, mode
 ):
-  layer, variables, x = problem(name, spec, [2], BatchNorm(0.5))
+  layer, variables, x = problem(name, spec, [2], batch_norm(momentum=0.5))
   got, updated = gradients(layer, variables, x, mode)
   plain = Mode(train=True, observe=True, freeze_bn=mode.freeze_bn)
   wanted, plain_updated = gradients(layer, variables, x, plain)
@@ -96,7 +96,9 @@ def test_a_gamma_of_zero_has_the_gradient_of_the_float_network(
       )
 
 
-@pytest.mark.parametrize('norm', [BatchNorm(0.5), BatchRenorm(0.5)], ids=str)
+@pytest.mark.parametrize(
+  'norm', [batch_norm(momentum=0.5), batch_renorm(momentum=0.5)], ids=str
+)
 @pytest.mark.parametrize('off', [[2], [*range(CHANNELS)]], ids=['one', 'all'])
 def test_it_comes_back_in_a_few_steps(off, norm):
   layer, variables, x = problem('conv', 'per_channel', off, norm)
@@ -115,7 +117,7 @@ def test_it_comes_back_in_a_few_steps(off, norm):
 
 @pytest.mark.parametrize('spec', SPECS)
 def test_weights_that_are_all_zero_have_the_gradient_of_float(spec):
-  layer, variables, x = problem('conv', spec, [], BatchNorm(0.5))
+  layer, variables, x = problem('conv', spec, [], batch_norm(momentum=0.5))
   variables['params']['kernel'][..., 2] = 0
   got, _ = gradients(layer, variables, x, QAT)
   wanted, _ = gradients(layer, variables, x, FLOAT_TRAINING)
@@ -127,7 +129,7 @@ def test_weights_that_are_all_zero_have_the_gradient_of_float(spec):
 
 @pytest.mark.parametrize('others', [0.25, 0.0])
 def test_a_slope_of_zero_has_its_gradient(others):
-  layer = PReLU()
+  layer = PReLU(quant=make_spec())
   x = np.random.default_rng(0).normal(0, 1, SHAPE).astype(np.float32)
   variables = layer.init(jax.random.key(0), x, FLOAT)
   alpha = np.full(CHANNELS, others, np.float32)

@@ -9,11 +9,11 @@ import functools
 import flax.linen as nn
 import jax
 import numpy as np
+from defaults import batch_norm, make_spec
 
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant import layers
-from faceqat.quant.norm import BatchNorm
 from faceqat.quant.pooling import L2Pool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode, QuantSpec
 
@@ -174,8 +174,8 @@ def make_layer(which: str, **more) -> nn.Module:
   """Makes a layer of the table; one batch sets its moving statistics."""
   kind, fields, _ = LAYERS[which]
   if which in WEIGHTED and 'norm' not in fields:
-    more['norm'] = BatchNorm(momentum=0.0)
-  return kind(**fields, **more)
+    more['norm'] = batch_norm(momentum=0.0)
+  return kind(**{'quant': make_spec(), **fields, **more})
 
 
 def arguments(name: str, inputs) -> list:
@@ -187,7 +187,7 @@ def arguments(name: str, inputs) -> list:
 class Network(nn.Module):
   """Runs the table; the embedding joins whatever nobody else reads."""
 
-  quant: QuantSpec = QuantSpec()
+  quant: QuantSpec = make_spec()
 
   @nn.compact
   def __call__(self, images, mode):
@@ -205,7 +205,7 @@ class Network(nn.Module):
     joined = layers.Concat(quant=self.quant, name='joined')(joined, mode)
     embedding = layers.QuantDense(
       features=16,
-      norm=BatchNorm(momentum=0.0),
+      norm=batch_norm(momentum=0.0),
       quant=self.quant,
       name='embedding',
     )

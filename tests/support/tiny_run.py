@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from settings import ROOT
 
-from configs import mbv2_int8
+from configs import common, mbv2_int8
 from faceqat import models
 from faceqat.data.pipeline import TrainIterator
 from faceqat.losses.objective import make_objective
@@ -36,8 +36,11 @@ def make_config(**changes):
   config.model = {
     'name': 'tiny',
     'embedding_size': 16,
+    'depth_multiplier': 1.0,
     'features': 8,
-    'norm': {'name': 'batch', 'momentum': 0.9},
+    'activation': 'relu6',
+    'global_depthwise': False,
+    'norm': common.batch_norm(),
     'dtype': 'float32',
   }
   config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)

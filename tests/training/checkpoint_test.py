@@ -34,8 +34,8 @@ def make_state(step, *, features=4, classes=3):
     },
     batch_stats={'stem': {'mean': fill(features)}},
     quant_stats={'stem': {'range': fill()}},
-    objective={'centers': fill(classes, features)},
-    regularization=fill(),
+    objective_state={'centers': fill(classes, features)},
+    penalty_coefficient=fill(),
     opt_state=(fill(features), {'count': jnp.asarray(step, jnp.int32)}),
   )
 

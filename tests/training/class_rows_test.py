@@ -38,8 +38,8 @@ def make_state(num_classes, start, bias=True):
     params=params,
     batch_stats={'weights': np.zeros(4)},
     quant_stats={},
-    objective={'centers': np.zeros((num_classes, 3))},
-    regularization=np.zeros(()),
+    objective_state={'centers': np.zeros((num_classes, 3))},
+    penalty_coefficient=np.zeros(()),
     opt_state=optimizer.init(params),
   )
   count = iter(range(start, start + 10_000))
@@ -58,7 +58,7 @@ def of_classes(state):
   for params in (state.params, adam.mu, adam.nu):
     parts += [params['classifier']['weights'].T]
     parts += [params['classifier']['bias'][:, None]]
-  parts.append(state.objective['centers'])
+  parts.append(state.objective_state['centers'])
   return np.concatenate(parts, axis=1)
 
 
@@ -101,7 +101,8 @@ def test_a_name_that_two_have_cannot_be_followed():
 
 
 @pytest.mark.parametrize(
-  'objective', [Margin('arcface', 8.0, 0.5), Center(weight=1.0, alpha=0.5)]
+  'objective',
+  [Margin('arcface', 8.0, 0.5, 0.0), Center(0.0, weight=1.0, alpha=0.5)],
 )
 def test_every_part_of_an_objective_says_where_its_classes_are(objective):
   def parts(classes):

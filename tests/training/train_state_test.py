@@ -129,7 +129,7 @@ def test_validation_leaves_padding_out():
   def validate(batch, mask):
     return validation_scores(
       state.params['classifier'],
-      state.objective,
+      state.objective_state,
       embed(state.variables, batch['image'], model=model, mode=FLOAT),
       {**batch, '_mask': np.array(mask)},
       objective=make_objective(CONFIG.loss),

@@ -15,8 +15,6 @@ from faceqat.faces import images as face_images
 from faceqat.faces.image_files import ImageFiles
 from faceqat.files.image_size import ImageSize
 
-# As many as LFW has, where nobody says how many.
-NUM_PAIRS = 6000
 # Of a cross-validation, where no list says how many.
 FOLDS = 10
 

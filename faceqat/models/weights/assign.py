@@ -66,6 +66,10 @@ def without_steps(values: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+# Of the batch norms that weights are read into; others are refused.
+EPSILON = 1e-3
+
+
 def at_epsilon(
   gamma: np.ndarray, var: np.ndarray, epsilon: float, wanted: float
 ) -> np.ndarray:

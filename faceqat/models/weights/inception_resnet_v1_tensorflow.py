@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from faceqat.models.weights import pixels, projects, weight_formats
-from faceqat.models.weights.assign import at_epsilon
+from faceqat.models.weights.assign import EPSILON, at_epsilon
 from faceqat.models.weights.inception_resnet_v1_torch import STEM
 from faceqat.models.weights.pixels import Imported, Project
-from faceqat.quant.norm import BatchNorm
 
 _SCOPE = 'InceptionResnetV1/'
 _REPEATS = re.compile(r'^Repeat(_\d)?/')
@@ -93,7 +92,7 @@ def _layer(
   if 'bn/var' in arrays:
     var = arrays['bn/var']
     arrays['bn/scale'] = at_epsilon(
-      np.ones_like(var), var, project.epsilon, BatchNorm.epsilon
+      np.ones_like(var), var, project.epsilon, EPSILON
     )
   return {f'{layer}/{name}': array for name, array in arrays.items()}
 

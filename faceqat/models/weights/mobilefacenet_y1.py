@@ -25,10 +25,9 @@ import numpy as np
 
 from faceqat.models.mobilefacenet import STAGES
 from faceqat.models.weights import mxnet_params, mxnet_symbol
-from faceqat.models.weights.assign import at_epsilon, listed
+from faceqat.models.weights.assign import EPSILON, at_epsilon, listed
 from faceqat.models.weights.mxnet_symbol import VARIABLE, Node
 from faceqat.models.weights.pixels import Imported, Pixels, Project
-from faceqat.quant.norm import BatchNorm
 
 # The first of a stage halves the image or widens it.
 _BLOCKS = (
@@ -163,7 +162,7 @@ def _batch_norm(
     gamma = np.ones_like(gamma)
   epsilon = norm.number('eps', 1e-3)
   return {
-    'scale': at_epsilon(gamma, var, epsilon, BatchNorm.epsilon),
+    'scale': at_epsilon(gamma, var, epsilon, EPSILON),
     'bias': beta,
     'mean': mean - shift,
     'var': var,

@@ -14,7 +14,7 @@ from faceqat.models.weights import (
   mobilefacenet_y1,
   weight_formats,
 )
-from faceqat.models.weights.assign import assign
+from faceqat.models.weights.assign import EPSILON, assign
 from faceqat.models.weights.pixels import Imported
 from faceqat.quant.norm import BatchNorm
 
@@ -79,10 +79,10 @@ def load_pretrained(
   if name not in known:
     raise ValueError(f'{path} cannot be read for {_wanted(name, known)}')
   norm = model.norm
-  if type(norm) is not BatchNorm or norm.epsilon != BatchNorm.epsilon:
+  if type(norm) is not BatchNorm or norm.epsilon != EPSILON:
     raise ValueError(
       f'{path} cannot be read for a model with {norm}: set '
-      f"model.norm to the name 'batch' with epsilon {BatchNorm.epsilon}, to "
+      f"model.norm to the name 'batch' with epsilon {EPSILON}, to "
       'which the weights are brought'
     )
   kind = weight_formats.format_of(path)

@@ -14,13 +14,12 @@ from faceqat.models.weights import (
   torch_checkpoint,
   weight_formats,
 )
-from faceqat.models.weights.assign import at_epsilon, listed
+from faceqat.models.weights.assign import EPSILON, at_epsilon, listed
 from faceqat.models.weights.pixels import (
   Imported,
   SeveralProjectsError,
 )
 from faceqat.models.weights.torch_state import without_wrappers
-from faceqat.quant.norm import BatchNorm
 
 State = Mapping[str, np.ndarray]
 
@@ -166,7 +165,7 @@ def batch_norm(
   if not (var >= 0).all():
     raise ValueError(f'{name}.running_var has negative or no numbers')
   return {
-    f'{path}/bn/scale': at_epsilon(gamma, var, epsilon, BatchNorm.epsilon),
+    f'{path}/bn/scale': at_epsilon(gamma, var, epsilon, EPSILON),
     f'{path}/bn/bias': beta,
     f'{path}/bn/mean': mean - shift,
     f'{path}/bn/var': var,
@@ -177,7 +176,7 @@ def no_batch_norm(path: str, channels: int) -> dict[str, np.ndarray]:
   """A batch norm that changes nothing, where the original has none."""
   ones, zeros = np.ones(channels), np.zeros(channels)
   return {
-    f'{path}/bn/scale': at_epsilon(ones, ones, 0.0, BatchNorm.epsilon),
+    f'{path}/bn/scale': at_epsilon(ones, ones, 0.0, EPSILON),
     f'{path}/bn/bias': zeros,
     f'{path}/bn/mean': zeros,
     f'{path}/bn/var': ones,

@@ -7,9 +7,9 @@ import jax
 import layer_network
 import numpy as np
 import pytest
+from defaults import make_network
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.models import inception_resnet_v1
 from faceqat.models.weights import (
   inception_resnet_v1_tensorflow,
   inception_resnet_v1_torch,
@@ -19,7 +19,9 @@ from faceqat.quant.spec import FLOAT
 
 # The smallest images it takes; a block of each kind, and the last.
 SIZE = 75
-MODEL = inception_resnet_v1.Model(embedding_size=24, depth_multiplier=0.1)
+MODEL = make_network(
+  'inception_resnet_v1', embedding_size=24, depth_multiplier=0.1
+)
 
 
 @pytest.fixture(scope='module')

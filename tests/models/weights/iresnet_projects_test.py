@@ -6,6 +6,7 @@ import layer_network
 import numpy as np
 import pytest
 import torch_iresnet
+from defaults import make_network
 from safetensors.numpy import save_file
 
 from faceqat.models import iresnet
@@ -77,7 +78,7 @@ def test_a_unit_with_a_norm_between_is_the_same_under_both_namings(
   # It fits the model whose shortcuts are the input itself.
   monkeypatch.setattr(iresnet, 'DEPTHS', {18: UNITS})
   monkeypatch.setattr(iresnet, 'CHANNELS', CHANNELS)
-  model = iresnet.Model(depth=18, embedding_size=24)
+  model = make_network('ir18', embedding_size=24)
   assign(layer_network.random_variables(model, (32, 32, 3)), values)
 
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch_iresnet
 from backbone_checks import cosines
+from defaults import make_network
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.models import iresnet
@@ -24,7 +25,7 @@ UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
 NETWORK = (UNITS, CHANNELS, 2, 24, 4)
 IR = ('face_evolve_ir', *NETWORK)
 ARCFACE = ('arcface_torch', *NETWORK)
-MODEL = iresnet.Model(depth=18, embedding_size=24)
+MODEL = make_network('ir18', embedding_size=24)
 MODELS = {
   'face_evolve_ir': MODEL,
   'face_evolve_ir_se': MODEL.clone(squeeze_excite=True),

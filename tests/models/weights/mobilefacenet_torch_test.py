@@ -6,6 +6,7 @@ import layer_network
 import numpy as np
 import pytest
 import torch_files as files
+from defaults import make_network
 from torch_mobilefacenet import (
   HEIGHT,
   NAMINGS,
@@ -16,14 +17,13 @@ from torch_mobilefacenet import (
 )
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.models import mobilefacenet
 from faceqat.models.weights import mobilefacenet_torch, projects
 from faceqat.models.weights.assign import assign
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
 
-MODEL = mobilefacenet.Model(embedding_size=24)
+MODEL = make_network('mobilefacenet', embedding_size=24)
 # What the first convolution is given.
 PIXELS = {
   'insightface': Pixels('BGR', (127.5,), (127.5,)),

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import real_data
 from backbone_checks import cosines
+from defaults import make_network
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces.images import decode_image
-from faceqat.models import mobilefacenet
 from faceqat.models.weights import mobilefacenet_y1
 from faceqat.models.weights.assign import assign
 from faceqat.quant.spec import FLOAT
 
 WEIGHTS = real_data.path('weights/mobilefacenet_y1/model-0000.params')
 LFW = real_data.path('data/lfw/images')
-MODEL = mobilefacenet.Model()
+MODEL = make_network('mobilefacenet')
 # Pixel 128 in the graph's own numbers: what the model pads with.
 PAD = {'conv_1_conv2d': 0.5 / 128}
 

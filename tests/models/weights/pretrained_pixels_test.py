@@ -7,13 +7,13 @@ import facenet_pytorch
 import numpy as np
 import pytest
 import torch_iresnet
+from defaults import make_network
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from configs import common
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
-from faceqat.models import inception_resnet_v1, iresnet, mobilefacenet
 from faceqat.models.weights import pretrained
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.training.start import with_fingerprint
@@ -38,7 +38,7 @@ def save_magface(path):
 
 def test_what_is_assumed_is_said_and_so_is_another_border(tmp_path):
   path = save_magface(tmp_path / 'magface_epoch_00025.pth')
-  _, weights, sentence = load_pretrained(path, iresnet.Model(), {})
+  _, weights, sentence = load_pretrained(path, make_network('ir50'), {})
   assert weights == WEIGHTS
   assert sentence.startswith(
     f'{path} has the weights of MagFace, which saw BGR, pixel / 255: folded '
@@ -46,7 +46,7 @@ def test_what_is_assumed_is_said_and_so_is_another_border(tmp_path):
     'pads with 128'
   )
   given = {'channels': 'RGB', 'mean': (127.5,), 'scale': (128,)}
-  _, weights, sentence = load_pretrained(path, iresnet.Model(), {}, given)
+  _, weights, sentence = load_pretrained(path, make_network('ir50'), {}, given)
   assert weights == 'MagFace: RGB, (pixel - 127.5) / 128'
   assert sentence.endswith('folded into the first convolution')
 
@@ -55,7 +55,7 @@ def test_without_padding_there_is_no_other_border(tmp_path):
   network = facenet_pytorch.Network(8)
   network(np.random.default_rng(0).normal(0, 1, (2, 75, 75, 3)))
   save_file(network.state, tmp_path / 'a.pt')
-  model = inception_resnet_v1.Model()
+  model = make_network('inception_resnet_v1')
   given = {'mean': (0,), 'scale': (255,)}
   found = load_pretrained(tmp_path / 'a.pt', model, {}, given)
   assert found.weights == 'facenet-pytorch: RGB, pixel / 255'
@@ -66,7 +66,7 @@ def test_the_graph_of_mxnet_says_what_it_takes_from_a_pixel(tmp_path):
   path = tmp_path / 'y1-0000.params'
   path.write_bytes((0x112).to_bytes(8, 'little') + bytes(16))
   with pytest.raises(ValueError, match=r'0000\.params comes with its graph'):
-    load_pretrained(path, mobilefacenet.Model(), {}, {'scale': (128,)})
+    load_pretrained(path, make_network('mobilefacenet'), {}, {'scale': (128,)})
 
 
 @pytest.mark.parametrize(

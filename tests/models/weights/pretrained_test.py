@@ -10,12 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch_mobilefacenet
+from defaults import batch_norm, batch_renorm, group_norm, make_network
 
-from faceqat.models import iresnet, mobilefacenet, mobilenet_v2
 from faceqat.models.weights import mobilefacenet_torch, onnx_initializers
 from faceqat.models.weights.assign import assign
 from faceqat.models.weights.pretrained import load_pretrained
-from faceqat.quant.norm import BatchNorm, BatchRenorm, GroupNorm
 
 SHAPE = (32, 32, 3)
 BGR = {'channels': 'BGR'}
@@ -28,7 +27,7 @@ def weights(tmp_path_factory):
 
 def test_all_variables_but_the_ranges_are_the_files(weights):
   # The momentum is free.
-  model = mobilefacenet.Model(norm=BatchNorm(momentum=0.99))
+  model = make_network('mobilefacenet', norm=batch_norm(momentum=0.99))
   variables = layer_network.random_variables(model, SHAPE)
   new = load_pretrained(weights, model, variables).variables
   assert jax.tree.map(np.shape, new) == jax.tree.map(np.shape, variables)
@@ -72,7 +71,7 @@ def test_an_export_with_its_names_is_the_state_it_was_made_of(
     'onnx::Mul_7': np.float32([0.5]),
   }
   path = save_onnx(tmp_path / 'net.onnx', arrays)
-  model = mobilefacenet.Model(embedding_size=24)
+  model = make_network('mobilefacenet', embedding_size=24)
   shape = (torch_mobilefacenet.HEIGHT, torch_mobilefacenet.WIDTH, 3)
   variables = layer_network.random_variables(model, shape)
   new = load_pretrained(path, model, variables, BGR).variables
@@ -120,7 +119,7 @@ def test_an_export_without_names_or_norms_says_how_to_export(
     ValueError,
     match=rf'net\.onnx is not of .*{message}.*do_constant_folding=False',
   ):
-    load_pretrained(path, mobilefacenet.Model(), {})
+    load_pretrained(path, make_network('mobilefacenet'), {})
 
 
 def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
@@ -163,7 +162,7 @@ def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
 
 
 def test_a_model_of_other_sizes_is_refused_with_both_sizes(weights):
-  model = mobilefacenet.Model(embedding_size=64)
+  model = make_network('mobilefacenet', embedding_size=64)
   variables = layer_network.random_variables(model, (48, 48, 3))
   with pytest.raises(ValueError, match=r'model-0000\.params does') as error:
     load_pretrained(weights, model, variables)
@@ -177,8 +176,8 @@ def test_a_model_of_other_sizes_is_refused_with_both_sizes(weights):
 @pytest.mark.parametrize(
   ('model', 'message'),
   [
-    (mobilenet_v2.Model(), r'for the model mobilenet_v2'),
-    (iresnet.Model(), r'0\.params is of MXNet and cannot .*model iresnet'),
+    (make_network('mobilenet_v2'), r'for the model mobilenet_v2'),
+    (make_network('ir50'), r'0\.params is of MXNet and cannot .*model iresnet'),
   ],
 )
 def test_what_nothing_reads_is_refused_and_the_readable_listed(
@@ -193,11 +192,11 @@ def test_what_nothing_reads_is_refused_and_the_readable_listed(
 @pytest.mark.parametrize(
   ('norm', 'message'),
   [
-    (BatchNorm(epsilon=1e-5), r'BatchNorm\(.*1e-05\): set .*epsilon 0\.001'),
-    (BatchRenorm(), r'BatchRenorm\(.*model\.norm to the name .batch. with'),
-    (GroupNorm(), r'GroupNorm\('),
+    (batch_norm(epsilon=1e-5), r'BatchNorm\(.*1e-05\): set .*epsilon 0\.001'),
+    (batch_renorm(), r'BatchRenorm\(.*model\.norm to the name .batch. with'),
+    (group_norm(), r'GroupNorm\('),
   ],
 )
 def test_a_norm_to_which_no_gamma_is_brought_is_refused(norm, message):
   with pytest.raises(ValueError, match=rf'net\.pth cannot .*{message}'):
-    load_pretrained('net.pth', mobilefacenet.Model(norm=norm), {})
+    load_pretrained('net.pth', make_network('mobilefacenet', norm=norm), {})

@@ -1,0 +1,64 @@
+"""What all backbones share: their settings, their input and their embedding."""
+
+import functools
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from faceqat.quant.layers import QuantConv, QuantDense, Value, input_image
+from faceqat.quant.norm import Norm
+from faceqat.quant.spec import Mode, QuantSpec
+
+
+class Backbone(nn.Module):
+  """A network from faces to embeddings; a model says what lies between.
+
+  Attributes:
+    embedding_size: D.
+    depth_multiplier: of the blocks in each stage, rounded up.
+    quant: bits, observers and their overrides by layer.
+    norm: behind every convolution and the embedding.
+    dtype: of the float computation.
+  """
+
+  embedding_size: int
+  depth_multiplier: float
+  quant: QuantSpec
+  norm: Norm
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, images: Value, mode: Mode) -> Value:
+    """Embeds faces.
+
+    Args:
+      images: `[B, H, W, 3] uint8`, or a symbol.
+      mode: the reading; static. Training with dropout takes the random stream
+        'dropout'.
+
+    Returns:
+      `[B, D] float32`, not normalised; or the symbol of the embedding.
+    """
+    conv = functools.partial(
+      QuantConv, quant=self.quant, norm=self.norm, dtype=self.dtype
+    )
+    x = self.body(input_image(images, self.dtype), mode, conv)
+    return QuantDense(
+      features=self.embedding_size,
+      quant=self.quant,
+      norm=self.norm,
+      name='embedding',
+    )(x, mode)
+
+  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+    """The features that the embedding is a linear function of.
+
+    Args:
+      x: `[B, H, W, 3]` pixels as `input_image` reads them, or a symbol.
+      mode: the reading; static.
+      conv: `QuantConv` with the model's settings bound.
+
+    Returns:
+      `[B, F]`, or a symbol.
+    """
+    raise NotImplementedError

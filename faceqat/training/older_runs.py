@@ -1,0 +1,26 @@
+"""What the config of an older run lacks, as that version had it."""
+
+import ml_collections
+
+_ADDED = {
+  'model.depth_multiplier': 1.0,
+  'quant.default.step_initialization': 'mse',
+}
+
+
+def with_added_fields(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """The config of a checkpoint with the fields that were added since.
+
+  A block that it lacks altogether stays away.
+  """
+  config = config.copy_and_resolve_references()
+  for name, value in _ADDED.items():
+    *blocks, field = name.split('.')
+    block = config
+    for parent in blocks:
+      block = block.get(parent, {})
+    if block and field not in block:
+      block[field] = value
+  return config

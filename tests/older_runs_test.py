@@ -1,0 +1,20 @@
+from ml_collections import ConfigDict
+
+from configs import mbv2_int8
+from faceqat.training.older_runs import with_added_fields
+
+
+def test_fields_that_an_older_run_lacks_are_those_of_its_version():
+  config = mbv2_int8.get_config()
+  older = ConfigDict(config.to_dict())
+  del older.model.depth_multiplier
+  del older.quant.default.step_initialization
+  assert with_added_fields(older).to_dict() == config.to_dict()
+
+
+def test_what_a_run_says_stays():
+  config = mbv2_int8.get_config()
+  config.model.depth_multiplier = 0.5
+  config.quant.default.step_initialization = 'lsq'
+  assert with_added_fields(config).to_dict() == config.to_dict()
+  assert with_added_fields(ConfigDict({'data': {}})).to_dict() == {'data': {}}

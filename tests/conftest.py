@@ -20,6 +20,8 @@ import jax
 import pytest
 import tiny_run
 
+from faceqat.evaluation.networks import evaluate_network
+from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
 
 # Begun first, as the process that met one of them last would end alone. They
@@ -83,3 +85,12 @@ def float_run(tmp_path_factory):
   config.quant.update(enabled=False, calibration_steps=0)
   train(config, str(workdir), jax.devices()[:1])
   return workdir
+
+
+@pytest.fixture(scope='session')
+def evaluated(quantized_run, tmp_path_factory):
+  """A network, what its evaluation gave, and the folder of its files."""
+  workdir, _ = quantized_run
+  outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
+  network = load_network(str(workdir))
+  return network, evaluate_network(network, str(outdir)), outdir

@@ -50,10 +50,10 @@ CONFIGS = {
     TESTS['faceqat.main']: (
       *('mbv2_int8', 'mobilefacenet_int8', 'ir50_arcface_int8'),
     ),
-    'evaluate_test::test_without_ranges_only_float_is_evaluated': (
+    'evaluation/networks_test::test_without_ranges_only_float_is_evaluated': (
       *('mbv2_fp32', 'ir50_arcface'),
     ),
-    'evaluate_test::'
+    'evaluation/networks_test::'
     'test_a_network_with_group_norms_is_evaluated_in_float_and_says_why': (
       'resnet50_arcface_gn',
     ),

@@ -22,12 +22,8 @@ FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
 WEIGHTS = layer_quant()
 NORM = FoldedBatchNorm(CHANNELS, BatchNorm(MOMENTUM, EPSILON))
 # Half way to its limits, which some channels of the tests exceed.
-RENORM = FoldedBatchNorm(
-  CHANNELS,
-  BatchRenorm(
-    MOMENTUM, EPSILON, r_max=1.64, d_max=0.4, start=10, r_end=30, d_end=30
-  ),
-)
+LIMITS = {'r_max': 1.64, 'd_max': 0.4, 'start': 10, 'r_end': 30, 'd_end': 30}
+RENORM = FoldedBatchNorm(CHANNELS, BatchRenorm(MOMENTUM, EPSILON, **LIMITS))
 COUNT, R_MAX, D_MAX = 20, 1.32, 0.2
 
 

@@ -349,30 +349,12 @@ def test_lines_and_letters_stand_out_from_the_paper(scheme, page, chromium):
       [0, 1, 2, 3, 4].map(i => getComputedStyle(document.body)
         .getPropertyValue(`--line-${i}`)))"""
   )
-  assert (luminance(paper) > 0.5) == (scheme == 'light')
+  assert (browser.luminance(paper) > 0.5) == (scheme == 'light')
   assert len(colours) > 200
   for colour in set(colours):
-    ratio = contrast(colour, paper)
+    ratio = browser.contrast(colour, paper)
     # WCAG 2: 4.5 for letters, 3 for parts of a picture.
     assert ratio >= (3 if colour.startswith('#') else 4.5), (colour, ratio)
-
-
-def luminance(colour):
-  """Relative luminance (WCAG 2) of `rgb(r, g, b)` or `#rrggbb`."""
-  if colour.startswith('#'):
-    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-  else:
-    parts = [float(x) for x in re.findall(r'[\d.]+', colour)[:3]]
-  linear = [
-    x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
-    for x in (part / 255 for part in parts)
-  ]
-  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, other):
-  low, high = sorted((luminance(one), luminance(other)))
-  return (high + 0.05) / (low + 0.05)
 
 
 def test_the_checks_would_see_a_request_and_the_policy_stops_it(

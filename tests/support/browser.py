@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,3 +167,21 @@ class Browser:
     if 'method' in message:
       self.events.append((message['method'], message['params']))
     return message
+
+
+def luminance(colour):
+  """Relative luminance (WCAG 2) of `rgb(r, g, b)` or `#rrggbb`."""
+  if colour.startswith('#'):
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+  else:
+    parts = [float(x) for x in re.findall(r'[\d.]+', colour)[:3]]
+  linear = [
+    x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+    for x in (part / 255 for part in parts)
+  ]
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+  low, high = sorted((luminance(one), luminance(other)))
+  return (high + 0.05) / (low + 0.05)

@@ -58,9 +58,9 @@ def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
       f'Unknown optimizer.schedule {config.schedule!r}; accepted: '
       f'{list(SCHEDULES)}.'
     )
-  if not 0 < config.learning_rate < math.inf:
+  if not 0 <= config.learning_rate < math.inf:
     raise ValueError(
-      f'The learning rate is {config.learning_rate}; give a number above 0 '
+      f'The learning rate is {config.learning_rate}; give 0 or more '
       '(optimizer.learning_rate, or that of a stage).'
     )
   if total_steps < 0:

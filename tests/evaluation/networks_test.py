@@ -226,7 +226,7 @@ def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
 def grouped(tmp_path_factory):
   """A network with group norms, trained; its evaluation; what it printed."""
   config = make_config(total_steps=1)
-  config.model.norm = {'name': 'group', 'groups': 4}
+  config.model.norm = {'name': 'group', 'groups': 4, 'epsilon': 1e-5}
   config.quant.enabled = False
   config.eval.identification_images = 0
   workdir = tmp_path_factory.mktemp('grouped_run')

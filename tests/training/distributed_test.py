@@ -70,8 +70,10 @@ def test_two_processes_train_as_one_does(tmp_path):
   train(config, str(workdir))
   logs = [read_log(tmp_path / name) for name in ('one', 'two')]
   for one, two in zip(*logs, strict=True):
-    assert one.keys() == two.keys()
-    for name in one.keys() - {'train/images_per_second'}:
+    # The first step after each start has no speed.
+    names = one.keys() - {'train/images_per_second'}
+    assert names == two.keys() - {'train/images_per_second'}
+    for name in names:
       # Accuracies and thresholds jump when two scores change places. The rest
       # are the same sums of the same float32 parts, in another order at most,
       # of a few steps that learn little; half of a batch is off by a tenth.

@@ -146,7 +146,7 @@ def test_update_compiles_and_accepts_a_traced_step():
   [
     ({'name': 'sdg'}, r"'sdg'.*'adamw', 'sgd'"),
     ({'schedule': 'exp'}, r"'exp'.*'constant', 'cosine', 'step'"),
-    ({'learning_rate': -1.0}, 'learning rate is -1.0; give a number above 0'),
+    ({'learning_rate': -1.0}, 'learning rate is -1.0; give 0 or more'),
     ({'learning_rate': math.nan}, 'learning rate is nan'),
     ({'warmup_steps': 11}, r'warmup_steps is 11.*10 steps'),
     (

@@ -73,12 +73,16 @@ def test_the_graph_of_mxnet_says_what_it_takes_from_a_pixel(tmp_path):
   ('name', 'fields', 'message'),
   [
     ('', {'channels': 'BGR'}, r"pixels\.channels .* pretrained is '', empty"),
-    ('.', {'scale': (255,)}, r"pixels\.scale .* pretrained is '\.', a run"),
+    ('run', {'scale': (255,)}, r"pixels\.scale .* pretrained is 'run', a run"),
     ('a.pth', {'channels': 'GBR'}, r"pixels\.channels is 'GBR'; choose RGB or"),
     ('a.pth', {'mean': (1, 2)}, r'pixels\.mean is \(1, 2\); give one number'),
   ],
 )
-def test_pixels_that_say_nothing_are_refused(name, fields, message):
+def test_pixels_that_say_nothing_are_refused(
+  name, fields, message, tmp_path, monkeypatch
+):
+  (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
+  monkeypatch.chdir(tmp_path)
   config = ConfigDict(
     {'pretrained': name, 'pretrained_pixels': common.pretrained_pixels()}
   )

@@ -115,7 +115,7 @@ def split_gallery(
   order = np.argsort(labels, kind='stable')
   _, starts = np.unique(labels[order], return_index=True)
   counts = np.diff(np.append(starts, len(labels)))
-  # The how-manieth image of its person each one is.
+  # The number of each image among those of its person, from 0.
   place = np.arange(len(labels)) - np.repeat(starts, counts)
   probes = order[(place > 0) & (place < images_per_person)]
   return order[place == 0], probes

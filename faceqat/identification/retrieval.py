@@ -1,4 +1,4 @@
-"""Who of a gallery is it: the nearest people, and the threshold for strangers.
+"""Search of a gallery: the nearest people, and the threshold for strangers.
 
 Scores are cosines. Of float templates they are float32; of integer templates
 they are those of `integer.matching`, exact to the last bit.

@@ -88,7 +88,7 @@ def export(
       differ = (wanted != got).reshape(len(images), -1).any(1)
       run = form.read(program, path, True)
       text = _explain(program, run, images[differ][:_EXPLAINED_IMAGES])
-      print(text.splitlines()[0])
+      print(f'{text.splitlines()[0].removesuffix(", from")}: see {report}')
       atomic.write(report, f'{text}\n'.encode())
   return results
 

@@ -121,7 +121,10 @@ def show(answers: Answers, reading: str, gallery) -> None:
   if len(answers.probes) > _SHOWN_PROBES:
     print(f'... and {len(answers.probes) - _SHOWN_PROBES:,} more')
   if not answers.mates.any():
-    print('no probe lies in the folder of a person of the gallery: no accuracy')
+    print(
+      'no accuracy: below --probe there is no folder that is called like a '
+      'person of the gallery'
+    )
   names = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
   results = summarize(answers)
   row = {

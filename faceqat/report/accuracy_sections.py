@@ -137,6 +137,8 @@ def identification(run: RunFolder) -> Section:
   title = 'Identification'
   found = run.identification
   if not found:
+    # A folder of an evaluation alone does not say.
+    kept_out = run.config is None or run.config.data.validation_people > 0
     return Section(
       title,
       [
@@ -144,8 +146,9 @@ def identification(run: RunFolder) -> Section:
           'There are no curves of identification '
           f'({run.path}/identification.safetensors). They need people who were '
           'kept out of training (data.validation_people, '
-          'eval.identification_images).',
-          evaluate_command(run),
+          'eval.identification_images)'
+          + ('.' if kept_out else ', and this run has none.'),
+          evaluate_command(run) if kept_out else '',
         )
       ],
     )

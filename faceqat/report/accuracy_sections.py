@@ -137,8 +137,9 @@ def identification(run: RunFolder) -> Section:
   title = 'Identification'
   found = run.identification
   if not found:
-    # A folder of an evaluation alone does not say.
-    kept_out = run.config is None or run.config.data.validation_people > 0
+    # A folder of an evaluation alone does not say, nor does an older run.
+    data = run.config.data if run.config else {}
+    kept_out = data.get('validation_people') != 0
     return Section(
       title,
       [

@@ -165,6 +165,16 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path):
   assert f"faceqat.convert --checkpoint='{folder}' --out='{folder}/ex" in seen
 
 
+def test_nothing_is_advised_that_a_run_cannot_have(tmp_path):
+  data = {**report_folder.CONFIG['data'], 'validation_people': 0}
+  config = {**report_folder.CONFIG, 'data': data}
+  report_folder.write_config(tmp_path, config)
+  seen = words(write_report([str(tmp_path)]).read_text())
+  _, _, after = seen.partition('eval.identification_images), and this run ')
+  assert after.startswith('has none. ')
+  assert not after.startswith('has none. python')
+
+
 def test_results_alone_make_a_page(tmp_path):
   """As an evaluation into a folder of its own leaves them, with NaN."""
   results = {'integer': {'accuracy': 0.5, 'auc': None, 'bytes': 12}}

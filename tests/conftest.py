@@ -30,7 +30,8 @@ SLOWEST = (
   'end_to_end_test.py',
   'distributed_test.py',
   'notebooks_test.py',
-  'networks_test.py',
+  'small_forms_test.py',
+  'whole_networks_test.py',
   'loop_test.py',
 )
 

@@ -32,6 +32,12 @@ def test_a_test_lies_where_its_module_does():
   assert {str(path): misplaced(path) for path in FILES if misplaced(path)} == {}
 
 
+def test_no_two_files_have_one_name():
+  """pytest imports them by it."""
+  names = [path.name for path in TESTS.rglob('*.py')]
+  assert sorted(names) == sorted(set(names))
+
+
 def test_no_test_imports_another():
   """What they share is in support/."""
   imports = re.compile(r'^\s*(?:import|from) \w+_test\b', re.MULTILINE)

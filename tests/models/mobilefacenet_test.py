@@ -16,7 +16,7 @@ MODEL = make_network('mobilefacenet', norm=batch_norm(momentum=0.0))
 
 @pytest.fixture(scope='module')
 def backbone():
-  # Eight blocks of fifteen, of every kind; `networks_test` runs them all.
+  # Eight blocks of fifteen, of every kind; `whole_networks_test` runs all.
   return checks.prepare(MODEL.clone(depth_multiplier=0.4), image_size=32)
 
 

@@ -19,7 +19,7 @@ MODEL = make_network(
 
 @pytest.fixture(scope='module')
 def backbone():
-  # Eleven blocks of seventeen, of every kind; `networks_test` runs them all.
+  # Eleven blocks of seventeen, of every kind; `whole_networks_test` runs all.
   return checks.prepare(MODEL.clone(depth_multiplier=0.5), image_size=48)
 
 

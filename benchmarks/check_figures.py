@@ -141,13 +141,13 @@ def check_counts() -> Iterator[Figure]:
     parameters, additions, size = _measure(*network)
     yield Figure((title,), 'parameters', parameters)
     yield Figure((title,), 'multiply-adds an image', additions / 1e6)
-    for reading in ('float', 'fake_quant'):
-      yield Figure((title, reading), 'bytes', size)
+    for precision in ('float', 'fake_quant'):
+      yield Figure((title, precision), 'bytes', size)
     if title == 'float y1':
       yield Figure((title,), 'bytes.*', size)
   size = _measure('mbv2_int8')[2]
-  for reading in ('float', 'fake_quant'):
-    yield Figure((reading,), 'bytes', size, beside='threshold')
+  for precision in ('float', 'fake_quant'):
+    yield Figure((precision,), 'bytes', size, beside='threshold')
 
 
 def _measure(name: str, form: str = '', image_size: int | None = None):
@@ -203,9 +203,9 @@ def exported(name: str, row: page_tables.Row) -> Iterator[Figure]:
     value = page_tables.number(cells[title])
     yield Figure(column=title, value=value, **place)
   if (name, form) == ('int8', 'program'):
-    for reading in ('integer', 'integer_match'):
+    for precision in ('integer', 'integer_match'):
       yield Figure(
-        (reading,), 'bytes', size, _HEADER * size, beside='threshold'
+        (precision,), 'bytes', size, _HEADER * size, beside='threshold'
       )
 
 
@@ -239,13 +239,13 @@ def check_y1() -> Iterator[Figure]:
       f'--config.eval.pairs={shared}/{_LFW}/pairs.txt',
     )
     results = json.loads((workdir / 'results.json').read_text())
-  for name, reading in (
+  for name, precision in (
     ('float y1', 'float'),
     ('y1_ptq', 'integer'),
     ('mobilefacenet_y1_ptq', 'integer'),
     ('least squared error', 'integer'),
   ):
-    values = results[reading]
+    values = results[precision]
     accuracy = 100 * values['accuracy']
     size = values['bytes']
     yield Figure((name,), 'LFW.*%.*', accuracy, _LFW_PAIRS)

@@ -125,7 +125,7 @@ def without_prelu(program: IntegerProgram) -> IntegerProgram:
   )
 
 
-def make_readings(network: Network, threads: int) -> dict[str, Callable]:
+def make_precisions(network: Network, threads: int) -> dict[str, Callable]:
   """Returns functions from images [B, H, W, 3] uint8 to embeddings, by name."""
   program = lower(network)
   delegated = dataclasses.replace(program, contract='xnnpack')
@@ -144,7 +144,7 @@ def make_readings(network: Network, threads: int) -> dict[str, Callable]:
     content = tflite.to_bytes(program)
     return only_output(litert.make_runner(content, 'xnnpack', threads=threads))
 
-  readings = {
+  precisions = {
     'integer': make_evaluator(program),
     'reference form': make_reference_form(program),
     'float': make_predict(network.model, network.variables, FLOAT),
@@ -152,36 +152,38 @@ def make_readings(network: Network, threads: int) -> dict[str, Callable]:
     'ONNX Runtime QDQ': only_output(onnx_run),
   }
   if any(isinstance(operator, PReLU) for operator in program.operators):
-    readings['LiteRT, no PReLU'] = in_litert(without_prelu(delegated))
-  return readings
+    precisions['LiteRT, no PReLU'] = in_litert(without_prelu(delegated))
+  return precisions
 
 
-def check(readings: dict[str, Callable], images: jax.Array):
-  """Fails unless the integer reading gives integers that mean something.
+def check(precisions: dict[str, Callable], images: jax.Array):
+  """Fails unless the integer precision gives integers that mean something.
 
   Raises:
     ValueError: an output is not int8, as good as constant, or not that of the
       reference form.
   """
-  embeddings = readings['integer'](images)
+  embeddings = precisions['integer'](images)
   if embeddings.dtype != jnp.int8:
-    raise ValueError(f'the integer reading gives {embeddings.dtype}, not int8')
+    raise ValueError(
+      f'the integer precision gives {embeddings.dtype}, not int8'
+    )
   if np.ptp(np.asarray(embeddings, np.int32)) < 100:
-    raise ValueError('the integer reading is as good as constant')
-  if not jnp.array_equal(embeddings, readings['reference form'](images)):
+    raise ValueError('the integer precision is as good as constant')
+  if not jnp.array_equal(embeddings, precisions['reference form'](images)):
     raise ValueError('the reference form gives other integers')
 
 
-def measure(readings, batch_size: int, rounds: int) -> dict[str, list[float]]:
-  """Returns the seconds of each reading in each round."""
+def measure(precisions, batch_size: int, rounds: int) -> dict[str, list[float]]:
+  """Returns the seconds of each precision in each round."""
   images = jnp.asarray(task.make_batch(batch_size)[0])
-  check(readings, images)
+  check(precisions, images)
 
   def run(embed):
     jax.block_until_ready(embed(images))
 
   passes = {
-    name: functools.partial(run, embed) for name, embed in readings.items()
+    name: functools.partial(run, embed) for name, embed in precisions.items()
   }
   return timing.interleave(passes, rounds, settle=True)
 
@@ -190,11 +192,11 @@ def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
   network = make_network(args.model, args.depth_multiplier)
-  readings = make_readings(network, args.threads)
+  precisions = make_precisions(network, args.threads)
   print(f'{args.model}, {args.threads} threads')
   print(timing.allocator())
   for batch_size in map(int, args.batch_sizes):
-    times = measure(readings, batch_size, args.rounds)
+    times = measure(precisions, batch_size, args.rounds)
     print(f'batch {batch_size:<13} ms per image   integer / it', flush=True)
     for name, seconds in times.items():
       milliseconds = 1e3 * statistics.median(seconds) / batch_size

@@ -1,7 +1,7 @@
 """Compares evaluated runs on the same pairs, with confidence intervals.
 
   python -m faceqat.compare runs/y1_float runs/y1_int8 runs/y1_int6 \
-    --reading=integer --reference_reading=float
+    --precision=integer --reference_precision=float
 
 Each argument is a folder that `faceqat.evaluate` or `faceqat.main` wrote; the
 first is the reference. Nothing is run again: the scores are read. The intervals
@@ -13,20 +13,22 @@ from absl import flags
 from faceqat import command
 from faceqat.report.comparison import compare, read_evaluation
 
-_READINGS = ('float', 'fake_quant', 'integer')
+_PRECISIONS = ('float', 'fake_quant', 'integer')
 
 
 def define_flags():
-  flags.DEFINE_enum('reading', 'integer', _READINGS, 'Of the other runs.')
+  flags.DEFINE_enum('precision', 'integer', _PRECISIONS, 'Of the other runs.')
   flags.DEFINE_enum(
-    'reference_reading', 'float', _READINGS, 'Of the run to compare with.'
+    'reference_precision', 'float', _PRECISIONS, 'Of the run to compare with.'
   )
+  flags.DEFINE_alias('reading', 'precision')
+  flags.DEFINE_alias('reference_reading', 'reference_precision')
 
 
 def main(reference: str, *runs: str):
   args = flags.FLAGS
-  first = read_evaluation(reference, args.reference_reading)
-  print(compare(first, [read_evaluation(run, args.reading) for run in runs]))
+  first = read_evaluation(reference, args.reference_precision)
+  print(compare(first, [read_evaluation(run, args.precision) for run in runs]))
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from faceqat import command
 from faceqat.evaluation.networks import evaluate_network, evaluate_program
-from faceqat.evaluators.predict import READINGS
+from faceqat.evaluators.predict import PRECISIONS
 from faceqat.integer.program import CONTRACTS
 from faceqat.training.checkpoint import load_network
 
@@ -34,8 +34,9 @@ def define_flags():
     'Whose rounding a run is lowered to; a program file has its own.',
   )
   flags.DEFINE_list(
-    'readings', list(READINGS), 'Which of them to run, of a run.'
+    'precisions', list(PRECISIONS), 'Which of them to run, of a run.'
   )
+  flags.DEFINE_alias('readings', 'precisions')
   config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
 
@@ -55,7 +56,7 @@ def main():
       args.out or model,
       args.config,
       args.contract,
-      args.readings,
+      args.precisions,
     )
     return
   if args.config is None:

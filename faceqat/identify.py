@@ -3,11 +3,11 @@
   python -m faceqat.identify --gallery=PEOPLE --probe=IMAGE_OR_FOLDER \
     --model=runs/mbv2_int8
 
-`--model` is a training run (`--reading=float`, `fake_quant` or `integer`), the
-file of an integer program, or an exported `.tflite` or `.onnx`; integers are
-matched in integers. `PEOPLE` is a folder `person/image.jpg` of faces aligned as
-the network wants them (or of photographs, with `--photographs`), or a gallery
-that `--save_gallery` wrote; `--add=PEOPLE` grows it.
+`--model` is a training run (`--precision=float`, `fake_quant` or `integer`),
+the file of an integer program, or an exported `.tflite` or `.onnx`; integers
+are matched in integers. `PEOPLE` is a folder `person/image.jpg` of faces
+aligned as the network wants them (of photographs, with `--photographs`), or a
+gallery that `--save_gallery` wrote; `--add=PEOPLE` grows it.
 
 Prints how many answers are right, where the probes lie in folders of people
 that the gallery knows, and writes `predictions.csv`, `predictions.txt` and
@@ -29,7 +29,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.evaluators.predict import READINGS
+from faceqat.evaluators.predict import PRECISIONS
 from faceqat.faces.choice import CHOICES
 from faceqat.identification import answers
 from faceqat.identification.identify import Outcome, identify
@@ -52,8 +52,9 @@ def define_flags():
     'One template a person, the mean of all their images.',
   )
   flags.DEFINE_enum(
-    'reading', None, READINGS, "Of a run; 'integer' unless another is given."
+    'precision', None, PRECISIONS, "Of a run; 'integer' unless given."
   )
+  flags.DEFINE_alias('reading', 'precision')
   flags.DEFINE_string(
     'step', default.step, "Of a run: 'latest', 'best', a number."
   )
@@ -133,7 +134,7 @@ def show(found: Outcome, settings: Settings):
   """Prints the first answers and images left out, and where the others are."""
   answers.show_left_out(found.left_out)
   if found.answers is not None:
-    answers.show(found.answers, found.reading, found.gallery)
+    answers.show(found.answers, found.precision, found.gallery)
     print(f'predictions and contact sheet: {settings.out}')
 
 

@@ -6,7 +6,7 @@ from benchmarks import check_figures, page_tables, smoke_configs
 from benchmarks.check_figures import Figure
 
 PAGE = """
-| network | reading | accuracy % | bytes | |
+| network | precision | accuracy % | bytes | |
 | --- | --- | --- | --- | --- |
 | `y1`, calibrated | float | 99.38 ± 0.16 | 4,118,416 | |
 | | integer | **99.33** [98.97, 99.61] | 1,108,728 | +0.02 |
@@ -19,7 +19,7 @@ program   tflite_ref  943,752          0
 onnx_qdq        none  999,916      2,343
 ```
 
-| reading | parameters |
+| precision | parameters |
 | --- | --- |
 | float | 0.85 M |
 """
@@ -34,7 +34,7 @@ def test_rows_of_a_page_are_read_with_their_titles_and_lines():
   assert [row.line for row in rows] == [4, 5, 6, 11, 12, 17]
   assert rows[1].cells == {
     'network': '`y1`, calibrated',
-    'reading': 'integer',
+    'precision': 'integer',
     'accuracy %': '**99.33** [98.97, 99.61]',
     'bytes': '1,108,728',
     '': '+0.02',

@@ -34,11 +34,11 @@ def write_run(folder, pair_set, noise=0.0, results=None):
   rng = np.random.default_rng(7)
   cosines = np.clip(rng.normal(pair_set.same * 0.5, 0.15), -1, 1)
   noisy = cosines + rng.normal(scale=noise, size=COUNT)
-  readings = {'float': cosines, 'integer': noisy}
-  scores.save(scores.of_pairs(pair_set, readings), folder)
+  precisions = {'float': cosines, 'integer': noisy}
+  scores.save(scores.of_pairs(pair_set, precisions), folder)
   if results is not None:
     (folder / 'results.json').write_text(json.dumps({'integer': results}))
-  return readings
+  return precisions
 
 
 def run(capsys, *arguments):
@@ -65,7 +65,7 @@ def test_runs_are_compared_with_intervals_on_the_same_pairs(tmp_path, capsys):
   titles, rows, legend = run(capsys, tmp_path / 'a', tmp_path / 'b')
   assert titles == [
     'run',
-    'reading',
+    'precision',
     'accuracy %',
     'difference',
     'TAR % @ FAR 0.01',
@@ -105,9 +105,10 @@ def test_runs_are_compared_with_intervals_on_the_same_pairs(tmp_path, capsys):
   assert 'another training (seed, processor)' in legend
 
 
-def test_readings_are_chosen_and_a_run_equals_itself(tmp_path, capsys):
+def test_precisions_are_chosen_and_a_run_equals_itself(tmp_path, capsys):
   write_run(tmp_path / 'a', make_pairs(), noise=0.1)
-  flags = ['--reading=float', '--reference_reading=float']
+  # The older name of a flag.
+  flags = ['--precision=float', '--reference_reading=float']
   _, rows, _ = run(capsys, tmp_path / 'a', tmp_path / 'a', *flags)
   assert rows[0][2] == rows[1][2]
   # As much as two pairs of 2,000 would make.
@@ -145,7 +146,7 @@ def test_what_a_run_lacks_is_named(tmp_path):
   write_run(tmp_path / 'a', make_pairs())
   run_a = tmp_path / 'a'
   with pytest.raises(ValueError, match=r"'fake_quant'; there are float, int"):
-    command_line.run(compare, run_a, run_a, '--reading=fake_quant')
+    command_line.run(compare, run_a, run_a, '--precision=fake_quant')
   with pytest.raises(ValueError, match=r'c has no scores'):
     command_line.run(compare, run_a, tmp_path / 'c')
   (tmp_path / 'a' / 'results.json').write_text('{')

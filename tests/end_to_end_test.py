@@ -10,7 +10,7 @@ import pytest
 import settings
 from settings import ROOT
 
-READINGS = ['float', 'fake_quant', 'integer', 'integer_match']
+PRECISIONS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
 
 
@@ -49,14 +49,14 @@ def trained(tmp_path_factory):
   return workdir, before, run('main', *flags)
 
 
-def row(printed, reading):
-  """The cells of a reading, or a format, in the printed table."""
+def row(printed, precision):
+  """The cells of a precision, or a format, in the printed table."""
   lines = printed.splitlines()
   (start,) = (i for i, line in enumerate(lines) if line.startswith('----'))
   found = [
     line.split()[1:]
     for line in lines[start + 1 :]
-    if line.split()[:1] == [reading]
+    if line.split()[:1] == [precision]
   ]
   assert len(found) == 1, printed
   return found[0]
@@ -83,9 +83,9 @@ def test_a_stopped_command_continues_where_it_was(trained):
 def test_one_command_trains_and_ends_with_the_table(trained):
   workdir, _, printed = trained
   results = json.loads((workdir / 'results.json').read_text())
-  assert list(results) == READINGS
-  for reading, values in results.items():
-    assert row(printed, reading)[0] == f'{100 * values["accuracy"]:.2f}'
+  assert list(results) == PRECISIONS
+  for precision, values in results.items():
+    assert row(printed, precision)[0] == f'{100 * values["accuracy"]:.2f}'
   # Eight bits in place of 32, with the names and scales of 65 layers.
   assert 3 < results['float']['bytes'] / results['integer']['bytes'] < 4
   for name in (
@@ -116,12 +116,12 @@ def test_the_program_alone_has_the_accuracy_of_the_table(trained, tmp_path):
     json.loads((folder / 'results.json').read_text())
     for folder in (workdir, tmp_path)
   )
-  assert list(second) == READINGS[2:]
-  for reading, values in second.items():
+  assert list(second) == PRECISIONS[2:]
+  for precision, values in second.items():
     # A program says neither what float gives nor on whom it was trained.
-    assert values.items() <= first[reading].items()
+    assert values.items() <= first[precision].items()
     assert 'accuracy' in values
-    assert row(alone, reading)[0] == row(printed, reading)[0]
+    assert row(alone, precision)[0] == row(printed, precision)[0]
 
 
 def test_the_exported_files_have_the_bits_of_the_table_without_tensorflow(

@@ -7,7 +7,7 @@ from tiny_run import make_config
 from faceqat import evaluate
 from faceqat.evaluation import networks
 from faceqat.evaluators.predict import (
-  READINGS,
+  PRECISIONS,
 )
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import load_network
@@ -19,7 +19,7 @@ def run_main(monkeypatch, **flags):
     'out': None,
     'config': None,
     'contract': 'tflite_ref',
-    'readings': READINGS,
+    'precisions': PRECISIONS,
     **flags,
   }
   monkeypatch.setattr(
@@ -38,7 +38,7 @@ def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
     'step': 'best',
     'contract': 'xnnpack',
     'out': str(tmp_path),
-    'readings': ['integer'],
+    'precisions': ['integer'],
   }
   run_main(monkeypatch, model=str(workdir), **asked)
   best = load_network(str(workdir), 'best').step
@@ -46,7 +46,7 @@ def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   assert program.metadata['step'] == str(best)
   assert program.contract == 'xnnpack'
   results = json.loads((tmp_path / 'results.json').read_text())
-  # Without the float reading there is nothing to be near to.
+  # Without the float precision there is nothing to be near to.
   assert list(results) == ['integer', 'integer_match']
   assert 'cosine_mean' not in results['integer']
   assert 'accuracy %' in capsys.readouterr().out

@@ -111,13 +111,13 @@ def test_scores_are_those_of_matching_in_integers(program, people, tmp_path):
   assert round(float(row['score']) * matching.ONE) == score
 
 
-@pytest.mark.parametrize('reading', ['float', 'fake_quant', 'integer'])
+@pytest.mark.parametrize('precision', ['float', 'fake_quant', 'integer'])
 def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
-  reading, quantized_run, tmp_path, capsys
+  precision, quantized_run, tmp_path, capsys
 ):
-  run_it(quantized_run[0], tmp_path, held_out=3, reading=reading)
+  run_it(quantized_run[0], tmp_path, held_out=3, precision=precision)
   shown = table_of(capsys.readouterr().out)
-  embedder = embedders.load(quantized_run[0], reading)
+  embedder = embedders.load(quantized_run[0], precision)
   source = datasets.make_held_out_people(embedder.network.config.data)
   first, others = identification.split_gallery(source.labels, 3)
   images = [source[int(i)]['image'] for i in (*first, *others)]
@@ -127,7 +127,7 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
     embeddings[len(first) :],
     source.labels[others],
   ).ranks
-  assert shown['reading'] == reading
+  assert shown['precision'] == precision
   assert shown['people'] == shown['templates'] == str(len(first))
   assert shown['top-1 %'] == f'{100 * np.mean(ranks <= 1):.2f}'
   assert shown['top-5 %'] == f'{100 * np.mean(ranks <= 5):.2f}'
@@ -204,7 +204,7 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
   assert table_of(printed)['templates'] == '18'
 
 
-def test_a_gallery_of_another_network_or_reading_is_refused(
+def test_a_gallery_of_another_network_or_precision_is_refused(
   program, quantized_run, people, tmp_path
 ):
   saved = tmp_path / 'people.safetensors'
@@ -218,8 +218,8 @@ def test_a_gallery_of_another_network_or_reading_is_refused(
   # The program of the run is the same network.
   assert run_it(program, tmp_path / 'b', **flags)
   out = tmp_path / 'c'
-  with pytest.raises(ValueError, match='give --reading=integer, or make the'):
-    run_it(quantized_run[0], out, reading='float', **flags)
+  with pytest.raises(ValueError, match='give --precision=integer, or make the'):
+    run_it(quantized_run[0], out, precision='float', **flags)
   made = gallery.load(saved)
   other = made.maker.__class__('integer', 'ab' * 32, made.maker.fingerprint)
   object.__setattr__(made, 'maker', other)

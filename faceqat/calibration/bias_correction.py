@@ -16,7 +16,7 @@ import numpy as np
 
 from faceqat.integer.program import IntegerProgram
 from faceqat.quant.batchnorm import FoldedBatchNorm
-from faceqat.quant.spec import FLOAT, TWINS
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 
 
 def correct_biases(
@@ -53,7 +53,7 @@ def correct_biases(
     )
   images = np.concatenate(batches)
   means, _ = _run(variables, images, {}, model=model, mode=FLOAT)
-  mode = TWINS[program.contract]
+  mode = CONTRACT_MODES[program.contract]
   _, lacking = _run(variables, images, means, model=model, mode=mode)
   params = flax.traverse_util.flatten_dict(variables['params'], sep='/')
   for norm, difference in lacking.items():

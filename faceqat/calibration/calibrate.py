@@ -23,7 +23,7 @@ from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
 def calibrate(
   network: Network, batches: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-  """Makes a float network ready for its quantized readings.
+  """Makes a float network ready for its quantized modes.
 
   Args:
     network: its config's block `quant` says what is done beside observing:

@@ -20,7 +20,7 @@ from faceqat.evaluation.sets import (
 )
 from faceqat.evaluators import agreement
 from faceqat.evaluators.predict import (
-  READINGS,
+  PRECISIONS,
   make_integer_predict,
   make_predict,
 )
@@ -35,7 +35,7 @@ from faceqat.models import complexity
 from faceqat.models.network import Network
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import FLOAT, TWINS
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 from faceqat.report import figures
 from faceqat.report.results_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
@@ -46,7 +46,7 @@ def evaluate_network(
   outdir: str,
   config: ml_collections.ConfigDict | None = None,
   contract: str = CONTRACTS[0],
-  readings: Sequence[str] = READINGS,
+  precisions: Sequence[str] = PRECISIONS,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -66,18 +66,18 @@ def evaluate_network(
     network: from a checkpoint.
     outdir: a folder; made if it does not exist.
     config: whose `eval` block names the pairs; the network's own by default.
-    contract: whose rounding the integer program and its fake-quantized twin
+    contract: whose rounding the integer program and fake quantization
       follow.
-    readings: which of `READINGS` to run on the pairs.
+    precisions: which of `PRECISIONS` to run on the pairs.
 
   Returns:
-    By reading: metric name to value.
+    By precision: metric name to value.
 
   Raises:
-    ValueError: an unknown reading, or none that the network has, or pairs of
+    ValueError: an unknown precision, or none that the network has, or pairs of
       other faces than it was trained on.
   """
-  _check_readings(readings)
+  _check_precisions(precisions)
   config = config or network.config
   size = network.config.data.image_size
   faces = fingerprint.of_run(network.config)
@@ -87,11 +87,13 @@ def evaluate_network(
   sets = open_sets(config, size, network.config, faces)
   outdir = make_folder(outdir)
   images = _first_images(sets.benchmarks[0], config)
-  predicts, sizes, why_float = _make_readings(network, contract, images, outdir)
+  predicts, sizes, why_float = _make_precisions(
+    network, contract, images, outdir
+  )
   _draw_curves(outdir, network.config)
-  predicts = {name: run for name, run in predicts.items() if name in readings}
+  predicts = {name: run for name, run in predicts.items() if name in precisions}
   if not predicts:
-    raise ValueError(f'of {", ".join(readings)} there is none: {why_float}')
+    raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
   parameters = complexity.count_parameters(network.variables)
   print(f'{parameters:,} parameters')
   multiply_adds = complexity.count_multiply_adds(network.model, size)
@@ -99,21 +101,21 @@ def evaluate_network(
   return evaluate_sets(predicts, sizes, sets, config, outdir)
 
 
-def _check_readings(readings: Sequence[str]):
-  if not readings or not set(readings) <= set(READINGS):
+def _check_precisions(precisions: Sequence[str]):
+  if not precisions or not set(precisions) <= set(PRECISIONS):
     raise ValueError(
-      f'readings are {", ".join(readings) or "none"}; choose some of '
-      f'{", ".join(READINGS)}'
+      f'precisions are {", ".join(precisions) or "none"}; choose some of '
+      f'{", ".join(PRECISIONS)}'
     )
 
 
-def _make_readings(
+def _make_precisions(
   network: Network, contract: str, images: np.ndarray, outdir: pathlib.Path
 ) -> tuple[dict[str, Predict], dict[str, int], str]:
   """Lowers a network, and compares its layers where that can be done.
 
   Returns:
-    By reading what predicts and the bytes of its file; and why there is float
+    By precision what predicts and the bytes of its file; and why there is float
     alone, or ''.
   """
   model, variables = network.model, network.variables
@@ -127,7 +129,8 @@ def _make_readings(
     return predicts, sizes, str(error)
   path = outdir / 'program.safetensors'
   integer_program.save(program, path)
-  predicts['fake_quant'] = make_predict(model, variables, TWINS[contract])
+  mode = CONTRACT_MODES[contract]
+  predicts['fake_quant'] = make_predict(model, variables, mode)
   predicts['integer'] = make_integer_predict(program)
   # Fake quantization is float arithmetic on the float weights.
   sizes['fake_quant'] = float_bytes
@@ -142,7 +145,7 @@ def _compare_layers(
   images: np.ndarray,
   outdir: pathlib.Path,
 ):
-  """Writes where the readings part, layer by layer; prints the worst."""
+  """Writes where the precisions part, layer by layer; prints the worst."""
   compared = agreement.compare(
     network.model, network.variables, program, images
   )

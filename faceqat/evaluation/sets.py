@@ -20,7 +20,7 @@ from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
 from faceqat.evaluators import identification, scores, verification
-from faceqat.evaluators.readings import (
+from faceqat.evaluators.precisions import (
   Results,
   on_pairs,
   on_people,
@@ -131,11 +131,11 @@ def evaluate_sets(
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
 ) -> Results:
-  """Runs the same evaluators once a reading; prints, writes and draws.
+  """Runs the same evaluators once a precision; prints, writes and draws.
 
   Args:
-    predicts: by reading; the last is the one that ships.
-    sizes: of the readings' files, in bytes.
+    predicts: by precision; the last is the one that ships.
+    sizes: of the precisions' files, in bytes.
     sets: from `open_sets`.
     config: with the `eval` block.
     outdir: a folder that exists.
@@ -155,15 +155,17 @@ def evaluate_sets(
     elif sets.people is not None:
       _identify(predicts, sets.people, settings, results, outdir)
     else:
-      # That of an earlier evaluation is not of these readings.
+      # That of an earlier evaluation is not of these precisions.
       (outdir / identification.FILE_NAME).unlink(missing_ok=True)
     everything[pair_set.name] = results
     _write_results(results, sizes, folder)
     scores.save(scores.of_pairs(pair_set, cosines), folder)
-    # Without the integer matching: its curve is that of the integer reading, as
-    # their scores are less than 2^-29 apart.
+    # Without the integer matching: its scores are less than 2^-29 from those
+    # of `integer`.
     same = np.asarray(pair_set.same, bool)
-    curves = {reading: (values, same) for reading, values in cosines.items()}
+    curves = {
+      precision: (values, same) for precision, values in cosines.items()
+    }
     figures.roc_figure(curves, folder / 'roc.png')
     last = list(predicts)[-1]
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
@@ -188,7 +190,7 @@ def _identify(
   results: Results,
   outdir: pathlib.Path,
 ):
-  """Adds rank-k and TPIR to the results of each reading, and saves curves."""
+  """Adds rank-k and TPIR to the results of each precision, and saves curves."""
   found = on_people(
     predicts,
     people,
@@ -197,8 +199,8 @@ def _identify(
     seed=settings.identification_seed,
     batch_size=settings.batch_size,
   )
-  for reading, answers in found.items():
-    results[reading].update(identification.summarize(answers))
+  for precision, answers in found.items():
+    results[precision].update(identification.summarize(answers))
   identification.save(found, outdir)
 
 
@@ -219,7 +221,7 @@ def _evaluate_templates(
   folder = make_folder(outdir / 'benchmarks' / templates.name)
   _write_results(results, sizes, folder)
   curves = {
-    reading: (values, templates.same) for reading, values in found.items()
+    precision: (values, templates.same) for precision, values in found.items()
   }
   figures.roc_figure(curves, folder / 'roc.png')
   _print_results(templates.name, results, folder)
@@ -229,8 +231,8 @@ def _write_results(
   results: Results, sizes: Mapping[str, int], folder: pathlib.Path
 ):
   """Adds the sizes of the files, and writes results.json."""
-  for reading, row in results.items():
-    row['bytes'] = sizes[reading.removesuffix('_match')]
+  for precision, row in results.items():
+    row['bytes'] = sizes[precision.removesuffix('_match')]
   text = json.dumps(results_json(results), indent=2)
   atomic.write(folder / 'results.json', f'{text}\n'.encode())
 

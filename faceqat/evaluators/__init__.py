@@ -1,5 +1,5 @@
 """Measures networks from their embeddings, and programs layer by layer.
 
 A predict function takes images to embeddings. What summarizes those yields
-(metric name, value); `readings` collects them by reading.
+(metric name, value); `precisions` collects them by precision.
 """

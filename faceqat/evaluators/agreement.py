@@ -12,7 +12,7 @@ from faceqat.compilation import jit_once
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import Tensor
-from faceqat.quant.spec import FLOAT, TWINS, Mode
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
 
 # The most that 8 bits carry: a full-range sine has 6.02 * 8 + 1.76 dB. What
 # comes in with less noise, such as the image, counts as having this ratio.
@@ -21,7 +21,7 @@ _MOST_DECIBELS = 50.0
 
 @dataclasses.dataclass(frozen=True)
 class LayerAgreement:
-  """How far the readings of one layer's output are apart.
+  """How far the precisions of one layer's output are apart.
 
   Attributes:
     name: of the layer.
@@ -107,7 +107,7 @@ def compare(
   program: IntegerProgram,
   images: np.ndarray,
 ) -> Agreement:
-  """Runs the three readings on the same images and compares every layer.
+  """Runs the three precisions on the same images and compares every layer.
 
   Args:
     model: the network, and `variables`, what it is called with.
@@ -119,7 +119,8 @@ def compare(
       lowered from this model.
   """
   floats = activations(model, variables, images, FLOAT)
-  fakes = activations(model, variables, images, TWINS[program.contract])
+  mode = CONTRACT_MODES[program.contract]
+  fakes = activations(model, variables, images, mode)
   integers = jit_once(make_evaluator(program, taps=True))(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}
@@ -187,7 +188,7 @@ def _compare_layer(
 def activations(
   model: nn.Module, variables: dict[str, Any], images: np.ndarray, mode: Mode
 ) -> dict[str, np.ndarray]:
-  """The output of every layer in one reading, by the layer's path; float64."""
+  """The output of every layer in `mode`, by the layer's path; float64."""
   run = jit_once(
     lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
   )

@@ -78,7 +78,7 @@ class OpenSet(NamedTuple):
 
 
 class Identification(NamedTuple):
-  """What one reading of a network answers.
+  """What one precision of a network answers.
 
   Attributes:
     ranks: int64 [N], at which place of each probe's answers its person stands;
@@ -287,7 +287,7 @@ def summarize(found: Identification) -> Iterator[tuple[str, float]]:
   """Turns answers into figures.
 
   Args:
-    found: of one reading.
+    found: of one precision.
 
   Yields:
     `rank1` and `rank5`, only ranks that are below the number of people, as the
@@ -329,16 +329,16 @@ def summarize(found: Identification) -> Iterator[tuple[str, float]]:
 def save(found: Mapping[str, Identification], folder: str | os.PathLike):
   """Writes `identification.safetensors` to a folder that exists.
 
-  In it are by reading, float64: `cmc/<reading>` [gallery_size], and where
-  there is an open set `fpir/<reading>` and `tpir/<reading>`, as
+  In it are by precision, float64: `cmc/<precision>` [gallery_size], and where
+  there is an open set `fpir/<precision>` and `tpir/<precision>`, as
   `open_set_rates` gives them.
   """
   arrays = {}
-  for reading, answers in found.items():
-    arrays[f'cmc/{reading}'] = cmc(answers)
+  for precision, answers in found.items():
+    arrays[f'cmc/{precision}'] = cmc(answers)
     if answers.open_set is not None:
       fpir, tpir = open_set_rates(answers.open_set)
-      arrays[f'fpir/{reading}'], arrays[f'tpir/{reading}'] = fpir, tpir
+      arrays[f'fpir/{precision}'], arrays[f'tpir/{precision}'] = fpir, tpir
   atomic.write(pathlib.Path(folder) / FILE_NAME, safetensors.numpy.save(arrays))
 
 

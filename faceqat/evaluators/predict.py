@@ -14,7 +14,7 @@ from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import Mode
 
-READINGS = ('float', 'fake_quant', 'integer')
+PRECISIONS = ('float', 'fake_quant', 'integer')
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'mode'))

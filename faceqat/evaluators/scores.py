@@ -1,6 +1,6 @@
 """The scores of an evaluation as a file, to compare runs without running them.
 
-A safetensors file: `cosine/<reading>` float64 [P] for each reading, and of the
+A safetensors file: `cosine/<precision>` float64 [P] for each, and of the
 pairs `same`, `fold`, `images` and, where it is known, `people`.
 """
 
@@ -16,7 +16,7 @@ from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.files import array_file, atomic
 
 FILE_NAME = 'scores.safetensors'
-_READING = 'cosine/'
+_PRECISION = 'cosine/'
 # Of a pair: its type, and how many numbers it has.
 _COLUMNS = {
   'same': (np.bool_, ()),
@@ -28,11 +28,11 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-  """What each reading of one network says of P pairs.
+  """What each precision of one network says of P pairs.
 
   Attributes:
     pairs: name of the benchmark.
-    cosines: float64 [P] by reading.
+    cosines: float64 [P] by precision.
     same: bool [P], whether both images show the same person.
     fold: int64 [P], the part of a cross-validation that the pair belongs to.
     images: int64 [P, 2], the numbers of the two images in the pair set.
@@ -48,7 +48,7 @@ class Scores:
 
 
 def of_pairs(pair_set: PairSet, cosines: Mapping[str, np.ndarray]) -> Scores:
-  """The cosines, float64 [P] by reading, together with their pairs."""
+  """The cosines, float64 [P] by precision, together with their pairs."""
   return Scores(
     pairs=pair_set.name,
     cosines=cosines,
@@ -62,8 +62,8 @@ def of_pairs(pair_set: PairSet, cosines: Mapping[str, np.ndarray]) -> Scores:
 def save(scores: Scores, folder: str | os.PathLike):
   """Writes `scores.safetensors` to a folder that exists."""
   arrays = {
-    f'{_READING}{reading}': np.asarray(cosines, np.float64)
-    for reading, cosines in scores.cosines.items()
+    f'{_PRECISION}{precision}': np.asarray(cosines, np.float64)
+    for precision, cosines in scores.cosines.items()
   }
   for name in _COLUMNS:
     column = getattr(scores, name)
@@ -92,11 +92,13 @@ def load(folder: str | os.PathLike) -> Scores:
       f'{path} is damaged ({error}); evaluate that run again.'
     ) from error
   cosines = {
-    name.removeprefix(_READING): values
+    name.removeprefix(_PRECISION): values
     for name, values in arrays.items()
-    if name.startswith(_READING)
+    if name.startswith(_PRECISION)
   }
-  wanted = {f'{_READING}{reading}': (np.float64, ()) for reading in cosines}
+  wanted = {
+    f'{_PRECISION}{precision}': (np.float64, ()) for precision in cosines
+  }
   wanted.update(_COLUMNS)
   count = len(np.atleast_1d(arrays.get('same', ())))
   for name, (dtype, shape) in wanted.items():
@@ -111,7 +113,7 @@ def load(folder: str | os.PathLike) -> Scores:
       )
   if 'pairs' not in metadata or not cosines:
     raise ValueError(
-      f'{path} does not say of which pairs or readings it is; evaluate that '
+      f'{path} does not say of which pairs or precisions it is; evaluate that '
       'run again.'
     )
   columns = {name: arrays.get(name) for name in _COLUMNS}

@@ -11,7 +11,7 @@ InsightFace's eval_ijbc.py sums the embeddings of an image and of its mirror
 image and by default uses both weights. The authors of VGGFace2 pool as here,
 of unit vectors (Cao et al. 2018).
 
-The embeddings of the integer reading are exact integers, and are pooled in
+The embeddings of the integer precision are exact integers, and are pooled in
 float64 as the others are: a mean over media and a weight are no integers. This
 is outside of the program; what ships matches images, or sums of two.
 """

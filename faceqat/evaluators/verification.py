@@ -334,7 +334,7 @@ def summarize(
 def evaluate(
   predict: Predict, pair_set: PairSet, *, batch_size: int
 ) -> Iterator[tuple[str, float]]:
-  """Evaluates one reading of a model on one set of pairs.
+  """Evaluates one precision of a model on one set of pairs.
 
   Args:
     predict: From uint8 [batch_size, H, W, 3] to [batch_size, D].

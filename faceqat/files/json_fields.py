@@ -62,17 +62,17 @@ _EXPORT = {
 
 
 def results(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-  """Of results.json, by reading and name; None becomes NaN.
+  """Of results.json, by precision and name; None becomes NaN.
 
   Raises:
     ValueError: names the field that is not a number.
   """
-  for reading, row in _objects(rows.items()):
+  for precision, row in _objects(rows.items()):
     for name, value in row.items():
-      _require(value, _is_ratio, f'{reading}: {name}')
+      _require(value, _is_ratio, f'{precision}: {name}')
   return {
-    reading: {k: math.nan if v is None else v for k, v in row.items()}
-    for reading, row in rows.items()
+    precision: {k: math.nan if v is None else v for k, v in row.items()}
+    for precision, row in rows.items()
   }
 
 

@@ -108,7 +108,7 @@ def summarize(answers: Answers) -> dict[str, float]:
   return results
 
 
-def show(answers: Answers, reading: str, gallery) -> None:
+def show(answers: Answers, precision: str, gallery) -> None:
   """Prints the first answers, and one table."""
   cosines = answers.matches.cosines
   for p, probe in enumerate(answers.probes[:_SHOWN_PROBES]):
@@ -128,7 +128,7 @@ def show(answers: Answers, reading: str, gallery) -> None:
   names = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
   results = summarize(answers)
   row = {
-    'reading': reading,
+    'precision': precision,
     'people': f'{len(gallery.people):,}',
     'templates': f'{len(gallery.people):,} means of {len(gallery.images):,}'
     if answers.prototypes

@@ -17,7 +17,7 @@ import numpy as np
 from faceqat.calibration.lower import lower
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import (
-  READINGS,
+  PRECISIONS,
   make_integer_predict,
   make_predict,
 )
@@ -29,7 +29,7 @@ from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
 from faceqat.models.network import Network
-from faceqat.quant.spec import FLOAT, TWINS
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 from faceqat.training.checkpoint import load_network
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
@@ -45,7 +45,7 @@ class Embedder:
     image_size: (H, W).
     stored_size: height and width that image files have, resized where that is
       another size; 0: image_size.
-    reading: one of `evaluators.predict.READINGS`.
+    precision: one of `evaluators.predict.PRECISIONS`.
     fingerprint: how faces must be aligned; None where nothing says so.
     network: what a run's folder holds; None for a file.
     digest: takes a batch size, and gives 64 hex digits of what the network
@@ -56,7 +56,7 @@ class Embedder:
   predict: verification.Predict
   image_size: tuple[int, int]
   stored_size: ImageSize
-  reading: str
+  precision: str
   fingerprint: Fingerprint | None
   network: Network | None
   digest: Callable[[int], str]
@@ -65,7 +65,7 @@ class Embedder:
 
 def load(
   path: str | os.PathLike,
-  reading: str | None = None,
+  precision: str | None = None,
   step: str = 'latest',
   contract: str = CONTRACTS[0],
 ) -> Embedder:
@@ -78,12 +78,12 @@ def load(
 
   Args:
     path: the folder of a run, a program file, or an exported file.
-    reading: of a run; None: 'integer'. A file has no other.
+    precision: of a run; None: 'integer'. A file has no other.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to; a file has its own.
 
   Raises:
-    ValueError: nothing of these, damaged, or without that reading.
+    ValueError: nothing of these, damaged, or without that precision.
   """
   path = pathlib.Path(path)
   if not path.exists():
@@ -91,17 +91,17 @@ def load(
       f'--model={path} does not exist; give the folder of a training run, or a '
       f'file that faceqat.convert wrote ({", ".join(SUFFIXES)})'
     )
-  reading = reading or 'integer'
-  if reading not in READINGS:
+  precision = precision or 'integer'
+  if precision not in PRECISIONS:
     raise ValueError(
-      f'the reading is {reading!r}; choose from {", ".join(READINGS)}'
+      f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if path.is_dir():
-    return _of_run(load_network(str(path), step), reading, contract)
-  if reading != 'integer':
+    return _of_run(load_network(str(path), step), precision, contract)
+  if precision != 'integer':
     raise ValueError(
-      f'--reading={reading}: {path} holds integers alone; leave --reading out, '
-      'or give the folder of the training run'
+      f'--precision={precision}: {path} holds integers alone; leave '
+      '--precision out, or give the folder of the training run'
     )
   if path.suffix not in SUFFIXES:
     raise ValueError(
@@ -111,30 +111,30 @@ def load(
   return _of_file(path)
 
 
-def _of_run(network: Network, reading: str, contract: str) -> Embedder:
+def _of_run(network: Network, precision: str, contract: str) -> Embedder:
   config = network.config
   size = height_width(config.data.image_size)
-  if reading == 'integer':
+  if precision == 'integer':
     predict = make_integer_predict(lower(network, contract=contract))
 
     def digest(batch_size):
       return _answers_digest(predict, size, batch_size)
 
   else:
-    mode = FLOAT if reading == 'float' else TWINS[contract]
-    if reading == 'fake_quant':
+    mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
+    if precision == 'fake_quant':
       lower(network, contract=contract)  # Says what it lacks, if anything.
     predict = make_predict(network.model, network.variables, mode)
 
     def digest(batch_size):
       del batch_size
-      return _parameters_digest(network, f'{reading} {mode}')
+      return _parameters_digest(network, f'{precision} {mode}')
 
   return Embedder(
     predict,
     size,
     config.data.get('stored_size', 0),
-    reading,
+    precision,
     fingerprints.of_run(config),
     network,
     digest,

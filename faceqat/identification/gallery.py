@@ -23,8 +23,9 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import array_file, atomic, strict_json
 from faceqat.integer import matching
 
-# The digest of version 1 leaves out the maker.
-FORMAT_VERSION = 2
+# The digest of version 1 leaves out the maker; up to version 2 a maker's
+# precision is called `reading`.
+FORMAT_VERSION = 3
 # Bytes of the digest of an image: enough that no two images share one.
 DIGEST_BYTES = 16
 
@@ -40,12 +41,12 @@ class Maker:
   """What templates were made by; only those of one maker can be compared.
 
   Attributes:
-    reading: 'float', 'fake_quant' or 'integer'.
+    precision: 'float', 'fake_quant' or 'integer'.
     model: digest of what the network computes.
     fingerprint: of the faces; None where nothing says how they are aligned.
   """
 
-  reading: str
+  precision: str
   model: str
   fingerprint: Fingerprint | None
 
@@ -258,7 +259,8 @@ def load(path: str | os.PathLike) -> Gallery:
     maker = entry['maker'] if version > 1 else None
     if entry['sha256'] != _digest(arrays, maker):
       raise ValueError('its SHA-256 does not match')
-    return _from_arrays(entry['maker'], arrays)
+    precision = entry['maker']['precision' if version > 2 else 'reading']
+    return _from_arrays(entry['maker'], str(precision), arrays)
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f'{name} is damaged: {error}. Copy it again, or make the gallery again.'
@@ -280,11 +282,11 @@ def check_maker(gallery: Gallery, maker: Maker, path: str):
       f'--model ({there.fingerprint} there, {maker.fingerprint} here): give '
       'the network that made it, or make the gallery again from its images.'
     ) from error
-  if there.reading != maker.reading:
+  if there.precision != maker.precision:
     raise ValueError(
-      f'{path} has templates of the reading {there.reading!r}, and --model is '
-      f'read as {maker.reading!r}: give --reading={there.reading}, or make the '
-      'gallery again from its images.'
+      f'{path} has templates of the precision {there.precision!r}, and --model '
+      f'runs in {maker.precision!r}: give --precision={there.precision}, or '
+      'make the gallery again from its images.'
     )
   if there.model != maker.model:
     raise ValueError(
@@ -294,7 +296,9 @@ def check_maker(gallery: Gallery, maker: Maker, path: str):
     )
 
 
-def _from_arrays(maker: dict, arrays: dict[str, np.ndarray]) -> Gallery:
+def _from_arrays(
+  maker: dict, precision: str, arrays: dict[str, np.ndarray]
+) -> Gallery:
   faces = maker['fingerprint']
   names = strict_json.parse(arrays['names'].tobytes(), dict)
   gallery = Gallery(
@@ -304,7 +308,7 @@ def _from_arrays(maker: dict, arrays: dict[str, np.ndarray]) -> Gallery:
     images=tuple(names['images']),
     digests=arrays['digests'],
     maker=Maker(
-      str(maker['reading']),
+      precision,
       str(maker['model']),
       Fingerprint(**faces) if faces else None,
     ),

@@ -31,13 +31,13 @@ class Outcome(NamedTuple):
   Attributes:
     answers: to the probes; None where there is only a gallery to make.
     gallery: of all people.
-    reading: of the network, one of `evaluators.predict.READINGS`.
+    precision: of the network, one of `evaluators.predict.PRECISIONS`.
     left_out: images that were not used.
   """
 
   answers: Answers | None
   gallery: Gallery
-  reading: str
+  precision: str
   left_out: list[LeftOut]
 
 
@@ -83,7 +83,7 @@ def identify(
   """
   check(gallery, probes, settings)
   embedder = embedders.load(
-    model, settings.reading, step=settings.step, contract=settings.contract
+    model, settings.precision, step=settings.step, contract=settings.contract
   )
   if not embedder.checked:
     print(
@@ -101,7 +101,7 @@ def identify(
   maker = None
   if inputs.saved or settings.save_gallery:
     maker = Maker(
-      embedder.reading, embedder.digest(batch_size), inputs.fingerprint
+      embedder.precision, embedder.digest(batch_size), inputs.fingerprint
     )
   if inputs.saved:
     galleries.check_maker(inputs.saved, maker, gallery)
@@ -113,11 +113,11 @@ def identify(
   left_out = [*inputs.left_out, *known.left_out]
   found = None
   if inputs.probes is not None:
-    title = f'{model}, {embedder.reading}'
+    title = f'{model}, {embedder.precision}'
     found = _ask(inputs, known, settings, embed, title, left_out)
   elif left_out:
     answers.write_left_out(left_out, pathlib.Path(settings.out))
-  return Outcome(found, known.gallery, embedder.reading, left_out)
+  return Outcome(found, known.gallery, embedder.precision, left_out)
 
 
 def search(known: Gallery, faces: Faces, k: int, prototypes: bool) -> Matches:

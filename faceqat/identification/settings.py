@@ -20,7 +20,7 @@ class Settings:
     out: folder for predictions and the contact sheet; made if there is none.
     k: answers to each probe.
     prototypes: search one template a person, the mean of all their images.
-    reading: of a run, one of `evaluators.predict.READINGS`; None: 'integer'.
+    precision: of a run, one of `evaluators.predict.PRECISIONS`; None: integer.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to, one of `CONTRACTS`.
     save_gallery: file to write the gallery to, .safetensors.
@@ -45,7 +45,7 @@ class Settings:
   out: PathLike = 'identification'
   k: int = 5
   prototypes: bool = False
-  reading: str | None = None
+  precision: str | None = None
   step: str = 'latest'
   contract: str = CONTRACTS[0]
   save_gallery: PathLike | None = None

@@ -33,8 +33,8 @@ class Backbone(nn.Module):
 
     Args:
       images: `[B, H, W, 3] uint8`, or a symbol.
-      mode: the reading; static. Training with dropout takes the random stream
-        'dropout'.
+      mode: static under `jax.jit`. Training with dropout takes the random
+        stream 'dropout'.
 
     Returns:
       `[B, D] float32`, not normalised; or the symbol of the embedding.
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
 
     Args:
       x: `[B, H, W, 3]` pixels as `input_image` reads them, or a symbol.
-      mode: the reading; static.
+      mode: of the call.
       conv: `QuantConv` with the model's settings bound.
 
     Returns:

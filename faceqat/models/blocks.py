@@ -40,7 +40,7 @@ def conv_unit(
   Args:
     conv: `QuantConv` with the model's settings bound, `quant` among them.
     x: `[B, H, W, C]`, or a symbol of that shape.
-    mode: the reading.
+    mode: of the call.
     name: of the convolution.
     **fields: of `QuantConv`; `activation` may also be 'prelu'.
   """

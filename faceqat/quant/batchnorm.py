@@ -75,7 +75,7 @@ class FoldedBatchNorm(nn.Module):
     Args:
       product: from a factor [C] on the output channels of the kernel (None: as
         it is) to the layer's output `[..., C]` without bias.
-      mode: the reading.
+      mode: of the call.
 
     Returns:
       The normalised output, float32.

@@ -101,7 +101,7 @@ class _Linear(QuantLayer):
   Attributes:
     features: output channels.
     norm: a batch norm `bn` is folded into the kernel; a group norm is for
-      float readings alone; None: neither.
+      float modes alone; None: neither.
     initial_gamma: of the batch norm, before it is trained.
     use_bias: a `bias` parameter; needs `norm` None.
     output_scale: a constant factor of kernel and bias.
@@ -162,7 +162,7 @@ class _Linear(QuantLayer):
     limits = activation_range(self.activation, self._tensor)
     step = None
     if layer.learned_steps:
-      # Beside the kernel; 0 until a reading with `initialize_steps` sets it.
+      # Beside the kernel; 0 until a mode with `initialize_steps` sets it.
       shape = kernel_shape[-1:] if layer.per_channel else ()
       step = self.param('kernel_step', nn.initializers.zeros, shape)
       if mode.initialize_steps:

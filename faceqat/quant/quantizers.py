@@ -16,14 +16,14 @@ _LEAST_RELATIVE_SCALE = 2.0**-12
 
 
 class RangesMissingError(ValueError):
-  """A quantized reading was asked of a model whose ranges were never seen."""
+  """A quantized mode was asked of a model whose ranges were never seen."""
 
 
 class OutputQuantizer(nn.Module):
   """Observes the range of a layer's output and fake-quantizes it.
 
   With learned steps it has a parameter `step` [] float32, the real value of
-  one step; 0 until a reading with `initialize_steps` sets it.
+  one step; 0 until a mode with `initialize_steps` sets it.
   """
 
   layer: LayerQuant

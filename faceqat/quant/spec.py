@@ -15,7 +15,7 @@ BITS = range(2, 9)
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-  """The reading in which a model is called; static under `jax.jit`.
+  """How a model is called; static under `jax.jit`.
 
   Attributes:
     train: normalise with the statistics of the batch, and update the moving
@@ -46,10 +46,10 @@ class Mode:
 
 
 FLOAT = Mode()
-# The integer program's twin in float: a contract's rounding, where half a step
-# is met; within a step the two sum, and so round, differently.
+# The float counterpart of an integer program: half a step is rounded as the
+# contract says. Sums differ by their last bits, and so do a few roundings.
 FAKE_QUANT = Mode(quantize=True, rounding='half_away')
-TWINS = {
+CONTRACT_MODES = {
   'tflite_ref': FAKE_QUANT,
   'xnnpack': Mode(quantize=True, rounding='half_even'),
 }

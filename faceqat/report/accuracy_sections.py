@@ -51,52 +51,55 @@ def verification(run: RunFolder) -> Section:
       )
     )
     return Section('Verification', blocks)
-  readings = {name: run.scores.cosines[name] for name in run.readings}
-  if len(readings) > 1:
-    first, *others = run.readings
+  precisions = {name: run.scores.cosines[name] for name in run.precisions}
+  if len(precisions) > 1:
+    first, *others = run.precisions
     blocks += differences([(run, first), *((run, name) for name in others)])
   curves = {
-    name: (scores, run.scores.same) for name, scores in readings.items()
+    name: (scores, run.scores.same) for name, scores in precisions.items()
   }
   blocks += score_drawings(curves, run.scores.pairs)
   return Section('Verification', blocks)
 
 
 def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
-  """Readings against the first one, with intervals over people.
+  """Precisions against the first one, with intervals over people.
 
   Args:
-    evaluations: run and reading.
+    evaluations: run and precision.
   """
   first, *others = (
     Evaluation(
-      pathlib.Path(run.label), reading, run.scores, run.results.get(reading, {})
+      pathlib.Path(run.label),
+      precision,
+      run.scores,
+      run.results.get(precision, {}),
     )
-    for run, reading in evaluations
+    for run, precision in evaluations
   )
   try:
     table = comparison.compare(first, others)
   except ValueError as error:
     return [Missing(f'These runs cannot be compared: {error}')]
-  title = f'Differences to {first.run}, {first.reading}, in points'
+  title = f'Differences to {first.run}, {first.precision}, in points'
   return [TitledTable(title, table)]
 
 
-def score_drawings(readings: plots.Readings, pairs: str) -> list[Block]:
+def score_drawings(precisions: plots.Curves, pairs: str) -> list[Block]:
   """ROC, DET and histogram of the same pairs; none where a curve needs both
   kinds of pairs and there is one."""
   try:
-    plots.check(readings)
+    plots.check(precisions)
   except ValueError as error:
     return [Missing(str(error))]
-  same = next(iter(readings.values()))[1]
+  same = next(iter(precisions.values()))[1]
   counts = (
     f'{len(same):,} pairs of {pairs}, {np.sum(~same):,} of them of different '
     'people.'
   )
   drawings = []
   figure, axes = style.panel()
-  plots.draw_roc(axes, readings)
+  plots.draw_roc(axes, precisions)
   style.percent_ticks(axes.xaxis)
   style.percent_ticks(axes.yaxis)
   axes.set_xlabel('false accept rate')
@@ -104,7 +107,7 @@ def score_drawings(readings: plots.Readings, pairs: str) -> list[Block]:
   style.legend_below(figure)
   drawings.append(Drawing('ROC', figure, f'{counts} Higher is better. {_GREY}'))
   figure, axes = style.panel()
-  plots.draw_det(axes, readings)
+  plots.draw_det(axes, precisions)
   axes.set_xlabel('false match rate')
   axes.set_ylabel('false non-match rate')
   style.legend_below(figure, 3)
@@ -117,7 +120,7 @@ def score_drawings(readings: plots.Readings, pairs: str) -> list[Block]:
     )
   )
   figure, axes = style.panel()
-  plots.draw_histogram(axes, readings)
+  plots.draw_histogram(axes, precisions)
   axes.set_xlabel('score (cosine)')
   axes.set_ylabel('fraction of the pairs')
   style.legend_below(figure)
@@ -154,7 +157,7 @@ def identification(run: RunFolder) -> Section:
       ],
     )
   blocks: list[Block] = []
-  closed = _by_reading(found, 'cmc')
+  closed = _by_precision(found, 'cmc')
   if closed:
     figure, axes = style.panel()
     plots.draw_cmc(axes, closed)
@@ -169,7 +172,7 @@ def identification(run: RunFolder) -> Section:
         'How often the right person is among so many of the best answers.',
       )
     )
-  fpir, tpir = _by_reading(found, 'fpir'), _by_reading(found, 'tpir')
+  fpir, tpir = _by_precision(found, 'fpir'), _by_precision(found, 'tpir')
   open_set = {name: (fpir[name], tpir[name]) for name in fpir if name in tpir}
   if open_set:
     figure, axes = style.panel()
@@ -190,10 +193,10 @@ def identification(run: RunFolder) -> Section:
   return Section(title, blocks)
 
 
-def _by_reading(
+def _by_precision(
   arrays: Mapping[str, np.ndarray], kind: str
 ) -> dict[str, np.ndarray]:
-  """Of the arrays `kind/<reading>`, in the order of an evaluation."""
+  """Of the arrays `kind/<precision>`, in the order of an evaluation."""
   order = ('float', 'fake_quant', 'integer')
   found = {
     name.removeprefix(f'{kind}/'): array
@@ -216,11 +219,11 @@ def hardest_pairs(run: RunFolder) -> Section:
     )
     return Section(title, [missing])
   blocks: list[Block] = []
-  threshold = run.results.get(hardest.reading, {}).get('threshold')
+  threshold = run.results.get(hardest.precision, {}).get('threshold')
   if threshold is not None:
     blocks.append(
       Text(
-        f'Scores of {hardest.reading}, whose threshold is {threshold:.3f} '
+        f'Scores of {hardest.precision}, whose threshold is {threshold:.3f} '
         '(mean over the folds): a pair counts as the same person from there on.'
       )
     )

@@ -21,50 +21,50 @@ _FARS = (1e-2, 1e-3)
 
 
 class Evaluation(NamedTuple):
-  """One reading of one run.
+  """One precision of one run.
 
   Attributes:
     run: its folder.
-    reading: `float`, `fake_quant` or `integer`.
-    scores: of all readings, and their pairs.
-    results: of this reading, as in results.json; empty without that file.
+    precision: `float`, `fake_quant` or `integer`.
+    scores: of all precisions, and their pairs.
+    results: of this precision, as in results.json; empty without that file.
   """
 
   run: pathlib.Path
-  reading: str
+  precision: str
   scores: Scores
   results: Mapping[str, float]
 
   @property
   def cosines(self) -> np.ndarray:
     """float64 [P]."""
-    return self.scores.cosines[self.reading]
+    return self.scores.cosines[self.precision]
 
 
-def read_evaluation(run: str, reading: str) -> Evaluation:
+def read_evaluation(run: str, precision: str) -> Evaluation:
   """Reads the scores and results of a run.
 
   Raises:
-    ValueError: the folder has no scores, none of this reading, or a file is
+    ValueError: the folder has no scores, none of this precision, or a file is
       damaged.
   """
   scores = scores_file.load(run)
-  if reading not in scores.cosines:
+  if precision not in scores.cosines:
     raise ValueError(
-      f'{run} has no scores of the reading {reading!r}; there are '
+      f'{run} has no scores of the precision {precision!r}; there are '
       f'{", ".join(sorted(scores.cosines))}.'
     )
   path = pathlib.Path(run) / 'results.json'
   try:
     results = strict_json.parse(path.read_bytes(), dict)
-    row = dict(results.get(reading, {}))
+    row = dict(results.get(precision, {}))
   except FileNotFoundError:
     row = {}
   except (ValueError, TypeError, AttributeError) as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'
     ) from error
-  return Evaluation(pathlib.Path(run), reading, scores, row)
+  return Evaluation(pathlib.Path(run), precision, scores, row)
 
 
 def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
@@ -80,7 +80,7 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
   for other in others:
     _check_same_pairs(reference, other)
   figures = _figures(reference.scores)
-  titles = ['run', 'reading']
+  titles = ['run', 'precision']
   for title in figures:
     titles += [title, 'difference']
   titles += ['rank-1 %', 'cosine', '1st pct', 'bytes']
@@ -92,7 +92,7 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
   lines = [
     [
       str(evaluation.run),
-      evaluation.reading,
+      evaluation.precision,
       *(cell for column in columns for cell in column[index]),
       _result(evaluation, 'rank1', '{:.2f}', 100),
       _result(evaluation, 'cosine_mean', '{:.4f}'),

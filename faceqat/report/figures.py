@@ -37,12 +37,12 @@ def roc_figure(
   ten of them the background is grey, because a rate there is mostly noise.
 
   Args:
-    results: By reading: scores [P], higher for the same person, and same [P]
+    results: By precision: scores [P], higher for the same person, and same [P]
       bool. At most three are told apart well.
     path: File to write; its suffix is the format (`.png`, `.svg`, `.pdf`).
 
   Raises:
-    ValueError: There is no reading, or one has pairs of one kind only.
+    ValueError: There is no precision, or one has pairs of one kind only.
   """
   plots.check(results)
   figure = Figure(figsize=(11, 4.4), layout='constrained')

@@ -26,14 +26,14 @@ class Hardest(NamedTuple):
   """K pairs: false matches first, then false non-matches, hardest first.
 
   Attributes:
-    reading: whose scores these are.
+    precision: whose scores these are.
     same: bool [K], whether both images show the same person.
     pair: int64 [K], the number of the pair in its set.
     score: float64 [K].
     images: uint8 [K, 2, H, W, 3], RGB.
   """
 
-  reading: str
+  precision: str
   same: np.ndarray
   pair: np.ndarray
   score: np.ndarray
@@ -60,7 +60,7 @@ def hardest_pairs(
 def save(
   pair_set: PairSet,
   scores: np.ndarray,
-  reading: str,
+  precision: str,
   folder: str | os.PathLike,
 ):
   """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
@@ -70,8 +70,8 @@ def save(
 
   Args:
     pair_set: P pairs.
-    scores: [P], of `reading`.
-    reading: its name.
+    scores: [P], of `precision`.
+    precision: its name.
     folder: where to.
   """
   same = np.asarray(pair_set.same, bool)
@@ -92,7 +92,7 @@ def save(
     'score': np.asarray(scores, np.float64)[chosen],
     'images': np.array(images),
   }
-  content = safetensors.numpy.save(arrays, metadata={'reading': reading})
+  content = safetensors.numpy.save(arrays, metadata={'precision': precision})
   atomic.write(pathlib.Path(folder) / FILE_NAME, content)
 
 
@@ -108,8 +108,9 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   try:
     arrays, metadata = array_file.read(path)
     found = Hardest(
-      metadata['reading'],
-      **{name: arrays[name] for name in Hardest._fields if name != 'reading'},
+      # Files of earlier runs call it `reading`.
+      metadata.get('precision') or metadata['reading'],
+      **{name: arrays[name] for name in Hardest._fields if name != 'precision'},
     )
   except (ValueError, KeyError) as error:
     raise ValueError(

@@ -83,7 +83,7 @@ def overview(run: RunFolder) -> Section:
 
 def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
   numbers = []
-  shown = run.readings or list(run.results)
+  shown = run.precisions or list(run.results)
   if shown and shown[-1] in run.results:
     last, first = run.results[shown[-1]], run.results.get(shown[0], {})
     pairs = f', {run.scores.pairs}' if run.scores else ''

@@ -61,14 +61,14 @@ def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
 
 
 def comparison(runs: Sequence[RunFolder]) -> Section:
-  """Several runs beside each other: what ships of each, the last reading."""
+  """Several runs beside each other: what ships of each, the last precision."""
   blocks: list[Block] = []
   rows, pairs = {}, []
   for run in runs:
-    reading = (run.readings or list(run.results) or [''])[-1]
-    rows[f'{run.label}, {reading}'] = run.results.get(reading, {})
+    precision = (run.precisions or list(run.results) or [''])[-1]
+    rows[f'{run.label}, {precision}'] = run.results.get(precision, {})
     if run.scores:
-      pairs.append((run, reading))
+      pairs.append((run, precision))
   if any(rows.values()):
     # A difference of accuracies says nothing of runs on other pairs.
     comparable = len(pairs) == len(runs) and _same_pairs(runs)
@@ -76,14 +76,14 @@ def comparison(runs: Sequence[RunFolder]) -> Section:
     blocks.append(TitledTable('What ships of each run', table))
   if len(pairs) > 1:
     first, _ = pairs[0]
-    blocks += accuracy.differences([(first, first.readings[0]), *pairs])
+    blocks += accuracy.differences([(first, first.precisions[0]), *pairs])
     if _same_pairs([run for run, _ in pairs]):
       curves = {
-        f'{run.label}, {reading}': (
-          run.scores.cosines[reading],
+        f'{run.label}, {precision}': (
+          run.scores.cosines[precision],
           run.scores.same,
         )
-        for run, reading in pairs
+        for run, precision in pairs
       }
       blocks += accuracy.score_drawings(curves, first.scores.pairs)
   else:

@@ -1,6 +1,6 @@
 """Plots of a network's scores: each function draws into given axes.
 
-`readings` are curves that share the axes, by label: scores [P] float, higher
+`precisions` are curves that share the axes, by label: scores [P] float, higher
 for the same person, and same [P] bool. At most three are told apart well where
 they coincide.
 """
@@ -16,38 +16,38 @@ from sklearn import metrics
 from faceqat.evaluators.verification import MIN_FALSE_ACCEPTS
 from faceqat.report import style
 
-Readings = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 # Error rates at which a DET plot has its ticks.
 _DET_TICKS = (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.99)
 _BINS = 60
 
 
-def check(readings: Readings) -> None:
+def check(precisions: Curves) -> None:
   """Curves need pairs of both kinds.
 
   Raises:
-    ValueError: there is no reading, or one has pairs of one kind only.
+    ValueError: there is no precision, or one has pairs of one kind only.
   """
-  if not readings:
-    raise ValueError('A ROC figure needs at least one reading, got none.')
-  for reading, (_, same) in readings.items():
+  if not precisions:
+    raise ValueError('A ROC figure needs at least one precision, got none.')
+  for precision, (_, same) in precisions.items():
     positives = int(np.sum(same))
     if positives in (0, len(same)):
       raise ValueError(
-        f'The ROC curve of {reading!r} needs pairs of the same and of '
+        f'The ROC curve of {precision!r} needs pairs of the same and of '
         f'different people, got {positives} and {len(same) - positives}.'
       )
 
 
-def draw_roc(axes: Axes, readings: Readings) -> None:
+def draw_roc(axes: Axes, precisions: Curves) -> None:
   """The true accept rate over the false accept rate.
 
   The latter is logarithmic and starts at one false accept; below ten of them
   the background is grey, because a rate there is mostly noise.
   """
   num_negative, lowest_tar = 0, 0.95
-  for i, (reading, (scores, same)) in enumerate(readings.items()):
+  for i, (precision, (scores, same)) in enumerate(precisions.items()):
     far, tar, _ = metrics.roc_curve(same, scores)
     negatives = int(np.sum(~same))
     # A logarithmic axis has no 0: the first point stands at one false accept.
@@ -55,7 +55,7 @@ def draw_roc(axes: Axes, readings: Readings) -> None:
       np.maximum(far, 1 / negatives),
       tar,
       where='post',
-      label=f'{style.text(reading)}, AUC {metrics.auc(far, tar):.4f}',
+      label=f'{style.text(precision)}, AUC {metrics.auc(far, tar):.4f}',
       **style.line(i),
     )
     num_negative = max(num_negative, negatives)
@@ -69,7 +69,7 @@ def draw_roc(axes: Axes, readings: Readings) -> None:
   style.clean(axes)
 
 
-def draw_det(axes: Axes, readings: Readings) -> None:
+def draw_det(axes: Axes, precisions: Curves) -> None:
   """False non-matches over false matches, both as normal deviates (probits).
 
   Where the scores of either kind are normal, the curve is a straight line.
@@ -80,14 +80,14 @@ def draw_det(axes: Axes, readings: Readings) -> None:
   performance"; ISO/IEC 19795-1.
   """
   counts, worst = np.zeros(2, int), 0.4
-  for i, (reading, (scores, same)) in enumerate(readings.items()):
+  for i, (precision, (scores, same)) in enumerate(precisions.items()):
     far, tar, _ = metrics.roc_curve(same, scores)
     kinds = np.array([np.sum(~same), np.sum(same)])
     x, y = (
       norm.ppf(np.clip(rate, 0.5 / count, 1 - 0.5 / count))
       for rate, count in zip((far, 1 - tar), kinds)
     )
-    axes.step(x, y, where='post', label=style.text(reading), **style.line(i))
+    axes.step(x, y, where='post', label=style.text(precision), **style.line(i))
     counts = np.maximum(counts, kinds)
     worst = max(worst, np.min(1 - tar[far <= 1 / kinds[0]]))
   # The axes start at one error, unless there are next to no pairs.
@@ -106,11 +106,11 @@ def draw_det(axes: Axes, readings: Readings) -> None:
   style.clean(axes)
 
 
-def draw_histogram(axes: Axes, readings: Readings) -> None:
+def draw_histogram(axes: Axes, precisions: Curves) -> None:
   """The scores of the same person and of different people."""
-  everything = np.concatenate([scores for scores, _ in readings.values()])
+  everything = np.concatenate([scores for scores, _ in precisions.values()])
   bins = np.histogram_bin_edges(everything, bins=_BINS)
-  for i, (reading, (scores, same)) in enumerate(readings.items()):
+  for i, (precision, (scores, same)) in enumerate(precisions.items()):
     for which, name in ((True, 'same'), (False, 'different')):
       chosen = np.asarray(scores)[np.asarray(same, bool) == which]
       axes.hist(
@@ -123,7 +123,7 @@ def draw_histogram(axes: Axes, readings: Readings) -> None:
         color=style.COLOURS[0 if which else 1],
         linestyle='-' if i == 0 else style.STYLES[i % len(style.STYLES)],
         linewidth=1.3,
-        label=f'{name}, {style.text(reading)}',
+        label=f'{name}, {style.text(precision)}',
       )
   style.clean(axes)
 

@@ -102,20 +102,20 @@ def _columns(
 
 
 def results_table(
-  rows: Results, *, name: str = 'reading', differences: bool = True
+  rows: Results, *, name: str = 'precision', differences: bool = True
 ) -> Table:
-  """The results, one reading a row.
+  """The results, one precision a row.
 
   Args:
-    rows: By reading (`float`, `fake_quant`, `integer`, and `integer_match`,
+    rows: By precision (`float`, `fake_quant`, `integer`, and `integer_match`,
       where the pairs are compared in integers too), in the order of the
       table: the values that the verification evaluator yields, fractions;
       `rank1` and `tpir@fpir=X`, of identification, fractions; `low/NAME` and
       `high/NAME`, the interval of NAME, and `low/difference` and
       `high/difference` that of the accuracy's difference to the `float` row;
       `cosine_mean` and `cosine_p1`, mean and first percentile of the cosines
-      between this reading's embeddings and the first one's of the same images;
-      and `bytes`, the size of the reading's file. What a reading lacks, or
+      between its embeddings and the first one's of the same images; and
+      `bytes`, the size of its file. What a precision lacks, or
       what is not a finite number, is shown as a dash.
     name: of what the rows are.
     differences: add a column with the accuracy's difference to the first row,
@@ -128,32 +128,34 @@ def results_table(
     ValueError: There is no row.
   """
   if not rows:
-    raise ValueError('A table of results needs at least one reading, got none.')
+    raise ValueError(
+      'A table of results needs at least one precision, got none.'
+    )
   columns = _columns(rows, differences)
   lines = [
-    [reading, *(write(metrics) for write in columns.values())]
-    for reading, metrics in rows.items()
+    [precision, *(write(metrics) for write in columns.values())]
+    for precision, metrics in rows.items()
   ]
   return Table([name, *columns], lines, _notes(rows))
 
 
 def benchmarks_table(results: Mapping[str, Results]) -> Table:
-  """The accuracies on several benchmarks and their mean, one reading a row.
+  """The accuracies on several benchmarks and their mean, one precision a row.
 
   Args:
     results: by benchmark, as in `results_table`. One without an accuracy has a
       dash, and no part in the mean.
   """
   lines = []
-  for reading in next(iter(results.values())):
-    cells = [_percent(rows[reading], 'accuracy') for rows in results.values()]
+  for precision in next(iter(results.values())):
+    cells = [_percent(rows[precision], 'accuracy') for rows in results.values()]
     known = [
-      rows[reading]['accuracy']
+      rows[precision]['accuracy']
       for rows in results.values()
-      if 'accuracy' in rows[reading]
+      if 'accuracy' in rows[precision]
     ]
     mean = {'mean': sum(known) / len(known)} if known else {}
-    lines.append([reading, *cells, _percent(mean, 'mean')])
+    lines.append([precision, *cells, _percent(mean, 'mean')])
   return Table(['accuracy %', *results, 'mean'], lines)
 
 
@@ -224,7 +226,7 @@ def results_json(rows: Results) -> dict[str, dict[str, Any]]:
     rows: As in `results_table`; values may be NumPy or JAX scalars.
 
   Returns:
-    By reading and name: int, float, or None in place of NaN and infinity,
+    By precision and name: int, float, or None in place of NaN and infinity,
     which JSON does not have.
   """
 
@@ -233,6 +235,6 @@ def results_json(rows: Results) -> dict[str, dict[str, Any]]:
     return value if math.isfinite(value) else None
 
   return {
-    reading: {name: plain(value) for name, value in metrics.items()}
-    for reading, metrics in rows.items()
+    precision: {name: plain(value) for name, value in metrics.items()}
+    for precision, metrics in rows.items()
   }

@@ -31,7 +31,7 @@ class RunFolder:
   Attributes:
     path: as the user gave it.
     label: short, another one for each run of a page.
-    results: of results.json, by reading.
+    results: of results.json, by precision.
     benchmarks: those of further sets of pairs or templates, by name.
     scores: of scores.safetensors.
     curves: of metrics.jsonl, by name: steps [T] and values [T].
@@ -62,7 +62,7 @@ class RunFolder:
   program: Mapping[str, str]
 
   @property
-  def readings(self) -> list[str]:
+  def precisions(self) -> list[str]:
     """Those with scores, float first, what ships last."""
     order = ('float', 'fake_quant', 'integer')
     found = self.scores.cosines if self.scores else {}
@@ -162,7 +162,7 @@ def _read_config(folder: pathlib.Path):
 
 
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
-  """By reading and name; what was no finite number is NaN."""
+  """By precision and name; what was no finite number is NaN."""
   return json_fields.results(_read_json(path, json_fields.results) or {})
 
 

@@ -19,7 +19,7 @@ class Step(NamedTuple):
 
   Attributes:
     recipe: what it shares with the other steps of its stage.
-    mode: the reading in which it trains.
+    mode: of its training steps.
     begins_stage: whether the optimiser starts anew, another stage being over.
   """
 
@@ -75,7 +75,7 @@ class Plan:
 
   @property
   def last_mode(self) -> Mode:
-    """The reading in which the training ends, with or without steps."""
+    """The mode in which the training ends, with or without steps."""
     return mode_at(max(self.total - 1, 0), self._config.quant)
 
   def is_logged(self, done: int) -> bool:

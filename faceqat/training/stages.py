@@ -75,7 +75,7 @@ def stage_at(step: int, stages: list[Stage]) -> Stage:
 def mode_at(
   step: int, quant: ml_collections.ConfigDict, train_backbone: bool = True
 ) -> Mode:
-  """The reading in which step `step` (from 0) trains."""
+  """The mode of step `step`, from 0."""
   quantize = quant.enabled and step >= quant.start_step
   frozen = not train_backbone or 0 <= quant.freeze_bn_step <= step
   return Mode(

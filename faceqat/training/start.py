@@ -233,7 +233,7 @@ def make_teacher(
   Args:
     model: the network.
     variables: with which the run started; they are copied.
-    objective: where it needs a teacher, that is the float reading of these
+    objective: where it needs a teacher, that is the float precision of these
       variables, and a batch gets its embeddings as `target` [B, D].
   """
   if not objective.needs_teacher:

@@ -263,7 +263,7 @@ def check_finite(step: int, metrics: dict[str, jax.Array]):
 def with_calibration(
   state: TrainState, model, source, config: ml_collections.ConfigDict
 ) -> TrainState:
-  """A state ready for quantized readings, calibrated on training images.
+  """A state ready for quantized modes, calibrated on training images.
 
   Where that changes weights (`quant.equalize`, `quant.correct_biases`) in the
   middle of a training, the optimiser's averages are still those of before. With

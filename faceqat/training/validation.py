@@ -13,7 +13,7 @@ from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.integer.program import CONTRACTS
 from faceqat.losses.objective import Objective
-from faceqat.quant.spec import FLOAT, TWINS, Mode
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
 from faceqat.training.train_state import TrainState, validation_scores
 
 
@@ -31,9 +31,9 @@ def validate(
   On one device and rounded as `evaluate` does by default: what is compiled here
   serves there too.
   """
-  reading = TWINS[CONTRACTS[0]] if mode.quantize else FLOAT
+  evaluated = CONTRACT_MODES[CONTRACTS[0]] if mode.quantize else FLOAT
   variables = jax.tree.map(jnp.asarray, jax.device_get(state.variables))
-  predict = make_predict(model, variables, reading)
+  predict = make_predict(model, variables, evaluated)
   scores = {}
   batches = objective.per_example and [
     validation_scores(

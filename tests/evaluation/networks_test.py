@@ -53,7 +53,7 @@ def test_three_arithmetics_and_two_matchings_stand_in_one_table(evaluated):
   layers = json.loads((outdir / 'agreement.json').read_text())['layers']
   assert 'block/add' in [layer['name'] for layer in layers]
   found = hardest.load(outdir)
-  assert found.reading == 'integer'
+  assert found.precision == 'integer'
   assert 0 < len(found.pair) <= 12
 
 
@@ -79,10 +79,10 @@ def test_the_scores_of_the_table_are_saved_with_their_pairs(evaluated):
   )
   assert stored.pairs == pair_set.name
   np.testing.assert_array_equal(stored.people, pair_set.people)
-  for reading, cosines in stored.cosines.items():
+  for precision, cosines in stored.cosines.items():
     summary = verification.summarize(cosines, stored.same, stored.fold)
     for name, value in summary:
-      assert results[reading][name] == value, (reading, name)
+      assert results[precision][name] == value, (precision, name)
 
 
 def test_nearness_to_float_is_that_of_each_image(evaluated):
@@ -246,7 +246,7 @@ def test_a_network_with_group_norms_is_evaluated_in_float_and_says_why(
   (why,) = [line for line in printed if line.startswith('only float')]
   assert 'layer stem has a group norm, which has no integer form' in why
   with pytest.raises(ValueError, match='of integer there is none: layer stem'):
-    networks.evaluate_network(network, tmp_path, readings=['integer'])
+    networks.evaluate_network(network, tmp_path, precisions=['integer'])
 
 
 def test_the_size_of_the_network_stands_above_the_table(grouped):
@@ -259,19 +259,22 @@ def test_the_size_of_the_network_stands_above_the_table(grouped):
 
 
 @pytest.mark.parametrize(
-  ('readings', 'message'),
+  ('precisions', 'message'),
   [
-    (['int8'], 'readings are int8; choose some of float, fake_quant, integer'),
-    ([], 'readings are none; choose'),
+    (
+      ['int8'],
+      'precisions are int8; choose some of float, fake_quant, integer',
+    ),
+    ([], 'precisions are none; choose'),
     (['integer'], 'of integer there is none: layer stem has no activation'),
   ],
 )
-def test_readings_that_do_not_exist_are_refused(
-  readings, message, float_run, tmp_path
+def test_precisions_that_do_not_exist_are_refused(
+  precisions, message, float_run, tmp_path
 ):
   network = load_network(float_run)
   with pytest.raises(ValueError, match=message):
-    networks.evaluate_network(network, tmp_path, readings=readings)
+    networks.evaluate_network(network, tmp_path, precisions=precisions)
 
 
 def test_curves_are_drawn_in_the_folder_of_a_run(

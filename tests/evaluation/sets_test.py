@@ -21,7 +21,7 @@ def _float(images):
   return embed_pixels(images) * np.float32(0.5)
 
 
-# An integer reading that is not the float one.
+# An integer precision that is not the float one.
 _PREDICTS = {
   'float': _float,
   'integer': lambda images: embed_pixels(images) // 64,

@@ -1,4 +1,4 @@
-"""The comparison of the three readings, layer by layer."""
+"""The comparison of the three precisions, layer by layer."""
 
 import dataclasses
 import functools

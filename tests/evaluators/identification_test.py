@@ -265,7 +265,7 @@ def test_intervals_are_those_of_the_influences():
   assert figures['tpir@fpir=0.1'] < figures['high/tpir@fpir=0.1']
 
 
-def test_curves_are_saved_by_reading(tmp_path):
+def test_curves_are_saved_by_precision(tmp_path):
   found = {
     'float': _identify(_seven_people()),
     'integer': _identify(_seven_people(), unknown_share=0.5),

@@ -32,8 +32,8 @@ def test_what_is_saved_is_read_back_to_the_last_bit(people, tmp_path):
   read = scores.load(tmp_path)
   assert read.pairs == 'lfw'
   assert read.cosines.keys() == written.cosines.keys()
-  for reading, cosines in written.cosines.items():
-    np.testing.assert_array_equal(read.cosines[reading], cosines)
+  for precision, cosines in written.cosines.items():
+    np.testing.assert_array_equal(read.cosines[precision], cosines)
   for name in ('same', 'fold', 'images', 'people'):
     one, two = getattr(read, name), getattr(written, name)
     np.testing.assert_array_equal(one, two)
@@ -60,7 +60,7 @@ def test_a_damaged_file_is_refused(tmp_path):
     ({'fold': np.zeros(2, np.int64)}, r'fold is int64\(2,\), wanted int64'),
     ({'people': np.zeros((3, 2))}, r'people is float64\(3, 2\), wanted int64'),
     ({'cosines': {'float': np.zeros(2)}}, r'cosine/float is float64\(2,\)'),
-    ({'cosines': {}}, 'does not say of which pairs or readings'),
+    ({'cosines': {}}, 'does not say of which pairs or precisions'),
   ],
 )
 def test_arrays_that_do_not_fit_are_named(change, message, tmp_path):

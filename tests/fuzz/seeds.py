@@ -178,7 +178,7 @@ def exported(name: str) -> list[bytes]:
 
 def arrays(**named) -> list[bytes]:
   return [
-    safetensors.numpy.save(named, metadata={'reading': 'a', 'pairs': 'b'})
+    safetensors.numpy.save(named, metadata={'precision': 'a', 'pairs': 'b'})
   ]
 
 

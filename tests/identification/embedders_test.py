@@ -38,17 +38,17 @@ def integer(quantized_run):
   return embedders.load(quantized_run[0])
 
 
-def test_a_run_is_read_in_integers_unless_another_reading_is_asked(
+def test_a_run_is_read_in_integers_unless_another_precision_is_asked(
   integer, network, quantized_run
 ):
-  assert integer.reading == 'integer'
+  assert integer.precision == 'integer'
   assert integer.image_size == (32, 32)
   assert integer.network.step == network.step
   raw = np.asarray(make_evaluator(lower(network))(IMAGES))
   np.testing.assert_array_equal(integer.predict(IMAGES), raw)
-  for reading, mode in (('float', FLOAT), ('fake_quant', FAKE_QUANT)):
-    embedder = embedders.load(quantized_run[0], reading)
-    assert embedder.reading == reading
+  for precision, mode in (('float', FLOAT), ('fake_quant', FAKE_QUANT)):
+    embedder = embedders.load(quantized_run[0], precision)
+    assert embedder.precision == precision
     np.testing.assert_array_equal(
       embedder.predict(IMAGES),
       make_predict(network.model, network.variables, mode)(IMAGES),
@@ -91,8 +91,8 @@ def test_another_network_has_another_digest(integer, exported, quantized_run):
   integer_program.save(program, path)
   digests = [embedders.load(path).digest(4), integer.digest(4)]
   digests += [
-    embedders.load(quantized_run[0], reading).digest(4)
-    for reading in ('float', 'fake_quant')
+    embedders.load(quantized_run[0], precision).digest(4)
+    for precision in ('float', 'fake_quant')
   ]
   best = embedders.load(quantized_run[0], 'float', step='best')
   digests.append(best.digest(4))
@@ -163,12 +163,12 @@ def test_an_exported_file_is_compared_with_its_digest(name, exported, tmp_path):
   assert embedder.digest(4) == embedders.load(exported / name).digest(4)
 
 
-def test_readings_that_do_not_exist_are_refused(exported, float_run):
+def test_precisions_that_do_not_exist_are_refused(exported, float_run):
   with pytest.raises(ValueError, match="'int8'; choose from float, fake_quant"):
     embedders.load(float_run, 'int8')
-  with pytest.raises(ValueError, match=r'--reading=float: .* integers alone'):
+  with pytest.raises(ValueError, match=r'--precision=float: .* integers alone'):
     embedders.load(exported / 'model.onnx', 'float')
-  for reading in ('integer', 'fake_quant'):
+  for precision in ('integer', 'fake_quant'):
     with pytest.raises(ValueError, match='no activation'):
-      embedders.load(float_run, reading)
+      embedders.load(float_run, precision)
   assert embedders.load(float_run, 'float').image_size == (32, 32)

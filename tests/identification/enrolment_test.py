@@ -11,7 +11,7 @@ def make_embedder(predict=None):
     predict or (lambda images: images[:, 0, 0].astype(np.int16)),
     image_size=4,
     stored_size=0,
-    reading='integer',
+    precision='integer',
     fingerprint=None,
     network=None,
     digest=lambda batch_size: '0' * 64,

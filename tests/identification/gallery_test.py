@@ -39,7 +39,7 @@ def test_a_gallery_says_for_which_faces_it_is(size, stored, tmp_path):
   with safetensors.safe_open(path, 'np') as file:
     entry = json.loads(file.metadata()['faceqat_gallery'])
   assert entry['maker'] == {
-    'reading': MAKER.reading,
+    'precision': MAKER.precision,
     'model': MAKER.model,
     'fingerprint': {
       'template': 'mine',
@@ -195,7 +195,11 @@ def test_digests_are_those_of_pixels():
 @pytest.mark.parametrize(
   ('field', 'value', 'message'),
   [
-    ('reading', 'float', "reading 'integer', .* give --reading=integer, or ma"),
+    (
+      'precision',
+      'float',
+      "precision 'integer', .* give --precision=integer, or ma",
+    ),
     ('model', 'cd' * 32, r'another network \(abababababab\) than --model'),
     (
       'fingerprint',
@@ -244,10 +248,10 @@ def rewritten(path, **changes):
       lambda p: safetensors.numpy.save_file({'a': np.zeros(3)}, p),
       "header has no 'faceqat_gallery'",
     ),
-    (lambda p: rewritten(p, version=3), 'gallery format 3; .* Upgrade'),
+    (lambda p: rewritten(p, version=4), 'gallery format 4; .* Upgrade'),
     (lambda p: rewritten(p, version='2'), "gallery format '2'"),
     (lambda p: rewritten(p, sha256='0' * 64), 'SHA-256 does not match'),
-    (lambda p: rewritten(p, maker={}), "damaged: 'fingerprint'"),
+    (lambda p: rewritten(p, maker={}), "damaged: 'precision'"),
     (
       lambda p: rewritten(p, labels=np.zeros(9, np.int32)),
       'arrays do not fit together',
@@ -287,11 +291,15 @@ def test_a_flipped_bit_is_found(tmp_path):
       gallery.load(path)
 
 
-def test_a_gallery_of_version_1_is_still_read(tmp_path):
+def test_galleries_of_older_versions_are_still_read(tmp_path):
   path = tmp_path / 'people.safetensors'
   gallery.save(make_gallery(), path)
-  rewritten(path, version=1)
-  assert gallery.load(path).maker == MAKER
+  with safetensors.safe_open(path, 'np') as file:
+    maker = json.loads(file.metadata()['faceqat_gallery'])['maker']
+  maker['reading'] = maker.pop('precision')
+  for version in (1, 2):
+    rewritten(path, version=version, maker=maker)
+    assert gallery.load(path).maker == MAKER
   # Its digest is of the arrays alone, and no digest of version 2.
   rewritten(
     path,

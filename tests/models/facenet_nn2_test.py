@@ -1,4 +1,4 @@
-"""FaceNet's NN2: its table, and that its three readings belong together."""
+"""FaceNet's NN2: its table, and that its three precisions belong together."""
 
 import math
 
@@ -110,7 +110,7 @@ def test_integer_program_has_no_float(backbone):
   checks.check_program_has_no_float(backbone)
 
 
-def test_embeddings_of_the_readings_are_close(backbone):
+def test_embeddings_of_the_precisions_are_close(backbone):
   checks.check_embeddings_are_close(backbone)
 
 

@@ -1,4 +1,4 @@
-"""Inception-ResNet-v1: its size and shapes, and that its readings agree."""
+"""Inception-ResNet-v1: its size and shapes, and that its precisions agree."""
 
 import functools
 
@@ -228,7 +228,7 @@ def test_integer_program_has_no_float(backbone):
   checks.check_program_has_no_float(backbone)
 
 
-def test_embeddings_of_the_readings_are_close(backbone):
+def test_embeddings_of_the_precisions_are_close(backbone):
   checks.check_embeddings_are_close(backbone)
 
 

@@ -1,4 +1,4 @@
-"""MobileFaceNet: its size, and that its three readings belong together."""
+"""MobileFaceNet: its size, and that its three precisions belong together."""
 
 import backbone_checks as checks
 import flax
@@ -93,7 +93,7 @@ def test_integer_program_has_no_float(backbone):
   checks.check_program_has_no_float(backbone)
 
 
-def test_embeddings_of_the_readings_are_close(backbone):
+def test_embeddings_of_the_precisions_are_close(backbone):
   checks.check_embeddings_are_close(backbone)
 
 

@@ -115,27 +115,27 @@ def outputs():
       modes = ('float', 'fake_quant')
       if name in NORMED:
         modes = (*modes, 'train', 'qat')
-      readings = {}
+      precisions = {}
       for mode in modes:
         y, updated = layer.apply(
           variables[name], *inputs[name], MODES[mode], mutable=['batch_stats']
         )
-        readings[mode] = y, updated.get('batch_stats', {})
+        precisions[mode] = y, updated.get('batch_stats', {})
       if name in NORMED:
         other = with_other_statistics(variables[name])
         for mode in ('fake_quant', 'frozen'):
           y, updated = layer.apply(
             other, *inputs[name], MODES[mode], mutable=['batch_stats']
           )
-          readings[f'{mode}_other'] = y, updated['batch_stats']
+          precisions[f'{mode}_other'] = y, updated['batch_stats']
       if name in table.WEIGHTED:
-        readings['flax'] = flax_layer(name)(variables[name], *inputs[name])
+        precisions['flax'] = flax_layer(name)(variables[name], *inputs[name])
         folded = folded_reference(name, variables[name], *inputs[name])
-        readings['folded'] = folded, {}
+        precisions['folded'] = folded, {}
       if name in NORMED:
         train = flax_layer(name, train=True)
-        readings['flax_train'] = train(variables[name], *inputs[name])
-      results[name] = readings
+        precisions['flax_train'] = train(variables[name], *inputs[name])
+      results[name] = precisions
     return results
 
   return jax.jit(compute)(

@@ -18,9 +18,9 @@ from faceqat.quant.quantizers import (
 )
 from faceqat.quant.spec import (
   CALIBRATE,
+  CONTRACT_MODES,
   FAKE_QUANT,
   FLOAT,
-  TWINS,
   LayerQuant,
   Mode,
 )
@@ -159,9 +159,9 @@ def test_halves_go_where_the_contract_sends_them():
     'tflite_ref': [-3, -2, -1, 1, 2, 3],
     'xnnpack': [-2, -2, 0, 0, 2, 2],
   }
-  assert expected.keys() == TWINS.keys()
+  assert expected.keys() == CONTRACT_MODES.keys()
   for contract, steps in expected.items():
-    fake = network.apply(state, y, TWINS[contract])
+    fake = network.apply(state, y, CONTRACT_MODES[contract])
     np.testing.assert_array_equal(4 * fake, steps)
   # Training rounds as TensorFlow does.
   trained = network.apply(state, y, Mode(quantize=True))

@@ -47,7 +47,7 @@ def _is_drawn(path):
   return len(np.unique(pixels.reshape(-1, 3), axis=0)) > 5
 
 
-def test_roc_figure_draws_every_reading(tmp_path, saved):
+def test_roc_figure_draws_every_precision(tmp_path, saved):
   path = tmp_path / 'new' / 'roc.png'
   figures.roc_figure(
     {'float': _scores(), 'integer': _scores(distance=0.5)}, str(path)
@@ -76,7 +76,7 @@ def test_roc_figure_of_a_degenerate_model_is_drawn(tmp_path, scores):
 
 def test_figures_of_nothing_are_errors(tmp_path):
   path = tmp_path / 'figure.png'
-  with pytest.raises(ValueError, match='at least one reading'):
+  with pytest.raises(ValueError, match='at least one precision'):
     figures.roc_figure({}, path)
   with pytest.raises(ValueError, match=r"'float' needs pairs.* got 3 and 0"):
     figures.roc_figure({'float': (np.arange(3), np.ones(3, bool))}, path)

@@ -194,7 +194,7 @@ def test_several_runs_are_compared_first(run, tmp_path):
   assert len(set(read.ids)) == len(read.ids)
   seen = words(text)
   assert 'Differences to whole, float, in points' in seen
-  # The readings that ship, and what intervals are of.
+  # The precisions that ship, and what intervals are of.
   assert 'whole, integer' in seen
   assert 'other, integer' in seen
   assert '95 % intervals over people' in seen

@@ -24,10 +24,10 @@ def _rows():
   }
 
 
-def test_table_has_a_row_a_reading_in_their_units():
+def test_table_has_a_row_a_precision_in_their_units():
   table = tables.results_table(_rows())
   assert table.titles == [
-    'reading',
+    'precision',
     'accuracy %',
     'vs float',
     'AUC',
@@ -51,7 +51,7 @@ def test_what_a_row_lacks_or_cannot_be_written_is_a_dash():
     'integer': {'accuracy': 0.5, 'auc': float('nan')},
   }
   table = tables.results_table(rows)
-  assert table.titles == ['reading', 'accuracy %', 'vs float', 'AUC', 'bytes']
+  assert table.titles == ['precision', 'accuracy %', 'vs float', 'AUC', 'bytes']
   assert table.rows == [
     ['float', '-', '-', '-', '12'],
     ['integer', '50.00', '-', '-', '-'],
@@ -92,7 +92,7 @@ def test_intervals_stand_in_brackets_and_are_explained():
   }
   table = tables.results_table(rows)
   wanted = ['TAR % @ FAR 0.1', 'rank-1 %', 'TPIR % @ FPIR 0.1']
-  assert table.titles == ['reading', 'accuracy %', 'vs float', *wanted]
+  assert table.titles == ['precision', 'accuracy %', 'vs float', *wanted]
   assert table.rows == [
     [
       'float',
@@ -135,9 +135,9 @@ def test_benchmarks_stand_beside_each_other_with_their_mean():
   ]
 
 
-def test_a_single_reading_has_no_difference():
+def test_a_single_precision_has_no_difference():
   table = tables.results_table({'integer': {'accuracy': 0.5}})
-  assert table.titles == ['reading', 'accuracy %']
+  assert table.titles == ['precision', 'accuracy %']
 
 
 def test_rows_of_other_pairs_have_no_difference():
@@ -164,7 +164,7 @@ def test_a_file_held_to_no_contract_says_so():
 
 
 def test_a_table_needs_a_row():
-  with pytest.raises(ValueError, match='at least one reading'):
+  with pytest.raises(ValueError, match='at least one precision'):
     tables.results_table({})
 
 

@@ -25,7 +25,7 @@ CALM = {'scale': 0.45, 'bias': 1.0}
 
 
 def prepare(model, image_size: int) -> types.SimpleNamespace:
-  """Calibrates and lowers a model; each of its readings compiles once here.
+  """Calibrates and lowers a model; each of its precisions compiles once here.
 
   Args:
     model: with `norm.momentum` 0 and 8-bit weights.
@@ -166,7 +166,7 @@ def count(model, image_size: int, embedding=False):
 
 
 def check_embeddings_are_close(backbone):
-  """Of the readings; batch norm has taken out what all images share."""
+  """Of the precisions; batch norm has taken out what all images share."""
   fake = backbone.run_fake(backbone.variables)
   plain = backbone.run_float(backbone.variables)
   integer = integer_embedding(backbone)

@@ -59,7 +59,7 @@ def run_it(model, out, gallery=None, probe=None, **changes):
 def table_of(printed):
   """The last row of the table that was printed, by column."""
   lines = printed.splitlines()
-  at = next(i for i, line in enumerate(lines) if line.startswith('reading '))
+  at = next(i for i, line in enumerate(lines) if line.startswith('precision '))
   bars = lines[at + 1]
   ends = [
     i for i, c in enumerate(f'{bars} ') if c == ' ' and bars[i - 1] == '-'

@@ -1,7 +1,7 @@
 """A network that uses every layer in every geometry, and its variables.
 
 It is a table, so that a test can run any of its layers alone on the very
-inputs that another reading saw.
+inputs that another precision saw.
 """
 
 import functools

@@ -13,7 +13,7 @@ from faceqat.integer import program as integer_program
 from faceqat.integer import record
 from faceqat.report import hardest
 
-READINGS = ('float', 'fake_quant', 'integer')
+PRECISIONS = ('float', 'fake_quant', 'integer')
 CONFIG = {
   'model': {'name': 'tiny', 'embedding_size': 16},
   'loss': {'name': 'arcface', 'margin': 0.3},
@@ -70,12 +70,12 @@ def write_config(folder, config):
 
 
 def write_scores(folder, pair_set, seed=0):
-  """Scores, results and the hardest pairs of three readings."""
+  """Scores, results and the hardest pairs of three precisions."""
   rng = np.random.default_rng(seed)
   true = rng.normal(0.6 * pair_set.same, 0.3)
   cosines = {
     name: np.clip(true + rng.normal(0, 0.01, len(true)), -1, 1)
-    for name in READINGS
+    for name in PRECISIONS
   }
   results = {
     name: {
@@ -113,7 +113,7 @@ def make_run(folder, seed=0, config=CONFIG, pair_set=None):
   rates = np.linspace(0.02, 1, 50)
   arrays = {'cmc': np.linspace(0.5, 1, 20), 'fpir': rates, 'tpir': rates**0.3}
   safetensors.numpy.save_file(
-    {f'{k}/{r}': v for k, v in arrays.items() for r in READINGS},
+    {f'{k}/{r}': v for k, v in arrays.items() for r in PRECISIONS},
     folder / 'identification.safetensors',
   )
   safetensors.numpy.save_file(

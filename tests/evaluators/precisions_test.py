@@ -7,7 +7,7 @@ from faceqat.evaluators import (
   identification,
   influence,
   intervals,
-  readings,
+  precisions,
   verification,
 )
 
@@ -35,21 +35,21 @@ def _integer(images):
 
 
 def _on_pairs(people=True):
-  return readings.on_pairs(
+  return precisions.on_pairs(
     {'float': _float, 'integer': _integer},
     _pairs(people),
     batch_size=7,
   )
 
 
-def test_each_reading_has_the_figures_of_its_scores():
+def test_each_precision_has_the_figures_of_its_scores():
   results, cosines = _on_pairs()
   assert list(results) == ['float', 'integer', 'integer_match']
   assert list(cosines) == ['float', 'integer']
   pair_set = _pairs()
-  for reading, scores in cosines.items():
+  for precision, scores in cosines.items():
     wanted = dict(verification.summarize(scores, pair_set.same, pair_set.fold))
-    found = results[reading]
+    found = results[precision]
     assert {name: found[name] for name in wanted} == wanted
   assert 'cosine_mean' not in results['float']
   assert 0.9 < results['integer']['cosine_p1'] <= 1
@@ -97,7 +97,7 @@ class _People:
     return {'image': self.images[index]}
 
 
-def test_people_and_templates_are_evaluated_by_each_reading():
+def test_people_and_templates_are_evaluated_by_each_precision():
   predicts = {'float': _float, 'integer': _integer}
   settings = {
     'images_per_person': 3,
@@ -105,12 +105,12 @@ def test_people_and_templates_are_evaluated_by_each_reading():
     'seed': 0,
     'batch_size': 8,
   }
-  found = readings.on_people(predicts, _People(), **settings)
-  for reading, predict in predicts.items():
+  found = precisions.on_people(predicts, _People(), **settings)
+  for precision, predict in predicts.items():
     alone = identification.identify(predict, _People(), **settings)
-    np.testing.assert_array_equal(found[reading].ranks, alone.ranks)
-    assert found[reading].open_set.mated.sum() == 3 * 2
-  results, scores = readings.on_templates(
+    np.testing.assert_array_equal(found[precision].ranks, alone.ranks)
+    assert found[precision].open_set.mated.sum() == 3 * 2
+  results, scores = precisions.on_templates(
     predicts, make_templates(), use_norm=True, use_quality=True, batch_size=8
   )
   assert list(results) == list(scores) == ['float', 'integer']

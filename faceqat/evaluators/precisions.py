@@ -1,6 +1,6 @@
-"""The same evaluation of each reading of a network: of pairs, and of people.
+"""The same evaluation of each precision of a network: of pairs, and of people.
 
-The readings stand in the order in which they are given. Where the first is
+The precisions stand in the order in which they are given. Where the first is
 `float`, the others' embeddings are compared with its own.
 """
 
@@ -30,40 +30,42 @@ def on_pairs(
   *,
   batch_size: int,
 ) -> tuple[Results, dict[str, np.ndarray]]:
-  """Verification by each reading.
+  """Verification by each precision.
 
   Args:
-    predicts: by reading.
+    predicts: by precision.
     pair_set: P pairs.
     batch_size: images in one call.
 
   Returns:
-    Metric name to value by reading, as `verification.summarize` gives them and,
-    where the pairs say who they show, `intervals.of_pairs`. Behind `float` in
-    the order, also `low/difference` and `high/difference`, of its accuracy to
-    the float one, and `cosine_mean` and `cosine_p1`, of the cosines of its
-    embeddings and the float ones. A reading whose embeddings are integers has a
-    second row, `<reading>_match`: its pairs are compared in integers too.
-    And the cosines by reading, float64 [P].
+    Metric name to value by precision, as `verification.summarize` gives them
+    and, where the pairs say who they show, `intervals.of_pairs`. After `float`
+    also `low/difference` and `high/difference`, of its accuracy to the float
+    one, and `cosine_mean` and `cosine_p1`, of the cosines of its embeddings
+    and the float ones. A precision whose embeddings are integers has a second
+    row, `<precision>_match`: its pairs are compared in integers too.
+    And the cosines by precision, float64 [P].
   """
   results, cosines = {}, {}
   float_images = None
-  for reading, predict in predicts.items():
+  for precision, predict in predicts.items():
     print(
-      f'evaluating {reading} on {pair_set.name}: {len(pair_set)} pairs',
+      f'evaluating {precision} on {pair_set.name}: {len(pair_set)} pairs',
       flush=True,
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)
-    cosines[reading] = verification.cosine(embeddings.first, embeddings.second)
-    float_scores = None if reading == 'float' else cosines.get('float')
-    row = dict(_summarize(cosines[reading], pair_set, float_scores))
-    if reading == 'float':
+    cosines[precision] = verification.cosine(
+      embeddings.first, embeddings.second
+    )
+    float_scores = None if precision == 'float' else cosines.get('float')
+    row = dict(_summarize(cosines[precision], pair_set, float_scores))
+    if precision == 'float':
       float_images = embeddings.images
     elif float_images is not None:
       row.update(_summarize_nearness(embeddings.images, float_images))
-    results[reading] = row
+    results[precision] = row
     if np.issubdtype(embeddings.images.dtype, np.integer):
-      results[f'{reading}_match'] = _summarize_match(
+      results[f'{precision}_match'] = _summarize_match(
         embeddings, pair_set, float_scores
       )
   return results, cosines
@@ -72,33 +74,35 @@ def on_pairs(
 def on_people(
   predicts: Mapping[str, Predict], source, **settings
 ) -> dict[str, Identification]:
-  """`identification.identify` by each reading, with the same settings."""
+  """`identification.identify` by each precision, with the same settings."""
   found = {}
-  for reading, predict in predicts.items():
+  for precision, predict in predicts.items():
     print(
-      f'identifying {len(source.class_names)} people by {reading}', flush=True
+      f'identifying {len(source.class_names)} people by {precision}', flush=True
     )
-    found[reading] = identification.identify(predict, source, **settings)
+    found[precision] = identification.identify(predict, source, **settings)
   return found
 
 
 def on_templates(
   predicts: Mapping[str, Predict], template_set: TemplateSet, **settings
 ) -> tuple[Results, dict[str, np.ndarray]]:
-  """`templates.score` by each reading, with the same settings.
+  """`templates.score` by each precision, with the same settings.
 
   Returns:
-    Metric name to value by reading, and scores by reading, float64 [P].
+    Metric name to value by precision, and scores by precision, float64 [P].
   """
   results, scores = {}, {}
-  for reading, predict in predicts.items():
+  for precision, predict in predicts.items():
     print(
-      f'evaluating {reading} on {len(template_set.images)} images of '
+      f'evaluating {precision} on {len(template_set.images)} images of '
       f'{template_set.name}',
       flush=True,
     )
-    scores[reading] = templates.score(predict, template_set, **settings)
-    results[reading] = dict(templates.summarize(scores[reading], template_set))
+    scores[precision] = templates.score(predict, template_set, **settings)
+    results[precision] = dict(
+      templates.summarize(scores[precision], template_set)
+    )
   return results, scores
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from flax import traverse_util
 
 from configs import common
-from faceqat.quant import layers
+from faceqat.quant import layers, pooling
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.observers import Range
 from faceqat.quant.quantizers import OutputQuantizer
@@ -98,7 +98,7 @@ class Network(nn.Module):
     x = layers.QuantConv(
       features=16, kernel_size=(1, 1), name='project', **norm
     )(x, mode)
-    x = layers.MeanPool(name='mean', **quant)(x, mode)
+    x = pooling.MeanPool(name='mean', **quant)(x, mode)
     return layers.QuantDense(
       features=CLASSES, use_bias=True, norm=None, name='dense', **quant
     )(x, mode)

@@ -5,8 +5,9 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from faceqat.quant.layers import QuantConv, QuantDense, Value, input_image
+from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.norm import Norm
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode, QuantSpec
 
 

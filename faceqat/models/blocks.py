@@ -5,8 +5,10 @@ import math
 
 import flax.linen as nn
 
-from faceqat.quant.layers import Add, PReLU, Value
+from faceqat.quant.layers import PReLU
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
+from faceqat.quant.weightless import Add
 
 # Of the last batch norm of a block that adds its input: it begins near the
 # identity, and a deep network learns from the first steps on (Goyal et al.

@@ -17,9 +17,10 @@ import flax.linen as nn
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import scale_depth
-from faceqat.quant.layers import Concat, MaxPool, MeanPool, Value
-from faceqat.quant.pooling import L2Pool
+from faceqat.quant.pooling import L2Pool, MaxPool, MeanPool
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
+from faceqat.quant.weightless import Concat
 
 
 class Row(NamedTuple):

@@ -13,8 +13,10 @@ import flax.linen as nn
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import scale_depth
-from faceqat.quant.layers import Add, Concat, Dropout, MaxPool, MeanPool, Value
+from faceqat.quant.pooling import MaxPool, MeanPool
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
+from faceqat.quant.weightless import Add, Concat, Dropout
 
 # A branch is a list of convolutions: name, channels, kernel.
 Convolution = tuple[str, int, tuple[int, int]]

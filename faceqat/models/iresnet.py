@@ -22,18 +22,11 @@ import flax.linen as nn
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import conv_unit, scale_depth
-from faceqat.quant.layers import (
-  Add,
-  Dropout,
-  Flatten,
-  MaxPool,
-  MeanPool,
-  Multiply,
-  QuantDense,
-  Sigmoid,
-  Value,
-)
+from faceqat.quant.layers import QuantDense
+from faceqat.quant.pooling import MaxPool, MeanPool
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
+from faceqat.quant.weightless import Add, Dropout, Flatten, Multiply, Sigmoid
 
 # Units in each of the four stages; the first of a stage halves the image.
 DEPTHS = {

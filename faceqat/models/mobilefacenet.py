@@ -4,8 +4,9 @@ import functools
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
-from faceqat.quant.layers import Flatten, Value
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
+from faceqat.quant.weightless import Flatten
 
 # Expansion t, channels c, repeats n, first stride s.
 STAGES = (

@@ -4,7 +4,8 @@ import functools
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
-from faceqat.quant.layers import MeanPool, Value
+from faceqat.quant.pooling import MeanPool
+from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 
 # Expansion t, channels c, repeats n, first stride s.

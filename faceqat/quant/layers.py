@@ -9,6 +9,7 @@ hold them.
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,21 +21,16 @@ from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import conv2d
-from faceqat.quant.layer import QuantLayer, Value
 from faceqat.quant.norm import (
+  BatchNorm,
   GroupNorm,
   NoIntegerFormError,
   Norm,
   group_norm,
 )
-from faceqat.quant.pooling import (
-  AveragePool,
-  MaxPool,
-  MeanPool,
-  Padding,
-  explicit_padding,
-)
+from faceqat.quant.pooling import Padding, explicit_padding
 from faceqat.quant.prelu import prelu
+from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
@@ -42,39 +38,7 @@ from faceqat.quant.quantizers import (
   quantize_kernel,
 )
 from faceqat.quant.spec import LayerQuant, Mode
-from faceqat.quant.weightless import (
-  ACTIVATIONS,
-  Add,
-  Concat,
-  Dropout,
-  Flatten,
-  L2Normalize,
-  Multiply,
-  ReLU6,
-  Sigmoid,
-  activation_range,
-)
-
-__all__ = [
-  'ACTIVATIONS',
-  'Add',
-  'AveragePool',
-  'Concat',
-  'Dropout',
-  'Flatten',
-  'L2Normalize',
-  'MaxPool',
-  'MeanPool',
-  'Multiply',
-  'PReLU',
-  'QuantConv',
-  'QuantDense',
-  'ReLU6',
-  'Sigmoid',
-  'Value',
-  'input_image',
-]
-
+from faceqat.quant.weightless import activation_range
 
 # Steps that an int8 input may be away from its zero point.
 _STEPS = 255
@@ -85,14 +49,29 @@ _LARGEST_SUM = 2**28
 def input_image(images: Value, dtype=jnp.float32) -> Value:
   """Reads uint8 pixels `[B, H, W, 3]` as (pixel - 128) / 128.
 
-  On the device that is the int8 value pixel - 128 at scale 1/128: the camera's
-  bytes are the quantized input, and no rounding happens.
+  The device has pixel - 128 as int8 at scale 1/128, so nothing is rounded.
   """
   if isinstance(images, Symbol):
     return images
   if images.dtype != jnp.uint8:
     raise TypeError(f'images are uint8 pixels 0..255; got {images.dtype}')
   return ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
+
+
+class _Weights(NamedTuple):
+  """The weights of a layer before the norm is folded.
+
+  Attributes:
+    kernel: [..., O].
+    bias: [O].
+    norm: the batch norm that folds into them.
+    step: learned, of the folded kernel: [O] or [].
+  """
+
+  kernel: jax.Array
+  bias: jax.Array
+  norm: FoldedBatchNorm | None
+  step: jax.Array | None
 
 
 class _Linear(QuantLayer):
@@ -133,18 +112,44 @@ class _Linear(QuantLayer):
       ValueError: a bias and a norm, or an unknown activation.
       NoIntegerFormError: a group norm, quantized or on a symbol.
     """
+    self._check_norm(mode.quantize or isinstance(x, Symbol))
+    limits = activation_range(self.activation, self._tensor)
+    kernel, bias = self._kernel_and_bias(kernel_shape)
+    norm = None
+    if isinstance(self.norm, BatchNorm):
+      norm = FoldedBatchNorm(
+        kernel_shape[-1], self.norm, self.initial_gamma, name='bn'
+      )
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    step = self._kernel_step(kernel, norm, mode)
+    weights = _Weights(kernel, bias, norm, step)
+    if isinstance(x, Symbol):
+      fields, reals = self._integers(x, weights)
+      output = _no_finer(quantizer.qparams(), x, reals, fields['bias'])
+      return recorder(
+        x, name=self._tensor, activation_range=limits, output=output, **fields
+      )
+    y = self._product(x, mode, weights, product)
+    if limits is not None:
+      y = jnp.clip(y, *limits)
+    return self._finish(y, mode, quantizer)
+
+  def _check_norm(self, quantized: bool):
     if self.use_bias and self.norm:
       raise ValueError(
         f'layer {self._tensor}: use_bias is on beside a norm, which has a bias '
         'of its own'
       )
-    grouped = isinstance(self.norm, GroupNorm)
-    if grouped and (mode.quantize or isinstance(x, Symbol)):
+    if isinstance(self.norm, GroupNorm) and quantized:
       raise NoIntegerFormError(
         f'layer {self._tensor} has a group norm, which has no integer form; '
         "train with model.norm.name 'batch' or 'renorm' to have one"
       )
-    layer = self._own()
+
+  def _kernel_and_bias(
+    self, kernel_shape: tuple[int, ...]
+  ) -> tuple[jax.Array, jax.Array]:
+    """The parameters, times `output_scale`; without a bias, zeros."""
     kernel = self.param('kernel', nn.initializers.he_normal(), kernel_shape)
     bias = (
       self.param('bias', nn.initializers.zeros, kernel_shape[-1:])
@@ -153,68 +158,72 @@ class _Linear(QuantLayer):
     )
     if self.output_scale != 1:
       kernel, bias = kernel * self.output_scale, bias * self.output_scale
-    norm = None
-    if self.norm and not grouped:
-      norm = FoldedBatchNorm(
-        kernel_shape[-1], self.norm, self.initial_gamma, name='bn'
-      )
-    quantizer = OutputQuantizer(layer, name='quantizer')
-    limits = activation_range(self.activation, self._tensor)
-    step = None
-    if layer.learned_steps:
-      # Beside the kernel; 0 until a mode with `initialize_steps` sets it.
-      shape = kernel_shape[-1:] if layer.per_channel else ()
-      step = self.param('kernel_step', nn.initializers.zeros, shape)
-      if mode.initialize_steps:
-        folded = kernel * norm.fold()[0] if norm else kernel
-        start = initial_kernel_step(folded, layer)
-        self.put_variable('params', 'kernel_step', start)
+    return kernel, bias
 
-    if isinstance(x, Symbol):
-      self._check_finite({'kernel': kernel, 'bias': bias, 'kernel_step': step})
-      if norm:
-        self._check_finite(norm.values())
-        factor, bias = norm.fold()
-        kernel = kernel * factor
-        self._check_finite({'kernel folded with bn': kernel})
-      values, scale = quantize_kernel(kernel, layer, step)
-      bias = np.asarray(bias, np.float32)
-      scale = _no_finer_than_bias(scale, values, bias, x, layer)
-      return recorder(
-        x,
-        name=self._tensor,
-        weights=values,
-        weight_scale=scale,
-        weight_bits=layer.weight_bits,
-        bias=bias,
-        activation_range=limits,
-        output=_no_finer(quantizer.qparams(), x, values * scale, bias),
-      )
+  def _kernel_step(
+    self, kernel: jax.Array, norm: FoldedBatchNorm | None, mode: Mode
+  ) -> jax.Array | None:
+    """The learned step; 0 until a mode with `initialize_steps` sets it."""
+    layer = self._own()
+    if not layer.learned_steps:
+      return None
+    shape = kernel.shape[-1:] if layer.per_channel else ()
+    step = self.param('kernel_step', nn.initializers.zeros, shape)
+    if mode.initialize_steps:
+      folded = kernel * norm.fold()[0] if norm else kernel
+      start = initial_kernel_step(folded, layer)
+      self.put_variable('params', 'kernel_step', start)
+    return step
+
+  def _integers(self, x: Symbol, weights: _Weights) -> tuple[dict, np.ndarray]:
+    """The operator's fields, and the real values of its weights."""
+    layer, (kernel, bias, norm, step) = self._own(), weights
+    self._check_finite({'kernel': kernel, 'bias': bias, 'kernel_step': step})
+    if norm:
+      self._check_finite(norm.values())
+      factor, bias = norm.fold()
+      kernel = kernel * factor
+      self._check_finite({'kernel folded with bn': kernel})
+    values, scale = quantize_kernel(kernel, layer, step)
+    bias = np.asarray(bias, np.float32)
+    scale = _no_finer_than_bias(scale, values, bias, x, layer)
+    fields = {
+      'weights': values,
+      'weight_scale': scale,
+      'weight_bits': layer.weight_bits,
+      'bias': bias,
+    }
+    return fields, values * scale
+
+  def _product(
+    self,
+    x: jax.Array,
+    mode: Mode,
+    weights: _Weights,
+    product: Callable[[jax.Array, jax.Array], jax.Array],
+  ) -> jax.Array:
+    """The normalised product with the fake-quantized kernel, in `dtype`."""
+    kernel, bias, norm, step = weights
 
     def linear(factor):
       folded = kernel if factor is None else kernel * factor
       if mode.quantize:
+        normalized = norm is not None and mode.batch_statistics
         folded = fake_quant_kernel(
-          folded,
-          layer,
-          step,
-          normalized=norm is not None and mode.batch_statistics,
+          folded, self._own(), step, normalized=normalized
         )
       return product(x.astype(self.dtype), folded.astype(self.dtype))
 
     y = norm(linear, mode) if norm else linear(None).astype(jnp.float32) + bias
-    if grouped:
-      y = group_norm(self.norm, kernel_shape[-1])(y)
-    y = y.astype(self.dtype)
-    if limits is not None:
-      y = jnp.clip(y, *limits)
-    return self._finish(y, mode, quantizer)
+    if isinstance(self.norm, GroupNorm):
+      y = group_norm(self.norm, kernel.shape[-1])(y)
+    return y.astype(self.dtype)
 
 
 def _no_finer(
   output: QParams, x: Symbol, weights: np.ndarray, bias: np.ndarray
 ) -> QParams:
-  """A scale in which the largest sum that can occur still fits int32.
+  """Widens the output's scale until the largest possible sum fits int32.
 
   A ReLU that let nothing through in the calibration has a range of almost
   nothing, in whose steps any sum would overflow.
@@ -239,10 +248,10 @@ def _no_finer_than_bias(
   x: Symbol,
   layer: LayerQuant,
 ) -> np.ndarray:
-  """The scale of the weights, or the bias's where these are all 0.
+  """The scale of the weights; where these are all 0, one that fits the bias.
 
-  0 is 0 in any scale. That of a channel without weights is next to nothing, and
-  no bias fits int32 in such steps; so it has one that gives its bias 24 bits.
+  The scale of a channel without weights is next to nothing, and no bias fits
+  int32 in such steps. 0 is 0 in any scale, so the bias gets 24 bits.
 
   Args:
     scale: [O] real values of one step.

@@ -13,7 +13,7 @@ from jax import lax
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.convolution import same_padding
-from faceqat.quant.layer import QuantLayer, Value
+from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import OutputQuantizer
 from faceqat.quant.spec import Mode
 
@@ -30,15 +30,14 @@ class MeanPool(QuantLayer):
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(x, Symbol):
-      return record.mean(x, name=self._tensor, output=quantizer.qparams())
-    y = jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
-    return self._finish(y, mode, quantizer)
+    def mean(x):
+      return jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
+
+    return self._quantized(mode, record.mean, mean, x)
 
 
 class _WindowPool(QuantLayer):
-  """What moves a window over `[B, H, W, C]`; scale and zero point stay.
+  """Moves a window over `[B, H, W, C]`; scale and zero point stay.
 
   `padding` is 'SAME', 'VALID' or ((top, bottom), (left, right)).
   """
@@ -47,27 +46,22 @@ class _WindowPool(QuantLayer):
   strides: tuple[int, int] = (2, 2)
   padding: Padding = 'SAME'
 
-  def _run(
+  def _pool(
     self,
-    x: Value,
-    pool: Callable[..., jax.Array],
     recorder: Callable[..., Symbol],
+    pool: Callable[..., jax.Array],
+    x: Value,
   ) -> Value:
-    """Computes with `pool(x, window, strides, padding)`, or records."""
-    padding = explicit_padding(
-      self.padding, x.shape[1:3], self.window, self.strides
+    geometry = {
+      'window': self.window,
+      'strides': self.strides,
+      'padding': explicit_padding(
+        self.padding, x.shape[1:3], self.window, self.strides
+      ),
+    }
+    return self._unranged(
+      recorder, functools.partial(pool, **geometry), x, **geometry
     )
-    if isinstance(x, Symbol):
-      return recorder(
-        x,
-        name=self._tensor,
-        window=self.window,
-        strides=self.strides,
-        padding=padding,
-      )
-    y = pool(x, self.window, self.strides, padding)
-    self.sow('intermediates', 'output', y)
-    return y
 
 
 class MaxPool(_WindowPool):
@@ -76,7 +70,7 @@ class MaxPool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._run(x, _maximum, record.max_pool)
+    return self._pool(record.max_pool, _maximum, x)
 
 
 class AveragePool(_WindowPool):
@@ -89,7 +83,7 @@ class AveragePool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._run(x, _average, record.average_pool)
+    return self._pool(record.average_pool, _average, x)
 
 
 class L2Pool(_WindowPool):
@@ -112,14 +106,12 @@ class L2Pool(_WindowPool):
       padding=self.padding,
       name='average',
     )
+
+    def root(y):
+      return _root(square.rounded(y, mode)).astype(y.dtype)
+
     y = average(square(x, mode), mode)
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(y, Symbol):
-      return record.square_root(
-        y, name=self._tensor, output=quantizer.qparams()
-      )
-    root = _root(square.rounded(y, mode)).astype(y.dtype)
-    return self._finish(root, mode, quantizer)
+    return self._quantized(mode, record.square_root, root, y)
 
 
 class _Square(QuantLayer):
@@ -156,11 +148,11 @@ def _root(square: jax.Array) -> jax.Array:
 
 
 def _maximum(x, window, strides, padding):
-  """Where several are greatest, they share the gradient, on a processor.
+  """The maximum of each window; on a CPU equal maxima share the gradient.
 
-  XLA's CPU backend takes ten times as long for the gradient of its own max
-  pool as for one of slices: one axis after the other where windows overlap
-  most, or its fusion computes all maxima anew for each slice.
+  The gradient of XLA's own max pool takes ten times as long there as that of
+  slices. At stride 1 one axis is pooled after the other, or the fusion would
+  compute all maxima anew for each slice.
   """
   if jax.default_backend() != 'cpu':
     return nn.max_pool(x, window, strides, padding)
@@ -176,7 +168,7 @@ def _maximum(x, window, strides, padding):
 
 
 def _slices(x, window, strides):
-  """What each element of a window sees as it moves."""
+  """Yields, for each element of a window, all that it passes over."""
   rows, columns = (
     (size - width) // stride * stride + 1
     for size, width, stride in zip(x.shape[1:3], window, strides)

@@ -1,4 +1,4 @@
-"""Quantized layers without weights: what joins, clips and reshapes tensors."""
+"""Quantized layers without weights: they join, clip and reshape tensors."""
 
 import math
 
@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant import numerics
-from faceqat.quant.layer import QuantLayer, Value
-from faceqat.quant.quantizers import OutputQuantizer
+from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.spec import Mode
 
 # The interval to which an activation clips.
@@ -45,20 +44,12 @@ class Add(QuantLayer):
 
   @nn.compact
   def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
     limits = activation_range(self.activation, self._tensor)
-    if isinstance(a, Symbol):
-      return record.add(
-        a,
-        b,
-        name=self._tensor,
-        activation_range=limits,
-        output=quantizer.qparams(),
-      )
-    y = a + b
-    return self._finish(
-      y if limits is None else jnp.clip(y, *limits), mode, quantizer
-    )
+
+    def add(a, b):
+      return a + b if limits is None else jnp.clip(a + b, *limits)
+
+    return self._quantized(mode, record.add, add, a, b, activation_range=limits)
 
 
 class Multiply(QuantLayer):
@@ -70,12 +61,10 @@ class Multiply(QuantLayer):
 
   @nn.compact
   def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(a, Symbol):
-      return record.mul(a, b, name=self._tensor, output=quantizer.qparams())
-    if (a.ndim, b.ndim) == (4, 2):
-      b = b[:, None, None]
-    return self._finish(a * b, mode, quantizer)
+    def multiply(a, b):
+      return a * (b[:, None, None] if (a.ndim, b.ndim) == (4, 2) else b)
+
+    return self._quantized(mode, record.mul, multiply, a, b)
 
 
 class Concat(QuantLayer):
@@ -83,16 +72,18 @@ class Concat(QuantLayer):
 
   @nn.compact
   def __call__(self, xs: list[Value], mode: Mode) -> Value:
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
-    if isinstance(xs[0], Symbol):
-      return record.concat(xs, name=self._tensor, output=quantizer.qparams())
-    return self._finish(jnp.concatenate(xs, axis=-1), mode, quantizer)
+    return self._quantized(
+      mode,
+      lambda *xs, **fields: record.concat(xs, **fields),
+      lambda *xs: jnp.concatenate(xs, axis=-1),
+      *xs,
+    )
 
 
 class Dropout(QuantLayer):
-  """Drops elements in training (Srivastava et al. 2014), and never else.
+  """Drops the share `rate` of all elements, in training alone.
 
-  `rate` is the share of those dropped.
+  Source: Srivastava et al. 2014.
   """
 
   rate: float
@@ -126,11 +117,9 @@ class ReLU6(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     limits = ACTIVATIONS['relu6']
-    if isinstance(x, Symbol):
-      return record.clamp(x, name=self._tensor, activation_range=limits)
-    y = jnp.clip(x, *limits)
-    self.sow('intermediates', 'output', y)
-    return y
+    return self._unranged(
+      record.clamp, lambda x: jnp.clip(x, *limits), x, activation_range=limits
+    )
 
 
 class Sigmoid(QuantLayer):
@@ -138,14 +127,13 @@ class Sigmoid(QuantLayer):
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
-    if isinstance(x, Symbol):
-      return record.logistic(x, name=self._tensor)
-    y = jax.nn.sigmoid(x.astype(jnp.float32))
-    if mode.quantize:
-      y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
-    y = y.astype(x.dtype)
-    self.sow('intermediates', 'output', y)
-    return y
+    def sigmoid(x):
+      y = jax.nn.sigmoid(x.astype(jnp.float32))
+      if mode.quantize:
+        y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
+      return y.astype(x.dtype)
+
+    return self._unranged(record.logistic, sigmoid, x)
 
 
 class L2Normalize(QuantLayer):
@@ -153,11 +141,11 @@ class L2Normalize(QuantLayer):
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
-    if isinstance(x, Symbol):
-      return record.l2_normalize(x, name=self._tensor)
-    square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
-    y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
-    if mode.quantize:
-      y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
-    self.sow('intermediates', 'output', y)
-    return y
+    def normalize(x):
+      square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
+      y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+      if mode.quantize:
+        y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
+      return y
+
+    return self._unranged(record.l2_normalize, normalize, x)

@@ -19,15 +19,9 @@ from faceqat.calibration.equalization import (
 )
 from faceqat.evaluators.agreement import activations
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.layers import (
-  Add,
-  Flatten,
-  PReLU,
-  QuantConv,
-  QuantDense,
-  input_image,
-)
+from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
+from faceqat.quant.weightless import Add, Flatten
 
 IMAGE = (12, 12, 3)
 # Of the first layer: one that is dead, one that lives on its bias alone.

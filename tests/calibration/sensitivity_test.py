@@ -19,7 +19,8 @@ from faceqat.calibration.lower import (
 )
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.models.network import Network
-from faceqat.quant.layers import MeanPool, QuantConv, QuantDense, input_image
+from faceqat.quant.layers import QuantConv, QuantDense, input_image
+from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FLOAT, QuantSpec
 
 IMAGE = (8, 8, 3)

@@ -14,14 +14,10 @@ from faceqat.evaluators import agreement
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.models.blocks import InvertedResidual
-from faceqat.quant.layers import (
-  Flatten,
-  MeanPool,
-  QuantConv,
-  QuantDense,
-  input_image,
-)
+from faceqat.quant.layers import QuantConv, QuantDense, input_image
+from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
+from faceqat.quant.weightless import Flatten
 from faceqat.report.results_tables import agreement_table
 
 IMAGE = (12, 12, 3)

@@ -2,7 +2,8 @@
 
 from faceqat.models.backbone import Backbone
 from faceqat.models.blocks import InvertedResidual, conv_unit
-from faceqat.quant.layers import Flatten, MeanPool
+from faceqat.quant.pooling import MeanPool
+from faceqat.quant.weightless import Flatten
 
 
 class Model(Backbone):

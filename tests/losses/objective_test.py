@@ -19,7 +19,8 @@ from faceqat.losses.objective import (
   Triplet,
   make_objective,
 )
-from faceqat.quant.layers import MeanPool, QuantDense, input_image
+from faceqat.quant.layers import QuantDense, input_image
+from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.plan import make_recipe

@@ -247,7 +247,7 @@ def test_an_image_symbol_is_the_network_s_input_unchanged():
   assert image.shape == table.IMAGE
   assert (
     record.trace(
-      lambda image: table.layers.input_image(image), image_shape=table.IMAGE
+      lambda image: input_image(image), image_shape=table.IMAGE
     ).operators
     == ()
   )

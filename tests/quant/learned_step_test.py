@@ -9,7 +9,7 @@ import pytest
 from defaults import batch_norm, layer_quant, make_spec
 
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant import exact, layers, learned_step, numerics
+from faceqat.quant import exact, layers, learned_step, numerics, weightless
 from faceqat.quant.learned_step import quantize_with_step
 from faceqat.quant.quantizers import (
   RangesMissingError,
@@ -194,7 +194,7 @@ class Small(nn.Module):
     x = conv('first', features=8, strides=(2, 2))(x, mode)
     x = layers.PReLU(name='prelu', quant=self.quant)(x, mode)
     x = conv('depthwise', depthwise=True, activation='relu6')(x, mode)
-    x = layers.Flatten(quant=self.quant, name='flatten')(x, mode)
+    x = weightless.Flatten(quant=self.quant, name='flatten')(x, mode)
     return layers.QuantDense(name='embedding', features=12, **settings)(x, mode)
 
 

@@ -9,7 +9,7 @@ from defaults import batch_renorm, make_spec
 
 from configs.compose import NORMS as BLOCKS
 from faceqat.integer import record
-from faceqat.quant.layers import Flatten, QuantConv, QuantDense, input_image
+from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.norm import (
   NORMS,
   BatchNorm,
@@ -20,6 +20,7 @@ from faceqat.quant.norm import (
   make_norm,
 )
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
+from faceqat.quant.weightless import Flatten
 
 SHAPE = (2, 5, 4, 6)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from defaults import make_spec
 
-from faceqat.quant import layers
+from faceqat.quant import weightless
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
 NAMES = (
@@ -75,7 +75,7 @@ def test_a_gate_multiplies_each_channel_of_its_own_image(computed):
 def test_a_quantized_sigmoid_has_the_device_s_steps():
   x = jnp.linspace(-12, 12, 4001)
   plain, fake = (
-    np.asarray(layers.Sigmoid(quant=make_spec()).apply({}, x, mode))
+    np.asarray(weightless.Sigmoid(quant=make_spec()).apply({}, x, mode))
     for mode in (FLOAT, FAKE_QUANT)
   )
   assert np.array_equal(fake * 256, np.rint(fake * 256))
@@ -88,7 +88,7 @@ def test_the_gradient_of_a_quantized_sigmoid_is_the_plain_one():
   x = jnp.linspace(-5.5, 5.5, 101)
 
   def gradient(mode):
-    layer = layers.Sigmoid(quant=make_spec())
+    layer = weightless.Sigmoid(quant=make_spec())
     return jax.grad(lambda x: jnp.sum(layer.apply({}, x, mode)))(x)
 
   plain = gradient(Mode(train=True))

@@ -13,149 +13,82 @@ from defaults import batch_norm, make_spec
 
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant import layers
-from faceqat.quant.pooling import L2Pool
+from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
+from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode, QuantSpec
+from faceqat.quant.weightless import (
+  Add,
+  Concat,
+  Flatten,
+  L2Normalize,
+  Multiply,
+  ReLU6,
+  Sigmoid,
+)
 
 # Odd and even sides: 'SAME' pads them differently at stride 2.
 IMAGE = (10, 9, 3)
 EXPLICIT = ((1, 1), (1, 0))
 
+
+def conv(source, **fields):
+  return QuantConv, {'features': 8, **fields}, (source,)
+
+
+def depthwise(source, **fields):
+  return QuantConv, {'depthwise': True, **fields}, (source,)
+
+
+def dense(source, features, **fields):
+  return QuantDense, {'features': features, **fields}, (source,)
+
+
+VALID = {'padding': 'VALID'}
+STRIDED = {'strides': (2, 2)}
+POINTWISE = {'kernel_size': (1, 1), 'norm': None}
+BIAS = {'norm': None, 'use_bias': True}
+LOPSIDED = {'window': (3, 2), 'strides': (2, 1), **VALID}
+AROUND = {'window': (3, 3), 'padding': EXPLICIT}
+OVERLAPPING = {'window': (3, 3), 'strides': (1, 2)}
+
 # Name: (module, its fields, names of its inputs).
 LAYERS = {
-  'same': (
-    layers.QuantConv,
-    {'features': 8, 'activation': 'relu6'},
-    ('image',),
-  ),
-  'same_strided': (
-    layers.QuantConv,
-    {'features': 8, 'strides': (2, 2)},
-    ('same',),
-  ),
-  'valid': (
-    layers.QuantConv,
-    {'features': 8, 'padding': 'VALID', 'activation': 'relu'},
-    ('image',),
-  ),
-  'valid_strided': (
-    layers.QuantConv,
-    {'features': 8, 'padding': 'VALID', 'strides': (2, 2)},
-    ('same',),
-  ),
-  'explicit': (
-    layers.QuantConv,
-    {'features': 8, 'padding': EXPLICIT, 'kernel_size': (3, 2)},
-    ('same',),
-  ),
-  'explicit_strided': (
-    layers.QuantConv,
-    {'features': 8, 'padding': EXPLICIT, 'strides': (2, 2)},
-    ('image',),
-  ),
-  'pointwise': (
-    layers.QuantConv,
-    {
-      'features': 8,
-      'kernel_size': (1, 1),
-      'norm': None,
-      'use_bias': True,
-    },
-    ('same',),
-  ),
-  'pointwise_bare': (
-    layers.QuantConv,
-    {'features': 8, 'kernel_size': (1, 1), 'norm': None},
-    ('same',),
-  ),
-  'depthwise': (
-    layers.QuantConv,
-    {'depthwise': True, 'activation': 'relu6'},
-    ('same',),
-  ),
-  'depthwise_strided': (
-    layers.QuantConv,
-    {'depthwise': True, 'strides': (2, 2)},
-    ('pointwise',),
-  ),
-  'depthwise_valid': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': 'VALID'},
-    ('pointwise',),
-  ),
-  'depthwise_explicit': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': EXPLICIT, 'strides': (2, 2)},
-    ('same',),
-  ),
-  'depthwise_global': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': 'VALID', 'kernel_size': (5, 5)},
-    ('same_strided',),
-  ),
-  'prelu': (layers.PReLU, {}, ('pointwise',)),
-  'add': (layers.Add, {}, ('pointwise', 'depthwise')),
-  'concat': (layers.Concat, {}, ('prelu', 'add')),
-  'multiply': (layers.Multiply, {}, ('pointwise', 'depthwise')),
-  'relu6': (layers.ReLU6, {}, ('add',)),
-  'max_pool': (layers.MaxPool, {}, ('prelu',)),
-  'max_pool_valid': (
-    layers.MaxPool,
-    {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
-    ('relu6',),
-  ),
-  'max_pool_explicit': (
-    layers.MaxPool,
-    {'window': (3, 3), 'padding': EXPLICIT},
-    ('add',),
-  ),
-  'average_pool': (
-    layers.AveragePool,
-    {'window': (3, 3), 'strides': (1, 2)},
-    ('prelu',),
-  ),
-  'average_pool_valid': (
-    layers.AveragePool,
-    {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
-    ('multiply',),
-  ),
-  'average_pool_explicit': (
-    layers.AveragePool,
-    {'window': (3, 3), 'padding': EXPLICIT},
-    ('add',),
-  ),
-  'l2_pool': (
-    L2Pool,
-    {'window': (3, 3), 'strides': (1, 2)},
-    ('same',),
-  ),
+  'same': conv('image', activation='relu6'),
+  'same_strided': conv('same', **STRIDED),
+  'valid': conv('image', **VALID, activation='relu'),
+  'valid_strided': conv('same', **VALID, **STRIDED),
+  'explicit': conv('same', padding=EXPLICIT, kernel_size=(3, 2)),
+  'explicit_strided': conv('image', padding=EXPLICIT, **STRIDED),
+  'pointwise': conv('same', **POINTWISE, use_bias=True),
+  'pointwise_bare': conv('same', **POINTWISE),
+  'depthwise': depthwise('same', activation='relu6'),
+  'depthwise_strided': depthwise('pointwise', **STRIDED),
+  'depthwise_valid': depthwise('pointwise', **VALID),
+  'depthwise_explicit': depthwise('same', padding=EXPLICIT, **STRIDED),
+  'depthwise_global': depthwise('same_strided', **VALID, kernel_size=(5, 5)),
+  'prelu': (PReLU, {}, ('pointwise',)),
+  'add': (Add, {}, ('pointwise', 'depthwise')),
+  'concat': (Concat, {}, ('prelu', 'add')),
+  'multiply': (Multiply, {}, ('pointwise', 'depthwise')),
+  'relu6': (ReLU6, {}, ('add',)),
+  'max_pool': (MaxPool, {}, ('prelu',)),
+  'max_pool_valid': (MaxPool, LOPSIDED, ('relu6',)),
+  'max_pool_explicit': (MaxPool, AROUND, ('add',)),
+  'average_pool': (AveragePool, OVERLAPPING, ('prelu',)),
+  'average_pool_valid': (AveragePool, LOPSIDED, ('multiply',)),
+  'average_pool_explicit': (AveragePool, AROUND, ('add',)),
+  'l2_pool': (L2Pool, OVERLAPPING, ('same',)),
   # A squeeze-and-excitation block.
-  'mean_squeeze': (layers.MeanPool, {}, ('explicit',)),
-  'dense_squeeze': (
-    layers.QuantDense,
-    {'features': 4, 'activation': 'relu'},
-    ('mean_squeeze',),
-  ),
-  'dense_excite': (
-    layers.QuantDense,
-    {'features': 8, 'norm': None, 'use_bias': True},
-    ('dense_squeeze',),
-  ),
-  'sigmoid': (layers.Sigmoid, {}, ('dense_excite',)),
-  'multiply_gate': (layers.Multiply, {}, ('explicit', 'sigmoid')),
-  'mean': (layers.MeanPool, {}, ('concat',)),
-  'flatten': (layers.Flatten, {}, ('depthwise_global',)),
-  'dense': (
-    layers.QuantDense,
-    {'features': 6, 'activation': 'relu'},
-    ('mean',),
-  ),
-  'dense_bias': (
-    layers.QuantDense,
-    {'features': 6, 'norm': None, 'use_bias': True},
-    ('flatten',),
-  ),
-  'normalized': (layers.L2Normalize, {}, ('dense_bias',)),
+  'mean_squeeze': (MeanPool, {}, ('explicit',)),
+  'dense_squeeze': dense('mean_squeeze', 4, activation='relu'),
+  'dense_excite': dense('dense_squeeze', 8, **BIAS),
+  'sigmoid': (Sigmoid, {}, ('dense_excite',)),
+  'multiply_gate': (Multiply, {}, ('explicit', 'sigmoid')),
+  'mean': (MeanPool, {}, ('concat',)),
+  'flatten': (Flatten, {}, ('depthwise_global',)),
+  'dense': dense('mean', 6, activation='relu'),
+  'dense_bias': dense('flatten', 6, **BIAS),
+  'normalized': (L2Normalize, {}, ('dense_bias',)),
 }
 # What no other layer reads ends in the embedding by way of its mean.
 LEAVES = sorted(
@@ -166,7 +99,7 @@ LEAVES = sorted(
 WEIGHTED = sorted(
   name
   for name, (kind, _, _) in LAYERS.items()
-  if kind in (layers.QuantConv, layers.QuantDense)
+  if kind in (QuantConv, QuantDense)
 )
 
 
@@ -181,7 +114,7 @@ def make_layer(which: str, **more) -> nn.Module:
 def arguments(name: str, inputs) -> list:
   """What a layer is called with: `Concat` takes its inputs as one list."""
   inputs = list(inputs)
-  return [inputs] if LAYERS[name][0] is layers.Concat else inputs
+  return [inputs] if LAYERS[name][0] is Concat else inputs
 
 
 class Network(nn.Module):
@@ -191,7 +124,7 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, images, mode):
-    values = {'image': layers.input_image(images)}
+    values = {'image': input_image(images)}
     for name, (_, _, inputs) in LAYERS.items():
       layer = make_layer(name, quant=self.quant, name=name)
       values[name] = layer(*arguments(name, map(values.get, inputs)), mode)
@@ -199,11 +132,11 @@ class Network(nn.Module):
     for name in LEAVES:
       value = values[name]
       if value.ndim == 4:
-        pool = layers.MeanPool(quant=self.quant, name=f'{name}_mean')
+        pool = MeanPool(quant=self.quant, name=f'{name}_mean')
         value = pool(value, mode)
       joined.append(value)
-    joined = layers.Concat(quant=self.quant, name='joined')(joined, mode)
-    embedding = layers.QuantDense(
+    joined = Concat(quant=self.quant, name='joined')(joined, mode)
+    embedding = QuantDense(
       features=16,
       norm=batch_norm(momentum=0.0),
       quant=self.quant,

@@ -1,15 +1,15 @@
-"""A center for each class, which its embeddings are drawn to.
+"""The center loss: embeddings are drawn to the center of their class.
 
 Wen et al. 2016, "A discriminative feature learning approach for deep face
-recognition". The distances are of embeddings as they are, not normalised: the
-softmax beside them has to be one in which their length plays a part.
+recognition". Embeddings are not normalised, so the softmax beside this loss has
+to be one in which their length plays a part.
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def loss(
+def center_loss(
   embeddings: jax.Array, centers: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Half the squared distance to the center of the class, equation 2.
@@ -30,7 +30,7 @@ def loss(
   return squared / 2, jnp.sqrt(jax.lax.stop_gradient(squared))
 
 
-def moved(
+def move_centers(
   centers: jax.Array, embeddings: jax.Array, labels: jax.Array, alpha: float
 ) -> jax.Array:
   """The centers after a batch, equation 4: each towards its own embeddings.

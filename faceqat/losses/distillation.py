@@ -1,4 +1,4 @@
-"""Learning the embeddings of a teacher: no labels are needed."""
+"""Distillation: learns the embeddings of a teacher, without labels."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from faceqat.losses.margin import normalize
 
 
-def loss(
+def distillation_loss(
   embeddings: jax.Array, targets: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The squared distance of unit vectors, 2 - 2 cos.

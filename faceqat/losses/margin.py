@@ -8,7 +8,7 @@ margin, `d logits / d cosine = scale`.
 
 The functions need no label inside [0, K): a row whose label is not among the
 columns has no margin anywhere. A shard that holds a part of the classes
-therefore calls `logits` with labels relative to its own first class.
+therefore calls `margin_logits` with labels relative to its own first class.
 """
 
 import math
@@ -56,17 +56,16 @@ def cosine_logits(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def softmax(cosine: jax.Array, margin: Margins) -> jax.Array:
-  """Nothing, where there is no margin: the logits are s cos(theta).
+  """Adds nothing: the logits are s cos(theta). `margin` is not used.
 
-  Source: Wang et al. 2017, "NormFace", section 3.3. `margin` is not used, so
-  that an experiment can change the loss and nothing else.
+  Source: Wang et al. 2017, "NormFace", section 3.3.
   """
   del margin
   return jnp.zeros_like(cosine)
 
 
 def arcface(cosine: jax.Array, margin: float) -> jax.Array:
-  """What an additive angular margin adds: cos(theta + m) - cos(theta).
+  """Adds an angular margin: cos(theta + m) - cos(theta).
 
   Where theta + m exceeds pi the cosine would rise again. There the target is
   cos(theta) - m sin(m), which keeps falling with theta: the fallback of the
@@ -79,12 +78,12 @@ def arcface(cosine: jax.Array, margin: float) -> jax.Array:
     margin: m, an angle in radians from 0 to pi / 2.
 
   Raises:
-    ValueError: The margin is outside [0, pi / 2].
+    ValueError: the margin is outside [0, pi / 2].
   """
   if not 0 <= margin <= math.pi / 2:
     raise ValueError(
-      f'The ArcFace margin is an angle in radians from 0 to pi / 2, got '
-      f'{margin}; 28.6 degrees are 0.5.'
+      f'margin is {margin}; for ArcFace it is an angle in radians from 0 to '
+      'pi / 2, and 28.6 degrees are 0.5'
     )
   c, sine = _cosine_and_sine(cosine)
   # cos(theta + m) without arccos.
@@ -94,7 +93,7 @@ def arcface(cosine: jax.Array, margin: float) -> jax.Array:
 
 
 def cosface(cosine: jax.Array, margin: float) -> jax.Array:
-  """What an additive cosine margin adds: -m.
+  """Adds a cosine margin: -m.
 
   Source: Wang et al. 2018, "CosFace", equation 4.
 
@@ -108,7 +107,7 @@ def cosface(cosine: jax.Array, margin: float) -> jax.Array:
 def combined(
   cosine: jax.Array, margin: tuple[float, float, float]
 ) -> jax.Array:
-  """What three margins add: cos(m1 theta + m2) - m3 - cos(theta).
+  """Adds three margins: cos(m1 theta + m2) - m3 - cos(theta).
 
   Beyond pi the cosine would rise again. From k pi to (k + 1) pi the target is
   (-1)^k cos(m1 theta + m2) - 2 k - m3, which is continuous and keeps falling:
@@ -133,7 +132,7 @@ def combined(
     ('m3', m3, m3 >= 0, 'a difference of cosines, 0 or more'),
   ):
     if not fits:
-      raise ValueError(f'loss.{name} is {value}; it is {wanted}.')
+      raise ValueError(f'{name} is {value}; it is {wanted}')
   c, sine = _cosine_and_sine(cosine)
   # Unlike arccos of a float32 it is as exact near +-1 as the cosine is.
   angle = m1 * jnp.arctan2(sine, c) + m2
@@ -158,7 +157,7 @@ LOSSES: dict[str, Callable[[jax.Array, Margins], jax.Array]] = {
 }
 
 
-def logits(
+def margin_logits(
   name: str,
   cosine: jax.Array,
   labels: jax.Array,
@@ -169,20 +168,22 @@ def logits(
   """Scaled cosines, with a margin at the label.
 
   Args:
-    name: One of `LOSSES`.
+    name: one of `LOSSES`.
     cosine: [B, K] float32.
     labels: [B] int32.
     scale: s, the radius of the sphere or inverse temperature.
-    margin: As the function of this name takes it.
+    margin: as the function of this name takes it.
 
   Returns:
     [B, K] float32.
 
   Raises:
-    ValueError: The name is not one of `LOSSES`, or the margin out of range.
+    ValueError: the name is not one of `LOSSES`, or the margin out of range.
   """
   if name not in LOSSES:
-    raise ValueError(f'Unknown loss {name!r}; accepted: {sorted(LOSSES)}.')
+    raise ValueError(
+      f'{name!r} is no margin loss; choose one of {", ".join(LOSSES)}'
+    )
   is_target = labels[:, None] == jnp.arange(cosine.shape[1])
   # Of a row without target any column does: what it gives is not used.
   column = jnp.clip(labels, 0, cosine.shape[1] - 1)[:, None]
@@ -191,7 +192,7 @@ def logits(
   return scale * (cosine + jax.lax.stop_gradient(shift))
 
 
-def loss(
+def margin_loss(
   name: str,
   embeddings: jax.Array,
   weights: jax.Array,
@@ -204,22 +205,21 @@ def loss(
   """Cross-entropy of the margin logits, and hits of the margin-free ones.
 
   Args:
-    name: One of `LOSSES`.
+    name: one of `LOSSES`.
     embeddings: [B, D] any float type, not normalised.
     weights: [D, K] class weights, not normalised.
     labels: [B] int32 in [0, K). A label of K or more gives a loss of NaN.
-    scale: Factor of the cosines.
-    margin: Margin at the label; radians for ArcFace, a cosine for CosFace,
-      (m1, m2, m3) for the combination.
-    label_smoothing: As `softmax.cross_entropy` takes it.
+    scale: of the cosines.
+    margin: as the function of this name takes it.
+    label_smoothing: as `softmax.cross_entropy` takes it.
 
   Returns:
     The loss of each example in nats, [B] float32, and whether the nearest
     class is the right one, [B] float32 in {0, 1}; its mean is the accuracy.
 
   Raises:
-    ValueError: The name is not one of `LOSSES`, or a setting out of range.
+    ValueError: the name is not one of `LOSSES`, or the margin out of range.
   """
   cosine = cosine_logits(embeddings, weights)
-  moved = logits(name, cosine, labels, scale=scale, margin=margin)
+  moved = margin_logits(name, cosine, labels, scale=scale, margin=margin)
   return cross_entropy(moved, labels, label_smoothing), hits(cosine, labels)

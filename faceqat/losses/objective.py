@@ -1,17 +1,20 @@
-"""Makes the objective of a training from the config's block `loss`."""
+"""The objective of a training, made from the config's block `loss`."""
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
-from faceqat.losses import center, distillation, margin, softmax, triplet
-from faceqat.losses.margin import Margins
+from faceqat.losses import margin, softmax
+from faceqat.losses.center import center_loss, move_centers
+from faceqat.losses.distillation import distillation_loss
+from faceqat.losses.margin import Margins, margin_loss
+from faceqat.losses.triplet import MINING, triplet_loss
+from faceqat.quant.fields import check_values, make_record
 
 Batch = dict[str, jax.Array]
 # Of the parameters and states below, by name, the axis over the classes.
@@ -22,11 +25,10 @@ Scored = tuple[jax.Array, dict[str, jax.Array], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """What all objectives have in common.
+  """A loss with its own parameters and state, both checkpointed.
 
-  An objective may have parameters of its own (class weights, for one), which
-  are trained beside the backbone, and a state that it updates by a rule of its
-  own (centers); both are checkpointed.
+  The parameters (class weights, for one) are trained beside the backbone; the
+  state (centers) is updated by a rule of its own.
   """
 
   # A batch then holds the embeddings `target` [B, D] of a float network.
@@ -34,6 +36,9 @@ class Objective:
   # Its loss is a mean over losses of single images. Only then it can be
   # measured on images left out, and averaged over micro-batches.
   per_example = True
+
+  def __post_init__(self):
+    check_values(self)
 
   def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
     """The parameters of a network that has learnt nothing: here none."""
@@ -64,7 +69,7 @@ class Objective:
 
   @property
   def validation(self) -> 'Objective':
-    """What a validation measures, where it is not the same."""
+    """The objective that a validation measures."""
     return self
 
 
@@ -82,17 +87,23 @@ class Margin(Objective):
   name: str
   scale: float
   margin: Margins
-  label_smoothing: float
+  label_smoothing: Annotated[float, '[0, 1)']
 
-  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
+  def __post_init__(self):
+    super().__post_init__()
+    # Each margin function checks its own margin; nothing is computed.
+    jax.eval_shape(
+      lambda cosine: margin.LOSSES[self.name](cosine, self.margin),
+      jax.ShapeDtypeStruct((), jnp.float32),
+    )
+
+  def initial(self, key, dimension, classes):
     """Class weights [D, K]."""
     return {'weights': 0.01 * jax.random.normal(key, (dimension, classes))}
 
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
+  def __call__(self, params, state, embeddings, batch):
     """Losses [B] in nats, and `accuracy` [B] of the margin-free logits."""
-    losses, hits = margin.loss(
+    losses, hits = margin_loss(
       self.name,
       embeddings,
       params['weights'],
@@ -111,22 +122,16 @@ class Margin(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class LinearSoftmax(Objective):
-  """Classification by a linear layer with bias, on embeddings as they are.
+  """Classification by a linear layer with bias, on embeddings as they are."""
 
-  Attributes:
-    label_smoothing: see `softmax.cross_entropy`.
-  """
+  label_smoothing: Annotated[float, '[0, 1)']
 
-  label_smoothing: float
-
-  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
+  def initial(self, key, dimension, classes):
     """Class weights [D, K] that keep the variance, and a bias [K] of 0."""
     weights = jax.random.normal(key, (dimension, classes)) / dimension**0.5
     return {'weights': weights, 'bias': jnp.zeros(classes)}
 
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
+  def __call__(self, params, state, embeddings, batch):
     """Losses [B] in nats, and `accuracy` [B]."""
     labels = batch['label']
     logits = softmax.linear_logits(
@@ -148,36 +153,23 @@ class Center(LinearSoftmax):
   Its state is `centers` [K, D], which are at 0 at first.
 
   Attributes:
-    weight: lambda, of the center loss beside the softmax; 0 or more.
-    alpha: rate of the centers, above 0 and at most 1.
+    weight: lambda, of the center loss beside the softmax.
+    alpha: rate of the centers.
   """
 
-  weight: float
-  alpha: float
+  weight: Annotated[float, '[0, inf)']
+  alpha: Annotated[float, '(0, 1]']
 
-  def __post_init__(self):
-    for name, fits, wanted in (
-      ('weight', self.weight >= 0, '0 or more'),
-      ('alpha', 0 < self.alpha <= 1, 'above 0 and at most 1'),
-    ):
-      if not fits:
-        raise ValueError(
-          f'loss.{name} is {getattr(self, name)}; of a center loss it is '
-          f'{wanted}.'
-        )
-
-  def initial_state(self, dimension: int, classes: int) -> Any:
+  def initial_state(self, dimension, classes):
     """The centers."""
     return {'centers': jnp.zeros((classes, dimension))}
 
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
+  def __call__(self, params, state, embeddings, batch):
     """Losses [B]; `accuracy` [B], and `center_distance` [B] before the move."""
     losses, scores, _ = super().__call__(params, state, embeddings, batch)
     centers, labels = state['centers'], batch['label']
-    to_center, distances = center.loss(embeddings, centers, labels)
-    moved = center.moved(centers, embeddings, labels, self.alpha)
+    to_center, distances = center_loss(embeddings, centers, labels)
+    moved = move_centers(centers, embeddings, labels, self.alpha)
     return (
       losses + self.weight * to_center,
       {**scores, 'center_distance': distances},
@@ -187,19 +179,18 @@ class Center(LinearSoftmax):
 
 @dataclasses.dataclass(frozen=True)
 class Triplet(Objective):
-  """Distances of a batch compared with each other; see `triplet.loss`."""
+  """Distances of a batch compared with each other; see `triplet_loss`."""
 
-  mining: str
-  margin: float
+  mining: Annotated[str, MINING]
+  # At 0 all embeddings in one point would be the best.
+  margin: Annotated[float, '(0, inf)']
   squared: bool
 
   per_example = False
 
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
+  def __call__(self, params, state, embeddings, batch):
     """The loss [], and `positive_fraction` and two mean distances, []."""
-    loss, scores = triplet.loss(
+    loss, scores = triplet_loss(
       self.mining,
       embeddings,
       batch['label'],
@@ -211,15 +202,13 @@ class Triplet(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(Objective):
-  """Learning the embeddings of a float teacher, by no labels."""
+  """Learns the embeddings of a float teacher, without labels."""
 
   needs_teacher = True
 
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
+  def __call__(self, params, state, embeddings, batch):
     """Losses [B], and `cosine` [B] to the teacher."""
-    losses, cosines = distillation.loss(embeddings, batch['target'])
+    losses, cosines = distillation_loss(embeddings, batch['target'])
     return losses, {'cosine': cosines}, state
 
 
@@ -263,29 +252,9 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
   fields = config.to_dict()
   name = fields.pop('name')
   if name not in _MAKERS:
-    raise ValueError(f'Unknown loss {name!r}; accepted: {sorted(_MAKERS)}.')
-  accepted = inspect.signature(_MAKERS[name]).parameters
-  for field in sorted(set(fields) - set(accepted)):
     raise ValueError(
-      f'loss.{field} is no field of the loss {name!r}; it has '
-      f'{", ".join(accepted) or "none"}.'
+      f'loss.name is {name!r}; choose one of {", ".join(_MAKERS)}'
     )
-  for field, parameter in accepted.items():
-    if field not in fields and parameter.default is inspect.Parameter.empty:
-      raise ValueError(
-        f'The loss {name!r} wants loss.{field}; take its block from '
-        'configs/losses.py.'
-      )
-  objective = _MAKERS[name](**fields)
-  # The losses check their own settings: tried on one example, computing
-  # nothing, ahead of the model.
-  jax.eval_shape(
-    lambda key: objective(
-      objective.initial(key, 1, 1),
-      objective.initial_state(1, 1),
-      jnp.zeros((1, 1)),
-      {'label': jnp.zeros(1, jnp.int32), 'target': jnp.zeros((1, 1))},
-    ),
-    jax.random.key(0),
+  return make_record(
+    _MAKERS[name], fields, block='loss', owner=f'the loss {name!r}'
   )
-  return objective

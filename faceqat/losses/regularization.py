@@ -1,40 +1,34 @@
-"""An L2 penalty whose coefficient shrinks as the training comes along.
+"""An L2 penalty whose coefficient shrinks once it outweighs the loss.
 
-After dmonterom/face_recognition_TF2, "regularization loss decay": a penalty
-that was right at the start outweighs a small loss later. Weight decay in the
-optimiser (`optimizer.weight_decay`) does not know the loss.
+After dmonterom/face_recognition_TF2, "regularization loss decay". Weight decay
+in the optimiser (`optimizer.weight_decay`) does not know the loss.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
+from faceqat.quant.fields import check_values, make_record
+
 # Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
 # slopes and biases stay free: pulling them to zero changes the function that a
-# folded, quantized layer computes, not its capacity.
-# The same holds for learned steps.
+# folded, quantized layer computes, not its capacity. So do learned steps.
 _DECAYED = ('kernel', 'weights')
 
 
 def decay_mask(params: Any) -> Any:
-  """Marks the parameters that weight decay applies to.
-
-  Args:
-    params: A tree of parameters; a leaf's name is the last key of its path.
-
-  Returns:
-    A tree of bool of the same structure, True at leaves named `kernel` or
-    `weights`.
-  """
+  """A tree of bool: True at leaves named `kernel` or `weights`."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) in _DECAYED,
     params,
   )
 
 
-class Regularization(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Regularization:
   """weight * (the sum of all squared kernels and class weights).
 
   Attributes:
@@ -43,8 +37,11 @@ class Regularization(NamedTuple):
       step whose loss was smaller than its penalty; 1: it stays.
   """
 
-  weight: float
-  decay: float
+  weight: Annotated[float, '[0, inf)']
+  decay: Annotated[float, '(0, 1]']
+
+  def __post_init__(self):
+    check_values(self)
 
   def penalty(self, params: Any, coefficient: jax.Array) -> jax.Array:
     """The penalty of parameters, [] float32."""
@@ -68,12 +65,9 @@ def make_regularization(config: ml_collections.ConfigDict) -> Regularization:
   Raises:
     ValueError: naming the field that is out of range.
   """
-  if config.weight < 0:
-    raise ValueError(
-      f'regularization.weight is {config.weight}; it is 0 or more'
-    )
-  if not 0 < config.decay <= 1:
-    raise ValueError(
-      f'regularization.decay is {config.decay}; it lies in (0, 1]'
-    )
-  return Regularization(**config)
+  return make_record(
+    Regularization,
+    config.to_dict(),
+    block='regularization',
+    owner='the penalty',
+  )

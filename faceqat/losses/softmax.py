@@ -13,7 +13,7 @@ def linear_logits(
   Source: Wen et al. 2016, equation 1; the classifier of facenet, too.
 
   Args:
-    embeddings: [B, D] any float type, as they are.
+    embeddings: [B, D] any float type, not normalised.
     weights: [D, K], one class a column.
     bias: [K].
 
@@ -30,11 +30,10 @@ def linear_logits(
 def cross_entropy(
   logits: jax.Array, labels: jax.Array, label_smoothing: float
 ) -> jax.Array:
-  """Cross-entropy with labels that are a little unsure.
+  """Cross-entropy with smoothed labels.
 
-  The wanted probabilities are 1 - e at the label and e / K on top of that at
-  every class. Source: Szegedy et al. 2016, "Rethinking the Inception
-  architecture", section 7.
+  The target is 1 - e at the label, and e / K more at every class. Source:
+  Szegedy et al. 2016, "Rethinking the Inception architecture", section 7.
 
   Args:
     logits: [B, K] float32.
@@ -43,15 +42,7 @@ def cross_entropy(
 
   Returns:
     [B] float32, in nats.
-
-  Raises:
-    ValueError: `label_smoothing` is out of range.
   """
-  if not 0 <= label_smoothing < 1:
-    raise ValueError(
-      f'loss.label_smoothing is {label_smoothing}; it is a share from 0 to '
-      'below 1, such as 0.1.'
-    )
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   if not label_smoothing:
     return losses

@@ -63,7 +63,7 @@ def distances(embeddings: jax.Array, *, squared: bool) -> jax.Array:
   lengths = jnp.sum(jnp.square(unit), axis=1)
   products = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
   squares = lengths[:, None] + lengths[None, :] - 2 * products
-  # Of the comparison with NaN nothing is hidden: it is false.
+  # NaN stays NaN: the comparison with it is false.
   same = squares <= _MIN_SQUARED_DISTANCE
   if squared:
     return jnp.where(same, 0.0, squares)
@@ -73,8 +73,8 @@ def distances(embeddings: jax.Array, *, squared: bool) -> jax.Array:
 def batch_all(triplets: Triplets, margin: float) -> jax.Array:
   """The mean over the triplets that are not satisfied.
 
-  Source: Hermans et al. 2017, "In defense of the triplet loss", equation 6 and
-  section 3.2: a mean over all would fade as more and more are satisfied.
+  A mean over all would fade as more are satisfied. Source: Hermans et al. 2017,
+  "In defense of the triplet loss", equation 6 and section 3.2.
   """
   losses = jnp.where(triplets.valid, jax.nn.relu(triplets.excess + margin), 0)
   return jnp.sum(losses) / jnp.maximum(jnp.count_nonzero(losses), 1)
@@ -94,9 +94,7 @@ def batch_hard(triplets: Triplets, margin: float) -> jax.Array:
 
 
 def semi_hard(triplets: Triplets, margin: float) -> jax.Array:
-  """Each pair with the nearest negative beyond its positive.
-
-  Where none is beyond it, the farthest there is.
+  """Each pair with the nearest negative beyond its positive, or the farthest.
 
   Source: Schroff et al. 2015, "FaceNet", section 3.2.
   """
@@ -121,7 +119,7 @@ MINING: dict[str, Callable[[Triplets, float], jax.Array]] = {
 }
 
 
-def loss(
+def triplet_loss(
   mining: str,
   embeddings: jax.Array,
   labels: jax.Array,
@@ -135,7 +133,8 @@ def loss(
     mining: one of `MINING`, which triplets count.
     embeddings: [B, D] any float type, not normalised.
     labels: [B] int32.
-    margin: between the distances, above 0.
+    margin: between the distances; above 0, or all embeddings in one point are
+      the best.
     squared: take the squares of the distances. Their gradient fades as all
       embeddings draw together, which is what keeps a collapsed network
       collapsed; that of a distance does not, until they are one point.
@@ -145,19 +144,7 @@ def loss(
     share of all triplets that are not satisfied; `positive_distance` and
     `negative_distance`, the mean distance of two images of one person and of
     two people. They fall to 0 together where the network collapses.
-
-  Raises:
-    ValueError: naming the setting that is wrong.
   """
-  if mining not in MINING:
-    raise ValueError(
-      f'loss.mining is {mining!r}; choose one of {", ".join(MINING)}.'
-    )
-  if not margin > 0:
-    raise ValueError(
-      f'loss.margin is {margin}; a triplet loss wants one above 0, or all '
-      'embeddings in one point are its best.'
-    )
   same = labels[:, None] == labels[None, :]
   triplets = Triplets(
     distances=distances(embeddings, squared=squared),

@@ -1,12 +1,42 @@
-"""Which fields a block of the config has: those of the class that it fills."""
+"""Builds records from blocks of the config, and checks their values.
 
-import dataclasses
-from collections.abc import Iterable
+A record declares what its fields may hold as `Annotated[type, allowed]`, where
+`allowed` is an interval such as '[0, 1)', a `range` of whole numbers, or the
+accepted names.
+"""
+
+import inspect
+import numbers
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+Record = TypeVar('Record')
+
+
+def make_record(
+  make: Callable[..., Record],
+  fields: Mapping[str, Any],
+  *,
+  block: str,
+  owner: str,
+) -> Record:
+  """Calls `make` with the fields of a block of the config.
+
+  Raises:
+    ValueError: a field too many, too few, or of a wrong value; names it with
+      its block.
+  """
+  check_fields(fields, make, block=block, owner=owner)
+  try:
+    return make(**fields)
+  except ValueError as error:
+    raise ValueError(f'{block}.{error}') from error
 
 
 def check_fields(
   given: Iterable[str],
-  kind: type,
+  make: Callable,
   *,
   block: str,
   owner: str,
@@ -16,22 +46,61 @@ def check_fields(
 
   Args:
     given: names of the fields in the block.
-    kind: the dataclass that they fill.
+    make: called with them; those that have a default may be left out.
     block: its name, for messages, such as 'model.norm'.
     owner: whose fields they are, for messages.
-    besides: fields of `kind` that do not come from this block.
+    besides: parameters of `make` that do not come from this block.
 
   Raises:
     ValueError: naming the field, and those that there are.
   """
-  given = set(given)
-  wanted = {field.name for field in dataclasses.fields(kind)} - {*besides}
+  given, besides = set(given), set(besides)
+  parameters = inspect.signature(make).parameters.values()
+  known = {parameter.name for parameter in parameters} - besides
+  wanted = {p.name for p in parameters if p.default is p.empty} - besides
   for names, problem in (
-    (given - wanted, 'is no field of'),
+    (given - known, 'is no field of'),
     (wanted - given, 'is missing from the fields of'),
   ):
     if names:
       raise ValueError(
         f'{block}.{min(names)} {problem} {owner}; it has '
-        f'{", ".join(sorted(wanted))}'
+        f'{", ".join(sorted(known)) or "none"}'
       )
+
+
+def check_values(record: Any):
+  """Refuses a value that its field's annotation does not allow.
+
+  Raises:
+    ValueError: naming the field, its value, and what it may be.
+  """
+  hints = typing.get_type_hints(type(record), include_extras=True)
+  for name, hint in hints.items():
+    if typing.get_origin(hint) is Annotated:
+      value, (allowed,) = getattr(record, name), hint.__metadata__
+      if not _allows(allowed, value):
+        raise ValueError(f'{name} is {value!r}; {_describe(allowed)}')
+
+
+def _allows(allowed: str | range | Collection[str], value: Any) -> bool:
+  if isinstance(allowed, str):
+    if not isinstance(value, numbers.Real):
+      return False
+    low, high = map(float, allowed[1:-1].split(','))
+    return (low < value or (allowed[0] == '[' and value == low)) and (
+      value < high or (allowed[-1] == ']' and value == high)
+    )
+  # 4.0 is in a range, but is no whole number.
+  return value in allowed and not isinstance(value, float)
+
+
+def _describe(allowed: str | range | Collection[str]) -> str:
+  if isinstance(allowed, range):
+    return f'choose a whole number from {allowed[0]} to {allowed[-1]}'
+  if not isinstance(allowed, str):
+    return f'choose one of {", ".join(allowed)}'
+  low, high = allowed[1:-1].split(', ')
+  if high != 'inf':
+    return f'it lies in {allowed}'
+  return f'it is {low} or more' if allowed[0] == '[' else f'it is above {low}'

@@ -1,15 +1,15 @@
-"""Which normalisation follows a linear layer, as values of a config."""
+"""The norms that may follow a linear layer, as the config has them."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from faceqat.quant.fields import check_fields
+from faceqat.quant.fields import check_values, make_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,12 @@ class BatchNorm:
     epsilon: added to the variance.
   """
 
-  momentum: float
-  epsilon: float
+  momentum: Annotated[float, '[0, 1)']
+  # A constant channel would be divided by zero.
+  epsilon: Annotated[float, '(0, inf)']
 
   def __post_init__(self):
-    if not 0 <= self.momentum < 1:
-      raise ValueError(f'momentum is {self.momentum}; it lies in [0, 1)')
-    _check_epsilon(self.epsilon)
+    check_values(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,30 +39,25 @@ class BatchRenorm(BatchNorm):
   spreads themselves.
 
   Attributes:
-    r_max: the batch's spread counts as at most so many times the moving one,
-      and no less than 1 / r_max of it.
-    d_max: its mean, as at most so many moving spreads off the moving mean.
+    r_max: the batch's spread is clipped to the moving one times 1 / r_max to
+      r_max.
+    d_max: its mean, to so many moving spreads about the moving mean.
     start, r_end, d_end: updates of the statistics; one a step, or one for each
       micro-batch of a step.
   """
 
-  r_max: float
-  d_max: float
-  start: int
+  r_max: Annotated[float, '[1, inf)']
+  d_max: Annotated[float, '[0, inf)']
+  start: Annotated[int, '[0, inf)']
   r_end: int
   d_end: int
 
   def __post_init__(self):
     super().__post_init__()
-    if self.r_max < 1 or self.d_max < 0:
-      raise ValueError(
-        f'r_max is {self.r_max} and d_max {self.d_max}; the least are 1 and 0'
-      )
-    if not 0 <= self.start <= min(self.r_end, self.d_end):
+    if self.start > min(self.r_end, self.d_end):
       raise ValueError(
         f'start is {self.start}, r_end {self.r_end}, d_end {self.d_end}; the '
-        'limits widen from start on, 0 or more, to the two ends, which are not '
-        'before it'
+        'limits widen from start on, so neither end is before it'
       )
 
   def limits(self, count: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -91,13 +85,11 @@ class GroupNorm:
     epsilon: added to the variance.
   """
 
-  groups: int
-  epsilon: float
+  groups: Annotated[int, '[1, inf)']
+  epsilon: Annotated[float, '(0, inf)']
 
   def __post_init__(self):
-    if self.groups < 1:
-      raise ValueError(f'groups is {self.groups}; it is 1 or more')
-    _check_epsilon(self.epsilon)
+    check_values(self)
 
 
 Norm = BatchNorm | BatchRenorm | GroupNorm
@@ -105,13 +97,13 @@ NORMS = {'batch': BatchNorm, 'renorm': BatchRenorm, 'group': GroupNorm}
 
 
 class NoIntegerFormError(ValueError):
-  """What the network computes, no integer program can."""
+  """The network computes what no integer program can."""
 
 
 def group_norm(
   norm: GroupNorm, channels: int
 ) -> Callable[[jax.Array], jax.Array]:
-  """What normalises `[B, ..., C]`, C channels, in float32, by a module `gn`."""
+  """Returns a function that normalises `[B, ..., C]` by a module `gn`."""
   groups = min(norm.groups, channels)
   while channels % groups:
     groups -= 1
@@ -146,14 +138,4 @@ def make_norm(config: Mapping[str, Any]) -> Norm:
     raise ValueError(
       f'model.norm.name is {name!r}; choose one of {", ".join(NORMS)}'
     )
-  check_fields(fields, NORMS[name], block='model.norm', owner=repr(name))
-  try:
-    return NORMS[name](**fields)
-  except ValueError as error:
-    raise ValueError(f'model.norm: {error}') from error
-
-
-def _check_epsilon(epsilon: float):
-  # A channel that is constant would be divided by zero.
-  if not epsilon > 0:
-    raise ValueError(f'epsilon is {epsilon}; it is more than 0')
+  return make_record(NORMS[name], fields, block='model.norm', owner=repr(name))

@@ -4,9 +4,9 @@ import dataclasses
 import fnmatch
 import glob
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from faceqat.quant.fields import check_fields
+from faceqat.quant.fields import check_values, make_record
 from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
@@ -83,40 +83,18 @@ class LayerQuant:
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
   """
 
-  weight_bits: int
-  activation_bits: int
+  weight_bits: Annotated[int, BITS]
+  activation_bits: Annotated[int, BITS]
   per_channel: bool
   symmetric: bool
-  observer: str
-  decay: float
-  percentile: float
+  observer: Annotated[str, OBSERVERS]
+  decay: Annotated[float, '[0, 1)']
+  percentile: Annotated[float, '(50, 100]']
   learned_steps: bool
-  step_initialization: str
+  step_initialization: Annotated[str, INITIALIZATIONS]
 
   def __post_init__(self):
-    for field in ('weight_bits', 'activation_bits'):
-      bits = getattr(self, field)
-      # 4.0 is in a range, but no number of bits.
-      if not isinstance(bits, int) or bits not in BITS:
-        raise ValueError(
-          f'{field} is {bits!r}; choose a whole number from {BITS[0]} to '
-          f'{BITS[-1]}'
-        )
-    if self.observer not in OBSERVERS:
-      raise ValueError(
-        f'observer is {self.observer!r}; choose one of {", ".join(OBSERVERS)}'
-      )
-    if not 0 <= self.decay < 1:
-      raise ValueError(f'decay is {self.decay}; it lies in [0, 1)')
-    if not 50 < self.percentile <= 100:
-      raise ValueError(
-        f'percentile is {self.percentile}; it lies in (50, 100], such as 99.99'
-      )
-    if self.step_initialization not in INITIALIZATIONS:
-      raise ValueError(
-        f'step_initialization is {self.step_initialization!r}; choose one of '
-        f'{", ".join(INITIALIZATIONS)}'
-      )
+    check_values(self)
 
   @property
   def observes_training(self) -> bool:
@@ -151,7 +129,7 @@ class QuantSpec:
     Raises:
       ValueError: a layer's steps were learned for another number of bits.
     """
-    paths = list(paths)
+    changed = []
     for path in paths:
       layer = self.layer(path)
       if layer.learned_steps and layer.weight_bits != bits:
@@ -160,11 +138,9 @@ class QuantSpec:
           f'bits, which cannot be rounded to {bits}; train it with '
           f'weight_bits {bits}'
         )
-    changed = tuple(
-      (glob.escape(path), dataclasses.replace(layer, weight_bits=bits))
-      for path, layer in ((path, self.layer(path)) for path in paths)
-    )
-    return dataclasses.replace(self, overrides=self.overrides + changed)
+      lowered = dataclasses.replace(layer, weight_bits=bits)
+      changed.append((glob.escape(path), lowered))
+    return dataclasses.replace(self, overrides=(*self.overrides, *changed))
 
   def check_patterns(self, paths: Iterable[str]):
     """Refuses an override that is for no layer, such as a misspelt one.
@@ -197,19 +173,20 @@ def make_spec(
     ValueError: an unknown field, one too few, or a value out of range; it names
       the field, and the block or the pattern where it stands.
   """
-
-  def layer(fields, where):
-    check_fields(fields, LayerQuant, block=where, owner='a quantized layer')
-    try:
-      return LayerQuant(**fields)
-    except ValueError as error:
-      raise ValueError(f'{where}: {error}') from error
-
   base = dict(default)
+  owner = 'a quantized layer'
   return QuantSpec(
-    layer(base, 'quant.default'),
+    make_record(LayerQuant, base, block='quant.default', owner=owner),
     tuple(
-      (pattern, layer({**base, **fields}, f'quant.overrides[{pattern!r}]'))
+      (
+        pattern,
+        make_record(
+          LayerQuant,
+          {**base, **fields},
+          block=f'quant.overrides[{pattern!r}]',
+          owner=owner,
+        ),
+      )
       for pattern, fields in overrides.items()
     ),
   )

@@ -22,7 +22,7 @@ def test_centers_move_by_equation_4():
   for person, old in enumerate(centers):
     of_person = embeddings[labels == person]
     expected[person] -= 0.5 * (old - of_person).sum(0) / (1 + len(of_person))
-  moved = center.moved(centers, embeddings, labels, 0.5)
+  moved = center.move_centers(centers, embeddings, labels, 0.5)
   assert moved.dtype == jnp.float32
   # Sums of up to 16 float32 numbers below 4: 16 * 2^-24 * 16.
   np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=2e-5)
@@ -32,7 +32,7 @@ def test_centers_move_by_equation_4():
 def test_centers_end_at_the_means_of_their_classes():
   embeddings, centers, labels = _example()
   for _ in range(60):
-    centers = center.moved(centers, embeddings, labels, 1.0)
+    centers = center.move_centers(centers, embeddings, labels, 1.0)
   for person in range(4):
     # Each step leaves 1 / (1 + n) of the way, at most a half, and rounds.
     np.testing.assert_allclose(
@@ -42,7 +42,7 @@ def test_centers_end_at_the_means_of_their_classes():
 
 def test_the_loss_pulls_an_embedding_towards_its_center_and_nothing_else():
   embeddings, centers, labels = _example()
-  losses, distances = center.loss(embeddings, centers, labels)
+  losses, distances = center.center_loss(embeddings, centers, labels)
   offsets = embeddings - centers[labels]
   lengths = np.linalg.norm(offsets, axis=1)
   # Sums of eight float32 squares.
@@ -50,8 +50,8 @@ def test_the_loss_pulls_an_embedding_towards_its_center_and_nothing_else():
   np.testing.assert_allclose(distances, lengths, rtol=2e-6)
 
   def total(embeddings, centers):
-    losses, distances = center.loss(embeddings, centers, labels)
-    moved = center.moved(centers, embeddings, labels, 0.5)
+    losses, distances = center.center_loss(embeddings, centers, labels)
+    moved = center.move_centers(centers, embeddings, labels, 0.5)
     return losses.sum() + distances.sum() + moved.sum()
 
   to_embeddings, to_centers = jax.grad(total, (0, 1))(embeddings, centers)
@@ -62,7 +62,7 @@ def test_the_loss_pulls_an_embedding_towards_its_center_and_nothing_else():
 def test_an_embedding_on_its_center_has_a_gradient_of_zero():
   _, centers, labels = _example()
   gradient = jax.grad(
-    lambda x: sum(part.sum() for part in center.loss(x, centers, labels))
+    lambda x: sum(part.sum() for part in center.center_loss(x, centers, labels))
   )(jnp.asarray(centers[labels]))
   np.testing.assert_array_equal(gradient, 0)
 
@@ -70,7 +70,7 @@ def test_an_embedding_on_its_center_has_a_gradient_of_zero():
 @pytest.mark.parametrize('alpha', [0.5, 1.0])
 def test_centers_do_not_depend_on_the_number_of_devices(alpha):
   embeddings, centers, labels = _example()
-  move = jax.jit(center.moved, static_argnames='alpha')
+  move = jax.jit(center.move_centers, static_argnames='alpha')
   batch = {'embeddings': embeddings, 'labels': labels}
   results = []
   for devices in (jax.devices()[:1], jax.devices()):

@@ -183,51 +183,32 @@ def test_a_network_learns_alike_on_one_device_and_on_eight(name):
   )
 
 
-WRONG = {
-  'name': ({'name': 'triplets'}, r"Unknown loss 'triplets'; accepted: \['arc"),
-  'margin': (
-    {**losses.arcface(), 'margin': 28.6},
-    'margin is an angle in radians',
+# The name of a loss, what its block has otherwise, and the message.
+WRONG = [
+  ('triplets', {}, r"name is 'triplets'; choose one of softmax, arcface, cos"),
+  ('arcface', {'margin': 28.6}, r'margin is 28\.6; .* an angle in radians'),
+  ('triplet', {'scale': 16.0}, r"scale is no field of the loss 'triplet'; it "),
+  ('distillation', {'scale': 1.0}, r"scale is no field .*tion'; it has none"),
+  ('combined', {'m3': None}, "m3 is missing from the fields of .* 'combined'"),
+  ('combined', {'m1': 0.0}, r'm1 is 0\.0; it is a factor'),
+  ('linear_softmax', {'label_smoothing': 1.0}, r'.*ing is 1\.0; .* \[0, 1\)'),
+  (
+    'arcface',
+    {'label_smoothing': -0.1},
+    r'.*ing is -0\.1; it lies in \[0, 1\)',
   ),
-  'field too many': (
-    {'name': 'triplet', 'scale': 16.0, 'margin': 0.2},
-    r"loss\.scale is no field of the loss 'triplet'; it has mining, margin, sq",
-  ),
-  'no field wanted': (
-    {'name': 'distillation', 'scale': 16.0},
-    r"loss\.scale is no field of the loss 'distillation'; it has none",
-  ),
-  'field too few': (
-    {'name': 'combined', 'scale': 16.0, 'm1': 1.0, 'm2': 0.1},
-    r"'combined' wants loss\.m3; take its block from configs/losses\.py",
-  ),
-  'm1': (
-    {**losses.combined(), 'm1': 0.0},
-    r'loss\.m1 is 0\.0; it is a factor',
-  ),
-  'smoothing': (
-    {'name': 'linear_softmax', 'label_smoothing': 1.0},
-    r'loss\.label_smoothing is 1\.0',
-  ),
-  'weight': (
-    {**losses.center(), 'weight': -1.0},
-    r'loss\.weight is -1\.0; .* 0 or more',
-  ),
-  'alpha': (
-    {**losses.center(), 'alpha': 0.0},
-    r'loss\.alpha is 0\.0; .* above 0 and at most 1',
-  ),
-  'mining': (
-    {'name': 'triplet', 'mining': 'all', 'margin': 0.2, 'squared': False},
-    r"loss\.mining is 'all'; choose one of batch_all",
-  ),
-}
+  ('center', {'weight': -1.0}, r'weight is -1\.0; it is 0 or more'),
+  ('center', {'alpha': 0.0}, r'alpha is 0\.0; it lies in \(0, 1\]'),
+  ('triplet', {'mining': 'all'}, "mining is 'all'; choose one of batch_all, b"),
+  ('triplet', {'margin': 0.0}, r'margin is 0\.0; it is above 0'),
+]
 
 
-@pytest.mark.parametrize('wrong', WRONG)
-def test_a_wrong_block_is_refused_and_the_field_named(wrong):
-  block, message = WRONG[wrong]
-  with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(('name', 'changes', 'message'), WRONG)
+def test_a_wrong_block_is_refused_and_the_field_named(name, changes, message):
+  block = {**losses.LOSSES.get(name, dict)(), 'name': name, **changes}
+  block = {key: value for key, value in block.items() if value is not None}
+  with pytest.raises(ValueError, match=rf'^loss\.{message}'):
     make_objective(ConfigDict(block))
 
 
@@ -259,14 +240,14 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
 
 def test_the_length_of_an_embedding_plays_no_part_in_distillation():
   targets = np.random.default_rng(0).normal(size=(3, 8))
-  losses, cosines = distillation.loss(7 * targets, targets)
+  losses, cosines = distillation.distillation_loss(7 * targets, targets)
   np.testing.assert_allclose(losses, 0, atol=1e-5)
   np.testing.assert_allclose(cosines, 1, atol=1e-5)
 
 
 def test_the_gradient_of_distillation_is_finite_where_an_embedding_is_zero():
   targets = np.ones((2, 4), np.float32)
-  grads = jax.grad(lambda x: distillation.loss(x, targets)[0].sum())(
-    np.zeros((2, 4), np.float32)
-  )
+  grads = jax.grad(
+    lambda x: distillation.distillation_loss(x, targets)[0].sum()
+  )(np.zeros((2, 4), np.float32))
   assert np.all(np.isfinite(grads))

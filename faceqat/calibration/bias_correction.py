@@ -1,4 +1,4 @@
-"""Bias correction: what quantization moves on average is moved back.
+"""Bias correction: moves each channel's mean back to the float one.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
 Correction", section 4.2, in the form of appendix D, which measures on images.
@@ -27,22 +27,22 @@ def correct_biases(
 ) -> dict[str, Any]:
   """Gives each channel of the quantized network the mean of the float one.
 
-  What a channel's mean lacks, before the activation, when all layers before
-  it are quantized and corrected, is added to the bias of its batch norm. A
-  layer needs the ones before it corrected on all images, so the images go
-  through the network together, once in float and once fake-quantized: at 112
-  pixels they take some 5 MB of memory each in a MobileFaceNet.
+  The bias of a batch norm is corrected by the difference of the means before
+  the activation, with all earlier layers quantized and corrected. These have to
+  be corrected on all images first, so the images go through the network
+  together, once in float and once fake-quantized: at 112 pixels they take some
+  5 MB of memory each in a MobileFaceNet.
 
   Args:
-    model: the network, and `variables`, what it is called with; the ranges in
-      `quant_stats` are set, and stay.
+    model: the network.
+    variables: of the model; the ranges in `quant_stats` are set, and stay.
     program: recorded from them, for the rounding that its contract asks for.
       Its biases are then stale: record it anew.
     batches: uint8 [B, H, W, 3], of one H and W; one at least.
 
   Returns:
-    New variables: biases of batch norms differ. A layer without one stays as
-    it is, and those after it make up for what it moves.
+    New variables, in which biases of batch norms differ. The error of a layer
+    without one is corrected in the layers after it.
 
   Raises:
     ValueError: there are no batches.
@@ -68,8 +68,8 @@ def correct_biases(
 def _run(variables, images, expected, *, model, mode):
   """Means [C] behind every batch norm by its path, and what each lacks.
 
-  Where an expected mean is given, what lacks is added at once, as the bias will
-  add it: the layers that follow read the corrected output.
+  Where an expected mean is given, the difference is added at once, so that the
+  layers that follow read the corrected output.
   """
   means, lacking = {}, {}
 

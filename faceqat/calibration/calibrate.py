@@ -1,7 +1,7 @@
 """Prepares a float network for its first quantized step.
 
-Ranges of its activations, from images; and, where the config asks for them,
-equalised channels, corrected biases and the first values of learned steps.
+It observes the ranges of activations on images. Where the config asks for it,
+it equalises channels, corrects biases and sets the first learned steps.
 """
 
 import functools
@@ -26,13 +26,12 @@ def calibrate(
   """Makes a float network ready for its quantized modes.
 
   Args:
-    network: its config's block `quant` says what is done beside observing:
-      `equalize` and `correct_biases`.
+    network: its config's block `quant` says whether to `equalize` and to
+      `correct_biases`.
     batches: uint8 [B, H, W, 3], all of one shape; one at least.
 
   Returns:
-    The variables; with neither of the two they differ in `quant_stats`, and in
-    learned steps where the model has these.
+    The new variables.
   """
   model, quant = network.model, network.config.quant
 
@@ -42,7 +41,7 @@ def calibrate(
 
   network = ready(network.variables)
   if quant.equalize:
-    # The first ranges served to record the program; its channels have others.
+    # The first ranges were for the program alone; the channels now have others.
     network = ready(equalize(model, network.variables, lower(network), batches))
   if not quant.correct_biases:
     return network.variables
@@ -56,22 +55,16 @@ def observe(
 
   Args:
     model: whose layers say how each is observed.
-    variables: of the model; what its ranges were is forgotten.
+    variables: of the model; its earlier ranges are forgotten.
     batches: uint8 [B, H, W, 3].
   """
   empty = jax.tree.map(jnp.zeros_like, variables['quant_stats'])
   variables = {**variables, 'quant_stats': empty}
   for images in batches:
-    variables = _observe_batch(variables, images, model=model)
+    variables = _update(
+      variables, images, model=model, mode=CALIBRATE, collection='quant_stats'
+    )
   return variables
-
-
-@functools.partial(jax.jit, static_argnames='model')
-def _observe_batch(variables, images, *, model):
-  _, updated = model.apply(
-    variables, images, CALIBRATE, mutable=['quant_stats']
-  )
-  return {**variables, **updated}
 
 
 def set_steps(
@@ -87,14 +80,14 @@ def set_steps(
   layers = model.quant.default, *(layer for _, layer in model.quant.overrides)
   if not any(layer.learned_steps for layer in layers):
     return variables
-  return _set_steps(variables, images, model=model)
-
-
-@functools.partial(jax.jit, static_argnames='model')
-def _set_steps(variables, images, *, model):
-  _, updated = model.apply(
-    variables, images, INITIALIZE_STEPS, mutable=['params']
+  return _update(
+    variables, images, model=model, mode=INITIALIZE_STEPS, collection='params'
   )
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'mode', 'collection'))
+def _update(variables, images, *, model, mode, collection):
+  _, updated = model.apply(variables, images, mode, mutable=[collection])
   return {**variables, **updated}
 
 

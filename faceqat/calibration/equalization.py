@@ -1,11 +1,10 @@
-"""Cross-layer equalisation: a tensor's channels are given ranges alike.
+"""Cross-layer equalisation: gives the channels of a tensor similar ranges.
 
 A tensor has one scale for all of its channels, so a channel that spans little
 beside the widest gets few of its steps. Between two layers with nothing but a
-positively homogeneous activation, f(s x) = s f(x), a channel may be stretched:
-what the first layer multiplies by, the second divides by (Nagel et al. 2019,
-"Data-Free Quantization Through Weight Equalization and Bias Correction",
-section 4.1).
+positively homogeneous activation, f(s x) = s f(x), the first layer may multiply
+a channel and the second divide it again (Nagel et al. 2019, "Data-Free
+Quantization Through Weight Equalization and Bias Correction", section 4.1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from faceqat.calibration.lower import weighted_operators
 from faceqat.integer.program import (
   Conv2D,
   Dense,
@@ -26,8 +26,8 @@ from faceqat.integer.program import (
 )
 from faceqat.quant.spec import FLOAT
 
-# What spans less than this part of the widest channel counts as that much: a
-# channel that is dead on these images may live on others.
+# A channel's range counts as at least this part of the widest: a channel that
+# is dead on these images may live on others.
 _LEAST_RELATIVE_RANGE = 2.0**-12
 
 
@@ -55,14 +55,15 @@ def equalize(
 ) -> dict[str, Any]:
   """Scales channels between layers so that quantization loses less.
 
-  The float network stays what it is, up to the rounding of float32. One pass
-  over the batches measures all ranges: a chain scales nothing but its own
-  tensors, and its second layer's weights are compared within each output
-  channel, which no other chain changes. So the order of the chains is of no
-  matter, and nothing has to be repeated until it settles.
+  The float network stays the same, up to float32 rounding. One pass over the
+  batches measures all ranges: a chain scales its own tensors alone, and no
+  other chain changes how the weights of its second layer compare within an
+  output channel. So the order of the chains does not matter, and nothing has to
+  be repeated until it settles.
 
   Args:
-    model: the network, and `variables`, what it is called with.
+    model: the network.
+    variables: of the model.
     program: recorded from them; it says which layer reads which.
     batches: uint8 [B, H, W, 3], all of one shape; one at least.
 
@@ -86,25 +87,32 @@ def equalize(
     # A PReLU's input and output both have one scale; the wider of them counts,
     # or a channel that it mutes would be stretched without end before it.
     span = np.max([spans[name] for name in chain.tensors], axis=0)
-    kernel = np.float64(params[f'{chain.second}/kernel'])
-    if chain.depthwise:
-      factors = channel_factors(span)
-      kernel /= factors
-    else:
-      # Behind a flattening, channels change fastest among the inputs.
-      by_channel = kernel.reshape(-1, len(span), kernel.shape[-1])
-      factors = channel_factors(span, input_ranges(by_channel))
-      kernel = (by_channel / factors[:, None]).reshape(kernel.shape)
-    new = {f'{chain.second}/kernel': kernel}
-    for path in _outputs(chain.first, params):
-      new[path] = np.float64(params[path]) * factors
-    for path, value in new.items():
+    for path, value in _equalized(chain, span, params).items():
       params[path] = jnp.asarray(value, params[path].dtype)
   return {
     **variables,
     'params': flax.traverse_util.unflatten_dict(params, sep='/'),
     'quant_stats': jax.tree.map(jnp.zeros_like, variables['quant_stats']),
   }
+
+
+def _equalized(
+  chain: Chain, span: np.ndarray, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The new parameters of a chain whose channels span so much, float64."""
+  second = f'{chain.second}/kernel'
+  kernel = np.float64(params[second])
+  if chain.depthwise:
+    factors = channel_factors(span)
+    kernel /= factors
+  else:
+    # Behind a flattening, channels change fastest among the inputs.
+    by_channel = kernel.reshape(-1, len(span), kernel.shape[-1])
+    factors = channel_factors(span, input_ranges(by_channel))
+    kernel = (by_channel / factors[:, None]).reshape(kernel.shape)
+  outputs = _outputs(chain.first, params)
+  first = {path: np.float64(params[path]) * factors for path in outputs}
+  return {second: kernel, **first}
 
 
 def find_chains(
@@ -124,63 +132,63 @@ def find_chains(
   Raises:
     ValueError: a layer of the program is not among them.
   """
-  readers = {name: [] for name in program.tensors}
-  for operator in program.operators:
-    for name in operator.inputs:
-      readers[name].append(operator)
-  # The embedding is read by whoever runs the program.
-  readers[program.output].append(None)
-  weighted = [
-    operator
-    for operator in program.operators
-    if isinstance(operator, (Conv2D, Dense))
-  ]
+  weighted = weighted_operators(program)
   for operator in weighted:
     if operator.name not in layers:
       raise ValueError(
         f'the model has no layer {operator.name}, which the program has; '
         'record the program of this model'
       )
-  chains = []
-  for first in weighted:
-    if layers[first.name].activation not in (None, 'relu'):
-      continue
-    tensors, following = [first.name], readers[first.name]
-    while len(following) == 1 and isinstance(following[0], (PReLU, Reshape)):
-      if isinstance(following[0], PReLU):
-        tensors.append(following[0].name)
-      following = readers[following[0].output]
-    if len(following) != 1 or not isinstance(following[0], (Conv2D, Dense)):
-      continue
-    second = following[0]
-    if all(
+  readers = {name: [] for name in program.tensors}
+  for operator in program.operators:
+    for name in operator.inputs:
+      readers[name].append(operator)
+  # The embedding has a reader outside the program.
+  readers[program.output].append(None)
+  chains = (
+    _chain_from(operator.name, readers)
+    for operator in weighted
+    if layers[operator.name].activation in (None, 'relu')
+  )
+  return [
+    chain
+    for chain in chains
+    if chain
+    and all(
       layers[name].quant.layer(name).per_channel
-      for name in (first.name, second.name)
-    ):
-      chains.append(
-        Chain(
-          first.name,
-          second.name,
-          getattr(second, 'depthwise', False),
-          tuple(tensors),
-        )
-      )
-  return chains
+      for name in (chain.first, chain.second)
+    )
+  ]
+
+
+def _chain_from(first: str, readers: Mapping[str, list]) -> Chain | None:
+  """The chain that begins with a layer, if a single layer reads it."""
+  tensors, following = [first], readers[first]
+  while len(following) == 1:
+    (operator,) = following
+    if isinstance(operator, (Conv2D, Dense)):
+      depthwise = getattr(operator, 'depthwise', False)
+      return Chain(first, operator.name, depthwise, tuple(tensors))
+    if isinstance(operator, PReLU):
+      tensors.append(operator.name)
+    elif not isinstance(operator, Reshape):
+      return None
+    following = readers[operator.output]
+  return None
 
 
 def channel_factors(
   span: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-  """What each channel is multiplied by.
+  """The factor of each channel; the widest span stays as wide.
 
-  With weights, s = sqrt(span * weights) / weights is what the paper divides by:
-  both ranges become their geometric mean. Without, the next
-  layer has a scale for each channel and takes any factor at no cost, so all
-  spans become equal. Either way the widest span stays as wide.
+  With weights, the paper divides by s = sqrt(span * weights) / weights: both
+  ranges become their geometric mean. Without, the next layer has a scale for
+  each channel and takes any factor at no cost, so all spans become equal.
 
   Args:
     span: [C], the greatest magnitude of each channel.
-    weights: [C], that of what the next layer multiplies it by.
+    weights: [C], the greatest magnitude of the next layer's weights for it.
 
   Returns:
     float64 [C], positive.
@@ -230,7 +238,7 @@ def _greatest_magnitudes(model, variables, batches, names):
 
 
 def _alive(ranges):
-  # With nothing alive at all there is nothing to compare, and any value does.
+  # Where no channel is alive any value will do.
   floor = np.max(ranges) * _LEAST_RELATIVE_RANGE or 1.0
   return np.maximum(ranges, floor)
 

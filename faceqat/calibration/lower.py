@@ -51,7 +51,7 @@ def lower(
 def with_weight_bits(
   network: Network, bits: int, names: Iterable[str]
 ) -> Network:
-  """The same network, but for the bits of the weights of the layers named."""
+  """The network with other bits for the weights of the layers named."""
   quant = network.model.quant.with_weight_bits(bits, names)
   return network._replace(model=network.model.clone(quant=quant))
 
@@ -66,11 +66,11 @@ def weighted_operators(program: IntegerProgram) -> list[Conv2D | Dense]:
 
 
 def _record(network: Network, normalize: bool) -> IntegerProgram:
-  # On the host: each layer has another shape to compile a program for.
+  # On the host: JAX would compile a program for the shapes of each layer.
   variables = jax.tree.map(np.asarray, network.variables)
 
   def embed(image):
-    # What is not finite is refused by its layer's name.
+    # Layers refuse what is not finite, and say their name.
     with np.errstate(all='ignore'):
       embedding = network.model.apply(variables, image, FAKE_QUANT)
     if normalize:

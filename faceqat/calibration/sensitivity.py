@@ -24,7 +24,7 @@ _BATCH_SIZE = 32
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-  """What fewer bits for the weights of one layer save, and cost.
+  """The gain and loss of fewer bits for the weights of one layer.
 
   Attributes:
     name: path of the layer.
@@ -51,7 +51,8 @@ def weight_errors(
   The float network is compiled once and run once for each layer.
 
   Args:
-    model: the network, and `variables`, what it is called with.
+    model: the network.
+    variables: of the model.
     program: lowered from them, the layers in question with fewer bits.
     images: `[N, H, W, 3] uint8`.
     names: of layers of the program with weights.
@@ -145,7 +146,7 @@ def _fold_factors(model, variables, image) -> dict[str, np.ndarray]:
       capture_intermediates=lambda _, method: method == 'fold',
       mutable=['intermediates'],
     )
-    # Only this is computed: the compiler leaves out what nobody asks for.
+    # The compiler leaves out all that these do not need.
     return {
       path: value[0][0]
       for path, value in flatten_dict(seen['intermediates'], sep='/').items()

@@ -1,4 +1,4 @@
-"""A few images, to compare the embeddings of two programs on."""
+"""A few images, to compare the embeddings of two networks or programs on."""
 
 import pathlib
 
@@ -44,3 +44,30 @@ def load_example_images(
       for path in files[:count]
     ]
   )
+
+
+def spread_training_images(
+  data: ml_collections.ConfigDict, path: str | None, count: int
+) -> np.ndarray:
+  """Images evenly spread over a training set, and so over its people.
+
+  Args:
+    data: the config's block `data`, of whose set they are by default.
+    path: of another set: a folder `person/image.jpg`, or a RecordIO file.
+    count: how many, if there are so many.
+
+  Returns:
+    `[count, H, W, 3] uint8`.
+
+  Raises:
+    ValueError: no such set, or one of another image size.
+  """
+  if path:
+    data = data.copy_and_resolve_references()
+    data.update(validation_people=0, holdout_images_per_person=0)
+    # It may name several sets.
+    with data.ignore_type():
+      data.path = path
+  source = datasets.make_training_data(data).train
+  spread = np.linspace(0, len(source) - 1, min(count, len(source)))
+  return np.stack([source[int(index)]['image'] for index in spread])

@@ -60,8 +60,8 @@ def measure(layer, batch_size, rounds):
   if taps == size:
     padding = ((0, 0), (0, 0))
   else:
-    padding = convolution.same_padding(
-      (size, size), (taps, taps), (stride, stride)
+    padding = convolution.explicit_padding(
+      'SAME', (size, size), (taps, taps), (stride, stride)
     )
   keys = jax.random.split(jax.random.key(0), 3)
   shape = (1, inputs) if depthwise else (inputs, outputs)

@@ -149,7 +149,9 @@ def _sums(ours: Step, theirs: Step, images) -> Iterator[Comparison]:
 def _convolution(x, kernel, stride, depthwise) -> Comparison:
   """A convolution with 'SAME' padding; a depthwise kernel is [kh, kw, 1, C]."""
   window = kernel.shape[:2]
-  padding = convolution.same_padding(x.shape[1:3], window, (stride, stride))
+  padding = convolution.explicit_padding(
+    'SAME', x.shape[1:3], window, (stride, stride)
+  )
 
   @jax.jit
   def ours(x, kernel):

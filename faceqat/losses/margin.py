@@ -2,13 +2,11 @@
 
 All are a softmax over `scale * cos(theta)`, where theta is the angle between an
 embedding and a class weight; they differ in what they add to the cosine of the
-example's own class. That is always added under `stop_gradient`: the derivative
-of `arccos` at 1 is infinite, and so the gradient passes straight through the
-margin, `d logits / d cosine = scale`.
+example's own class. The derivative of `arccos` at 1 is infinite, so that is
+added under `stop_gradient`: `d logits / d cosine = scale`.
 
-The functions need no label inside [0, K): a row whose label is not among the
-columns has no margin anywhere. A shard that holds a part of the classes
-therefore calls `margin_logits` with labels relative to its own first class.
+A row whose label is not among the columns has no margin. A shard that holds a
+part of the classes calls `margin_logits` with labels relative to its first.
 """
 
 import math
@@ -46,22 +44,13 @@ def cosine_logits(embeddings: jax.Array, weights: jax.Array) -> jax.Array:
   Returns:
     [B, K] float32 in [-1, 1] up to rounding; 0 where either vector is zero.
   """
-  # A scale of 64 turns the 2^-9 of a bfloat16 product, which accelerators use
-  # for float32 by default, into an eighth of a nat: ask for all 24 bits.
+  # Accelerators multiply float32 as bfloat16 by default; a scale of 64 would
+  # turn its 2^-9 into an eighth of a nat.
   return jnp.matmul(
     normalize(embeddings, axis=1),
     normalize(weights, axis=0),
     precision=jax.lax.Precision.HIGHEST,
   )
-
-
-def softmax(cosine: jax.Array, margin: Margins) -> jax.Array:
-  """Adds nothing: the logits are s cos(theta). `margin` is not used.
-
-  Source: Wang et al. 2017, "NormFace", section 3.3.
-  """
-  del margin
-  return jnp.zeros_like(cosine)
 
 
 def arcface(cosine: jax.Array, margin: float) -> jax.Array:
@@ -92,18 +81,6 @@ def arcface(cosine: jax.Array, margin: float) -> jax.Array:
   return jnp.where(c > -math.cos(margin), moved, fallback) - cosine
 
 
-def cosface(cosine: jax.Array, margin: float) -> jax.Array:
-  """Adds a cosine margin: -m.
-
-  Source: Wang et al. 2018, "CosFace", equation 4.
-
-  Args:
-    cosine: float32, at the label.
-    margin: m, a difference of cosines.
-  """
-  return jnp.full_like(cosine, -margin)
-
-
 def combined(
   cosine: jax.Array, margin: tuple[float, float, float]
 ) -> jax.Array:
@@ -111,8 +88,8 @@ def combined(
 
   Beyond pi the cosine would rise again. From k pi to (k + 1) pi the target is
   (-1)^k cos(m1 theta + m2) - 2 k - m3, which is continuous and keeps falling:
-  psi of SphereFace. (4, 0, 0) is SphereFace's and (1, 0, m) CosFace's; (1, m,
-  0) is ArcFace's up to an angle of pi - m, where that has a fallback.
+  psi of SphereFace. (4, 0, 0) is SphereFace, (1, 0, m) CosFace, and (1, m, 0)
+  ArcFace up to an angle of pi - m, where that has a fallback.
 
   Source: Deng et al. 2019, "ArcFace", equation 4; Liu et al. 2017,
   "SphereFace", equation 7.
@@ -134,7 +111,7 @@ def combined(
     if not fits:
       raise ValueError(f'{name} is {value}; it is {wanted}')
   c, sine = _cosine_and_sine(cosine)
-  # Unlike arccos of a float32 it is as exact near +-1 as the cosine is.
+  # Near +-1 as exact as the cosine, unlike arccos of a float32.
   angle = m1 * jnp.arctan2(sine, c) + m2
   half_turns = jnp.floor(angle / math.pi)
   sign = 1 - 2 * (half_turns % 2)
@@ -152,8 +129,10 @@ def _cosine_and_sine(cosine):
 LOSSES: dict[str, Callable[[jax.Array, Margins], jax.Array]] = {
   'arcface': arcface,
   'combined': combined,
-  'cosface': cosface,
-  'softmax': softmax,
+  # Wang et al. 2018, "CosFace", equation 4.
+  'cosface': lambda cosine, margin: jnp.full_like(cosine, -margin),
+  # Wang et al. 2017, "NormFace", section 3.3: there is no margin.
+  'softmax': lambda cosine, margin: jnp.zeros_like(cosine),
 }
 
 
@@ -185,7 +164,7 @@ def margin_logits(
       f'{name!r} is no margin loss; choose one of {", ".join(LOSSES)}'
     )
   is_target = labels[:, None] == jnp.arange(cosine.shape[1])
-  # Of a row without target any column does: what it gives is not used.
+  # Any column will do for a row without target: its result is not used.
   column = jnp.clip(labels, 0, cosine.shape[1] - 1)[:, None]
   at_label = jnp.take_along_axis(cosine, column, axis=1)
   shift = jnp.where(is_target, LOSSES[name](at_label, margin), 0.0)
@@ -204,14 +183,7 @@ def margin_loss(
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy of the margin logits, and hits of the margin-free ones.
 
-  Args:
-    name: one of `LOSSES`.
-    embeddings: [B, D] any float type, not normalised.
-    weights: [D, K] class weights, not normalised.
-    labels: [B] int32 in [0, K). A label of K or more gives a loss of NaN.
-    scale: of the cosines.
-    margin: as the function of this name takes it.
-    label_smoothing: as `softmax.cross_entropy` takes it.
+  Args as of `cosine_logits`, `margin_logits` and `softmax.cross_entropy`.
 
   Returns:
     The loss of each example in nats, [B] float32, and whether the nearest

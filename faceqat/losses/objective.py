@@ -11,8 +11,7 @@ import ml_collections
 
 from faceqat.losses import margin, softmax
 from faceqat.losses.center import center_loss, move_centers
-from faceqat.losses.distillation import distillation_loss
-from faceqat.losses.margin import Margins, margin_loss
+from faceqat.losses.margin import Margins, margin_loss, normalize
 from faceqat.losses.triplet import MINING, triplet_loss
 from faceqat.quant.fields import check_values, make_record
 
@@ -202,14 +201,22 @@ class Triplet(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(Objective):
-  """Learns the embeddings of a float teacher, without labels."""
+  """Learns the embeddings of a float teacher, without labels.
+
+  Distillation (Hinton et al. 2015) of embeddings in place of class
+  probabilities. A verification score is a cosine, so the length of an embedding
+  plays no part here either.
+  """
 
   needs_teacher = True
 
   def __call__(self, params, state, embeddings, batch):
-    """Losses [B], and `cosine` [B] to the teacher."""
-    losses, cosines = distillation_loss(embeddings, batch['target'])
-    return losses, {'cosine': cosines}, state
+    """Losses [B], squared distances of unit vectors, and `cosine` [B]."""
+    ours, teacher = (
+      normalize(x, axis=1) for x in (embeddings, batch['target'])
+    )
+    cosines = jnp.sum(ours * teacher, axis=1)
+    return 2 - 2 * cosines, {'cosine': cosines}, state
 
 
 def _softmax(

@@ -1,13 +1,12 @@
 """Batch norm and batch renorm, which fold into the convolution before them.
 
-The device multiplies by the folded kernel `kernel * gamma / sqrt(var + eps)`,
-so that is the kernel which training must quantize (Jacob et al. 2018, section
-3.2, equation 14, with the moving variance). The batch statistics are taken
-from the same product and corrected for the fold (Krishnamoorthi 2018, section
-3.2.2), so a training step convolves once.
+The device multiplies by `kernel * gamma / sqrt(var + eps)`, so training has to
+quantize that kernel (Jacob et al. 2018, section 3.2, equation 14, with the
+moving variance). The batch statistics come from the same product, corrected for
+the fold (Krishnamoorthi 2018, section 3.2.2): a training step convolves once.
 
 Batch renorm (Ioffe 2017) moves the batch's statistics towards the moving ones,
-by a factor r and a shift d that carry no gradient. It folds alike.
+by a factor r and a shift d that carry no gradient. It folds in the same way.
 """
 
 from collections.abc import Callable
@@ -53,7 +52,7 @@ class FoldedBatchNorm(nn.Module):
       self.count = self.variable('batch_stats', 'count', jnp.zeros, ())
 
   def values(self) -> dict[str, jax.Array]:
-    """Returns what is folded, by its path within the layer; each [C]."""
+    """Returns all that is folded, by its path within the layer; each [C]."""
     return {
       'bn/scale': self.scale,
       'bn/bias': self.bias,
@@ -63,29 +62,26 @@ class FoldedBatchNorm(nn.Module):
 
   def fold(self) -> tuple[jax.Array, jax.Array]:
     """Returns the kernel's factor [C] and the bias [C] by moving statistics."""
-    # Lowering folds by itself, and has to get the kernel that was trained.
+    # Exact: lowering folds in another program and has to get the same kernel.
     factor = self.scale * exact.inverse_root(self.var.value + self.norm.epsilon)
     return factor, self.bias - self.mean.value * factor
 
   def __call__(
     self, product: Callable[[jax.Array | None], jax.Array], mode: Mode
   ) -> jax.Array:
-    """Normalises.
+    """Returns the normalised output, float32.
 
     Args:
-      product: from a factor [C] on the output channels of the kernel (None: as
-        it is) to the layer's output `[..., C]` without bias.
+      product: from a factor [C] on the output channels of the kernel (None: 1)
+        to the layer's output `[..., C]` without bias.
       mode: of the call.
-
-    Returns:
-      The normalised output, float32.
     """
     factor, bias = self.fold()
     if not mode.batch_statistics:
       return product(factor).astype(jnp.float32) + bias
     if mode.quantize:
-      # The factor cancels out of the result: no gradient goes through it, and
-      # another stands in for that of a channel whose scale has died.
+      # The factor cancels out of the result, so it has no gradient, and a dead
+      # channel may have another.
       dead = jnp.abs(factor) < _LEAST_FACTOR
       factor = jax.lax.stop_gradient(jnp.where(dead, _LEAST_FACTOR, factor))
       sign, square = jnp.sign(factor), jnp.square(factor)
@@ -100,9 +96,8 @@ class FoldedBatchNorm(nn.Module):
       scale, bias = scale * r, bias + self.scale * d
     y, mean, var = _normalize(y, scale, bias, self.norm.epsilon * square)
     if mode.quantize:
-      self._update(mean / factor, var / square)
-    else:
-      self._update(mean, var)
+      mean, var = mean / factor, var / square
+    self._update(mean, var)
     return y
 
   def _renorm(self, mean, var, factor) -> tuple[jax.Array, jax.Array]:
@@ -130,8 +125,8 @@ def _normalize(y, scale, bias, epsilon):
   """Returns the output, and mean and variance of y, which carry no gradient.
 
   y is [..., C] float32, the others [C] or scalars. The backward pass is that
-  of Ioffe and Szegedy 2015, section 3, in the two sums and one pass that it
-  needs: derived automatically it takes four passes more over the activations.
+  of Ioffe and Szegedy 2015, section 3: two sums and one pass, where automatic
+  differentiation would take four passes more over the activations.
   """
   return _normalize_fwd(y, scale, bias, epsilon)[0]
 
@@ -140,11 +135,10 @@ def statistics(y):
   """Returns an origin o, the mean of y - o, and the variance of y, all [C].
 
   E[y^2] - E[y]^2 loses all digits of a variance that is small beside the mean.
-  E[(y - o)^2] - E[y - o]^2 is exact to about 1 + (mean - o)^2 / var roundings.
-  With o the mean of the middle row, one in H of all values, this is at most H:
-  squared deviations sum to N var over all, so those of the row do not exceed
-  it, and the square of their mean is at most N var over N / H. A mean of all
-  would cost a pass over y more.
+  E[(y - o)^2] - E[y - o]^2 is exact to about 1 + (mean - o)^2 / var roundings,
+  at most H with o the mean of the middle row: the squared deviations of its N /
+  H values sum to at most N var. The mean of all values as o would cost another
+  pass over y.
   """
   axes = tuple(range(y.ndim - 1))
   row = y[:, y.shape[1] // 2] if y.ndim > 2 else y

@@ -1,8 +1,8 @@
 """Convolution in the form that the backend runs fastest.
 
 XLA's CPU backend has no fast path for grouped convolutions: a depthwise layer
-trains several times faster as shifted multiply-adds. All forms compute the
-same sums, in float32, and differ in the order of additions only.
+trains several times faster as shifted multiply-adds. All forms compute the same
+float32 sums, in another order.
 """
 
 import functools
@@ -11,35 +11,38 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-# Above this many taps the unrolled sums compile slowly (5x5 is the largest
-# depthwise kernel of the usual mobile networks).
+# With more taps the unrolled sums compile slowly.
 _MAX_TAPS = 25
 
 
-def same_padding(
+def explicit_padding(
+  padding: str | Padding,
   size: tuple[int, int],
-  kernel_size: tuple[int, int],
+  window: tuple[int, int],
   strides: tuple[int, int],
 ) -> Padding:
-  """Returns ((top, bottom), (left, right)) of TensorFlow's and XLA's 'SAME'.
+  """Turns 'SAME' or 'VALID' into ((top, bottom), (left, right)).
 
-  The output has ceil(size / stride) rows and columns; an odd pixel of padding
-  goes to the bottom and right, so at stride 2 the two sides differ.
+  An odd pixel goes to the bottom and right, as in TensorFlow and XLA.
+
+    >>> explicit_padding('SAME', (112, 112), (3, 3), (2, 2))
+    ((0, 1), (0, 1))
 
   Args:
+    padding: by name, or explicit already.
     size: (H, W) of the input.
-    kernel_size: (kh, kw).
+    window: (kh, kw).
     strides: (vertical, horizontal).
   """
-  sides = []
-  for length, taps, stride in zip(size, kernel_size, strides):
-    total = max((math.ceil(length / stride) - 1) * stride + taps - length, 0)
-    sides.append((total // 2, total - total // 2))
-  return tuple(sides)
+  if isinstance(padding, str):
+    sides = lax.padtype_to_pads(size, window, strides, padding)
+    return tuple((int(low), int(high)) for low, high in sides)
+  return padding
 
 
 def conv2d(
@@ -57,11 +60,9 @@ def conv2d(
     x: [B, H, W, I] float32 or bfloat16.
     kernel: [kh, kw, I, O], or [kh, kw, 1, I] if depthwise; x's dtype.
     strides: (vertical, horizontal).
-    padding: ((top, bottom), (left, right)) rows and columns of zeros; see
-      `same_padding`.
+    padding: ((top, bottom), (left, right)) rows and columns of zeros.
     depthwise: each channel is convolved with its own kernel.
-    backend: 'cpu', 'gpu' or 'tpu', whose fastest form is taken; None is the
-      backend that JAX runs on.
+    backend: 'cpu', 'gpu' or 'tpu', for its fastest form; None: JAX's own.
 
   Returns:
     [B, H', W', O] in x's dtype, H' = (H + top + bottom - kh) // stride + 1.
@@ -95,32 +96,28 @@ def _check(x, kernel, strides, padding, depthwise):
   if x.ndim != 4 or kernel.ndim != 4:
     raise ValueError(
       f'x has shape {x.shape} and kernel {kernel.shape}; a convolution wants '
-      '[B, H, W, I] and [kh, kw, I, O].'
+      '[B, H, W, I] and [kh, kw, I, O]'
     )
   if len(strides) != 2 or min(strides) < 1:
-    raise ValueError(f'strides are {strides}; give two positive integers.')
-  try:
-    (top, bottom), (left, right) = padding
-    low = min(top, bottom, left, right)
-  except (TypeError, ValueError):
-    low = -1
-  if low < 0:
+    raise ValueError(f'strides are {strides}; give two positive integers')
+  sides = np.array(padding)
+  if sides.shape != (2, 2) or sides.dtype.kind != 'i' or sides.min() < 0:
     raise ValueError(
       f'padding is {padding!r}; give ((top, bottom), (left, right)), none '
-      "negative (same_padding computes them for 'SAME')."
+      "negative (explicit_padding computes them for 'SAME')"
     )
   channels = x.shape[-1]
   want = (1, channels) if depthwise else (channels, kernel.shape[-1])
   if kernel.shape[2:] != want:
     raise ValueError(
       f'kernel has shape {kernel.shape} for x of shape {x.shape}; its last '
-      f'two axes must be {want}.'
+      f'two axes must be {want}'
     )
-  size = (x.shape[1] + top + bottom, x.shape[2] + left + right)
-  if size[0] < kernel.shape[0] or size[1] < kernel.shape[1]:
+  size = np.add(x.shape[1:3], sides.sum(1))
+  if np.any(size < kernel.shape[:2]):
     raise ValueError(
       f'x of shape {x.shape}, padded to {size}, is smaller than the kernel '
-      f'{kernel.shape[:2]}; use a larger image or padding.'
+      f'{kernel.shape[:2]}; use a larger image or padding'
     )
 
 
@@ -196,7 +193,7 @@ _shifted_depthwise.defvjp(_shifted_depthwise_fwd, _shifted_depthwise_bwd)
 
 
 def _input_gradient(g, kernel, size, strides, padding):
-  """Returns dx as one such sum over g per stride phase, phases interleaved.
+  """Returns dx: one such sum over g for each stride phase, interleaved.
 
   Input row s * i + r meets tap a of output row i + e, e = (r + top - a) / s,
   where that is whole: each phase r has its own taps and shifts.
@@ -273,10 +270,9 @@ def _row_block(rows):
 def _materialized(kernel):
   """The same kernel, held in memory.
 
-  XLA's CPU backend would fuse what the kernel is computed from, such as its
-  quantization, into the sum over the taps, and compute it for every pixel. It
-  has dropped all barriers by then, but does not repeat what it takes for
-  expensive: a remainder, which of a division by infinity is the number itself.
+  XLA's CPU backend would fuse the kernel's quantization into the sum over the
+  taps and compute it for every pixel. It has dropped all barriers by then, but
+  does not repeat an expensive remainder; that by infinity is the number itself.
   """
   return lax.rem(kernel, jnp.full_like(kernel, jnp.inf))
 

@@ -1,28 +1,26 @@
 """Arithmetic that gives the same bits in every program, on every processor.
 
-Training and lowering are compiled apart, perhaps for different processors, and
-have to round a weight to the same integer. A quotient or a root cannot decide
-it: XLA and the processors approximate them, by a product with a reciprocal or
-by a few Newton steps, each a little differently; and of a product in a sum,
-`a * b + c`, a compiler may leave out the rounding.
+Training and lowering are two programs, perhaps for different processors, and
+have to round a weight to the same integer. Quotients and roots cannot decide
+it, as XLA and processors approximate them in different ways; and in `a * b + c`
+a compiler may leave out the rounding of the product.
 
-So such an approximation gives no more than a first guess here. Which of its
-neighbours is the result is decided by products and comparisons alone: a single
-product is rounded alike by all (IEEE 754), and is never part of a sum unless
-it is exact and has no rounding to leave out.
+So an approximation is only the first guess here. Products and comparisons pick
+the result among its neighbours: all processors round a single product alike
+(IEEE 754), and no product is part of a sum unless it is exact.
 
-So it does not matter either who computes: of numpy's arrays all functions make
-numpy's, without a program to compile for each shape.
+All functions take numpy's arrays too and then return numpy's, which lowering
+uses to compile nothing.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# In units in the last place, more than a guess is off on any processor.
+# In units in the last place; no processor's guess is further off.
 _ROOT_NEIGHBOURS = np.arange(-8, 9)
 _QUOTIENT_NEIGHBOURS = np.arange(-2, 3)
-# What is left of a float32 has 12 significant bits.
+# A mask that leaves a float32 12 significant bits.
 _HIGH_BITS = np.int32(-(2**12))
 
 
@@ -40,16 +38,15 @@ def nearest_steps(
 ) -> jax.Array:
   """Returns x / step rounded to a whole number, halves up, and clipped.
 
-  It is the largest k with x >= (k - 1/2) * step, where the product is rounded
-  to float32: what is halfway as float32 has it goes up.
+  It is the largest k with x >= (k - 1/2) * step, the product in float32.
+
+    >>> nearest_steps(np.float32([0.5, 9]), np.float32(1), lower=-3, upper=3)
+    array([1., 3.], dtype=float32)
 
   Args:
     x: [..., C] float32.
     step: [] or [C] float32, positive.
     lower, upper: whole numbers, of less than 2^20 in magnitude.
-
-  Returns:
-    x's shape, float32, whole numbers.
   """
   xp = namespace(x)
   guess = xp.clip(xp.round(x / step), lower, upper)
@@ -67,7 +64,7 @@ def divide(x: jax.Array, divisor: int) -> jax.Array:
     divisor: an odd number below 2^8.
   """
   if divisor % 2 == 0 or not 0 < divisor < 2**8:
-    raise ValueError(f'divisor is {divisor}; it is odd and below 256.')
+    raise ValueError(f'divisor is {divisor}; it is odd and below 256')
   bits, quotients = _neighbours(
     x * np.float32(1 / divisor), _QUOTIENT_NEIGHBOURS
   )

@@ -1,14 +1,13 @@
-"""A histogram that grows with what it sees, and the ranges read from it.
+"""A histogram that grows with the values it sees, and ranges chosen from it.
 
 Bin k holds the values in [k w, (k + 1) w), where w is the least power of two
-for which all bins from the smallest to the largest value seen are at most
-`BINS`. Doubling w joins neighbours exactly, so a histogram is a function of
-the values alone: not of their order, of how they were split into batches, or
-of the devices that they lie on.
+for which `BINS` reach from the smallest to the largest value seen. Doubling w
+joins neighbours exactly, so a histogram depends on the values alone: not on
+their order, their split into batches, or their devices.
 
-Observing by histogram is that of TensorRT (Migacz, 8-bit inference with
-TensorRT, 2017) and of PyTorch's HistogramObserver. Bins at powers of two, so
-that nothing is resampled when the range grows, are ours.
+TensorRT (Migacz, 8-bit inference with TensorRT, 2017) and PyTorch's
+HistogramObserver observe by histogram too; widths that are powers of two, so
+that nothing is resampled, are ours.
 """
 
 from typing import NamedTuple
@@ -101,9 +100,9 @@ def percentile_limits(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the narrowest range of whole bins that clips little on each side.
 
-  Above it lie at most (100 - percentile) % of the values, and below it as
-  many: one bin more on either side would not do. (Migacz 2017 and NVIDIA's
-  toolkit take a percentile of |x|; two sides serve asymmetric layers too.)
+  At most (100 - percentile) % of the values lie above it, and as many below.
+  (Migacz 2017 and NVIDIA's toolkit take a percentile of |x|; two sides serve
+  asymmetric layers too.)
 
   Args:
     histogram: of the values.
@@ -130,11 +129,10 @@ def least_error_limits(
   """Returns the range whose quantization has the least mean squared error.
 
   The criterion is that of Sung et al. 2015 (Resiliency of deep neural networks
-  under quantization) and of PyTorch's HistogramObserver. Ours are its integral
-  in closed form, over values spread evenly within each bin and with the scale
-  and zero point that the range is given (`numerics.nudged_params`), and the
-  search: both limits together, then each alone, on grids of 1/2, 1/8 and 1/32
-  octave; the widest of equals is taken.
+  under quantization) and of PyTorch's HistogramObserver. Here it is an integral
+  in closed form, over values spread evenly within each bin, with the nudged
+  scale and zero point. The search moves both limits together, then each alone,
+  on grids of 1/2, 1/8 and 1/32 octave; of equals it takes the widest.
 
   Args:
     histogram: of the values.
@@ -178,8 +176,8 @@ def _squared_error(histogram, lows, highs, bits, symmetric):
   steps = edges(histogram) / scale
   whole = jnp.clip(jnp.round(steps), qmin - zero_point, qmax - zero_point)
   rest = steps - whole
-  # An integral of rest^2: each step that was passed adds 1/12. It is
-  # continuous where the rounding jumps, and holds where it clips.
+  # The integral of rest^2: each whole step adds 1/12. It is continuous where
+  # the rounding jumps, and holds where it clips.
   integral = whole / 12 + rest**3 / 3
   error = jnp.sum(counts(histogram) * jnp.diff(integral), -1)
   exponent, _ = _grid(histogram.lowest, histogram.highest)

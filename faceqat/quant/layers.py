@@ -20,7 +20,7 @@ from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
 from faceqat.quant.batchnorm import FoldedBatchNorm
-from faceqat.quant.convolution import conv2d
+from faceqat.quant.convolution import Padding, conv2d, explicit_padding
 from faceqat.quant.norm import (
   BatchNorm,
   GroupNorm,
@@ -28,7 +28,6 @@ from faceqat.quant.norm import (
   Norm,
   group_norm,
 )
-from faceqat.quant.pooling import Padding, explicit_padding
 from faceqat.quant.prelu import prelu
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
@@ -226,13 +225,8 @@ def _no_finer(
   """Widens the output's scale until the largest possible sum fits int32.
 
   A ReLU that let nothing through in the calibration has a range of almost
-  nothing, in whose steps any sum would overflow.
-
-  Args:
-    output: scale and zero point of the layer.
-    x: its input.
-    weights: [..., O] real values.
-    bias: [O] real values.
+  nothing, in whose steps any sum would overflow. `weights` [..., O] and `bias`
+  [O] are real values.
   """
   products = np.abs(weights).sum(tuple(range(weights.ndim - 1)))
   reach = np.max(products * _STEPS * x.tensor.scale + np.abs(bias))
@@ -251,14 +245,8 @@ def _no_finer_than_bias(
   """The scale of the weights; where these are all 0, one that fits the bias.
 
   The scale of a channel without weights is next to nothing, and no bias fits
-  int32 in such steps. 0 is 0 in any scale, so the bias gets 24 bits.
-
-  Args:
-    scale: [O] real values of one step.
-    weights: int8 [..., O].
-    bias: [O] real values.
-    x: the layer's input.
-    layer: whether the layer has one scale for all channels.
+  int32 in such steps. 0 is 0 in any scale, so the bias gets 24 bits. `scale`
+  and `bias` [O] are real values, `weights` int8 [..., O].
   """
   least = np.abs(bias) / np.float32(x.tensor.scale * 2**24)
   zero = ~weights.any(tuple(range(weights.ndim - 1)))
@@ -276,7 +264,7 @@ class QuantConv(_Linear):
 
   kernel_size: tuple[int, int] = (3, 3)
   strides: tuple[int, int] = (1, 1)
-  padding: Padding = 'SAME'
+  padding: str | Padding = 'SAME'
   depthwise: bool = False
 
   @nn.compact

@@ -1,7 +1,7 @@
 """Quantization whose step is trained with the weights.
 
-LSQ: Esser et al. 2020, Learned step size quantization. Pure functions; which
-layers have such steps, and where these are kept, is up to `quantizers`.
+LSQ: Esser et al. 2020, Learned step size quantization. Pure functions; the
+layers of `quantizers` keep the steps.
 """
 
 import functools
@@ -13,9 +13,8 @@ import numpy as np
 
 from faceqat.quant import exact, numerics
 
-# The least-error start tries these factors: first on the step at which nothing
-# is clipped, then around the best. Kernels of two bits take about 0.3, those
-# of eight 0.9 or more.
+# Factors of the least-error start: of the step that clips nothing, then
+# of the best. Kernels of two bits take some 0.3, those of eight over 0.9.
 _COARSE = np.float32(2.0 ** (-np.arange(20) / 8))
 _FINE = np.float32(2.0 ** (-np.arange(-10, 11) / 80))
 
@@ -30,8 +29,8 @@ def whole_steps(
 ) -> jax.Array:
   """Returns round(clip(x / step, lower, upper)), float32.
 
-  With 'half_up', in which weights are rounded, they are the same in every
-  program (`exact.nearest_steps`).
+  'half_up', the rounding of weights, gives the same in every program
+  (`exact.nearest_steps`).
 
   Args:
     x: [..., C], real values.
@@ -57,10 +56,10 @@ def quantize_with_step(
 ) -> jax.Array:
   """Returns `whole_steps` times the step; x and the step get gradients.
 
-  The derivatives are those of the paper (its equations 3 and 5), where
-  v = x / step: inside, for lower < v < upper, 1 to x and round(v) - v to the
-  step; at the limits and beyond, 0 to x and the limit to the step. That of
-  the step is summed over all that it scales, times `gradient_scale`.
+  The derivatives are equations 3 and 5 of the paper, with v = x / step. For
+  lower < v < upper: 1 by x, and round(v) - v by the step. At the limits and
+  beyond: 0 by x, and the limit by the step. The latter is summed over all
+  values that share the step, times `gradient_scale`.
 
   Args:
     x: [..., C], floating; computed in float32, returned in its own type.
@@ -79,10 +78,10 @@ def quantize_with_step(
 def gradient_scale(
   count: int, lower: jax.Array | int, upper: jax.Array | int
 ) -> jax.Array:
-  """Returns 1 / sqrt(N Qp), which makes steps move as fast as weights do.
+  """Returns 1 / sqrt(N Qp), with which steps move as fast as weights do.
 
-  It is that of the paper's section 2.2; with a zero point between the limits,
-  where the paper has none, Qp is the longer side.
+  Source: section 2.2 of the paper. With a zero point between the limits, which
+  the paper does not have, Qp is the longer side.
 
   Args:
     count: N, how many values share the step: weights, or the features of one
@@ -94,10 +93,9 @@ def gradient_scale(
 
 
 def at_least(step: jax.Array, least: jax.Array) -> jax.Array:
-  """Returns the step, or the least one where it has become smaller.
+  """Returns max(step, least), with the gradient of the step.
 
-  The gradient goes through in either case: plain gradient descent may bring a
-  step below 0, and has to be able to bring it back.
+  Plain gradient descent may bring a step below 0, and has to bring it back.
   """
   return jnp.where(
     step >= least, step, least + (step - jax.lax.stop_gradient(step))
@@ -117,13 +115,13 @@ def least_error_step(
 ) -> jax.Array:
   """Returns the step of the least squared error on a grid; [O] or [].
 
-  It is searched over 2.4 octaves below that at which nothing is clipped, at
-  last in eightieths of one. With 8 bits the paper's start is four to seven
-  times as wide as that, for normally distributed weights, and costs over two
-  bits until it is trained.
+  The grid spans 2.4 octaves below the step at which nothing is clipped, in
+  eightieths at last. With 8 bits and normally distributed weights the paper's
+  start is four to seven times as wide, which costs over two bits until it is
+  trained.
   """
   axes = _axes(kernel, per_channel)
-  # Of a channel without weights any step will do.
+  # Any step will do for a channel without weights.
   tiny = jnp.finfo(jnp.float32).tiny
   step = jnp.maximum(jnp.max(jnp.abs(kernel), axes) / upper, tiny)
 

@@ -2,14 +2,15 @@
 
 `real = scale * (q - zero_point)`. Ranges live in the unsigned domain of
 TensorFlow's fake quantization ops, `q` in [1 if narrow_range else 0,
-2^bits - 1]; the signed integer of a runtime is that minus 2^(bits - 1).
+2^bits - 1]; the signed integer of a runtime is that minus 2^(bits - 1). `bits`
+is 2..16, and `narrow_range` leaves out the lowest integer, as for weights.
 
-Every operation is in the order of TensorFlow's kernel, so that its op for one
-range is an independent reference, bit for bit. Weights, whose integers ship,
-are rounded by `exact` instead, and differ from its op for a range per channel
-at ties alone. A compiler may contract `a * b + c` into
-one rounding, which moves ties; where that would matter a `minimum` or
-`maximum` that changes no value stands between the product and the sum.
+All operations are in the order of TensorFlow's kernel, so that its op for one
+range is a reference, bit for bit. Weights, whose integers ship, are rounded by
+`exact` instead; they differ from its op for a range per channel at ties alone.
+
+A compiler may contract `a * b + c` into one rounding, which moves ties. Where
+that matters a `minimum` or `maximum` that changes no value stands between.
 """
 
 import functools
@@ -20,7 +21,7 @@ import numpy as np
 
 from faceqat.quant import exact
 
-# Real width below which a range holds no information (a dead channel).
+# Real width below which a range counts as dead.
 MIN_WIDTH = 1e-6
 
 # Nudging rounds scale and limit once each, 2^-24 relative.
@@ -52,8 +53,7 @@ def nudged_params(
   Args:
     minimum: any shape, real value.
     maximum: same shape; a range narrower than `MIN_WIDTH` is given that width.
-    bits: 2..16.
-    narrow_range: leaves out the lowest integer, for symmetric weights.
+    bits, narrow_range: see above.
 
   Returns:
     scale: float32, real value of one step, always positive; zero_point:
@@ -79,19 +79,16 @@ def fake_quant(
 ) -> jax.Array:
   """Rounds x to the steps of a range; the gradient goes straight through.
 
-  Equal to `tf.quantization.fake_quant_with_min_max_vars`. The range is nudged
-  but, as there, not extended: pass one that contains 0 (observers give such),
-  or it is shifted to touch 0. A range narrower than `MIN_WIDTH`, where that op
-  gives 0 or NaN, is given that width.
+  Equal to `tf.quantization.fake_quant_with_min_max_vars`: the range is nudged
+  but not extended, so one that does not contain 0 is shifted to touch it. A
+  range narrower than `MIN_WIDTH`, where that op gives 0 or NaN, is given that
+  width.
 
   Args:
     x: any shape, floating; computed in float32, returned in its own type.
-    minimum: [], real value.
-    maximum: [].
-    bits: 2..16.
-    narrow_range: leaves out the lowest integer.
-    rounding: where an integer's half goes, a key of `ROUNDINGS`; 'half_up' is
-      that of the TensorFlow operations.
+    minimum, maximum: [], real values.
+    bits, narrow_range: see above.
+    rounding: of halves, a key of `ROUNDINGS`; TensorFlow's is 'half_up'.
 
   Returns:
     x's shape and dtype. The cotangent reaches x inside the nudged range
@@ -105,7 +102,7 @@ def fake_quant(
   if minimum.shape or maximum.shape:
     raise ValueError(
       f'the range has shapes {minimum.shape} and {maximum.shape}; an array '
-      'has one range, and both its ends are scalars.'
+      'has one range, and both its ends are scalars'
     )
   return _fake_quant(x, minimum, maximum, bits, narrow_range, rounding)
 
@@ -129,24 +126,21 @@ def divide(x: jax.Array, step: jax.Array) -> jax.Array:
     x: [..., C] float32.
     step: [] or [C] float32.
   """
-  # It does so for a divisor that is the same everywhere, which a select is
-  # not.
+  # It does so for a uniform divisor, which a select is not.
   return x / jnp.where(jnp.isnan(x), 1, step)
 
 
 def widest_weight(kernel: jax.Array, *, per_channel: bool) -> jax.Array:
-  """Returns the largest magnitude among weights, to which their steps reach.
+  """Returns the largest magnitude among weights, [O] or [] float32.
 
-  It is a hair (2^-22 relative) more, so that TensorFlow's operation, given the
-  range from -w to w, has the largest weight surely inside after its roundings.
+  It is 2^-22 relative more, so that TensorFlow's operation, given the range
+  from -w to w, has the largest weight inside after its roundings. It carries no
+  gradient.
 
   Args:
     kernel: [..., O]; the last axis is the output channel, also of depthwise
       kernels [kh, kw, 1, C].
     per_channel: one for each output channel, else one for all.
-
-  Returns:
-    [O] or [] float32, real value, without gradient.
   """
   if isinstance(kernel, jax.Array):
     kernel = jax.lax.stop_gradient(kernel)
@@ -157,7 +151,7 @@ def widest_weight(kernel: jax.Array, *, per_channel: bool) -> jax.Array:
 
 def _unsigned_limits(bits, narrow_range):
   if bits not in range(2, 17):
-    raise ValueError(f'bits is {bits!r}; choose a whole number from 2 to 16.')
+    raise ValueError(f'bits is {bits!r}; choose a whole number from 2 to 16')
   return (1 if narrow_range else 0), 2**bits - 1
 
 

@@ -1,13 +1,12 @@
 """Range observers: what the activations of a tensor have spanned so far.
 
-Pure functions on small NamedTuples, so that a layer keeps one in its own
-collection and an observer is frozen by leaving that collection out of
-`mutable`. An observer is an entry of `OBSERVERS`; each leaves its result in
-`minimum`, `maximum` and `count`, which is all that a quantizer reads.
+Pure functions on small NamedTuples. A layer keeps one in its own collection,
+which is left out of `mutable` to freeze it. An observer is an entry of
+`OBSERVERS`; a quantizer reads nothing but its `minimum`, `maximum` and `count`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,25 +42,15 @@ class HistogramRange(NamedTuple):
   histogram: histogram.Histogram
 
 
-class Settings(Protocol):
-  """What observers read of a layer's quantization, `spec.LayerQuant`."""
-
-  observer: str
-  decay: float
-  percentile: float
-  activation_bits: int
-  symmetric: bool
-
-
 class Observer(NamedTuple):
   """One kind of observer.
 
   Attributes:
-    initial: returns what has seen nothing.
-    observe: returns what it is after one more batch: of what it was, the batch
-      (any shape) and the layer's quantization.
-    in_training: goes on while the network is trained. What keeps all values
-      it has seen does not: most of them would be those of earlier weights.
+    initial: makes a range that has seen nothing.
+    observe: from a range, a batch (any shape) and the layer's quantization to
+      the next range.
+    in_training: goes on while the network is trained. A histogram does not:
+      most of its values would be those of earlier weights.
   """
 
   initial: Callable[[], Range | HistogramRange]
@@ -71,15 +60,12 @@ class Observer(NamedTuple):
 
 def initial_range() -> Range:
   """Returns a range that has seen nothing; the first batch replaces it."""
-  return Range(
-    jnp.zeros((), jnp.float32),
-    jnp.zeros((), jnp.float32),
-    jnp.zeros((), jnp.int32),
-  )
+  zero = jnp.zeros((), jnp.float32)
+  return Range(zero, zero, jnp.zeros((), jnp.int32))
 
 
 def initial_histogram_range() -> HistogramRange:
-  """Returns a range without choice, beside an empty histogram."""
+  """Returns an unset range and an empty histogram."""
   return HistogramRange(*initial_range(), histogram.initial_histogram())
 
 
@@ -89,18 +75,17 @@ def is_set(observed: Range | HistogramRange) -> jax.Array:
 
 
 def observe(
-  seen: Range | HistogramRange, x: jax.Array, layer: Settings
+  seen: Range | HistogramRange, x: jax.Array, layer
 ) -> Range | HistogramRange:
   """Returns the range after one more batch.
 
-  The range always contains 0, which must be representable exactly (padding),
-  so that training and lowering agree on what the range is.
+  It always contains 0, which has to be exact as it is the value of padding.
 
   Args:
     seen: the range so far, of the layer's observer.
-    x: any shape; under `jit` on a mesh what counts is the global array,
-      whatever its sharding.
-    layer: its `observer` and that one's settings.
+    x: any shape; under `jit` on a mesh the global array counts, whatever its
+      sharding.
+    layer: a `spec.LayerQuant`, for its `observer` and that one's settings.
   """
   return OBSERVERS[layer.observer].observe(
     seen, jax.lax.stop_gradient(x), layer
@@ -110,11 +95,11 @@ def observe(
 def _average(seen, x, layer):
   """Keeps `decay * old + (1 - decay) * batch` of the batches' extremes.
 
-  The first batch sets the range: an average that starts at a fixed range would
-  clip for as long as it takes to forget it.
+  The first batch sets the range: an average from a fixed start would clip until
+  that is forgotten.
   """
   low, high = _extremes(x)
-  # In this form a range that no longer changes stays the same bit for bit.
+  # In this form a range that no longer changes keeps its bits.
   minimum = seen.minimum + (1 - layer.decay) * (low - seen.minimum)
   maximum = seen.maximum + (1 - layer.decay) * (high - seen.maximum)
   known = is_set(seen)

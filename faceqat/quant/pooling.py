@@ -12,17 +12,15 @@ from jax import lax
 
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
-from faceqat.quant.convolution import same_padding
+from faceqat.quant.convolution import Padding, explicit_padding
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import OutputQuantizer
 from faceqat.quant.spec import Mode
 
-# A window's average of squares may be a tie, and the device rounds those in the
-# lower half of the range, where roots are far apart, down. In 8 bits nothing
-# else lies as near to a tie, in windows of up to a hundred.
+# The device rounds ties of a window's average of squares down in the lower half
+# of the range, where roots are far apart. In 8 bits, and windows of up to a
+# hundred, nothing else lies as near to a tie.
 _BELOW_TIES = 1 - 2.0**-16
-
-Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 
 class MeanPool(QuantLayer):
@@ -44,7 +42,7 @@ class _WindowPool(QuantLayer):
 
   window: tuple[int, int] = (2, 2)
   strides: tuple[int, int] = (2, 2)
-  padding: Padding = 'SAME'
+  padding: str | Padding = 'SAME'
 
   def _pool(
     self,
@@ -76,8 +74,8 @@ class MaxPool(_WindowPool):
 class AveragePool(_WindowPool):
   """The average of each window; padding does not count.
 
-  The device rounds it to whole steps of the input, which an array does not
-  tell: fake quantization leaves the average as it is, up to half a step away.
+  The device rounds it to whole steps of the input. An array does not know
+  these, so fake quantization is up to half a step away.
   """
 
   @nn.compact
@@ -89,11 +87,11 @@ class AveragePool(_WindowPool):
 class L2Pool(_WindowPool):
   """The root of the mean square of each window (Schroff et al. 2015, NN2).
 
-  On the device it is three operators: `<layer>/square`, whose quantizer is one
-  of its own, `<layer>/average`, and the root. Squares in 8 bits are coarse near
-  zero: where the largest input is 1, inputs below 0.044 have a square of zero,
-  and the least root that is not zero is 0.063, a sixteenth of the range. The
-  gradient at a root of zero is zero, as that of a ReLU is.
+  On the device it is three operators: `<layer>/square` with a quantizer of its
+  own, `<layer>/average`, and the root. Squares in 8 bits are coarse near zero:
+  where the largest input is 1, the square of inputs below 0.044 is zero, and
+  the least root above zero is 0.063, a sixteenth of the range. The gradient at
+  a root of zero is zero, as that of a ReLU.
   """
 
   @nn.compact
@@ -134,7 +132,7 @@ class _Square(QuantLayer):
     """
     if not mode.quantize:
       return average
-    # The average of what was seen has been seen.
+    # The quantizer has observed the squares themselves.
     settled = dataclasses.replace(mode, observe=False, initialize_steps=False)
     below_ties = average.astype(jnp.float32) * _BELOW_TIES
     return self.quantizer(below_ties, settled)
@@ -182,17 +180,3 @@ def _average(x, window, strides, padding):
     x.astype(jnp.float32), window, strides, padding, count_include_pad=False
   )
   return y.astype(x.dtype)
-
-
-def explicit_padding(
-  padding: Padding,
-  size: tuple[int, int],
-  kernel_size: tuple[int, int],
-  strides: tuple[int, int],
-) -> tuple[tuple[int, int], tuple[int, int]]:
-  """Turns 'SAME' or 'VALID' into ((top, bottom), (left, right))."""
-  if padding == 'SAME':
-    return same_padding(size, kernel_size, strides)
-  if padding == 'VALID':
-    return ((0, 0), (0, 0))
-  return padding

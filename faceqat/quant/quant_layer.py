@@ -77,6 +77,6 @@ class QuantLayer(nn.Module):
     return self._shown(quantizer(y, mode))
 
   def _shown(self, y: jax.Array) -> jax.Array:
-    """The output, which whoever collects intermediates sees."""
+    """Returns the output, and adds it to the intermediates."""
     self.sow('intermediates', 'output', y)
     return y

@@ -1,4 +1,4 @@
-"""The quantizers that layers are built with: of an output, and of a kernel."""
+"""The quantizers of a layer's output and of its kernel."""
 
 import flax.linen as nn
 import jax
@@ -10,13 +10,13 @@ from faceqat.quant import exact, learned_step, numerics, observers
 from faceqat.quant.spec import LayerQuant, Mode
 
 # A channel whose weights have died keeps a scale of at least this part of the
-# layer's largest, or its bias, in steps of that scale, would not fit int32.
-# What its weights still do is below one step of the layer's output.
+# layer's largest, or its bias would not fit int32. Its weights then change the
+# output by less than a step.
 _LEAST_RELATIVE_SCALE = 2.0**-12
 
 
 class RangesMissingError(ValueError):
-  """A quantized mode was asked of a model whose ranges were never seen."""
+  """A model whose ranges were never observed cannot be quantized."""
 
 
 class OutputQuantizer(nn.Module):
@@ -34,6 +34,12 @@ class OutputQuantizer(nn.Module):
     if self.layer.learned_steps:
       self.step = self.param('step', nn.initializers.zeros, ())
 
+  @property
+  def _grid(self) -> dict[str, int | bool]:
+    """The bits, and whether the range is narrow."""
+    layer = self.layer
+    return {'bits': layer.activation_bits, 'narrow_range': layer.symmetric}
+
   def _limits(self) -> tuple[jax.Array, jax.Array]:
     minimum, maximum = self.range.value.minimum, self.range.value.maximum
     if not self.layer.symmetric:
@@ -43,14 +49,10 @@ class OutputQuantizer(nn.Module):
 
   def _range_params(self) -> tuple[jax.Array, jax.Array]:
     """Returns the scale and zero point of the observed range."""
-    return numerics.nudged_params(
-      *self._limits(),
-      bits=self.layer.activation_bits,
-      narrow_range=self.layer.symmetric,
-    )
+    return numerics.nudged_params(*self._limits(), **self._grid)
 
   def _learned_params(self) -> tuple[jax.Array, jax.Array]:
-    """Returns the learned step and the zero point that stays."""
+    """Returns the learned step and the zero point of the range."""
     _, zero_point = self._range_params()
     least = _least_step(self.layer.activation_bits)
     return learned_step.at_least(self.step, least), zero_point
@@ -72,18 +74,12 @@ class OutputQuantizer(nn.Module):
 
   def _observed(self, y: jax.Array, rounding: str) -> jax.Array:
     return numerics.fake_quant(
-      y,
-      *self._limits(),
-      bits=self.layer.activation_bits,
-      narrow_range=self.layer.symmetric,
-      rounding=rounding,
+      y, *self._limits(), **self._grid, rounding=rounding
     )
 
   def _learned(self, y: jax.Array, rounding: str) -> jax.Array:
     step, zero_point = self._learned_params()
-    qmin, qmax = numerics.signed_limits(
-      self.layer.activation_bits, self.layer.symmetric
-    )
+    qmin, qmax = numerics.signed_limits(**self._grid)
     lower, upper = qmin - zero_point, qmax - zero_point
     return learned_step.quantize_with_step(
       y,
@@ -111,8 +107,7 @@ class OutputQuantizer(nn.Module):
       )
     else:
       scale, zero_point = self._learned_params()
-    bits, narrow = self.layer.activation_bits, self.layer.symmetric
-    return QParams(float(scale), int(zero_point), bits, narrow)
+    return QParams(float(scale), int(zero_point), *self._grid.values())
 
 
 def initial_kernel_step(kernel: jax.Array, layer: LayerQuant) -> jax.Array:
@@ -137,12 +132,11 @@ def fake_quant_kernel(
   Args:
     kernel: [..., O], folded.
     layer: its quantization.
-    step: learned, [O] or [] float32, and given a gradient; None: the weights
-      of a channel, or all, span their range.
+    step: learned, [O] or [] float32, with a gradient; None: from the widest
+      weight of a channel, or of all.
     normalized: the statistics of the batch follow. They and the gradient of
-      gamma are those of the product before gamma, which has to be there even
-      for a channel that gamma has switched off: such a channel, whose weights
-      all ship as 0, stays as it is.
+      gamma need the product before gamma, even for a channel that gamma has
+      switched off and whose weights all ship as 0. It is left unquantized.
   """
   scale, upper = _kernel_scale(kernel, layer, step), _largest(layer)
   if step is None:
@@ -188,8 +182,7 @@ def quantize_kernel(
 def _kernel_scale(kernel, layer, step):
   """Returns the real value of a kernel's step, float32 [O] or [].
 
-  Training and lowering both call it, and have to get the same: it is made of
-  operations that leave no choice (`exact`).
+  Training and lowering have to get the same bits, hence `exact`.
   """
   if step is not None:
     return _kernel_step(step, layer)
@@ -204,7 +197,7 @@ def _largest(layer: LayerQuant) -> int:
 
 
 def _kernel_step(step: jax.Array, layer: LayerQuant) -> jax.Array:
-  """Returns learned steps, none of which is that of a dead channel."""
+  """Returns learned steps, each at least what a dead channel keeps."""
   largest = jax.lax.stop_gradient(jnp.max(step))
   least = jnp.maximum(
     largest * _LEAST_RELATIVE_SCALE, _least_step(layer.weight_bits)

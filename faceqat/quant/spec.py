@@ -15,22 +15,22 @@ BITS = range(2, 9)
 
 @dataclasses.dataclass(frozen=True)
 class Mode:
-  """How a model is called; static under `jax.jit`.
+  """The mode of a call; static under `jax.jit`.
 
   Attributes:
     train: normalise with the statistics of the batch, and update the moving
       ones.
     quantize: fake-quantize weights and activations.
-    observe: update the activation ranges from this batch; while training,
-      those alone that `LayerQuant.observes_training`.
+    observe: update the activation ranges from this batch; while training, only
+      those of layers where `LayerQuant.observes_training`.
     freeze_bn: while training, normalise with the moving statistics and leave
       them as they are (Jacob et al. 2018, section 3.2; Krishnamoorthi 2018,
       section 3.2.2).
-    rounding: where half a step of an activation goes, a key of
-      `numerics.ROUNDINGS`. Training rounds as TensorFlow's fake quantization.
-    initialize_steps: write where learned steps start into `params`, which has
-      to be mutable: an activation's is the scale of its range, and a kernel's
-      is that of `LayerQuant.step_initialization`.
+    rounding: of half a step of an activation, a key of `numerics.ROUNDINGS`.
+      Training rounds as TensorFlow's fake quantization.
+    initialize_steps: set the learned steps in `params`, which has to be
+      mutable: an activation's to the scale of its range, a kernel's by
+      `LayerQuant.step_initialization`.
   """
 
   train: bool = False
@@ -46,8 +46,8 @@ class Mode:
 
 
 FLOAT = Mode()
-# The float counterpart of an integer program: half a step is rounded as the
-# contract says. Sums differ by their last bits, and so do a few roundings.
+# The float counterpart of an integer program rounds half a step as the contract
+# does. Sums differ in their last bits, and so do a few roundings.
 FAKE_QUANT = Mode(quantize=True, rounding='half_away')
 CONTRACT_MODES = {
   'tflite_ref': FAKE_QUANT,
@@ -70,15 +70,13 @@ class LayerQuant:
     symmetric: the output's zero point is 0, and its range narrow.
     observer: of the output's range: 'ema' (moving average of batch ranges),
       'minmax' (widest seen), 'percentile' (clips the outermost of all values
-      seen) or 'mse' (least squared error over all values seen). The last two
-      are for calibration: training leaves their range as it is.
+      seen) or 'mse' (least squared error over all values seen). Training does
+      not move the ranges of the last two.
     decay: of the moving average, per step.
-    percentile: in (50, 100]; above it, and below its mirror image, values may
-      be clipped.
-    learned_steps: the steps of weights and output are parameters, trained as
-      LSQ has them (`learned_step`). The zero point stays that of the range,
-      which no longer changes in training. The slopes of a PReLU have no such
-      step.
+    percentile: of the values that are not clipped, on either side.
+    learned_steps: the steps of weights and output are trained parameters, as in
+      LSQ (`learned_step`). The range no longer changes in training, and gives
+      the zero point. The slopes of a PReLU have no such step.
     step_initialization: of the weights' steps: 'mse' (least squared error) or
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
   """
@@ -124,7 +122,7 @@ class QuantSpec:
     return found
 
   def with_weight_bits(self, bits: int, paths: Iterable[str]) -> 'QuantSpec':
-    """The same spec, but for the weights of the layers at these paths.
+    """The spec with other weight bits for the layers at these paths.
 
     Raises:
       ValueError: a layer's steps were learned for another number of bits.

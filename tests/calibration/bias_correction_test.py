@@ -1,58 +1,41 @@
-"""Corrected biases: whose means, in which order, and what stays."""
+"""Corrected biases give the float means, layer after layer."""
 
 import functools
 
-import flax.linen as nn
 import flax.traverse_util
 import jax
-import layer_network
+import layer_network as table
 import numpy as np
 import pytest
 from backbone_checks import cosines
-from defaults import batch_norm, make_spec
+from defaults import make_spec
+from tiny_run import leaves
 
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.quant.batchnorm import FoldedBatchNorm
-from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
+from faceqat.quant.layers import PReLU
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 
 IMAGE = (8, 8, 3)
+POINT = {'kernel_size': (1, 1)}
 NORMS = ('stem/bn', 'depthwise/bn', 'point/bn', 'embedding/bn')
 # Few enough bits that the means move visibly.
 COARSE = make_spec({'weight_bits': 3})
 
 
-class Network(nn.Module):
+class Network(table.LayerTable):
   quant: QuantSpec = COARSE
 
-  @nn.compact
-  def __call__(self, images, mode):
-    conv = functools.partial(
-      QuantConv, quant=self.quant, norm=batch_norm(momentum=0.0)
-    )
-    x = input_image(images)
-    x = conv(name='stem', features=8, activation='relu6')(x, mode)
-    x = conv(name='depthwise', depthwise=True)(x, mode)
-    x = PReLU(quant=self.quant, name='prelu')(x, mode)
-    x = conv(name='point', features=12, kernel_size=(1, 1), activation='relu')(
-      x, mode
-    )
-    x = QuantConv(
-      name='bare',
-      features=12,
-      kernel_size=(1, 1),
-      norm=None,
-      use_bias=True,
-      quant=self.quant,
-    )(x, mode)
-    x = MeanPool(quant=self.quant, name='pool')(x, mode)
-    return QuantDense(
-      features=16,
-      norm=batch_norm(momentum=0.0),
-      quant=self.quant,
-      name='embedding',
-    )(x, mode)
+  layers = {  # noqa: RUF012
+    'stem': table.conv('image', activation='relu6'),
+    'depthwise': table.depthwise('stem'),
+    'prelu': (PReLU, {}, ('depthwise',)),
+    'point': table.conv('prelu', features=12, **POINT, activation='relu'),
+    'bare': table.conv('point', features=12, **POINT, **table.BIAS),
+    'pool': (MeanPool, {}, ('bare',)),
+    'embedding': table.dense('pool', 16),
+  }
 
 
 @functools.cache
@@ -60,9 +43,9 @@ def networks():
   """Images, the variables, and those with corrected biases."""
   images = np.random.default_rng(0).integers(0, 256, (48, *IMAGE), np.uint8)
   model = Network()
-  variables = layer_network.random_variables(model, IMAGE)
-  variables = layer_network.calibrate(model, variables, images)
-  program = layer_network.lower(model, variables, IMAGE)
+  variables = table.random_variables(model, IMAGE)
+  variables = table.calibrate(model, variables, images)
+  program = table.lower(model, variables, IMAGE)
   corrected = correct_biases(
     model, variables, program, [images[:32], images[32:]]
   )
@@ -71,7 +54,7 @@ def networks():
 
 @functools.partial(jax.jit, static_argnames='mode')
 def collect(variables, mode):
-  """What every batch norm gives, and the embedding, on the images."""
+  """The embedding, and the output of every batch norm."""
   embedding, seen = Network().apply(
     variables,
     networks()[0],
@@ -105,7 +88,8 @@ def test_every_channel_has_its_float_mean_before_the_activation():
 def test_it_is_one_layer_after_another():
   _, _, variables, corrected = networks()
   expected = means(variables, FLOAT)
-  params = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+  before = flax.traverse_util.flatten_dict(variables['params'], sep='/')
+  params = dict(before)
   # An order of its own: a pass for each layer.
   for norm in NORMS:
     tree = flax.traverse_util.unflatten_dict(params, sep='/')
@@ -113,16 +97,10 @@ def test_it_is_one_layer_after_another():
     added = expected[norm] - found[norm]
     params[f'{norm}/bias'] = np.float32(params[f'{norm}/bias'] + added)
   got = flax.traverse_util.flatten_dict(corrected['params'], sep='/')
-  for norm in NORMS:
-    before = flax.traverse_util.flatten_dict(variables['params'], sep='/')
-    size = np.abs(got[f'{norm}/bias'] - before[f'{norm}/bias']).max()
-    np.testing.assert_allclose(
-      got[f'{norm}/bias'],
-      params[f'{norm}/bias'],
-      rtol=0,
-      # As above, but through all layers before.
-      atol=0.06 * size,
-    )
+  for bias in (f'{norm}/bias' for norm in NORMS):
+    # As above, but through all layers before.
+    atol = 0.06 * np.abs(got[bias] - before[bias]).max()
+    np.testing.assert_allclose(got[bias], params[bias], rtol=0, atol=atol)
 
 
 def test_the_embedding_is_closer_to_the_float_one():
@@ -142,14 +120,8 @@ def test_the_embedding_is_closer_to_the_float_one():
 
 def test_nothing_but_biases_of_batch_norms_changes():
   _, _, variables, corrected = networks()
-  changed = {
-    jax.tree_util.keystr(path, simple=True, separator='/')
-    for (path, old), (_, new) in zip(
-      jax.tree_util.tree_leaves_with_path(variables),
-      jax.tree_util.tree_leaves_with_path(corrected),
-    )
-    if np.any(old != new)
-  }
+  old, new = leaves(variables), leaves(corrected)
+  changed = {name for name in old if np.any(old[name] != new[name])}
   assert changed == {f'params/{norm}/bias' for norm in NORMS}
 
 

@@ -1,4 +1,4 @@
-"""A float network is made ready: what is set, what changes, and what stays."""
+"""Calibration sets the ranges of a float network, and changes little else."""
 
 import functools
 
@@ -36,7 +36,7 @@ def network(*, learned_steps=False):
 
 @functools.cache
 def calibrated(*, learned_steps=False, **settings):
-  """What `calibrate` gives with these settings of the block `quant`."""
+  """The variables for these settings of the block `quant`."""
   model, variables, config, step = network(learned_steps=learned_steps)
   config = config.copy_and_resolve_references()
   config.quant.update(settings)

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from backbone_checks import cosines
 from defaults import group_norm
+from layer_network import real
 
 from faceqat.calibration.lower import lower
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -39,8 +41,7 @@ def test_the_program_is_that_of_the_network(network):
 
 def test_the_program_computes_what_training_simulated(network, images):
   program = lower(network)
-  output = program.tensors[program.output]
-  steps = np.asarray(make_evaluator(program)(images), np.float32)
+  integers = real(program, make_evaluator(program)(images))
   floats, fakes = (
     np.asarray(make_predict(network.model, network.variables, mode)(images))
     for mode in (FLOAT, FAKE_QUANT)
@@ -51,7 +52,7 @@ def test_the_program_computes_what_training_simulated(network, images):
 
   # Fake quantization rounds in float: an activation that lies on the edge may
   # fall to the other side, one step of 255, and few do.
-  assert error((steps - output.zero_point) * output.scale, fakes) < 0.02
+  assert error(integers, fakes) < 0.02
   assert error(floats, fakes) > 1e-4
 
 
@@ -82,10 +83,7 @@ def test_a_normalised_embedding_has_unit_length(network, images):
   # Half a step in each of 16 coordinates, and 127/128 where one would be 1.
   np.testing.assert_allclose(lengths, 1, atol=0.5 / 128 * 4 + 1 / 128)
   plain = make_evaluator(lower(network, contract='xnnpack'))(images)
-  cosines = np.sum(steps * np.float64(plain), 1) / (
-    128 * lengths * np.linalg.norm(np.float64(plain), axis=1)
-  )
-  assert cosines.min() > 0.99
+  assert cosines(steps, plain).min() > 0.99
 
 
 def test_a_norm_without_integers_is_refused_by_the_name_of_its_layer(network):

@@ -1,12 +1,12 @@
-"""What a layer's weight bits cost, and the order in which layers lose them."""
+"""The cost of weight bits by layer, and the order in which layers lose them."""
 
 import functools
 import types
 
-import flax.linen as nn
-import layer_network
+import layer_network as table
 import numpy as np
 import pytest
+from backbone_checks import cosines
 from defaults import batch_norm, make_spec
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
@@ -19,47 +19,36 @@ from faceqat.calibration.lower import (
 )
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.models.network import Network
-from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.pooling import MeanPool
-from faceqat.quant.spec import FLOAT, QuantSpec
+from faceqat.quant.spec import FLOAT
 
 IMAGE = (8, 8, 3)
 # Per layer: the epsilon of its batch norm, None where it has none.
 EPSILONS = {'conv': 0.5, 'depthwise': 1e-3, 'dense': None, 'embedding': 1e-3}
 
 
-class Model(nn.Module):
+class Model(table.LayerTable):
   """Batch norms of two epsilons, and a scaled layer without one."""
 
-  quant: QuantSpec = make_spec()
-
-  @nn.compact
-  def __call__(self, images, mode):
-    conv = functools.partial(
-      QuantConv, quant=self.quant, norm=batch_norm(momentum=0.0)
-    )
-    x = input_image(images)
-    x = conv(
-      name='conv', features=8, norm=batch_norm(epsilon=0.5), activation='relu'
-    )(x, mode)
-    x = conv(name='depthwise', depthwise=True, strides=(2, 2))(x, mode)
-    x = MeanPool(quant=self.quant, name='pool')(x, mode)
-    dense = functools.partial(QuantDense, quant=self.quant)
-    bare = {'use_bias': True, 'norm': None, 'output_scale': 0.5}
-    x = dense(name='dense', features=8, **bare)(x, mode)
-    return dense(name='embedding', features=16, norm=batch_norm(momentum=0.0))(
-      x, mode
-    )
+  layers = {  # noqa: RUF012
+    'conv': table.conv(
+      'image', norm=batch_norm(epsilon=0.5), activation='relu'
+    ),
+    'depthwise': table.depthwise('conv', **table.STRIDED),
+    'pool': (MeanPool, {}, ('depthwise',)),
+    'dense': table.dense('pool', 8, **table.BIAS, output_scale=0.5),
+    'embedding': table.dense('dense', 16),
+  }
 
 
 @functools.cache
 def calibrated():
   images = np.random.default_rng(0).integers(0, 256, (6, *IMAGE), np.uint8)
   model = Model(make_spec({}, {'depthwise': {'per_channel': False}}))
-  variables = layer_network.random_variables(model, IMAGE)
+  variables = table.random_variables(model, IMAGE)
   # A channel that the batch norm switches off.
   variables['params']['conv']['bn']['scale'][2] = 0
-  variables = layer_network.calibrate(model, variables, images)
+  variables = table.calibrate(model, variables, images)
   config = ConfigDict({'data': {'image_size': 8}, 'model': {'name': 'test'}})
   return Network(model, variables, config, 0), images
 
@@ -93,15 +82,16 @@ def rounded_alone(name, bits):
   rounded = np.round(folded / step) * step / np.where(factor == 0, 1, factor)
   changed = {**variables, f'params/{name}/kernel': np.float32(rounded)}
   plain, other = (
-    np.float64(network.model.apply(unflatten_dict(v, sep='/'), images, FLOAT))
+    network.model.apply(unflatten_dict(v, sep='/'), images, FLOAT)
     for v in (variables, changed)
   )
-  norms = np.linalg.norm(plain, axis=1) * np.linalg.norm(other, axis=1)
-  return np.mean(1 - np.sum(plain * other, axis=1) / norms)
+  return np.mean(1 - cosines(plain, other))
 
 
 def test_layers_come_in_the_order_they_run(four_bit_errors):
   assert list(four_bit_errors) == list(EPSILONS)
+  operators = weighted_operators(lower(calibrated()[0]))
+  assert [operator.name for operator in operators] == list(EPSILONS)
 
 
 @pytest.mark.parametrize('name', EPSILONS)
@@ -176,9 +166,3 @@ def test_of_two_without_error_the_larger_goes_first():
 )
 def test_no_more_layers_are_lowered_than_the_budget_asks(budget, lowered):
   assert sensitivity.choose_layers(COSTS, size, budget) == lowered
-
-
-def test_operators_with_weights_are_found_in_the_order_they_run():
-  program = lower(calibrated()[0])
-  names = [operator.name for operator in weighted_operators(program)]
-  assert names == list(EPSILONS)

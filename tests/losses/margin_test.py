@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +18,18 @@ MARGINS = {
 }
 NAMES = sorted(margin.LOSSES)
 
-loss = functools.partial(margin.margin_loss, label_smoothing=0.0)
+
+def _loss(name, embeddings, weights, labels):
+  """The losses, and the hits of the margin-free logits."""
+  return margin.margin_loss(
+    name,
+    embeddings,
+    weights,
+    labels,
+    scale=SCALE,
+    margin=MARGINS.get(name),
+    label_smoothing=0.0,
+  )
 
 
 def _example(batch=16, width=8, classes=5, seed=0):
@@ -29,6 +38,11 @@ def _example(batch=16, width=8, classes=5, seed=0):
   weights = rng.normal(size=(width, classes)).astype(np.float32)
   labels = rng.integers(classes, size=batch).astype(np.int32)
   return embeddings, weights, labels
+
+
+def _cosines_and_labels(classes=5):
+  embeddings, weights, labels = _example(classes=classes)
+  return margin.cosine_logits(embeddings, weights), labels
 
 
 def _target_cosine(name, cosine):
@@ -77,9 +91,7 @@ def _reference_loss(name, embeddings, weights, labels):
 @pytest.mark.parametrize('name', NAMES)
 def test_loss_equals_a_float64_formula(name):
   embeddings, weights, labels = _example()
-  losses, _ = loss(
-    name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
-  )
+  losses, _ = _loss(name, embeddings, weights, labels)
   expected = _reference_loss(name, embeddings, weights, labels)
   assert losses.dtype == jnp.float32
   # A cosine is good to a few 2^-24, and the scale multiplies that by 64.
@@ -115,32 +127,23 @@ def test_combined_target_falls_with_the_angle_as_the_formula_does(margins):
 
 
 def test_the_combined_margin_holds_its_parts():
-  embeddings, weights, labels = _example()
-  cosine = margin.cosine_logits(embeddings, weights)
-  logits = {
-    margins: _logits('combined', cosine, labels, {'combined': margins})
-    for margins in ((1.0, 0.0, 0.0), (1.0, 0.0, MARGIN), (1.0, MARGIN, 0.0))
-  }
-  # Two roundings of an angle by 5e-7, and of its cosine, times the scale.
-  np.testing.assert_allclose(
-    logits[1.0, 0.0, 0.0], _logits('softmax', cosine, labels), atol=1e-4
-  )
-  np.testing.assert_allclose(
-    logits[1.0, 0.0, MARGIN], _logits('cosface', cosine, labels), atol=1e-4
-  )
+  cosine, labels = _cosines_and_labels()
   at_label = np.take_along_axis(np.asarray(cosine), labels[:, None], 1)
   before_pi = np.arccos(at_label[:, 0]) + MARGIN < np.pi
   assert np.any(before_pi)
-  np.testing.assert_allclose(
-    logits[1.0, MARGIN, 0.0][before_pi],
-    _logits('arcface', cosine, labels)[before_pi],
-    atol=1e-4,
-  )
+  for name, margins, rows in (
+    ('softmax', (1.0, 0.0, 0.0), slice(None)),
+    ('cosface', (1.0, 0.0, MARGIN), slice(None)),
+    ('arcface', (1.0, MARGIN, 0.0), before_pi),
+  ):
+    got = _logits('combined', cosine, labels, {'combined': margins})
+    wanted = _logits(name, cosine, labels)
+    # Two roundings of an angle by 5e-7, and of its cosine, times the scale.
+    np.testing.assert_allclose(got[rows], wanted[rows], atol=1e-4)
 
 
 def test_margins_touch_the_label_only():
-  embeddings, weights, labels = _example()
-  cosine = margin.cosine_logits(embeddings, weights)
+  cosine, labels = _cosines_and_labels()
   other = np.arange(5) != labels[:, None]
   for name in ('arcface', 'combined', 'cosface'):
     logits = _logits(name, cosine, labels)
@@ -149,8 +152,7 @@ def test_margins_touch_the_label_only():
 
 
 def test_shards_of_the_classes_join_to_the_whole():
-  embeddings, weights, labels = _example(classes=6)
-  cosine = margin.cosine_logits(embeddings, weights)
+  cosine, labels = _cosines_and_labels(classes=6)
   whole = _logits('arcface', cosine, labels)
   parts = [
     _logits('arcface', cosine[:, i : i + 2], labels - i) for i in (0, 2, 4)
@@ -180,9 +182,7 @@ def test_training_gradients_are_finite(name, dtype, factor):
   embeddings = jnp.asarray(factor * weights.T[labels], dtype)
 
   def mean_loss(embeddings, weights):
-    return loss(
-      name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
-    )[0].mean()
+    return _loss(name, embeddings, weights, labels)[0].mean()
 
   value, gradients = jax.jit(jax.value_and_grad(mean_loss, (0, 1)))(
     embeddings, weights
@@ -195,11 +195,9 @@ def test_training_gradients_are_finite(name, dtype, factor):
 
 def test_a_zero_embedding_still_learns():
   _, weights, labels = _example()
-  gradient = jax.grad(
-    lambda e: loss('arcface', e, weights, labels, scale=SCALE, margin=MARGIN)[
-      0
-    ].sum()
-  )(jnp.zeros([16, 8]))
+  gradient = jax.grad(lambda e: _loss('arcface', e, weights, labels)[0].sum())(
+    jnp.zeros([16, 8])
+  )
   assert np.all(np.linalg.norm(gradient, axis=1) > 0.1)
 
 
@@ -212,11 +210,9 @@ def test_gradient_of_the_plain_softmax_is_the_true_one():
       'softmax', embeddings + step * direction, weights, labels
     ).sum()
 
-  gradient = jax.grad(
-    lambda e: loss('softmax', e, weights, labels, scale=SCALE, margin=0.0)[
-      0
-    ].sum()
-  )(embeddings)
+  gradient = jax.grad(lambda e: _loss('softmax', e, weights, labels)[0].sum())(
+    embeddings
+  )
   expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
   # Float32 against a central difference in float64.
   np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-4)
@@ -228,42 +224,33 @@ def test_accuracy_ignores_the_margin():
   embeddings = np.array([[1, 0.9, 0], [0.9, 1, 0]], np.float32)
   labels = np.array([0, 0], np.int32)
   for name in NAMES:
-    _, hits = loss(
-      name, embeddings, weights, labels, scale=SCALE, margin=MARGINS[name]
-    )
+    _, hits = _loss(name, embeddings, weights, labels)
     np.testing.assert_array_equal(hits, [1.0, 0.0])
 
 
 def test_a_label_past_the_classes_is_nan_and_not_a_plausible_loss():
   embeddings, weights, labels = _example()
   labels[3] = 5
-  losses, _ = loss(
-    'arcface', embeddings, weights, labels, scale=SCALE, margin=MARGIN
-  )
+  losses, _ = _loss('arcface', embeddings, weights, labels)
   np.testing.assert_array_equal(np.isnan(losses), np.arange(16) == 3)
 
 
 def test_unknown_loss_lists_the_accepted_names():
-  embeddings, weights, labels = _example()
   with pytest.raises(
     ValueError, match=r"'arcfase' is no .* arcface, combined, cosface, soft"
   ):
-    loss('arcfase', embeddings, weights, labels, scale=1.0, margin=0.0)
-
-
-def test_arcface_refuses_a_margin_in_degrees():
-  with pytest.raises(ValueError, match=r'28\.6; .* radians'):
-    margin.arcface(jnp.zeros([1, 1]), 28.6)
+    _loss('arcfase', *_example())
 
 
 @pytest.mark.parametrize(
-  ('margins', 'message'),
+  ('function', 'margins', 'message'),
   [
-    ((0.0, 0.3, 0.2), r'm1 is 0\.0; it is a factor'),
-    ((1.0, 28.6, 0.2), r'm2 is 28\.6; it is radians'),
-    ((1.0, 0.3, -0.2), r'm3 is -0\.2; it is a difference'),
+    (margin.arcface, 28.6, r'margin is 28\.6; .* radians'),
+    (margin.combined, (0.0, 0.3, 0.2), r'm1 is 0\.0; it is a factor'),
+    (margin.combined, (1.0, 28.6, 0.2), r'm2 is 28\.6; it is radians'),
+    (margin.combined, (1.0, 0.3, -0.2), r'm3 is -0\.2; it is a difference'),
   ],
 )
-def test_combined_names_the_margin_that_is_out_of_range(margins, message):
+def test_a_margin_out_of_range_is_named(function, margins, message):
   with pytest.raises(ValueError, match=message):
-    margin.combined(jnp.zeros([1, 1]), margins)
+    function(jnp.zeros([1, 1]), margins)

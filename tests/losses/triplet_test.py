@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from device_counts import on_one_and_eight
 
-from faceqat.losses import triplet
-from faceqat.training import sharding
+from faceqat.losses.triplet import MINING, triplet_loss
 
 MARGIN = 0.2
 LABELS = np.repeat(np.arange(4), [4, 4, 5, 3]).astype(np.int32)
-MININGS = sorted(triplet.MINING)
+MININGS = sorted(MINING)
 # A mean over up to 586 triplets, in any order: 586 * 2^-24 of it.
 SUMMED = 5e-5
 BOTH = pytest.mark.parametrize('squared', [False, True])
@@ -70,7 +70,7 @@ def _reference(mining, distances, labels):
 @functools.partial(jax.jit, static_argnames=('mining', 'squared'))
 def _loss_and_gradient(mining, embeddings, labels, squared):
   def loss(embeddings):
-    return triplet.triplet_loss(
+    return triplet_loss(
       mining, embeddings, labels, margin=MARGIN, squared=squared
     )
 
@@ -222,18 +222,14 @@ def test_what_is_not_a_number_is_not_hidden(mining):
 @EACH
 def test_triplets_are_of_the_whole_batch_on_any_number_of_devices(mining):
   batch = {'embeddings': _embeddings(), 'labels': LABELS}
-  results = []
-  for devices in (jax.devices()[:1], jax.devices()):
-    parts = sharding.shard_batch(batch, sharding.make_mesh(16, devices))
-    values = _loss_and_gradient(mining, **parts, squared=False)
-    results.append(jax.device_get(values))
-  assert len(jax.devices()) == 8
+  one, eight = on_one_and_eight(
+    lambda parts, mesh: _loss_and_gradient(mining, **parts, squared=False),
+    batch,
+  )
   # The order of sums of numbers near 1. Two images, the part of one device,
   # hold no triplet at all.
   jax.tree.map(
-    lambda eight, one: np.testing.assert_allclose(
-      eight, one, rtol=SUMMED, atol=1e-5
-    ),
-    results[1],
-    results[0],
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=SUMMED, atol=1e-5),
+    eight,
+    one,
   )

@@ -5,32 +5,41 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceqat.quant.convolution import conv2d, same_padding
+from faceqat.quant.convolution import conv2d, explicit_padding
 
+NONE, AROUND = ((0, 0), (0, 0)), ((1, 1), (1, 1))
+BOTTOM_RIGHT = ((0, 1), (0, 1))
 # (height, width), (kh, kw), strides, padding
-DEPTHWISE = [
-  pytest.param((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)), id='same'),
-  pytest.param((7, 9), (3, 3), (1, 1), ((1, 1), (1, 1)), id='odd'),
-  pytest.param((8, 6), (3, 3), (2, 2), ((0, 1), (0, 1)), id='stride2_even'),
-  pytest.param((8, 6), (3, 3), (2, 2), ((1, 1), (1, 1)), id='stride2_torch'),
-  pytest.param((7, 9), (3, 3), (2, 2), ((1, 1), (1, 1)), id='stride2_odd'),
-  pytest.param((7, 8), (3, 3), (1, 1), ((0, 0), (0, 0)), id='valid'),
-  pytest.param((6, 7), (3, 3), (1, 1), ((2, 0), (0, 3)), id='lopsided'),
-  pytest.param((6, 7), (3, 3), (1, 1), ((4, 3), (0, 5)), id='over_padded'),
-  pytest.param((6, 7), (3, 3), (2, 2), ((2, 0), (3, 5)), id='stride2_lopsided'),
-  pytest.param((9, 8), (3, 3), (2, 1), ((1, 1), (0, 2)), id='stride_2_by_1'),
-  pytest.param((9, 8), (5, 5), (2, 2), ((1, 2), (2, 2)), id='5x5_stride2'),
-  pytest.param((9, 8), (2, 3), (3, 3), ((0, 0), (1, 0)), id='gaps'),
-  pytest.param((6, 6), (1, 1), (2, 2), ((0, 0), (0, 0)), id='1x1_stride2'),
-  pytest.param((7, 7), (7, 7), (1, 1), ((0, 0), (0, 0)), id='global_7x7'),
-  pytest.param((7, 5), (7, 5), (1, 1), ((0, 0), (0, 0)), id='global_7x5'),
-]
-DENSE = [
-  pytest.param((5, 7), (1, 1), (1, 1), ((0, 0), (0, 0)), id='pointwise'),
-  pytest.param((5, 7), (1, 1), (2, 2), ((0, 0), (0, 0)), id='1x1_stride2'),
-  pytest.param((5, 7), (1, 1), (1, 1), ((1, 0), (0, 0)), id='1x1_padded'),
-  pytest.param((8, 8), (3, 3), (2, 2), ((0, 1), (0, 1)), id='3x3_stride2'),
-]
+DEPTHWISE = {
+  'same': ((8, 8), (3, 3), (1, 1), AROUND),
+  'odd': ((7, 9), (3, 3), (1, 1), AROUND),
+  'stride2_even': ((8, 6), (3, 3), (2, 2), BOTTOM_RIGHT),
+  'stride2_torch': ((8, 6), (3, 3), (2, 2), AROUND),
+  'stride2_odd': ((7, 9), (3, 3), (2, 2), AROUND),
+  'valid': ((7, 8), (3, 3), (1, 1), NONE),
+  'lopsided': ((6, 7), (3, 3), (1, 1), ((2, 0), (0, 3))),
+  'over_padded': ((6, 7), (3, 3), (1, 1), ((4, 3), (0, 5))),
+  'stride2_lopsided': ((6, 7), (3, 3), (2, 2), ((2, 0), (3, 5))),
+  'stride_2_by_1': ((9, 8), (3, 3), (2, 1), ((1, 1), (0, 2))),
+  '5x5_stride2': ((9, 8), (5, 5), (2, 2), ((1, 2), (2, 2))),
+  'gaps': ((9, 8), (2, 3), (3, 3), ((0, 0), (1, 0))),
+  '1x1_stride2': ((6, 6), (1, 1), (2, 2), NONE),
+  'global_7x7': ((7, 7), (7, 7), (1, 1), NONE),
+  'global_7x5': ((7, 5), (7, 5), (1, 1), NONE),
+}
+DENSE = {
+  'pointwise': ((5, 7), (1, 1), (1, 1), NONE),
+  '1x1_stride2': ((5, 7), (1, 1), (2, 2), NONE),
+  '1x1_padded': ((5, 7), (1, 1), (1, 1), ((1, 0), (0, 0))),
+  '3x3_stride2': ((8, 8), (3, 3), (2, 2), BOTTOM_RIGHT),
+}
+BFLOAT16 = (
+  (True, 'same'),
+  (True, 'stride2_odd'),
+  (True, 'global_7x7'),
+  (False, 'pointwise'),
+  (False, '3x3_stride2'),
+)
 
 
 def _inputs(size, window, depthwise, dtype=np.float32, batch=3):
@@ -51,7 +60,16 @@ def _values_and_gradients(x, kernel, g, backend, **kwargs):
   return y, *pullback(g)
 
 
-def _check_against_grouped(size, window, strides, padding, depthwise, dtype):
+@pytest.mark.parametrize(
+  ('depthwise', 'case', 'dtype'),
+  [
+    *((True, case, jnp.float32) for case in DEPTHWISE),
+    *((False, case, jnp.float32) for case in DENSE),
+    *((*case, jnp.bfloat16) for case in BFLOAT16),
+  ],
+)
+def test_values_and_gradients_are_those_of_xla(depthwise, case, dtype):
+  size, window, strides, padding = (DEPTHWISE if depthwise else DENSE)[case]
   kwargs = {'strides': strides, 'padding': padding, 'depthwise': depthwise}
   x, kernel = _inputs(size, window, depthwise, dtype)
   shape = jax.eval_shape(lambda: conv2d(x, kernel, **kwargs)).shape
@@ -77,41 +95,6 @@ def _check_against_grouped(size, window, strides, padding, depthwise, dtype):
       bound += 2.0**-8 * np.abs(e)
     error = np.abs(np.asarray(a, np.float32) - e)
     assert (error <= bound).all(), (error / np.maximum(bound, 1e-30)).max()
-
-
-@pytest.mark.parametrize(('size', 'window', 'strides', 'padding'), DEPTHWISE)
-def test_depthwise_and_its_gradients_equal_the_grouped_convolution(
-  size, window, strides, padding
-):
-  _check_against_grouped(size, window, strides, padding, True, jnp.float32)
-
-
-@pytest.mark.parametrize(('size', 'window', 'strides', 'padding'), DENSE)
-def test_dense_and_its_gradients_equal_the_plain_convolution(
-  size, window, strides, padding
-):
-  _check_against_grouped(size, window, strides, padding, False, jnp.float32)
-
-
-@pytest.mark.parametrize(
-  ('size', 'window', 'strides', 'depthwise'),
-  [
-    ((8, 8), (3, 3), (1, 1), True),
-    ((7, 9), (3, 3), (2, 2), True),
-    ((7, 7), (7, 7), (1, 1), True),
-    ((5, 7), (1, 1), (1, 1), False),
-    ((8, 8), (3, 3), (2, 2), False),
-  ],
-)
-def test_bfloat16_is_the_float32_sum_rounded_once(
-  size, window, strides, depthwise
-):
-  padding = ((0, 0), (0, 0))
-  if window == (3, 3):
-    padding = same_padding(size, window, strides)
-  _check_against_grouped(
-    size, window, strides, padding, depthwise, jnp.bfloat16
-  )
 
 
 @pytest.mark.parametrize(
@@ -158,12 +141,22 @@ def test_what_a_depthwise_kernel_is_computed_from_is_not_computed_per_pixel():
   assert not any('f32[3,8,8,5]' in body for body in rounding)
 
 
-@pytest.mark.parametrize('size', [(7, 8), (112, 112), (1, 2), (9, 6)])
-@pytest.mark.parametrize('window', [(1, 1), (3, 3), (2, 5)])
-@pytest.mark.parametrize('strides', [(1, 1), (2, 2), (1, 3)])
-def test_same_padding_is_that_of_xla(size, window, strides):
-  expected = jax.lax.padtype_to_pads(size, window, strides, 'SAME')
-  assert same_padding(size, window, strides) == tuple(map(tuple, expected))
+@pytest.mark.parametrize(
+  ('padding', 'size', 'window', 'strides', 'sides'),
+  [
+    ('SAME', (7, 8), (3, 3), (2, 2), ((1, 1), (0, 1))),
+    ('SAME', (9, 6), (2, 5), (1, 3), ((0, 1), (1, 1))),
+    ('SAME', (1, 2), (1, 1), (2, 2), ((0, 0), (0, 0))),
+    ('VALID', (7, 8), (3, 3), (2, 2), ((0, 0), (0, 0))),
+    (((0, 1), (2, 3)), (7, 8), (3, 3), (2, 2), ((0, 1), (2, 3))),
+  ],
+)
+def test_padding_by_name_is_made_explicit(
+  padding, size, window, strides, sides
+):
+  found = explicit_padding(padding, size, window, strides)
+  assert found == sides
+  assert {type(side) for pair in found for side in pair} == {int}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +165,7 @@ def test_same_padding_is_that_of_xla(size, window, strides):
     ((4, 4, 5), (3, 3, 1, 5), {}, 'wants'),
     ((1, 4, 4, 5), (3, 3, 1, 10), {'depthwise': True}, r'\(1, 5\)'),
     ((1, 4, 4, 5), (3, 3, 4, 6), {}, r'\(5, 6\)'),
-    ((1, 4, 4, 5), (3, 3, 5, 6), {'padding': 'SAME'}, 'same_padding'),
+    ((1, 4, 4, 5), (3, 3, 5, 6), {'padding': 'SAME'}, 'explicit_padding'),
     ((1, 4, 4, 5), (3, 3, 5, 6), {'padding': ((0, -1), (0, 0))}, 'negative'),
     ((1, 4, 4, 5), (3, 3, 5, 6), {'strides': (0, 1)}, 'positive'),
     ((1, 2, 4, 5), (3, 3, 5, 6), {}, 'smaller than the kernel'),

@@ -1,11 +1,12 @@
 """Results do not depend on how a program approximates, fuses or folds."""
 
 import functools
+import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from ulps import beside
 
 from faceqat.quant import exact
 
@@ -22,10 +23,7 @@ def ties(size, step, seed=0):
   """Halves of steps, and what is a unit or two in the last place beside."""
   rng = np.random.default_rng(seed)
   x = F32((rng.integers(-140, 140, (size, len(step))) + 0.5) * step)
-  for _ in range(2):
-    ulps = rng.integers(-1, 2, x.shape)
-    x = np.where(ulps, np.nextafter(x, F32(ulps * 1e30)), x)
-  return x
+  return beside(rng, beside(rng, x))
 
 
 def largest_fitting(x, step, lower, upper):
@@ -89,21 +87,18 @@ def test_inverse_roots_are_within_a_unit_in_the_last_place():
   assert exact.inverse_root(F32(0.25)) == 2
 
 
-@pytest.mark.parametrize('ulps', [-6, -1, 1, 6])
+@pytest.mark.parametrize('ulps', [-3, -1, 1, 3])
 def test_an_inverse_root_does_not_depend_on_the_first_guess(monkeypatch, ulps):
   x = magnitudes()
-  wanted = np.asarray(exact.inverse_root(x))
-  rsqrt = jax.lax.rsqrt
+  wanted = exact.inverse_root(x)
 
   def poorer(x):
-    bits = jax.lax.bitcast_convert_type(rsqrt(x), jnp.int32)
-    return jax.lax.bitcast_convert_type(bits + ulps, jnp.float32)
+    # The inverse of so many ulps is off by up to twice as many.
+    return (np.sqrt(x).view(np.int32) + np.int32(ulps)).view(F32)
 
-  monkeypatch.setattr(jax.lax, 'rsqrt', poorer)
+  functions = types.SimpleNamespace(sqrt=poorer, sum=np.sum)
+  monkeypatch.setattr(exact, 'namespace', lambda x: functions)
   np.testing.assert_array_equal(exact.inverse_root(x), wanted)
-  np.testing.assert_array_equal(
-    jax.jit(lambda: exact.inverse_root(x))(), wanted
-  )
 
 
 def test_an_inverse_root_has_no_gradient():

@@ -1,4 +1,4 @@
-"""What a histogram says of values is exact, or within one of its bins."""
+"""Counts and ranges of a histogram are exact, or within one of its bins."""
 
 import functools
 

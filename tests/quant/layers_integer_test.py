@@ -1,19 +1,19 @@
 """Layers on symbols: the program they record, and the integers it gives."""
 
-import functools
-
 import flax.linen as nn
 import integer_oracle as oracle
 import jax
 import layer_network as table
 import numpy as np
 import pytest
+from backbone_checks import cosines
 from defaults import make_spec
 
 from faceqat.integer import operators, record
-from faceqat.quant.layers import QuantConv, input_image
+from faceqat.quant import pooling, weightless
+from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
 from faceqat.quant.quantizers import RangesMissingError
-from faceqat.quant.spec import CALIBRATE, FAKE_QUANT
+from faceqat.quant.spec import FAKE_QUANT
 
 AVERAGES = {'average_pool', 'average_pool_valid', 'average_pool_explicit'}
 # No arithmetic happens in these: a choice of integers, or none.
@@ -34,52 +34,28 @@ def expected():
   return oracle.run(program, images)
 
 
-@pytest.fixture(scope='module')
-def fakes():
-  """Each layer's fake-quantized output, of the integers' own inputs."""
-
-  def compute(variables, inputs):
-    return {
-      name: table.make_layer(name).apply(
-        {key: tree.get(name, {}) for key, tree in variables.items()},
-        *table.arguments(name, inputs[name]),
-        FAKE_QUANT,
-      )
-      for name in table.LAYERS
-    }
-
-  inputs = {name: table.real_inputs(name) for name in table.LAYERS}
-  return jax.jit(compute)(table.lowered()[1], inputs)
-
-
 def test_every_layer_is_one_operator_under_its_own_name():
   program = table.lowered()[3]
   kinds = {
-    'conv': operators.Conv2D,
-    'dense': operators.Dense,
-    'prelu': operators.PReLU,
-    'add': operators.Add,
-    'multiply': operators.Mul,
-    'sigmoid': operators.Logistic,
-    'average_pool': operators.AveragePool,
-    'concat': operators.Concat,
-    'mean': operators.Mean,
-    'max_pool': operators.MaxPool,
-    'l2_pool': operators.SquareRoot,
-    'relu6': operators.Clamp,
-    'flatten': operators.Reshape,
-    'normalized': operators.L2Normalize,
+    QuantConv: operators.Conv2D,
+    QuantDense: operators.Dense,
+    PReLU: operators.PReLU,
+    weightless.Add: operators.Add,
+    weightless.Multiply: operators.Mul,
+    weightless.Concat: operators.Concat,
+    weightless.ReLU6: operators.Clamp,
+    weightless.Sigmoid: operators.Logistic,
+    weightless.Flatten: operators.Reshape,
+    weightless.L2Normalize: operators.L2Normalize,
+    pooling.MeanPool: operators.Mean,
+    pooling.MaxPool: operators.MaxPool,
+    pooling.AveragePool: operators.AveragePool,
+    pooling.L2Pool: operators.SquareRoot,
   }
   found = {op.name: type(op) for op in program.operators}
-  for name in table.LAYERS:
-    (kind,) = [
-      kind
-      for start, kind in kinds.items()
-      if name.startswith(start)
-      or (start == 'conv' and table.LAYERS[name][0] is QuantConv)
-    ]
-    assert found[name] is kind
-  assert set(kinds.values()) | {operators.Requantize} == set(found.values())
+  for name, (kind, _, _) in table.LAYERS.items():
+    assert found[name] is kinds[kind]
+  assert {*kinds.values(), operators.Requantize} == set(found.values())
   assert program.output == 'embedding'
 
 
@@ -91,10 +67,10 @@ def test_integers_equal_the_oracle(expected, name):
 
 
 @pytest.mark.parametrize('name', table.LAYERS)
-def test_integers_are_within_a_step_of_fake_quantization(fakes, name):
-  program = table.lowered()[3]
+def test_integers_are_within_a_step_of_fake_quantization(name):
+  program, output = table.lowered()[3], table.outputs(FAKE_QUANT)[name]
   tensor = program.tensors[name]
-  fake = np.asarray(fakes[name], np.float64) / tensor.scale
+  fake = np.float64(output) / tensor.scale
   difference = np.abs(
     np.rint(fake) + tensor.zero_point - table.integers()[name]
   )
@@ -109,7 +85,7 @@ def test_integers_are_within_a_step_of_fake_quantization(fakes, name):
     assert difference.max() == 0
     return
   if name == 'l2_pool':
-    check_roots(program, fakes[name], difference)
+    check_roots(program, output, difference)
     return
   # Not always 0. Fake quantization rounds the real sum once. The device
   # rounds the bias to its accumulator's steps, multiplies with a 31-bit
@@ -135,8 +111,10 @@ def check_roots(program, fake, difference):
   """Where roots are more than a step apart, their squares are not."""
   name = 'l2_pool'
   root, square = program.tensors[name], program.tensors[f'{name}/average']
-  ours = table.integers()[name].astype(np.float64) - root.zero_point
-  ours, fake = root.scale * ours, np.asarray(fake, np.float64)
+  ours, fake = (
+    table.real(program, table.integers()[name], name),
+    np.float64(fake),
+  )
   # Half a step of the root in either, which is about 2 r of its square.
   slack = square.scale + root.scale * (ours + fake + root.scale)
   assert np.all((difference <= 1) | (np.abs(ours**2 - fake**2) <= slack))
@@ -148,13 +126,8 @@ def test_the_embedding_stays_close_through_the_whole_network(expected):
   fake = jax.jit(lambda v, x: network.apply(v, x, FAKE_QUANT))(
     variables, images
   )
-  output = program.tensors[program.output]
-  real = output.scale * (
-    np.float64(expected[program.output]) - output.zero_point
-  )
-  cosine = np.sum(fake * real, 1)
-  cosine /= np.linalg.norm(fake, axis=1) * np.linalg.norm(real, axis=1)
-  assert cosine.min() > 0.99
+  real = table.real(program, expected[program.output])
+  assert cosines(fake, real).min() > 0.99
 
 
 OVERRIDES = {
@@ -245,24 +218,17 @@ def test_an_image_symbol_is_the_network_s_input_unchanged():
   image = program.tensors[program.input]
   assert (image.scale, image.zero_point) == (1 / 128, 0)
   assert image.shape == table.IMAGE
-  assert (
-    record.trace(
-      lambda image: input_image(image), image_shape=table.IMAGE
-    ).operators
-    == ()
-  )
+  traced = record.trace(input_image, image_shape=table.IMAGE)
+  assert traced.operators == ()
 
 
-class Dead(nn.Module):
+class Dead(table.LayerTable):
   """A ReLU that nothing passes, and a layer behind it."""
 
-  @nn.compact
-  def __call__(self, images, mode):
-    layer = functools.partial(
-      QuantConv, features=4, norm=None, use_bias=True, quant=make_spec()
-    )
-    x = layer(name='dead', activation='relu')(input_image(images), mode)
-    return layer(name='alive')(x, mode)
+  layers = {  # noqa: RUF012
+    'dead': table.conv('image', **table.BIAS, activation='relu'),
+    'alive': table.conv('dead', **table.BIAS),
+  }
 
 
 def test_a_relu_that_was_dead_in_the_calibration_can_be_lowered():
@@ -270,16 +236,14 @@ def test_a_relu_that_was_dead_in_the_calibration_can_be_lowered():
   images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
   variables = table.random_variables(model, images.shape[1:])
   variables['params']['dead']['bias'] -= 1000
-  variables = {
-    **variables,
-    **model.apply(variables, images, CALIBRATE, mutable=['quant_stats'])[1],
-  }
+  variables = table.calibrate(model, variables, images)
   program = table.lower(model, variables, images.shape[1:])
   values = oracle.run(program, images)
   assert np.all(values['dead'] == program.tensors['dead'].zero_point)
   # What is left is the bias of the layer behind it.
   embedding = model.apply(variables, images, FAKE_QUANT)
-  tensor = program.tensors['alive']
-  steps = values['alive'].astype(np.int32) - tensor.zero_point
-  reals = steps * tensor.scale
-  np.testing.assert_allclose(reals, embedding, atol=tensor.scale)
+  np.testing.assert_allclose(
+    table.real(program, values['alive']),
+    embedding,
+    atol=program.tensors['alive'].scale,
+  )

@@ -1,4 +1,4 @@
-"""Layers on arrays: plain float ones, and what quantization makes of them."""
+"""Linear layers on arrays: Flax's own, and what quantization makes of them."""
 
 import flax.linen as nn
 import jax
@@ -6,24 +6,19 @@ import jax.numpy as jnp
 import layer_network as table
 import numpy as np
 import pytest
+from backbone_checks import cosines
 from defaults import batch_norm, layer_quant, make_spec
 from jaxpr_walk import all_equations
+from layer_network import inputs_of, variables_of
+from tiny_run import leaves
 
 from faceqat.quant import exact, layers, numerics
 from faceqat.quant.quantizers import fake_quant_kernel
-from faceqat.quant.spec import (
-  FAKE_QUANT,
-  FLOAT,
-  Mode,
-)
+from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
-MODES = {
-  'float': FLOAT,
-  'fake_quant': FAKE_QUANT,
-  'train': Mode(train=True),
-  'qat': Mode(train=True, quantize=True),
-  'frozen': Mode(train=True, quantize=True, freeze_bn=True),
-}
+TRAIN = Mode(train=True)
+QAT = Mode(train=True, quantize=True)
+FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
 NORMED = [
   name for name in table.WEIGHTED if table.LAYERS[name][1].get('norm', True)
 ]
@@ -33,57 +28,39 @@ WITH_BITS = sorted(
 EPSILON = 1e-3
 
 
-def variables_of(name):
-  """The layer's own part of the network's variables."""
-  return {
-    collection: tree[name]
-    for collection, tree in table.lowered()[1].items()
-    if name in tree
-  }
+def flax_linear(name, channels, use_bias):
+  kind, fields, _ = table.LAYERS[name]
+  if kind is layers.QuantDense:
+    return nn.Dense(fields['features'], use_bias=use_bias)
+  return nn.Conv(
+    fields.get('features', channels),
+    fields.get('kernel_size', (3, 3)),
+    fields.get('strides', (1, 1)),
+    fields.get('padding', 'SAME'),
+    feature_group_count=channels if fields.get('depthwise') else 1,
+    use_bias=use_bias,
+  )
 
 
-def inputs_of(name):
-  return table.arguments(name, table.real_inputs(name))
-
-
-def flax_layer(name, train=False):
-  """The same layer of Flax, as a function of variables and input."""
-  _, fields, _ = table.LAYERS[name]
-  relu6 = fields.get('activation') == 'relu6'
-  clip = nn.relu6 if relu6 else nn.relu if 'activation' in fields else None
-
-  def run(variables, x):
-    params = variables['params']
-    if table.LAYERS[name][0] is layers.QuantDense:
-      linear = nn.Dense(fields['features'], use_bias='bias' in params)
-    else:
-      channels = x.shape[-1]
-      linear = nn.Conv(
-        fields.get('features', channels),
-        fields.get('kernel_size', (3, 3)),
-        fields.get('strides', (1, 1)),
-        fields.get('padding', 'SAME'),
-        feature_group_count=channels if fields.get('depthwise') else 1,
-        use_bias='bias' in params,
-      )
-    own = {key: params[key] for key in ('kernel', 'bias') if key in params}
-    y, stats = linear.apply({'params': own}, x), {}
-    if 'bn' in params:
-      norm = nn.BatchNorm(
-        use_running_average=not train, momentum=0.0, epsilon=EPSILON
-      )
-      y, updated = norm.apply(
-        {
-          'params': params['bn'],
-          'batch_stats': variables['batch_stats']['bn'],
-        },
-        y,
-        mutable=['batch_stats'],
-      )
-      stats = {'bn': updated['batch_stats']}
-    return (clip(y) if clip else y), stats
-
-  return run
+def flax_layer(name, variables, x, train=False):
+  """The output of the same layer of Flax, and its moving statistics."""
+  params = variables['params']
+  linear = flax_linear(name, x.shape[-1], 'bias' in params)
+  own = {key: params[key] for key in ('kernel', 'bias') if key in params}
+  y, stats = linear.apply({'params': own}, x), {}
+  if 'bn' in params:
+    norm = nn.BatchNorm(
+      use_running_average=not train, momentum=0.0, epsilon=EPSILON
+    )
+    moving = variables['batch_stats']['bn']
+    y, updated = norm.apply(
+      {'params': params['bn'], 'batch_stats': moving},
+      y,
+      mutable=['batch_stats'],
+    )
+    stats = {'bn': updated['batch_stats']}
+  clips = {None: lambda y: y, 'relu': nn.relu, 'relu6': nn.relu6}
+  return clips[table.LAYERS[name][1].get('activation')](y), stats
 
 
 def folded_reference(name, variables, x):
@@ -99,49 +76,17 @@ def folded_reference(name, variables, x):
     )
   kernel = fake_quant_kernel(kernel, layer_quant())
   bias = jnp.broadcast_to(bias, kernel.shape[-1:])
-  y, _ = flax_layer(name)({'params': {'kernel': kernel, 'bias': bias}}, x)
+  y, _ = flax_layer(name, {'params': {'kernel': kernel, 'bias': bias}}, x)
   minimum, maximum, _ = variables['quant_stats']['quantizer']['range']
   return numerics.fake_quant(y, minimum, maximum)
 
 
-@pytest.fixture(scope='module')
-def outputs():
-  """(output, moving statistics) of every layer in every mode, and of Flax."""
-
-  def compute(variables, inputs):
-    results = {}
-    for name in table.LAYERS:
-      layer = table.make_layer(name)
-      modes = ('float', 'fake_quant')
-      if name in NORMED:
-        modes = (*modes, 'train', 'qat')
-      precisions = {}
-      for mode in modes:
-        y, updated = layer.apply(
-          variables[name], *inputs[name], MODES[mode], mutable=['batch_stats']
-        )
-        precisions[mode] = y, updated.get('batch_stats', {})
-      if name in NORMED:
-        other = with_other_statistics(variables[name])
-        for mode in ('fake_quant', 'frozen'):
-          y, updated = layer.apply(
-            other, *inputs[name], MODES[mode], mutable=['batch_stats']
-          )
-          precisions[f'{mode}_other'] = y, updated['batch_stats']
-      if name in table.WEIGHTED:
-        precisions['flax'] = flax_layer(name)(variables[name], *inputs[name])
-        folded = folded_reference(name, variables[name], *inputs[name])
-        precisions['folded'] = folded, {}
-      if name in NORMED:
-        train = flax_layer(name, train=True)
-        precisions['flax_train'] = train(variables[name], *inputs[name])
-      results[name] = precisions
-    return results
-
-  return jax.jit(compute)(
-    {name: variables_of(name) for name in table.LAYERS},
-    {name: inputs_of(name) for name in table.LAYERS},
+def run(name, variables, inputs, mode):
+  """The output of a layer, and its moving statistics."""
+  y, updated = table.make_layer(name).apply(
+    variables, *inputs, mode, mutable=['batch_stats']
   )
+  return y, updated.get('batch_stats', {})
 
 
 def with_other_statistics(variables):
@@ -150,6 +95,37 @@ def with_other_statistics(variables):
   spread = jnp.sqrt(stats['var'])
   other = {'mean': stats['mean'] - 0.2 * spread, 'var': 1.2 * stats['var']}
   return {**variables, 'batch_stats': {'bn': other}}
+
+
+@pytest.fixture(scope='module')
+def outputs():
+  """By layer: outputs and moving statistics, and those of the references."""
+
+  def compute(name, variables, inputs):
+    results = {
+      'flax': flax_layer(name, variables, *inputs)[0],
+      'folded': folded_reference(name, variables, *inputs),
+    }
+    if name in NORMED:
+      other = with_other_statistics(variables)
+      results |= {
+        'train': run(name, variables, inputs, TRAIN),
+        'flax_train': flax_layer(name, variables, *inputs, train=True),
+        'qat': run(name, variables, inputs, QAT),
+        'served_other': run(name, other, inputs, FAKE_QUANT),
+        'frozen_other': run(name, other, inputs, FROZEN),
+      }
+    return results
+
+  return jax.jit(
+    lambda *trees: {
+      name: compute(name, *(tree[name] for tree in trees))
+      for name in table.WEIGHTED
+    }
+  )(
+    {name: variables_of(name) for name in table.WEIGHTED},
+    {name: inputs_of(name) for name in table.WEIGHTED},
+  )
 
 
 def assert_steps(name, got, wanted, share):
@@ -164,18 +140,8 @@ def assert_steps(name, got, wanted, share):
 def test_parameters_have_the_names_and_shapes_of_flax(name):
   own = jax.tree.map(jnp.shape, dict(variables_of(name)['params']))
   norm = own.pop('bn', None)
-  _, fields, _ = table.LAYERS[name]
   (x,) = inputs_of(name)
-  if table.LAYERS[name][0] is layers.QuantDense:
-    linear = nn.Dense(fields['features'], use_bias='bias' in own)
-  else:
-    channels = x.shape[-1]
-    linear = nn.Conv(
-      fields.get('features', channels),
-      fields.get('kernel_size', (3, 3)),
-      feature_group_count=channels if fields.get('depthwise') else 1,
-      use_bias='bias' in own,
-    )
+  linear = flax_linear(name, x.shape[-1], 'bias' in own)
   created = jax.eval_shape(linear.init, jax.random.key(0), x)
   assert own == jax.tree.map(lambda leaf: leaf.shape, created['params'])
   if norm is not None:
@@ -184,12 +150,11 @@ def test_parameters_have_the_names_and_shapes_of_flax(name):
 
 @pytest.mark.parametrize('name', table.WEIGHTED)
 def test_float_inference_is_that_of_flax(outputs, name):
-  got, stats = outputs[name]['float']
-  wanted, kept = outputs[name]['flax']
   # A folded kernel, and float32 sums of up to 72 products in another order,
   # which in magnitude add up to some twenty: 72 * 2^-24 * 20.
-  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
-  jax.tree.map(np.testing.assert_array_equal, stats, kept)
+  np.testing.assert_allclose(
+    table.outputs(FLOAT)[name], outputs[name]['flax'], rtol=1e-5, atol=1e-4
+  )
 
 
 @pytest.mark.parametrize('name', NORMED)
@@ -200,9 +165,11 @@ def test_float_training_and_its_moving_statistics_are_those_of_flax(
   wanted, updated = outputs[name]['flax_train']
   # Float32 sums of up to 5760 values in another order.
   np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=5e-5)
-  assert jax.tree.structure(stats) == jax.tree.structure(updated)
-  for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(updated)):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    dict(stats),
+    dict(updated),
+  )
 
 
 @pytest.mark.parametrize('name', table.WEIGHTED)
@@ -210,9 +177,8 @@ def test_inference_is_a_convolution_with_the_quantized_folded_kernel(
   outputs, name
 ):
   # One step where a sum lies within float32 rounding of a tie.
-  assert_steps(
-    name, outputs[name]['fake_quant'][0], outputs[name]['folded'][0], 0.002
-  )
+  fake = table.outputs(FAKE_QUANT)[name]
+  assert_steps(name, fake, outputs[name]['folded'], 0.002)
 
 
 @pytest.mark.parametrize('name', NORMED)
@@ -233,7 +199,7 @@ def test_training_meets_inference_where_the_statistics_are_the_batch_s(
 @pytest.mark.parametrize('name', NORMED)
 def test_frozen_training_uses_and_keeps_the_moving_statistics(outputs, name):
   frozen, stats = outputs[name]['frozen_other']
-  served, kept = outputs[name]['fake_quant_other']
+  served, kept = outputs[name]['served_other']
   # XLA may sum the same products in another order in either: ties again.
   assert_steps(name, frozen, served, 0.002)
   jax.tree.map(np.testing.assert_array_equal, stats, kept)
@@ -242,14 +208,13 @@ def test_frozen_training_uses_and_keeps_the_moving_statistics(outputs, name):
   assert np.mean(own != np.asarray(served)) > 0.3
 
 
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', [FLOAT, FAKE_QUANT, TRAIN, QAT, FROZEN])
 @pytest.mark.parametrize('name', ['same', 'depthwise_strided', 'dense'])
 def test_a_training_step_convolves_once(name, mode):
-  layer = table.make_layer(name)
   shapes = [x[:2] for x in inputs_of(name)]
-  closed = jax.make_jaxpr(
-    lambda v, *x: layer.apply(v, *x, MODES[mode], mutable=['batch_stats'])
-  )(variables_of(name), *shapes)
+  closed = jax.make_jaxpr(lambda v, *x: run(name, v, x, mode))(
+    variables_of(name), *shapes
+  )
   primitives = [e.primitive.name for e in all_equations(closed.jaxpr)]
   products = ('conv_general_dilated', 'dot_general')
   count = sum(primitives.count(product) for product in products)
@@ -259,9 +224,8 @@ def test_a_training_step_convolves_once(name, mode):
 
 
 @pytest.mark.parametrize('name', WITH_BITS)
-def test_every_quantizer_is_in_the_output(outputs, name, coarse):
-  y = np.asarray(outputs[name]['fake_quant'][0])
-  plain = np.asarray(outputs[name]['float'][0])
+def test_every_quantizer_is_in_the_output(name, coarse):
+  y, plain = table.outputs(FAKE_QUANT)[name], table.outputs(FLOAT)[name]
   # Half of what is joined was at the common scale before.
   assert np.mean(y != plain) > (0.3 if name == 'concat' else 0.5)
   for field, changed in coarse[name].items():
@@ -297,24 +261,17 @@ def coarse():
 
 def gradients(name, mode):
   """Of a fixed random projection: by the layer's parameters and input."""
-  layer = table.make_layer(name)
   variables, inputs = variables_of(name), inputs_of(name)
   rng = np.random.default_rng(7)
 
   def project(params, x):
-    y, _ = layer.apply(
-      {**variables, 'params': params}, x, mode, mutable=['batch_stats']
-    )
+    y, _ = run(name, {**variables, 'params': params}, [x], mode)
     return jnp.sum(jnp.tanh(y) * rng.normal(0, 1, y.shape))
 
   by_params, by_x = jax.jit(jax.grad(project, (0, 1)))(
     variables['params'], *inputs
   )
-  leaves = jax.tree_util.tree_leaves_with_path({**by_params, 'x': by_x})
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): np.ravel(leaf)
-    for path, leaf in leaves
-  }
+  return leaves({**by_params, 'x': by_x})
 
 
 @pytest.mark.parametrize(
@@ -322,14 +279,11 @@ def gradients(name, mode):
   ['same_strided', 'depthwise_strided', 'pointwise', 'dense', 'prelu'],
 )
 def test_gradients_at_8_bits_are_close_to_the_float_ones(name):
-  plain = gradients(name, Mode(train=True))
-  quantized = gradients(name, Mode(train=True, quantize=True))
+  plain, quantized = gradients(name, TRAIN), gradients(name, QAT)
   assert plain.keys() == quantized.keys()
   for leaf, value in plain.items():
-    norms = np.linalg.norm(value) * np.linalg.norm(quantized[leaf])
-    cosine = value @ quantized[leaf] / norms
     # Steps of half a percent, and outputs clipped at the observed range.
-    assert cosine > 0.99, leaf
+    assert cosines(value.ravel(), quantized[leaf].ravel()) > 0.99, leaf
 
 
 def test_pixels_are_read_exactly():
@@ -373,11 +327,15 @@ def test_bfloat16_computes_with_float32_parameters(name):
   )
   dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(created)}
   assert dtypes == {'float32', 'int32'}
-  run = jax.jit(lambda v, *x: layer.apply(v, *x, FAKE_QUANT))
-  y = run(variables_of(name), *inputs)
-  full = table.make_layer(name)
-  run = jax.jit(lambda v, *x: full.apply(v, *x, FAKE_QUANT))
-  wanted = run(variables_of(name), *(x.astype(jnp.float32) for x in inputs))
+  variables = variables_of(name)
+  y = jax.jit(layer.apply, static_argnums=2)(variables, *inputs, FAKE_QUANT)
+  layer, inputs = (
+    table.make_layer(name),
+    [x.astype(jnp.float32) for x in inputs],
+  )
+  wanted = jax.jit(layer.apply, static_argnums=2)(
+    variables, *inputs, FAKE_QUANT
+  )
   assert y.dtype == jnp.bfloat16
   # bfloat16 rounds at 2^-9 relative: inputs, weights, products, output.
   error = np.abs(np.float32(y) - np.float32(wanted)).max()

@@ -1,15 +1,17 @@
 """Learned steps: their gradients, where they start, and what is lowered."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import layer_network as table
 import numpy as np
 import pytest
-from defaults import batch_norm, layer_quant, make_spec
+from backbone_checks import cosines
+from defaults import layer_quant
+from tiny_run import leaves
 
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant import exact, layers, learned_step, numerics, weightless
+from faceqat.quant import exact, learned_step, numerics
+from faceqat.quant.layers import PReLU
 from faceqat.quant.learned_step import quantize_with_step
 from faceqat.quant.quantizers import (
   RangesMissingError,
@@ -24,6 +26,7 @@ from faceqat.quant.spec import (
   Mode,
   QuantSpec,
 )
+from faceqat.quant.weightless import Flatten
 
 initial_step = jax.jit(initial_kernel_step, static_argnums=1)
 
@@ -71,36 +74,6 @@ def test_values_and_gradients_are_those_of_the_paper(per_channel, lower, upper):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
   inside = np.mean(expected[1] != 0)
   assert 0.3 < inside < 1
-
-
-def test_gradients_are_those_of_a_rounding_that_passes_them_straight():
-  """The paper's appendix: the same, by automatic differentiation."""
-  x, g, step = values(), values(seed=1), np.float32([0.2, 0.4] * 3)
-
-  def straight(x, step):
-    scaled = 0.01 * step + jax.lax.stop_gradient(step - 0.01 * step)
-    v = jnp.clip(x / scaled, -3, 4)
-    return (v + jax.lax.stop_gradient(jnp.floor(v + 0.5) - v)) * scaled
-
-  def ours(x, step):
-    return quantize_with_step(x, step, lower=-3, upper=4, gradient_scale=0.01)
-
-  wanted = jax.vjp(straight, x, step)[1](g)
-  # Sums of twenty float32 products of order 1.
-  for got, want in zip(jax.vjp(ours, x, step)[1](g), wanted):
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-
-
-def test_beyond_the_limits_the_step_has_its_true_derivative():
-  x = np.float32([-9, -8, 7, 10])
-
-  def total(step):
-    y = quantize_with_step(x, step, lower=-3, upper=5, gradient_scale=1.0)
-    return jnp.sum(y * jnp.arange(1.0, 5.0))
-
-  # Linear in the step: only float32 is lost.
-  slope = (total(jnp.float32(1.25)) - total(jnp.float32(0.75))) / 0.5
-  assert jax.grad(total)(jnp.float32(1)) == slope == -3 * 3 + 5 * 7
 
 
 def test_bfloat16_keeps_its_type_and_the_step_its_own():
@@ -178,24 +151,16 @@ def test_a_dead_channel_has_a_step_that_a_bias_fits(start):
     assert np.abs(integers).max() == 127
 
 
-class Small(nn.Module):
+class Small(table.LayerTable):
   """Every layer with weights, in a row."""
 
-  quant: QuantSpec = make_spec()
-
-  @nn.compact
-  def __call__(self, images, mode):
-    settings = {'norm': batch_norm(), 'quant': self.quant}
-
-    def conv(name, **fields):
-      return layers.QuantConv(name=name, **settings, **fields)
-
-    x = layers.input_image(images)
-    x = conv('first', features=8, strides=(2, 2))(x, mode)
-    x = layers.PReLU(name='prelu', quant=self.quant)(x, mode)
-    x = conv('depthwise', depthwise=True, activation='relu6')(x, mode)
-    x = weightless.Flatten(quant=self.quant, name='flatten')(x, mode)
-    return layers.QuantDense(name='embedding', features=12, **settings)(x, mode)
+  layers = {  # noqa: RUF012
+    'first': table.conv('image', **table.STRIDED),
+    'prelu': (PReLU, {}, ('first',)),
+    'depthwise': table.depthwise('prelu', activation='relu6'),
+    'flatten': (Flatten, {}, ('depthwise',)),
+    'embedding': table.dense('flatten', 12),
+  }
 
 
 SIZE = (8, 8, 3)
@@ -226,21 +191,14 @@ def four_bits():
   return network, started(network)
 
 
-def leaf_names(tree):
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/')
-    for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
 def test_steps_are_parameters_only_where_they_are_learned(four_bits):
   plain = table.random_variables(Small(), SIZE)
-  more = leaf_names(four_bits[1]['params']) - leaf_names(plain['params'])
+  more = leaves(four_bits[1]['params']).keys() - leaves(plain['params'])
   weighted = set(LAYERS) - {'prelu'}
   assert more == {f'{name}/quantizer/step' for name in LAYERS} | {
     f'{name}/kernel_step' for name in weighted
   }
-  assert not any('step' in name for name in leaf_names(plain))
+  assert not any('step' in name for name in leaves(plain))
 
 
 def test_steps_start_at_the_scale_of_the_range_and_of_the_folded_kernel(
@@ -278,11 +236,8 @@ def test_every_step_has_a_gradient_and_no_range_moves_in_training(four_bits):
     return jnp.sum(jnp.square(y)), updated
 
   gradients, updated = jax.grad(loss, has_aux=True)(variables['params'])
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    updated['quant_stats'],
-    variables['quant_stats'],
-  )
+  same = np.testing.assert_array_equal
+  jax.tree.map(same, updated['quant_stats'], variables['quant_stats'])
   for name in LAYERS:
     assert gradients[name]['quantizer']['step'] != 0
   for name in ('first', 'depthwise', 'embedding'):
@@ -367,12 +322,9 @@ def test_the_program_has_the_steps_and_integers_of_fake_quantization(
   assert np.mean(difference > 0) < 0.02
   # The limits are met: what lies beyond a learned step's reach is clipped.
   assert np.max(integers['first']) == tensor.qmax
-  real = np.float64(integers[program.output])
-  cosine = np.sum(fake * real, 1) / (
-    np.linalg.norm(fake, axis=1) * np.linalg.norm(real, axis=1)
-  )
   # Steps apart here and there, in three layers.
-  assert cosine.min() > 0.99
+  real = table.real(program, integers[program.output])
+  assert cosines(fake, real).min() > 0.99
 
 
 def test_steps_that_were_never_set_are_an_error_that_says_so():

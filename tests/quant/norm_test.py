@@ -30,27 +30,34 @@ def x():
   return np.random.default_rng(0).normal(0.5, 2, SHAPE).astype(np.float32)
 
 
-def test_the_limits_widen_as_in_the_paper():
-  # Ioffe 2017, section 4: from 5000 steps on, r_max to 3 at 40 k, d_max to 5
-  # at 25 k.
-  expected = {
-    0: (1, 0),
-    5000: (1, 0),
-    15000: (1 + 2 * 10 / 35, 2.5),
-    25000: (1 + 2 * 20 / 35, 5),
-    40000: (3, 5),
-    10**6: (3, 5),
-  }
-  norm = batch_renorm(start=5000, r_end=40000, d_end=25000)
+@pytest.mark.parametrize(
+  ('fields', 'expected'),
+  [
+    # Ioffe 2017, section 4: from 5000 steps on, r_max to 3 at 40 k, d_max to 5
+    # at 25 k.
+    (
+      {'start': 5000, 'r_end': 40000, 'd_end': 25000},
+      {
+        0: (1, 0),
+        5000: (1, 0),
+        15000: (1 + 2 * 10 / 35, 2.5),
+        25000: (1 + 2 * 20 / 35, 5),
+        40000: (3, 5),
+        10**6: (3, 5),
+      },
+    ),
+    # Whole at once, where the start is the end.
+    (
+      {'r_max': 2, 'd_max': 1, 'start': 3, 'r_end': 3, 'd_end': 4},
+      {3: (1, 0), 4: (2, 1)},
+    ),
+  ],
+)
+def test_the_limits_widen_as_in_the_paper(fields, expected):
+  norm = batch_renorm(**fields)
   for count, limits in expected.items():
     got = norm.limits(jnp.float32(count))
     np.testing.assert_allclose(got, limits, rtol=1e-6, err_msg=str(count))
-
-
-def test_limits_whose_start_is_their_end_are_whole_after_it():
-  norm = batch_renorm(r_max=2, d_max=1, start=3, r_end=3, d_end=4)
-  limits = [tuple(map(float, norm.limits(count))) for count in (3, 4)]
-  assert limits == [(1, 0), (2, 1)]
 
 
 @pytest.mark.parametrize(
@@ -140,16 +147,6 @@ def test_group_norm_is_that_of_flax(x, channels, groups, taken):
     rtol=0,
     atol=3e-5,
   )
-
-
-def test_a_group_norm_gives_each_image_its_own_statistics(x):
-  layer = QuantConv(features=8, norm=GroupNorm(4, 1e-5), quant=make_spec())
-  apply = jax.jit(layer.apply, static_argnums=2)
-  variables = layer.init(jax.random.key(0), x, FLOAT)
-  together = apply(variables, x, Mode(train=True))
-  alone = apply(variables, x[1:], FLOAT)
-  # Convolutions of other batch sizes may sum in another order.
-  np.testing.assert_allclose(together[1:], alone, rtol=0, atol=3e-5)
 
 
 def test_a_group_norm_resolves_a_deviation_small_beside_the_mean():

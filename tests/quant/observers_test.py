@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 import pytest
 from defaults import layer_quant
+from device_counts import on_one_and_eight
 from tiny_run import leaves
 
 from faceqat.quant import histogram, observers
@@ -140,17 +141,16 @@ def test_bfloat16_batches_are_kept_in_float32(observer):
 @pytest.mark.parametrize('observer', observers.OBSERVERS)
 def test_eight_devices_see_what_one_sees(observer):
   layer = layer_quant(observer=observer, activation_bits=4)
-  values = _activations()
-  seen = []
-  for devices in (jax.devices(), jax.devices()[:1]):
-    mesh = sharding.make_mesh(len(values), devices)
+  batches = {str(scale): scale * _activations() for scale in (1, 3, 2)}
+
+  def run(batches, mesh):
     state = observers.OBSERVERS[observer].initial()
     state = sharding.replicate(state, mesh)
-    for scale in (1, 3, 2):
-      batch = sharding.shard_batch({'x': scale * values}, mesh)
-      state = observe(state, batch['x'], layer)
-    seen.append(state)
-  _assert_equal(*seen)
+    for batch in batches.values():
+      state = observe(state, batch, layer)
+    return state
+
+  _assert_equal(*on_one_and_eight(run, batches, size=64))
 
 
 @pytest.mark.parametrize('observer', observers.OBSERVERS)

@@ -9,13 +9,8 @@ from defaults import make_spec
 
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.pooling import (
-  AveragePool,
-  L2Pool,
-  MaxPool,
-  MeanPool,
-  explicit_padding,
-)
+from faceqat.quant.convolution import explicit_padding
+from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
 
@@ -116,21 +111,6 @@ def test_an_average_is_within_half_a_step_of_the_device_s():
   device = make_evaluator(program)(steps.view(np.uint8) ^ np.uint8(128))
   difference = averaged * 128 - np.asarray(device)
   assert 0.4 < np.abs(difference).max() <= 0.5 + 1e-4  # Of float32.
-
-
-@pytest.mark.parametrize('size', [(10, 9), (7, 7), (2, 1), (112, 112)])
-@pytest.mark.parametrize('strides', [(1, 1), (2, 2), (2, 1)])
-def test_padding_by_name_gives_the_sizes_of_xla(size, strides):
-  for padding in ('SAME', 'VALID'):
-    if padding == 'VALID' and min(size) < 3:
-      continue
-    sides = explicit_padding(padding, size, (3, 3), strides)
-    wanted = jax.lax.padtype_to_pads(size, (3, 3), strides, padding)
-    assert sides == tuple(tuple(side) for side in wanted)
-  assert explicit_padding(((0, 1), (2, 3)), size, (3, 3), strides) == (
-    (0, 1),
-    (2, 3),
-  )
 
 
 @pytest.mark.parametrize('fields', GEOMETRIES)

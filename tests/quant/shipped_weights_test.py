@@ -2,7 +2,6 @@
 
 import functools
 
-import flax.linen as nn
 import integer_oracle as oracle
 import jax
 import layer_network as table
@@ -12,9 +11,8 @@ from defaults import make_spec
 
 from faceqat.integer import operators
 from faceqat.quant import layers
-from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import fake_quant_kernel
-from faceqat.quant.spec import FAKE_QUANT, Mode, QuantSpec
+from faceqat.quant.spec import FAKE_QUANT, Mode
 
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
@@ -105,19 +103,13 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
       )
 
 
-class Biased(nn.Module):
+class Biased(table.LayerTable):
   """A convolution whose weights are all 0 or next to it, and one behind it."""
 
-  quant: QuantSpec = make_spec()
-
-  @nn.compact
-  def __call__(self, images, mode):
-    x = input_image(images)
-    for name in ('first', 'last'):
-      x = QuantConv(
-        features=4, norm=None, use_bias=True, quant=self.quant, name=name
-      )(x, mode)
-    return x
+  layers = {  # noqa: RUF012
+    'first': table.conv('image', features=4, **table.BIAS),
+    'last': table.conv('first', features=4, **table.BIAS),
+  }
 
 
 @pytest.mark.parametrize('per_channel', [True, False])
@@ -141,8 +133,10 @@ def test_a_kernel_of_zeros_gives_its_bias(size, per_channel):
   values = oracle.run(program, images)
   for name, value in table.make_evaluator(program, taps=True)(images).items():
     np.testing.assert_array_equal(values[name], value)
-  fake = model.apply(variables, images, FAKE_QUANT, mutable=['intermediates'])
-  (fake,) = fake[1]['intermediates']['first']['output']
+  _, seen = model.apply(
+    variables, images, FAKE_QUANT, mutable=['intermediates']
+  )
+  (fake,) = seen['intermediates']['first']['output']
   wanted = np.rint(np.float64(fake) / tensor.scale) + tensor.zero_point
   np.testing.assert_array_equal(values['first'], wanted)
 

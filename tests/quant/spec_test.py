@@ -1,4 +1,4 @@
-"""What a config may ask of the quantizers, and to which layers it applies."""
+"""The settings that quantizers accept, and the layers they apply to."""
 
 import dataclasses
 

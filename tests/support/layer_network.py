@@ -90,59 +90,66 @@ LAYERS = {
   'dense_bias': dense('flatten', 6, **BIAS),
   'normalized': (L2Normalize, {}, ('dense_bias',)),
 }
+LINEAR = (QuantConv, QuantDense)
+WEIGHTED = sorted(
+  name for name, (kind, _, _) in LAYERS.items() if kind in LINEAR
+)
 # What no other layer reads ends in the embedding by way of its mean.
 LEAVES = sorted(
   set(LAYERS) - {name for _, _, inputs in LAYERS.values() for name in inputs}
 )
+FLAT = ('dense', 'normalized')
+MEANS = {name: name if name in FLAT else f'{name}_mean' for name in LEAVES}
 
 
-WEIGHTED = sorted(
-  name
-  for name, (kind, _, _) in LAYERS.items()
-  if kind in (QuantConv, QuantDense)
-)
+def _make(layer, **more) -> nn.Module:
+  """Makes a layer of a table; one batch sets its moving statistics."""
+  kind, fields, _ = layer
+  norm = {'norm': batch_norm(momentum=0.0)} if kind in LINEAR else {}
+  return kind(**{'quant': make_spec(), **norm, **fields, **more})
+
+
+def _arguments(layer, inputs) -> list:
+  """The arguments of a layer: `Concat` takes its inputs as one list."""
+  inputs = list(inputs)
+  return [inputs] if layer[0] is Concat else inputs
 
 
 def make_layer(which: str, **more) -> nn.Module:
-  """Makes a layer of the table; one batch sets its moving statistics."""
-  kind, fields, _ = LAYERS[which]
-  if which in WEIGHTED and 'norm' not in fields:
-    more['norm'] = batch_norm(momentum=0.0)
-  return kind(**{'quant': make_spec(), **fields, **more})
+  return _make(LAYERS[which], **more)
 
 
-def arguments(name: str, inputs) -> list:
-  """What a layer is called with: `Concat` takes its inputs as one list."""
-  inputs = list(inputs)
-  return [inputs] if LAYERS[name][0] is Concat else inputs
-
-
-class Network(nn.Module):
-  """Runs the table; the embedding joins whatever nobody else reads."""
+class LayerTable(nn.Module):
+  """Runs the layers of a table in turn; the last makes the embedding."""
 
   quant: QuantSpec = make_spec()
+
+  # As `LAYERS`, in a subclass.
+  layers = {}  # noqa: RUF012
 
   @nn.compact
   def __call__(self, images, mode):
     values = {'image': input_image(images)}
-    for name, (_, _, inputs) in LAYERS.items():
-      layer = make_layer(name, quant=self.quant, name=name)
-      values[name] = layer(*arguments(name, map(values.get, inputs)), mode)
-    joined = []
-    for name in LEAVES:
-      value = values[name]
-      if value.ndim == 4:
-        pool = MeanPool(quant=self.quant, name=f'{name}_mean')
-        value = pool(value, mode)
-      joined.append(value)
-    joined = Concat(quant=self.quant, name='joined')(joined, mode)
-    embedding = QuantDense(
-      features=16,
-      norm=batch_norm(momentum=0.0),
-      quant=self.quant,
-      name='embedding',
-    )
-    return embedding(joined, mode)
+    for name, layer in self.layers.items():
+      module = _make(layer, quant=self.quant, name=name)
+      arguments = _arguments(layer, map(values.get, layer[2]))
+      values[name] = module(*arguments, mode)
+    return values[name]
+
+
+class Network(LayerTable):
+  """All of `LAYERS`, and the embedding of what they leave."""
+
+  layers = {  # noqa: RUF012
+    **LAYERS,
+    **{
+      mean: (MeanPool, {}, (name,))
+      for name, mean in MEANS.items()
+      if mean != name
+    },
+    'joined': (Concat, {}, tuple(MEANS.values())),
+    'embedding': dense('joined', 16),
+  }
 
 
 def random_variables(model: nn.Module, image_shape, scale=1.0, bias=0.3):
@@ -221,3 +228,40 @@ def real_inputs(name: str) -> list[np.ndarray]:
     steps = np.float32(values[source]) - tensor.zero_point
     inputs.append(steps * np.float32(tensor.scale))
   return inputs
+
+
+def inputs_of(name: str) -> list:
+  """The same as the arguments of the layer."""
+  return _arguments(LAYERS[name], real_inputs(name))
+
+
+def variables_of(name: str):
+  """The part of the variables of `lowered()` that is a layer's own."""
+  return {
+    collection: tree[name]
+    for collection, tree in lowered()[1].items()
+    if name in tree
+  }
+
+
+@functools.cache
+def outputs(mode: Mode):
+  """What each layer computes in a mode of the program's own inputs."""
+
+  def compute(variables, inputs):
+    return {
+      name: make_layer(name).apply(variables[name], *inputs[name], mode)
+      for name in LAYERS
+    }
+
+  computed = jax.jit(compute)(
+    {name: variables_of(name) for name in LAYERS},
+    {name: inputs_of(name) for name in LAYERS},
+  )
+  return {name: np.asarray(y) for name, y in computed.items()}
+
+
+def real(program, values, name: str | None = None):
+  """Integers of a tensor of the program, by default its output's, as reals."""
+  tensor = program.tensors[name or program.output]
+  return tensor.scale * (np.float64(values) - tensor.zero_point)

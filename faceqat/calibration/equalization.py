@@ -17,13 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from faceqat.integer.program import (
-  Conv2D,
-  Dense,
-  IntegerProgram,
-  PReLU,
-  Reshape,
-)
+from faceqat.integer import operators as ops
+from faceqat.integer.program import IntegerProgram
 from faceqat.quant.spec import FLOAT
 
 # What spans less than this part of the widest channel counts as that much: a
@@ -130,11 +125,7 @@ def find_chains(
       readers[name].append(operator)
   # The embedding is read by whoever runs the program.
   readers[program.output].append(None)
-  weighted = [
-    operator
-    for operator in program.operators
-    if isinstance(operator, (Conv2D, Dense))
-  ]
+  weighted = [x for x in program.operators if isinstance(x, ops.Weighted)]
   for operator in weighted:
     if operator.name not in layers:
       raise ValueError(
@@ -146,11 +137,11 @@ def find_chains(
     if layers[first.name].activation not in (None, 'relu'):
       continue
     tensors, following = [first.name], readers[first.name]
-    while len(following) == 1 and isinstance(following[0], (PReLU, Reshape)):
-      if isinstance(following[0], PReLU):
+    while len(following) == 1 and getattr(following[0], 'HOMOGENEOUS', False):
+      if not following[0].SAME_QPARAMS:
         tensors.append(following[0].name)
       following = readers[following[0].output]
-    if len(following) != 1 or not isinstance(following[0], (Conv2D, Dense)):
+    if len(following) != 1 or not isinstance(following[0], ops.Weighted):
       continue
     second = following[0]
     if all(

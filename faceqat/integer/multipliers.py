@@ -6,14 +6,27 @@ divide in float64, some in float32. All of it runs on the host, once.
 
 import fractions
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.integer.operators import Conv2D, Dense, PReLU
 from faceqat.integer.tensors import Tensor
 
 # Bits of headroom that ADD gives its inputs before it rescales them.
 ADD_LEFT_SHIFT = 20
+
+
+class Rescaling(NamedTuple):
+  """A factor `q31 * 2^(shift - 31)`, and what it is applied to.
+
+  Attributes:
+    q31, shift: integers, or int32 [C].
+    reach: largest magnitude of what is rescaled; an integer, or int64 [C].
+  """
+
+  q31: int | np.ndarray
+  shift: int | np.ndarray
+  reach: int | np.ndarray
 
 
 def quantize_multiplier(multiplier: float) -> tuple[int, int]:
@@ -33,8 +46,8 @@ def quantize_multiplier(multiplier: float) -> tuple[int, int]:
   """
   if not 0 <= multiplier < 2**30:
     raise ValueError(
-      f'A rescaling factor is {multiplier}; it must lie in [0, 2^30). Its '
-      'scales are damaged or differ absurdly.'
+      f'a rescaling factor is {multiplier}; it must lie in [0, 2^30). Its '
+      'scales are damaged or differ absurdly'
     )
   mantissa, shift = math.frexp(multiplier)
   # Exact: a float64 mantissa times 2^31 keeps all its bits, and so does + 0.5
@@ -55,10 +68,10 @@ def quantize_multipliers(multipliers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted_multipliers(
-  operator: Conv2D | Dense, source: Tensor, output: Tensor
+  weight_scale: np.ndarray, source: Tensor, output: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
   """(q31, shift), int32 [O] each, of a convolution or dense layer."""
-  scales = operator.weight_scale.astype(np.float64)
+  scales = weight_scale.astype(np.float64)
   return quantize_multipliers(source.scale * scales / output.scale)
 
 
@@ -91,11 +104,11 @@ def add_multipliers(
 
 
 def prelu_multipliers(
-  operator: PReLU, source: Tensor, output: Tensor
+  alpha_scale: float, source: Tensor, output: Tensor
 ) -> tuple[tuple[int, int], tuple[int, int]]:
   """(q31, shift) of the positive and of the negative side."""
   # float32, as the kernel's Prepare computes them.
-  scale, alpha = np.float32(source.scale), np.float32(operator.alpha_scale)
+  scale, alpha = np.float32(source.scale), np.float32(alpha_scale)
   result = np.float32(output.scale)
   with np.errstate(over='ignore', under='ignore'):
     positive, negative = scale / result, scale * alpha / result

@@ -14,54 +14,8 @@ import numpy as np
 from faceqat.files import atomic
 from faceqat.integer import packing, program_file
 from faceqat.integer.accumulators import check_operator
-from faceqat.integer.operators import (
-  OPERATORS,
-  Add,
-  AveragePool,
-  Clamp,
-  Concat,
-  Conv2D,
-  Dense,
-  L2Normalize,
-  Logistic,
-  MaxPool,
-  Mean,
-  Mul,
-  Operator,
-  PReLU,
-  Requantize,
-  Reshape,
-  SquareRoot,
-)
+from faceqat.integer.operators import OPERATORS, Operator
 from faceqat.integer.tensors import QParams, Tensor
-
-__all__ = [
-  'CONTRACTS',
-  'OPERATORS',
-  'Add',
-  'AveragePool',
-  'Clamp',
-  'Concat',
-  'Conv2D',
-  'Dense',
-  'IntegerProgram',
-  'L2Normalize',
-  'Logistic',
-  'MaxPool',
-  'Mean',
-  'Mul',
-  'Operator',
-  'PReLU',
-  'QParams',
-  'Requantize',
-  'Reshape',
-  'SquareRoot',
-  'Tensor',
-  'check_accumulators',
-  'load',
-  'save',
-  'to_bytes',
-]
 
 # Whose rounding a program's integers follow: that of LiteRT's reference
 # kernels, or what LiteRT computes by default, with the XNNPACK delegate.

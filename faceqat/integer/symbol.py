@@ -1,35 +1,21 @@
-"""Symbols: what a model is called on when it is read, not computed.
+"""Symbols: a model is called on one when it is recorded.
 
 A symbol stands for an activation of the program being recorded. Only the
-functions of `record` take it; whatever else touches it raises a TypeError
-that says what was tried and what exists.
+functions of `record` take it; anything else done to it raises a TypeError that
+names the operation, and the operators that there are.
 """
 
 import linecache
 import pathlib
 import traceback
 
+from faceqat.integer.operators import OPERATORS
 from faceqat.integer.tensors import Tensor
 
-# The functions of `record` that take a symbol.
-RECORDABLE = (
-  'add',
-  'average_pool',
-  'clamp',
-  'concat',
-  'conv2d',
-  'dense',
-  'flatten',
-  'l2_normalize',
-  'logistic',
-  'max_pool',
-  'mean',
-  'mul',
-  'prelu',
-  'square_root',
+_EXISTING = (
+  f'The operators of such a program are {", ".join(sorted(OPERATORS))}; the '
+  'layers of faceqat.quant.layers record them'
 )
-
-_EXISTING = f'What exists, in faceqat.integer.record: {", ".join(RECORDABLE)}.'
 _LIBRARIES = ('jax', 'jaxlib', 'numpy', 'flax')
 
 
@@ -150,14 +136,3 @@ _OPERATORS = {
 for _name, _methods in _OPERATORS.items():
   for _method in _methods:
     setattr(Symbol, _method, _refusal(_name))
-
-
-def check_symbol(value, function: str) -> Symbol:
-  """`value` if it is a symbol, else a TypeError that names the caller."""
-  if not isinstance(value, Symbol):
-    kind = type(value).__name__
-    raise TypeError(
-      f'record.{function} got {kind}; it takes a Symbol, which record.trace '
-      'hands to the model.'
-    )
-  return value

@@ -69,7 +69,7 @@ def check_operator(
   operator: ops.Operator, inputs: list[Tensor], output: Tensor
 ):
   """Raises ValueError where LiteRT's default cannot run an operator exactly."""
-  if isinstance(operator, (ops.Conv2D, ops.Dense)):
+  if isinstance(operator, ops.Weighted):
     scales = weighted_scales(operator, inputs[0], output)
     for channel, scale in enumerate(scales):
       what = f'channel {channel}: its scale'
@@ -115,7 +115,7 @@ def _ratio(source: Tensor, output: Tensor) -> np.float32:
 
 
 def weighted_scales(
-  operator: ops.Conv2D | ops.Dense, source: Tensor, output: Tensor
+  operator: ops.Weighted, source: Tensor, output: Tensor
 ) -> np.ndarray:
   """float32 [O]: input scale times weight scale, over the output's scale."""
   with np.errstate(over='ignore', under='ignore'):

@@ -8,6 +8,7 @@ hold them.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
@@ -290,7 +292,7 @@ class QuantConv(_Linear):
       mode,
       shape,
       lambda x, kernel: conv2d(x, kernel, **geometry),
-      lambda x, **fields: record.conv2d(x, **geometry, **fields),
+      lambda x, **fields: record.weighted(ops.Conv2D, x, **geometry, **fields),
     )
 
 
@@ -300,7 +302,11 @@ class QuantDense(_Linear):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     return self._run(
-      x, mode, (x.shape[-1], self.features), jnp.matmul, record.dense
+      x,
+      mode,
+      (x.shape[-1], self.features),
+      jnp.matmul,
+      functools.partial(record.weighted, ops.Dense),
     )
 
 
@@ -321,7 +327,8 @@ class PReLU(QuantLayer):
     if isinstance(x, Symbol):
       self._check_finite({'alpha': alpha})
       values, scale = quantize_kernel(alpha, slopes)
-      return record.prelu(
+      return record.apply(
+        ops.PReLU,
         x,
         name=self._tensor,
         alpha=values,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.convolution import same_padding
@@ -32,7 +33,9 @@ class MeanPool(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(x, Symbol):
-      return record.mean(x, name=self._tensor, output=quantizer.qparams())
+      return record.apply(
+        ops.Mean, x, name=self._tensor, output=quantizer.qparams()
+      )
     y = jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
     return self._finish(y, mode, quantizer)
 
@@ -51,14 +54,15 @@ class _WindowPool(QuantLayer):
     self,
     x: Value,
     pool: Callable[..., jax.Array],
-    recorder: Callable[..., Symbol],
+    kind: type[ops.Operator],
   ) -> Value:
-    """Computes with `pool(x, window, strides, padding)`, or records."""
+    """Computes with `pool(x, window, strides, padding)`, or records `kind`."""
     padding = explicit_padding(
       self.padding, x.shape[1:3], self.window, self.strides
     )
     if isinstance(x, Symbol):
-      return recorder(
+      return record.apply(
+        kind,
         x,
         name=self._tensor,
         window=self.window,
@@ -76,7 +80,7 @@ class MaxPool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._run(x, _maximum, record.max_pool)
+    return self._run(x, _maximum, ops.MaxPool)
 
 
 class AveragePool(_WindowPool):
@@ -89,7 +93,7 @@ class AveragePool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._run(x, _average, record.average_pool)
+    return self._run(x, _average, ops.AveragePool)
 
 
 class L2Pool(_WindowPool):
@@ -115,8 +119,8 @@ class L2Pool(_WindowPool):
     y = average(square(x, mode), mode)
     quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(y, Symbol):
-      return record.square_root(
-        y, name=self._tensor, output=quantizer.qparams()
+      return record.apply(
+        ops.SquareRoot, y, name=self._tensor, output=quantizer.qparams()
       )
     root = _root(square.rounded(y, mode)).astype(y.dtype)
     return self._finish(root, mode, quantizer)
@@ -130,8 +134,8 @@ class _Square(QuantLayer):
 
   def __call__(self, x: Value, mode: Mode) -> Value:
     if isinstance(x, Symbol):
-      return record.mul(
-        x, x, name=self._tensor, output=self.quantizer.qparams()
+      return record.apply(
+        ops.Mul, x, x, name=self._tensor, output=self.quantizer.qparams()
       )
     return self._finish(x * x, mode, self.quantizer)
 

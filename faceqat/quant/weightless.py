@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant import numerics
@@ -72,7 +73,9 @@ class Multiply(QuantLayer):
   def __call__(self, a: Value, b: Value, mode: Mode) -> Value:
     quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(a, Symbol):
-      return record.mul(a, b, name=self._tensor, output=quantizer.qparams())
+      return record.apply(
+        ops.Mul, a, b, name=self._tensor, output=quantizer.qparams()
+      )
     if (a.ndim, b.ndim) == (4, 2):
       b = b[:, None, None]
     return self._finish(a * b, mode, quantizer)
@@ -115,7 +118,7 @@ class Flatten(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     if isinstance(x, Symbol):
-      return record.flatten(x, name=self._tensor)
+      return record.apply(ops.Reshape, x, name=self._tensor)
     return x.reshape(x.shape[0], -1)
 
 
@@ -139,7 +142,7 @@ class Sigmoid(QuantLayer):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     if isinstance(x, Symbol):
-      return record.logistic(x, name=self._tensor)
+      return record.apply(ops.Logistic, x, name=self._tensor)
     y = jax.nn.sigmoid(x.astype(jnp.float32))
     if mode.quantize:
       y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
@@ -154,7 +157,7 @@ class L2Normalize(QuantLayer):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     if isinstance(x, Symbol):
-      return record.l2_normalize(x, name=self._tensor)
+      return record.apply(ops.L2Normalize, x, name=self._tensor)
     square = jnp.sum(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
     y = x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
     if mode.quantize:

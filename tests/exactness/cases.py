@@ -159,7 +159,7 @@ def _logistic(draft, rng, index):
     source = draw_qparams(rng, 1e-5, 4.0)
     _all_values(draft, source, name=f'in{number}')
     operator = ops.Logistic(name=f'out{number}', inputs=(f'in{number}',))
-    draft.operator(operator, ops.LOGISTIC_OUTPUT)
+    draft.operator(operator, ops.Logistic.OUTPUT)
   return '32 scales'
 
 
@@ -234,7 +234,9 @@ def _l2_normalize(draft, rng, index):
   x[::3] = zero_point + rng.integers(-3, 4, x[::3].shape)
   x[:3] = [[zero_point], [-128], [127]]
   draft.input('in', np.clip(x, *INT8), QParams(0.1, zero_point))
-  draft.operator(ops.L2Normalize(name='out', inputs=('in',)), ops.L2_OUTPUT)
+  draft.operator(
+    ops.L2Normalize(name='out', inputs=('in',)), ops.L2Normalize.OUTPUT
+  )
   return f'depth {depth}, zero point {zero_point}'
 
 

@@ -10,10 +10,11 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_file import read
 
 from faceqat.export import litert, tflite, tflite_builder
+from faceqat.integer import operators as ops
 from faceqat.integer import program as ip
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.program import QParams
+from faceqat.integer.tensors import QParams
 
 CONTRACTS = ['tflite_ref', 'xnnpack']
 
@@ -33,7 +34,8 @@ def make_program(weight_bits=8):
 
   def model(image):
     # Of padding (1, 1), stride 2 on an even side uses only the first.
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       image,
       name='stem',
       **weighted(3, 3, 3, 8),
@@ -43,7 +45,8 @@ def make_program(weight_bits=8):
       output=QParams(0.004, -128),
     )
     alpha = rng.integers(-127, 128, 8).astype(np.int8)
-    y = record.conv2d(
+    y = record.weighted(
+      ops.Conv2D,
       x,
       name='block/depthwise',
       **weighted(3, 3, 1, 8),
@@ -51,7 +54,8 @@ def make_program(weight_bits=8):
       depthwise=True,
       output=QParams(0.005, -7),
     )
-    y = record.prelu(
+    y = record.apply(
+      ops.PReLU,
       y,
       name='block/prelu',
       alpha=alpha,
@@ -59,36 +63,51 @@ def make_program(weight_bits=8):
       output=QParams(0.004, -50),
     )
     x = record.add(x, y, name='block/add', output=QParams(0.006, -90))
-    gate = record.mean(x, name='gate/mean', output=QParams(0.004, -80))
-    gate = record.dense(
-      gate, name='gate/dense', **weighted(8, 8), output=QParams(0.002, 9)
+    gate = record.apply(
+      ops.Mean, x, name='gate/mean', output=QParams(0.004, -80)
     )
-    gate = record.logistic(gate, name='gate/logistic')
-    x = record.mul(x, gate, name='gated', output=QParams(0.003, -90))
-    x = record.square_root(x, name='root', output=QParams(0.004, -100))
+    gate = record.weighted(
+      ops.Dense,
+      gate,
+      name='gate/dense',
+      **weighted(8, 8),
+      output=QParams(0.002, 9),
+    )
+    gate = record.apply(ops.Logistic, gate, name='gate/logistic')
+    x = record.apply(ops.Mul, x, gate, name='gated', output=QParams(0.003, -90))
+    x = record.apply(
+      ops.SquareRoot, x, name='root', output=QParams(0.004, -100)
+    )
     pools = {'window': (3, 3), 'strides': (1, 1)}
     padding = ((1, 1), (1, 1))
     x = record.concat(
       [
-        record.max_pool(x, name='max', padding=padding, **pools),
-        record.average_pool(x, name='average', padding=padding, **pools),
+        record.apply(ops.MaxPool, x, name='max', padding=padding, **pools),
+        record.apply(
+          ops.AveragePool, x, name='average', padding=padding, **pools
+        ),
         y,
       ],
       name='concat',
       output=QParams(0.004, -70),
     )
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='global',
       **weighted(5, 4, 1, 24),
       depthwise=True,
       output=QParams(0.01, 5),
     )
-    x = record.flatten(x, name='flatten')
-    x = record.dense(
-      x, name='embedding', **weighted(24, 16), output=QParams(0.002, 3)
+    x = record.apply(ops.Reshape, x, name='flatten')
+    x = record.weighted(
+      ops.Dense,
+      x,
+      name='embedding',
+      **weighted(24, 16),
+      output=QParams(0.002, 3),
     )
-    return record.l2_normalize(x, name='normalized')
+    return record.apply(ops.L2Normalize, x, name='normalized')
 
   return record.trace(
     model, image_shape=(10, 8, 3), metadata={'model': 'small'}

@@ -8,7 +8,8 @@ import pytest
 from jaxpr_walk import all_equations, forbidden_types
 from small_programs import small_network
 
-from faceqat.integer import program, record
+from faceqat.integer import operators as ops
+from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 
 
@@ -29,7 +30,7 @@ def test_whole_network_equals_the_oracle_at_every_tensor(
     small_network(bits, weight_bits), image_shape=(16, 16, 3)
   )
   kinds = {type(operator).__name__ for operator in network.operators}
-  assert kinds == set(program.OPERATORS)
+  assert kinds == set(ops.OPERATORS)
   wanted = oracle.run(network, images)
   got = make_evaluator(network, taps=True)(images)
   assert got.keys() == wanted.keys() == network.tensors.keys()

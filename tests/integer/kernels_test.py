@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from kernel_checks import ZERO_POINTS, check_against_oracle, int8
 
-from faceqat.integer import kernels, program
+from faceqat.integer import kernels
+from faceqat.integer import operators as ops
 from faceqat.integer.accumulators import check_operator
-from faceqat.integer.program import QParams, Tensor
+from faceqat.integer.tensors import QParams, Tensor
 
 
 def conv(rng, kernel, inputs, channels, *, depthwise=False, **fields):
@@ -18,7 +19,7 @@ def conv(rng, kernel, inputs, channels, *, depthwise=False, **fields):
     'bias': rng.integers(-9_000, 9_000, channels).astype(np.int32),
     **fields,
   }
-  return program.Conv2D(
+  return ops.Conv2D(
     name='out',
     inputs=('in',),
     weights=int8(rng, *shape, low=-127),
@@ -111,7 +112,7 @@ def test_convolution_holds_for_the_largest_bias_that_is_allowed(
 @pytest.mark.parametrize('zero_point', ZERO_POINTS)
 def test_dense_equals_the_oracle(zero_point):
   rng = np.random.default_rng(2)
-  op = program.Dense(
+  op = ops.Dense(
     name='out',
     inputs=('in',),
     weights=int8(rng, 40, 16, low=-127),
@@ -130,7 +131,7 @@ def test_dense_equals_the_oracle(zero_point):
 @pytest.mark.parametrize('out_scale', [0.04, 0.25, 0.0007, 60.0])
 def test_mean_equals_the_oracle(size, out_scale):
   rng = np.random.default_rng(3)
-  op = program.Mean(name='out', inputs=('in',))
+  op = ops.Mean(name='out', inputs=('in',))
   for zero_point in ZERO_POINTS:
     source = Tensor('in', (*size, 40), 0.25, zero_point)
     output = Tensor('out', (40,), out_scale, -1 - zero_point)
@@ -146,7 +147,7 @@ def test_mean_equals_the_oracle(size, out_scale):
 @pytest.mark.parametrize('depth', [1, 3, 128, 512])
 def test_l2_normalize_equals_the_oracle(depth, zero_point):
   rng = np.random.default_rng(depth)
-  op = program.L2Normalize(name='out', inputs=('in',))
+  op = ops.L2Normalize(name='out', inputs=('in',))
   source = Tensor('in', (depth,), 0.1, zero_point)
   output = Tensor('out', (depth,), 1 / 128, 0)
   rows = [np.full((1, depth), zero_point, np.int8), int8(rng, 60, depth)]
@@ -163,7 +164,7 @@ def test_l2_normalize_equals_the_oracle(depth, zero_point):
 @pytest.mark.parametrize('strides', [(1, 1), (2, 2)])
 def test_max_pool_equals_the_oracle(padding, strides):
   rng = np.random.default_rng(4)
-  op = program.MaxPool(
+  op = ops.MaxPool(
     name='out', inputs=('in',), window=(3, 2), strides=strides, padding=padding
   )
   source = Tensor('in', (7, 8, 3), 0.1, 127)
@@ -177,7 +178,7 @@ def test_max_pool_equals_the_oracle(padding, strides):
 @pytest.mark.parametrize('strides', [(1, 1), (2, 2), (1, 3)])
 def test_average_pool_equals_the_oracle(padding, strides):
   rng = np.random.default_rng(4)
-  op = program.AveragePool(
+  op = ops.AveragePool(
     name='out', inputs=('in',), window=(3, 2), strides=strides, padding=padding
   )
   for zero_point in (-128, 0, 127):
@@ -198,11 +199,11 @@ def test_concat_reshape_and_clamp_equal_the_oracle():
   a, b = Tensor('a', (3, 4, 2), **qparams), Tensor('b', (3, 4, 5), **qparams)
   x, y = int8(rng, 2, 3, 4, 2), int8(rng, 2, 3, 4, 5)
   output = Tensor('out', (3, 4, 7), **qparams)
-  op = program.Concat(name='out', inputs=('a', 'b'))
+  op = ops.Concat(name='out', inputs=('a', 'b'))
   check_against_oracle(op, [x, y], [a, b], output)
-  op = program.Reshape(name='out', inputs=('a',))
+  op = ops.Reshape(name='out', inputs=('a',))
   check_against_oracle(op, [x], [a], Tensor('out', (24,), **qparams))
-  op = program.Clamp(name='out', inputs=('a',), limits=(9, 70))
+  op = ops.Clamp(name='out', inputs=('a',), limits=(9, 70))
   check_against_oracle(op, [x], [a], Tensor('out', (3, 4, 2), **qparams))
 
 
@@ -216,20 +217,18 @@ def test_narrow_activations_stay_within_their_bits(bits, narrow):
   shape = (4, 4, 8)
   output = Tensor('out', shape, 0.3, 0, bits, narrow)
   limits = (qparams.qmin, qparams.qmax)
-  ops = [
-    program.Requantize(name='out', inputs=('in',)),
-    program.PReLU(
-      name='out', inputs=('in',), alpha=int8(rng, 8), alpha_scale=0.01
-    ),
+  operators = [
+    ops.Requantize(name='out', inputs=('in',)),
+    ops.PReLU(name='out', inputs=('in',), alpha=int8(rng, 8), alpha_scale=0.01),
     conv(rng, (1, 1), 8, 8, clamp=limits),
   ]
-  for op in ops:
+  for op in operators:
     got = check_against_oracle(op, [x], [source], output)
     assert (got.min(), got.max()) == limits
-  add = program.Add(name='out', inputs=('in', 'in'))
+  add = ops.Add(name='out', inputs=('in', 'in'))
   got = check_against_oracle(add, [x, x], [source, source], output)
   assert (got.min(), got.max()) == limits
-  mean = program.Mean(name='out', inputs=('in',))
+  mean = ops.Mean(name='out', inputs=('in',))
   output = Tensor('out', (8,), 0.01, 0, bits, narrow)
   got = check_against_oracle(mean, [x], [source], output)
   assert (got.min(), got.max()) == limits

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from faceqat.integer import operators as ops
 from faceqat.integer import packing, program, program_file
-from faceqat.integer.program import IntegerProgram, Tensor
+from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import Tensor
 
 
 @pytest.mark.parametrize('shape', [(16,), (1,), (3, 3, 1, 5), (7, 3), (2, 1)])
@@ -53,7 +55,7 @@ def make_program(bits):
     Tensor('flat', (75,), 1 / 128, 0),
     Tensor('fc', (33,), 0.1, 3),
   ]
-  dense = program.Dense(
+  dense = ops.Dense(
     name='fc',
     inputs=('flat',),
     weights=rng.integers(-limit, limit + 1, (75, 33), np.int8),
@@ -63,7 +65,7 @@ def make_program(bits):
   )
   return IntegerProgram(
     tensors={tensor.name: tensor for tensor in tensors},
-    operators=(program.Reshape(name='flat', inputs=('image',)), dense),
+    operators=(ops.Reshape(name='flat', inputs=('image',)), dense),
     input='image',
     output='fc',
   )

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from faceqat.integer import operators as ops
 from faceqat.integer import program, program_file
-from faceqat.integer.program import IntegerProgram, Tensor
+from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import Tensor
 
 
 def make_program(**changes):
@@ -34,7 +36,7 @@ def make_program(**changes):
     Tensor('unit', (5,), 1 / 128, 0),
   ]
   operators = (
-    program.Conv2D(
+    ops.Conv2D(
       name='block/conv',
       inputs=('image',),
       **weights(3, 3, 3, 6),
@@ -42,18 +44,18 @@ def make_program(**changes):
       padding=((0, 1), (0, 1)),
       clamp=(-128, 60),
     ),
-    program.PReLU(
+    ops.PReLU(
       name='block/prelu',
       inputs=('block/conv',),
       alpha=rng.integers(-127, 128, 6, np.int8),
       alpha_scale=0.01,
     ),
-    program.MaxPool(
+    ops.MaxPool(
       name='pool', inputs=('block/prelu',), window=(2, 2), strides=(2, 2)
     ),
-    program.Reshape(name='flat', inputs=('pool',)),
-    program.Dense(name='embedding', inputs=('flat',), **weights(24, 5)),
-    program.L2Normalize(name='unit', inputs=('embedding',)),
+    ops.Reshape(name='flat', inputs=('pool',)),
+    ops.Dense(name='embedding', inputs=('flat',), **weights(24, 5)),
+    ops.L2Normalize(name='unit', inputs=('embedding',)),
   )
   fields = {
     'tensors': {tensor.name: tensor for tensor in tensors},

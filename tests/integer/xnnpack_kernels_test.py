@@ -11,9 +11,10 @@ from jaxpr_walk import all_equations
 from kernel_checks import all_pairs, int8
 from small_programs import small_network
 
+from faceqat.integer import operators as ops
 from faceqat.integer import program, record, xnnpack
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.program import Tensor
+from faceqat.integer.tensors import Tensor
 
 # What may touch a float32: the rescaling of an integer sum.
 RESCALING = {
@@ -51,7 +52,7 @@ def dense(scale, bias, weights=None):
   scale = np.asarray(scale, np.float32)
   if weights is None:
     weights = np.ones((1, len(scale)), np.int8)
-  return program.Dense(
+  return ops.Dense(
     name='out',
     inputs=('in',),
     weights=weights,
@@ -99,7 +100,7 @@ def test_scale_is_the_product_first_and_the_quotient_then():
 @pytest.mark.parametrize('depthwise', [False, True])
 def test_convolution_equals_the_oracle(depthwise):
   rng = np.random.default_rng(1)
-  operator = program.Conv2D(
+  operator = ops.Conv2D(
     name='out',
     inputs=('in',),
     weights=int8(rng, 3, 2, 1 if depthwise else 6, 6, low=-127),
@@ -131,13 +132,13 @@ def test_add_equals_the_oracle(scales):
   first = Tensor('in', (256, 1, 256), scales[0], -128)
   second = Tensor('in2', (256, 1, 256), scales[1], 100)
   output = Tensor('out', (256, 1, 256), scales[2], 9)
-  operator = program.Add(name='out', inputs=('in', 'in2'))
+  operator = ops.Add(name='out', inputs=('in', 'in2'))
   check(operator, [first, second], output, all_pairs())
 
 
 def test_halves_of_an_addition_go_up():
   tensors = [Tensor(name, (2,), 0.5, 0) for name in ('in', 'in2')]
-  operator = program.Add(name='out', inputs=('in', 'in2'))
+  operator = ops.Add(name='out', inputs=('in', 'in2'))
   arrays = [np.array([[-3, 3]], np.int8), np.array([[0, 0]], np.int8)]
   got = check(operator, tensors, Tensor('out', (2,), 1.0, 0), arrays)
   assert got.tolist() == [[-1, 2]]
@@ -152,7 +153,7 @@ def test_mul_equals_the_oracle(scale, per_channel):
   first = Tensor('in', (256, 1, 256), 0.5, -100)
   second = Tensor('in2', arrays[1].shape[1:], 0.031, 3)
   output = Tensor('out', (256, 1, 256), 0.5 * 0.031 / scale, 5)
-  operator = program.Mul(name='out', inputs=('in', 'in2'))
+  operator = ops.Mul(name='out', inputs=('in', 'in2'))
   check(operator, [first, second], output, arrays)
 
 
@@ -161,7 +162,7 @@ def test_mul_equals_the_oracle(scale, per_channel):
 def test_requantize_equals_the_oracle(ratio, zero_point):
   source = Tensor('in', (16, 16, 1), ratio, zero_point)
   output = Tensor('out', (16, 16, 1), 1.0, -17)
-  operator = program.Requantize(name='out', inputs=('in',))
+  operator = ops.Requantize(name='out', inputs=('in',))
   check(operator, [source], output, [all_values()])
 
 
@@ -180,7 +181,7 @@ def test_mean_equals_the_oracle(size, steps, zero_point):
     127,
   ).astype(np.int8)
   x[0], x[1] = -128, 127
-  operator = program.Mean(name='out', inputs=('in',))
+  operator = ops.Mean(name='out', inputs=('in',))
   check(operator, [source], output, [x])
 
 
@@ -189,14 +190,14 @@ def test_mean_equals_the_oracle(size, steps, zero_point):
 def test_logistic_equals_the_oracle(scale, zero_point):
   source = Tensor('in', (16, 16, 1), scale, zero_point)
   output = Tensor('out', (16, 16, 1), 1 / 256, -128)
-  operator = program.Logistic(name='out', inputs=('in',))
+  operator = ops.Logistic(name='out', inputs=('in',))
   check(operator, [source], output, [all_values()])
 
 
 def test_square_roots_are_those_of_the_reference_rules():
   source = Tensor('in', (16, 16, 1), 0.021, -128)
   output = Tensor('out', (16, 16, 1), 0.01, -128)
-  operator = program.SquareRoot(name='out', inputs=('in',))
+  operator = ops.SquareRoot(name='out', inputs=('in',))
   check(operator, [source], output, [all_values()])
 
 
@@ -219,14 +220,14 @@ def test_scales_that_litert_does_not_take_are_refused():
 @pytest.mark.parametrize(
   ('kind', 'scales', 'taken'),
   [
-    (program.Add, (2.0**-10, 255.9), True),
-    (program.Add, (1.0, 256.0), False),
-    (program.Mul, (1.0, 255.9), True),
-    (program.Mul, (16.0, 16.0), False),
-    (program.Requantize, (2.0**-8,), True),
-    (program.Requantize, (2.0**-8.01,), False),
-    (program.Requantize, (128.0,), True),
-    (program.Requantize, (128.1,), False),
+    (ops.Add, (2.0**-10, 255.9), True),
+    (ops.Add, (1.0, 256.0), False),
+    (ops.Mul, (1.0, 255.9), True),
+    (ops.Mul, (16.0, 16.0), False),
+    (ops.Requantize, (2.0**-8,), True),
+    (ops.Requantize, (2.0**-8.01,), False),
+    (ops.Requantize, (128.0,), True),
+    (ops.Requantize, (128.1,), False),
   ],
 )
 def test_limits_are_those_of_the_delegate(kind, scales, taken):
@@ -286,7 +287,7 @@ def test_evaluator_names_the_operator_that_the_contract_refuses():
   output = Tensor('shrunk', (1, 1, 3), 4.0, 0)
   network = program.IntegerProgram(
     tensors={'image': image, 'shrunk': output},
-    operators=(program.Requantize(name='shrunk', inputs=('image',)),),
+    operators=(ops.Requantize(name='shrunk', inputs=('image',)),),
     input='image',
     output='shrunk',
   )

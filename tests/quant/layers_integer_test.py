@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from defaults import make_spec
 
-from faceqat.integer import operators, record
+from faceqat.integer import operators as ops
+from faceqat.integer import record
 from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import CALIBRATE, FAKE_QUANT
@@ -55,20 +56,20 @@ def fakes():
 def test_every_layer_is_one_operator_under_its_own_name():
   program = table.lowered()[3]
   kinds = {
-    'conv': operators.Conv2D,
-    'dense': operators.Dense,
-    'prelu': operators.PReLU,
-    'add': operators.Add,
-    'multiply': operators.Mul,
-    'sigmoid': operators.Logistic,
-    'average_pool': operators.AveragePool,
-    'concat': operators.Concat,
-    'mean': operators.Mean,
-    'max_pool': operators.MaxPool,
-    'l2_pool': operators.SquareRoot,
-    'relu6': operators.Clamp,
-    'flatten': operators.Reshape,
-    'normalized': operators.L2Normalize,
+    'conv': ops.Conv2D,
+    'dense': ops.Dense,
+    'prelu': ops.PReLU,
+    'add': ops.Add,
+    'multiply': ops.Mul,
+    'sigmoid': ops.Logistic,
+    'average_pool': ops.AveragePool,
+    'concat': ops.Concat,
+    'mean': ops.Mean,
+    'max_pool': ops.MaxPool,
+    'l2_pool': ops.SquareRoot,
+    'relu6': ops.Clamp,
+    'flatten': ops.Reshape,
+    'normalized': ops.L2Normalize,
   }
   found = {op.name: type(op) for op in program.operators}
   for name in table.LAYERS:
@@ -79,7 +80,7 @@ def test_every_layer_is_one_operator_under_its_own_name():
       or (start == 'conv' and table.LAYERS[name][0] is QuantConv)
     ]
     assert found[name] is kind
-  assert set(kinds.values()) | {operators.Requantize} == set(found.values())
+  assert set(kinds.values()) | {ops.Requantize} == set(found.values())
   assert program.output == 'embedding'
 
 
@@ -119,7 +120,7 @@ def test_integers_are_within_a_step_of_fake_quantization(fakes, name):
   assert difference.max() <= 1
   operator = {op.name: op for op in program.operators}[name]
   source = program.tensors[operator.inputs[0]]
-  if name in table.WEIGHTED or isinstance(operator, operators.Mean):
+  if name in table.WEIGHTED or isinstance(operator, ops.Mean):
     if name in table.WEIGHTED:
       step = operator.weight_scale.max()
     else:
@@ -172,7 +173,7 @@ def test_overrides_reach_the_program_where_their_pattern_fits():
   program = table.lower(network, variables, table.IMAGE)
   for op in program.operators:
     output, before = program.tensors[op.output], plain.tensors[op.output]
-    if isinstance(op, (operators.Conv2D, operators.Dense)):
+    if isinstance(op, (ops.Conv2D, ops.Dense)):
       bits = 4 if op.name.startswith('depthwise') else 6
       bits = 2 if op.name == 'depthwise_global' else bits
       assert op.weight_bits == bits

@@ -5,15 +5,10 @@ import dataclasses
 import numpy as np
 from kernel_checks import int8
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
-from faceqat.integer.program import (
-  Dense,
-  IntegerProgram,
-  Mean,
-  QParams,
-  Reshape,
-  Tensor,
-)
+from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import QParams, Tensor
 
 
 def small_program(weight_bits=8, **fields):
@@ -23,8 +18,8 @@ def small_program(weight_bits=8, **fields):
   image = Tensor('image', (2, 2, 3), 1 / 128, 0)
   flat = dataclasses.replace(image, name='flat', shape=(12,))
   operators = (
-    Reshape(name='flat', inputs=('image',)),
-    Dense(
+    ops.Reshape(name='flat', inputs=('image',)),
+    ops.Dense(
       name='embedding',
       inputs=('flat',),
       weights=rng.integers(-limit, limit + 1, (12, 5)).astype(np.int8),
@@ -51,8 +46,8 @@ def _make_program():
     Tensor('embedding', (64,), 0.02, 0),
   ]
   operators = (
-    Mean(name='mean', inputs=('image',)),
-    Dense(
+    ops.Mean(name='mean', inputs=('image',)),
+    ops.Dense(
       name='embedding',
       inputs=('mean',),
       weights=np.full([3, 64], ord('0'), np.int8),
@@ -91,7 +86,8 @@ def small_network(bits=8, weight_bits=8, seed=0):
 
   def network(image):
     relu6 = (0.0, 6.0)
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       image,
       name='stem',
       **weighted(3, 3, 3, 8),
@@ -101,7 +97,8 @@ def small_network(bits=8, weight_bits=8, seed=0):
       output=q(0.02, -128),
     )
     skip = x
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='depthwise',
       **weighted(3, 3, 1, 8),
@@ -109,14 +106,16 @@ def small_network(bits=8, weight_bits=8, seed=0):
       padding=((1, 1), (1, 1)),
       output=q(0.013, 4),
     )
-    x = record.prelu(
+    x = record.apply(
+      ops.PReLU,
       x,
       name='prelu',
       alpha=int8(rng, 8),
       alpha_scale=0.004,
       output=q(0.011, -30),
     )
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='project',
       **weighted(3, 3, 8, 8),
@@ -124,33 +123,42 @@ def small_network(bits=8, weight_bits=8, seed=0):
       output=q(0.02, 7),
     )
     x = record.add(x, skip, name='add', output=q(0.02, -60))
-    y = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
-    z = record.conv2d(
-      x, name='down', **weighted(1, 1, 8, 4), strides=(2, 2), output=q(0.01, 9)
+    y = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))
+    z = record.weighted(
+      ops.Conv2D,
+      x,
+      name='down',
+      **weighted(1, 1, 8, 4),
+      strides=(2, 2),
+      output=q(0.01, 9),
     )
     x = record.concat([y, z], name='concat', output=q(0.017, -40))
     x = record.clamp(x, name='relu', activation_range=(0.0, np.inf))
-    m = record.mean(x, name='mean', output=q(0.008, -90))
-    x = record.average_pool(
+    m = record.apply(ops.Mean, x, name='mean', output=q(0.008, -90))
+    x = record.apply(
+      ops.AveragePool,
       x,
       name='average',
       window=(3, 3),
       strides=(1, 1),
       padding=((1, 1), (1, 1)),
     )
-    gate = record.logistic(m, name='gate')
-    x = record.square_root(x, name='root', output=q(0.02, -100))
-    x = record.mul(x, gate, name='gated', output=q(0.01, -90))
-    x = record.conv2d(
+    gate = record.apply(ops.Logistic, m, name='gate')
+    x = record.apply(ops.SquareRoot, x, name='root', output=q(0.02, -100))
+    x = record.apply(ops.Mul, x, gate, name='gated', output=q(0.01, -90))
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='global',
       **weighted(4, 4, 1, 12),
       depthwise=True,
       output=q(0.01),
     )
-    x = record.flatten(x, name='flatten')
+    x = record.apply(ops.Reshape, x, name='flatten')
     x = record.concat([x, m], name='joined', output=q(0.012))
-    x = record.dense(x, name='embedding', **weighted(24, 16), output=q(0.006))
-    return record.l2_normalize(x, name='normalized')
+    x = record.weighted(
+      ops.Dense, x, name='embedding', **weighted(24, 16), output=q(0.006)
+    )
+    return record.apply(ops.L2Normalize, x, name='normalized')
 
   return network

@@ -203,22 +203,27 @@ class _Model(nn.Module):
 
 REFUSED = {
   # What is done to a symbol, and how the error calls it.
-  'x + y': (lambda x: x + x, r'Operator \+'),
-  'x + 1': (lambda x: x + 1, r'Operator \+'),
-  '1 - x': (lambda x: 1 - x, r'Operator -'),
+  'x + y': (lambda x: x + x, r'x \+ x'),
+  'x + 1': (lambda x: x + 1, r'x \+ 1'),
+  '1 - x': (lambda x: 1 - x, r'1 - x'),
   'array * x': (lambda x: np.ones(3) * x, 'numpy.multiply'),
-  'jax array * x': (lambda x: jnp.ones(3) * x, r'Operator \*'),
-  '-x': (lambda x: -x, r'Operator -'),
-  'x @ y': (lambda x: x @ x, 'Operator @'),
-  'x[0]': (lambda x: x[0], 'Indexing'),
+  'jax array * x': (lambda x: jnp.ones(3) * x, r'jnp\.ones\(3\) \* x'),
+  '-x': (lambda x: -x, r'lambda x: -x'),
+  'x @ y': (lambda x: x @ x, 'x @ x'),
+  'x[0]': (lambda x: x[0], r'x\[0\]'),
   'x == y': (lambda x: x == x, 'Comparison'),
-  'x > 0': (lambda x: x > 0, 'Comparison'),
+  'x != y': (lambda x: x != x, 'Comparison'),
+  'x > 0': (lambda x: x > 0, 'x > 0'),
   'if x': (lambda x: 1 if x else 2, 'Truth value'),
-  'float(x)': (float, r'float\(\)'),
-  'int(x)': (int, r'int\(\)'),
-  'len(x)': (len, 'Iteration'),
-  'a, b = x': (lambda x: [*x], 'Iteration'),
-  'abs(x)': (abs, r'abs\(\)'),
+  'not x': (lambda x: not x, 'Truth value'),
+  'float(x)': (lambda x: float(x), r'float\(x\)'),
+  'int(x)': (lambda x: int(x), r'int\(x\)'),
+  'len(x)': (lambda x: len(x), r'len\(x\)'),
+  'range(x)': (lambda x: range(x), r'range\(x\)'),
+  'a, b = x': (lambda x: [*x], r'\[\*x\]'),
+  '1 in x': (lambda x: 1 in x, '1 in x'),
+  'abs(x)': (lambda x: abs(x), r'abs\(x\)'),
+  'round(x)': (lambda x: round(x), r'round\(x\)'),
   'x.reshape': (lambda x: x.reshape(-1), r'Attribute \.reshape'),
   'x.mean': (lambda x: x.mean(), r'Attribute \.mean'),
   'x.astype': (lambda x: x.astype(int), r'Attribute \.astype'),
@@ -241,7 +246,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(('function', 'named'), REFUSED.values(), ids=REFUSED)
 def test_any_other_operation_is_a_type_error_that_names_it(function, named):
-  with pytest.raises(TypeError, match=named) as info:
+  with pytest.raises(TypeError, match=f'{named}.* has no') as info:
     trace(function)
   assert ', '.join(sorted(ops.OPERATORS)) in str(info.value)
 

@@ -213,6 +213,8 @@ def _pool(draft, rng, index, kind):
   qparams = draw_qparams(rng)
   x = draw_int8(rng, 8, *size, 64)
   x[:4] = _near(rng, 4, size, 64)
+  # Averages on both sides of 0, and many ties.
+  x[4:6] = draw_int8(rng, 2, *size, 64, low=-2, high=2)
   draft.input('in', x, qparams)
   operator = kind(
     name='out',

@@ -2,56 +2,52 @@
 
 import numpy as np
 import pytest
+from small_programs import small_program
 
 from faceqat.integer import operators as ops
 from faceqat.integer import program
 from faceqat.integer.accumulators import check_operator
-from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import Tensor
 
 
-def one_dense(weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0), output=0):
-  """image -> flat -> requantized -> dense, to place a bound exactly."""
+def check_dense(
+  weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0), output=0
+):
+  """Checks a dense layer; scales are of its input, weights and output."""
   weights = np.asarray(weights, np.int8)
-  count = weights.shape[0]
-  return IntegerProgram(
-    tensors={
-      tensor.name: tensor
-      for tensor in (
-        Tensor('image', (1, 1, count), 1 / 128, 0),
-        Tensor('flat', (count,), 1 / 128, 0),
-        Tensor('x', (count,), scales[0], zero_point),
-        Tensor('y', (weights.shape[1],), scales[2], output),
-      )
-    },
-    operators=(
-      ops.Reshape(name='flat', inputs=('image',)),
-      ops.Requantize(name='x', inputs=('flat',)),
-      ops.Dense(
-        name='y',
-        inputs=('x',),
-        weights=weights,
-        weight_scale=np.full(weights.shape[1], scales[1], np.float32),
-        bias=np.asarray(bias, np.int32),
-      ),
-    ),
-    input='image',
-    output='y',
+  size, channels = weights.shape
+  operator = ops.Dense(
+    name='y',
+    inputs=('x',),
+    weights=weights,
+    weight_scale=np.full(channels, scales[1], np.float32),
+    bias=np.asarray(bias, np.int32),
   )
+  check_operator(
+    operator,
+    [Tensor('x', (size,), scales[0], zero_point)],
+    Tensor('y', (channels,), scales[2], output),
+  )
+
+
+def test_a_whole_program_is_checked():
+  fits = small_program()
+  program.check_accumulators(fits)
+  fits.operators[1].bias[2] = 2**31 - 1
+  with pytest.raises(ValueError, match=r"'embedding' \(Dense\): channel 2: "):
+    program.check_accumulators(fits)
 
 
 def test_the_accumulator_bound_is_tight():
   weights = [[1, 100], [2, -27]]
   # zero point -128: inputs reach 255; channel 1: 127 * 255.
   room = 2**31 - 1 - 127 * 255
-  program.check_accumulators(one_dense(weights, [0, room], zero_point=-128))
+  check_dense(weights, [0, room], zero_point=-128)
   # Signs count: raw sums meet a folded bias of bias + 128 * 73.
   with pytest.raises(
     ValueError, match=r"'y' \(Dense\): channel 1: .*2147483648"
   ):
-    program.check_accumulators(
-      one_dense(weights, [0, room + 1], zero_point=-128)
-    )
+    check_dense(weights, [0, room + 1], zero_point=-128)
 
 
 def test_raw_sums_with_the_folded_bias_are_checked_too():
@@ -59,21 +55,18 @@ def test_raw_sums_with_the_folded_bias_are_checked_too():
   # point in adds the weights' sum, 200, to the bias.
   weights = [[100], [100]]
   room = 2**31 - 1 - 128 * 200
-  program.check_accumulators(one_dense(weights, [room - 200], zero_point=-1))
+  check_dense(weights, [room - 200], zero_point=-1)
   with pytest.raises(ValueError, match='the raw accumulator'):
-    program.check_accumulators(one_dense(weights, [room - 199], zero_point=-1))
+    check_dense(weights, [room - 199], zero_point=-1)
   with pytest.raises(ValueError, match='the zero-point corrected accumulator'):
-    program.check_accumulators(one_dense(weights, [room + 1], zero_point=-1))
+    check_dense(weights, [room + 1], zero_point=-1)
 
 
 def test_a_left_shift_that_could_overflow_is_refused():
   # Factor 2^17: 127 * 128 << 18 is over 2^31.
-  shifted = one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-17))
   with pytest.raises(ValueError, match='that is rescaled'):
-    program.check_accumulators(shifted)
-  program.check_accumulators(
-    one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-15))
-  )
+    check_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-17))
+  check_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-15))
 
 
 def test_the_output_zero_point_needs_room_beside_the_rescaled_sum():
@@ -81,27 +74,16 @@ def test_the_output_zero_point_needs_room_beside_the_rescaled_sum():
   scales = 1.0, float(np.nextafter(np.float32(1), np.float32(0))), 1.0
   room = 2**31 - 1 - 128 - 128
   for bias, output in ((-room, -128), (-room - 128, 0)):
-    fits = one_dense([[1]], [bias], scales=scales, output=output)
-    program.check_accumulators(fits)
+    check_dense([[1]], [bias], scales=scales, output=output)
     with pytest.raises(ValueError, match=r'rescaled|accumulator can'):
-      program.check_accumulators(
-        one_dense([[1]], [bias - 1], scales=scales, output=output)
-      )
+      check_dense([[1]], [bias - 1], scales=scales, output=output)
 
 
 def test_an_add_whose_output_scale_is_absurd_is_refused():
-  tensors = [
-    Tensor('image', (4, 4, 3), 1 / 128, 0),
-    Tensor('sum', (4, 4, 3), 2.0**-27, 0),
-  ]
-  absurd = IntegerProgram(
-    tensors={tensor.name: tensor for tensor in tensors},
-    operators=(ops.Add(name='sum', inputs=('image', 'image')),),
-    input='image',
-    output='sum',
-  )
+  operator = ops.Add(name='sum', inputs=('x', 'x'))
+  source, output = Tensor('x', (4,), 0.01, 0), Tensor('sum', (4,), 2.0**-27, 0)
   with pytest.raises(ValueError, match=r"'sum' \(Add\): the output scale"):
-    program.check_accumulators(absurd)
+    check_operator(operator, [source, source], output)
 
 
 def test_a_product_whose_rescaling_could_overflow_is_refused():

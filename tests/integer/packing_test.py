@@ -5,11 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import safetensors.numpy
+from small_programs import small_program
 
-from faceqat.integer import operators as ops
 from faceqat.integer import packing, program, program_file
-from faceqat.integer.program import IntegerProgram
-from faceqat.integer.tensors import Tensor
 
 
 @pytest.mark.parametrize('shape', [(16,), (1,), (3, 3, 1, 5), (7, 3), (2, 1)])
@@ -47,28 +45,8 @@ def test_what_is_not_so_many_nibbles_is_refused(packed, shape, message):
 
 
 def make_program(bits):
-  """An image, flattened, and a dense layer of as many bits."""
-  rng = np.random.default_rng(bits)
-  limit = 2 ** (bits - 1) - 1
-  tensors = [
-    Tensor('image', (5, 5, 3), 1 / 128, 0),
-    Tensor('flat', (75,), 1 / 128, 0),
-    Tensor('fc', (33,), 0.1, 3),
-  ]
-  dense = ops.Dense(
-    name='fc',
-    inputs=('flat',),
-    weights=rng.integers(-limit, limit + 1, (75, 33), np.int8),
-    weight_scale=np.full(33, 0.01, np.float32),
-    weight_bits=bits,
-    bias=np.zeros(33, np.int32),
-  )
-  return IntegerProgram(
-    tensors={tensor.name: tensor for tensor in tensors},
-    operators=(ops.Reshape(name='flat', inputs=('image',)), dense),
-    input='image',
-    output='fc',
-  )
+  """Its dense layer has an odd number of weights."""
+  return small_program(bits, image=(5, 5, 3), channels=33)
 
 
 @pytest.mark.parametrize('bits', range(2, 9))
@@ -76,7 +54,7 @@ def test_a_file_holds_up_to_4_bits_in_half_the_bytes(tmp_path, bits):
   path = tmp_path / 'network'
   saved = make_program(bits)
   program.save(saved, path)
-  stored = safetensors.numpy.load_file(path)['fc:weights']
+  stored = safetensors.numpy.load_file(path)['embedding:weights']
   assert stored.nbytes == ((75 * 33 + 1) // 2 if bits <= 4 else 75 * 33)
   loaded = program.load(path).operators[1]
   for field in dataclasses.fields(loaded):
@@ -88,9 +66,11 @@ def test_a_file_holds_up_to_4_bits_in_half_the_bytes(tmp_path, bits):
 def rewrite(path, change):
   """Changes the dense layer's fields and weights under a correct digest."""
   description, arrays = program_file.read(path)
-  weights = change(description['operators'][1], arrays['fc:weights'].copy())
+  weights = change(
+    description['operators'][1], arrays['embedding:weights'].copy()
+  )
   path.write_bytes(
-    program_file.to_bytes(description, {**arrays, 'fc:weights': weights})
+    program_file.to_bytes(description, {**arrays, 'embedding:weights': weights})
   )
 
 
@@ -109,7 +89,7 @@ def set_byte(value):
 DAMAGED = {
   'cut': (
     lambda fields, weights: weights[:-1],
-    "Operator 'fc': packed weights",
+    "Operator 'embedding': packed weights",
   ),
   'longer': (lambda fields, weights: np.append(weights, weights), 'asks for'),
   'other type': (lambda fields, weights: weights.view(np.int8), 'asks for'),

@@ -6,6 +6,7 @@ the fields of a program.
 """
 
 import fractions
+import functools
 import math
 
 import numpy as np
@@ -73,17 +74,23 @@ def rescale_by(x, multipliers):
   return rescale(x, pairs[:, 0], pairs[:, 1])
 
 
-def run(program, images):
+def run_operator(op, arrays, inputs, output):
+  """int64 arrays [B, *shape] to the operator's result, int64 too."""
+  run_kind = globals()[f'run_{type(op).__name__}']
+  result = run_kind(op, arrays, inputs, output)
+  assert result.min() >= -128
+  assert result.max() <= 127
+  return result
+
+
+def run(program, images, run_operator=run_operator):
   """uint8 images [B, H, W, 3] to a dict from tensor name to int8 array."""
   values = {program.input: images.astype(np.int64) - 128}
   for op in program.operators:
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.output]
     arrays = [values[name] for name in op.inputs]
-    result = globals()[f'run_{type(op).__name__}'](op, arrays, inputs, output)
-    assert result.min() >= -128
-    assert result.max() <= 127
-    values[op.output] = result
+    output = program.tensors[op.output]
+    inputs = program.inputs_of(op)
+    values[op.output] = run_operator(op, arrays, inputs, output)
   return {name: value.astype(np.int8) for name, value in values.items()}
 
 
@@ -255,13 +262,12 @@ def run_Reshape(op, arrays, inputs, output):  # noqa: N802
 
 
 def run_L2Normalize(op, arrays, inputs, output):  # noqa: N802
-  rows = []
-  for row in arrays[0] - inputs[0].zero_point:
-    multiplier, shift = inv_sqrt(int((row**2).sum()))
-    rows.append(np.clip(rescale(row, multiplier, shift + 7), -128, 127))
-  return np.stack(rows)
+  x = arrays[0] - inputs[0].zero_point
+  pairs = np.array([inv_sqrt(int(total)) for total in (x**2).sum(-1)])
+  return np.clip(rescale(x, pairs[:, :1], pairs[:, 1:] + 7), -128, 127)
 
 
+@functools.cache
 def inv_sqrt(value):
   """GetInvSqrtQuantizedMultiplierExp(value, reverse_shift=-1)."""
   if value <= 1:

@@ -11,24 +11,25 @@ from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import QParams, Tensor
 
 
-def small_program(weight_bits=8, **fields):
-  """An image of 2x2 pixels, flattened, and one dense layer."""
+def small_program(weight_bits=8, image=(2, 2, 3), channels=5, **fields):
+  """An image, flattened, and one dense layer."""
   rng = np.random.default_rng(0)
   limit = 2 ** (weight_bits - 1) - 1
-  image = Tensor('image', (2, 2, 3), 1 / 128, 0)
-  flat = dataclasses.replace(image, name='flat', shape=(12,))
+  size = int(np.prod(image))
+  image = Tensor('image', image, 1 / 128, 0)
+  flat = dataclasses.replace(image, name='flat', shape=(size,))
   operators = (
     ops.Reshape(name='flat', inputs=('image',)),
     ops.Dense(
       name='embedding',
       inputs=('flat',),
-      weights=rng.integers(-limit, limit + 1, (12, 5)).astype(np.int8),
-      weight_scale=np.full(5, 3.2 / limit, np.float32),
+      weights=rng.integers(-limit, limit + 1, (size, channels)).astype(np.int8),
+      weight_scale=np.full(channels, 3.2 / limit, np.float32),
       weight_bits=weight_bits,
-      bias=rng.integers(-limit, limit, 5).astype(np.int32),
+      bias=rng.integers(-limit, limit, channels).astype(np.int32),
     ),
   )
-  tensors = [image, flat, Tensor('embedding', (5,), 0.2, 3)]
+  tensors = [image, flat, Tensor('embedding', (channels,), 0.2, 3)]
   return IntegerProgram(
     tensors={tensor.name: tensor for tensor in tensors},
     operators=operators,

@@ -16,21 +16,14 @@ def float32(value):
   return np.float64(np.float32(value))
 
 
+def run_operator(op, arrays, inputs, output):
+  run_kind = globals().get(f'run_{type(op).__name__}')
+  return (run_kind or integer_oracle.run_operator)(op, arrays, inputs, output)
+
+
 def run(program, images):
   """uint8 images [B, H, W, 3] to a dict from tensor name to int8 array."""
-  values = {program.input: images.astype(np.int64) - 128}
-  for op in program.operators:
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.output]
-    arrays = [values[name] for name in op.inputs]
-    values[op.output] = run_operator(op, arrays, inputs, output)
-  return {name: value.astype(np.int8) for name, value in values.items()}
-
-
-def run_operator(op, arrays, inputs, output):
-  name = f'run_{type(op).__name__}'
-  function = globals().get(name) or getattr(integer_oracle, name)
-  return function(op, arrays, inputs, output)
+  return integer_oracle.run(program, images, run_operator)
 
 
 def rescale(total, scale, output, limits):

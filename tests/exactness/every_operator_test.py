@@ -6,10 +6,10 @@ A layer records it in `tests/quant/layers_integer_test.py`.
 import integer_oracle
 import pytest
 from cases import KINDS, cases
-from small_programs import small_network
+from small_programs import record_network
 
 from faceqat.export import onnx_operators, tflite_operators
-from faceqat.integer import kernels, record
+from faceqat.integer import kernels
 from faceqat.integer import operators as ops
 
 
@@ -29,9 +29,7 @@ PARTS = {
   'a case in the tests': lambda: set().union(
     *(kinds_of(next(cases(kind)).operators) for kind in KINDS)
   ),
-  'a place in small_programs.small_network': lambda: kinds_of(
-    record.trace(small_network(), image_shape=(16, 16, 3)).operators
-  ),
+  'a place in small_network': lambda: kinds_of(record_network().operators),
 }
 
 

@@ -9,10 +9,10 @@ import pytest
 import xnnpack_oracle as oracle
 from jaxpr_walk import all_equations
 from kernel_checks import all_pairs, check_against_oracle
-from small_programs import small_network
+from small_programs import network_images, record_network
 
 from faceqat.integer import operators as ops
-from faceqat.integer import program, record, xnnpack
+from faceqat.integer import program, xnnpack
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.tensors import Tensor
 
@@ -140,15 +140,13 @@ def test_limits_are_those_of_the_delegate(kind, scales, taken):
 
 
 def traced(contract='xnnpack'):
-  network = record.trace(small_network(), image_shape=(16, 16, 3))
+  network = record_network()
   return dataclasses.replace(network, contract=contract)
 
 
 @pytest.fixture(scope='module')
 def images():
-  rng = np.random.default_rng(9)
-  images = rng.uniform(0, 256, (8, 16, 16, 3))
-  return (images * rng.uniform(0, 1, (8, 1, 1, 3))).astype(np.uint8)
+  return network_images()
 
 
 def test_whole_network_equals_the_oracle_at_every_tensor(images):

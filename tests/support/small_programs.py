@@ -65,7 +65,7 @@ PROGRAM = _make_program()
 
 
 def small_network(bits=8, weight_bits=8, seed=0):
-  """A function of a symbol that uses every operator."""
+  """A function of a symbol (16, 16, 3) that uses every operator."""
   rng = np.random.default_rng(seed)
   limit = 2 ** (weight_bits - 1) - 1
   last = 2 ** (bits - 1) - 1
@@ -93,7 +93,8 @@ def small_network(bits=8, weight_bits=8, seed=0):
       name='stem',
       **weighted(3, 3, 3, 8),
       strides=(2, 2),
-      padding=((0, 1), (0, 1)),
+      # Of padding (1, 1), stride 2 on an even side uses only the first.
+      padding=((1, 1), (1, 1)),
       activation_range=relu6,
       output=q(0.02, -128),
     )
@@ -101,7 +102,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
     x = record.weighted(
       ops.Conv2D,
       x,
-      name='depthwise',
+      name='block/depthwise',
       **weighted(3, 3, 1, 8),
       depthwise=True,
       padding=((1, 1), (1, 1)),
@@ -163,3 +164,18 @@ def small_network(bits=8, weight_bits=8, seed=0):
     return record.apply(ops.L2Normalize, x, name='normalized')
 
   return network
+
+
+def record_network(bits=8, weight_bits=8, **fields):
+  """The program of `small_network`."""
+  network = small_network(bits, weight_bits)
+  return record.trace(network, image_shape=(16, 16, 3), **fields)
+
+
+def network_images(count=8):
+  """Images for `small_network`: black, white, and others of some color."""
+  rng = np.random.default_rng(9)
+  images = rng.uniform(0, 256, (count, 16, 16, 3))
+  images *= rng.uniform(0, 1, (count, 1, 1, 3))
+  images[0], images[1] = 0, 255
+  return images.astype(np.uint8)

@@ -81,6 +81,8 @@ def test_every_layer_is_one_operator_under_its_own_name():
     ]
     assert found[name] is kind
   assert set(kinds.values()) | {ops.Requantize} == set(found.values())
+  # An operator that no layer records is of no use.
+  assert set(found.values()) == set(ops.OPERATORS.values())
   assert program.output == 'embedding'
 
 

@@ -32,7 +32,7 @@ def wrap(values, dtype) -> np.ndarray:
 
 
 def rounding_terms(right, raised):
-  """What to add before the shift, where x >= 0 and where x < 0.
+  """The summands before the shift, where x >= 0 and where x < 0.
 
   Args:
     right: e, python integers [C] or one.

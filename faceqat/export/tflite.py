@@ -16,8 +16,6 @@ from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram, check_accumulators
 from faceqat.integer.tensors import Tensor
 
-__all__ = ['operators_to_bytes', 'to_bytes']
-
 _INPUTS = {
   'uint8': 'uint8 pixels',
   'int8': 'int8: pixel - 128, at scale 1/128',
@@ -43,7 +41,7 @@ class Graph:
     )
 
   def add(self, tensor: Tensor, name: str | None = None) -> int:
-    """Adds a tensor of the program, under its own name unless told."""
+    """Adds a tensor of the program, under `name` or its own."""
     index = self.activation(tensor, name or tensor.name)
     self.indices[tensor.name] = index
     return index
@@ -142,7 +140,7 @@ def to_bytes(
   """
   if input_type not in _INPUTS:
     raise ValueError(
-      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}.'
+      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}'
     )
   check_accumulators(program)
   if program.contract == 'xnnpack':

@@ -28,7 +28,7 @@ def padding_scheme(operator, source: Tensor, window) -> str | None:
   for name in ('VALID', 'SAME'):
     for size, width, stride, (before, after) in axes:
       wanted = (0, 0) if name == 'VALID' else _same_padding(size, width, stride)
-      # What lies behind the last window matters to nobody.
+      # Padding behind the last window has no effect.
       counts = [
         (size + sum(pads) - width) // stride
         for pads in (wanted, (before, after))

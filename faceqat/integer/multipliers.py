@@ -130,10 +130,7 @@ def mul_multiplier(
 
 
 def logistic_table(source: Tensor) -> np.ndarray:
-  """What a logistic function gives for every int8 value.
-
-  Args:
-    source: its input's scale and zero point.
+  """The logistic function of every int8 value.
 
   Returns:
     int8 [256], in steps of 1/256 from -128; the index is q + 128.
@@ -151,14 +148,12 @@ def logistic_table(source: Tensor) -> np.ndarray:
 
 
 def square_root_table(source: Tensor, output: Tensor) -> np.ndarray:
-  """What a square root gives for every int8 value.
+  """The square root of every int8 value.
 
   No runtime has this operator in int8, so the rule is ours: the exact root,
   rounded once, halves up.
 
-  Args:
-    source: its input; numbers below zero count as zero.
-    output: what the result stands for.
+  Negative numbers count as zero.
 
   Returns:
     int8 [256]; the index is q + 128.

@@ -195,7 +195,7 @@ class Windowed(Operator):
 
 
 class Weighted(Operator):
-  """What Conv2D and Dense share: weights, scales, bias and clamp."""
+  """An operator with int8 weights, a scale per channel, a bias and a clamp."""
 
   ARRAYS = ('weights', 'weight_scale', 'bias')
 

@@ -252,7 +252,7 @@ class Mean(Operator):
 
 @frozen
 class _Pool(Windowed):
-  """What keeps the channels, scale and zero point."""
+  """A window in each channel; scale and zero point stay."""
 
   window: tuple[int, int]
   strides: tuple[int, int]
@@ -320,7 +320,7 @@ class Logistic(Operator):
 
 @frozen
 class SquareRoot(Operator):
-  """The square root, at the output's scale; of what is below zero, zero."""
+  """The square root, at the output's scale; zero for negative numbers."""
 
   ELEMENTWISE = True
 

@@ -32,10 +32,9 @@ class UnsupportedOperationError(TypeError, AttributeError):
 
 
 def explain(error: TypeError) -> TypeError | None:
-  """What to raise in place of a complaint that a symbol is no number.
+  """The error to raise in place of a library's, which names the type it got.
 
-  Python and libraries name the type they got; what the user needs is the line
-  of the model that did it. None where the error is about something else.
+  It names the line of the model. None where the error is about something else.
   """
   if isinstance(error, UnsupportedOperationError):
     return None
@@ -92,7 +91,7 @@ class Symbol:
   def __getattr__(self, name: str):
     raise UnsupportedOperationError(f'Attribute .{name}', repr(self))
 
-  # What Python would answer without a complaint.
+  # Python answers these without an error.
 
   def __eq__(self, other):
     raise UnsupportedOperationError('Comparison', repr(self))

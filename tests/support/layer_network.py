@@ -21,141 +21,70 @@ from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode, QuantSpec
 IMAGE = (10, 9, 3)
 EXPLICIT = ((1, 1), (1, 0))
 
+
+def _layer(kind, *inputs, **fields):
+  return kind, fields, inputs
+
+
+def _conv(source, **fields):
+  return _layer(layers.QuantConv, source, features=8, **fields)
+
+
+def _depthwise(source, **fields):
+  return _layer(layers.QuantConv, source, depthwise=True, **fields)
+
+
+def _dense(source, features, **fields):
+  return _layer(layers.QuantDense, source, features=features, **fields)
+
+
+_POINTWISE = {'kernel_size': (1, 1), 'norm': None}
+_BIAS = {'norm': None, 'use_bias': True}
+_VALID_POOL = {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'}
+_EXPLICIT_POOL = {'window': (3, 3), 'padding': EXPLICIT}
+
 # Name: (module, its fields, names of its inputs).
 LAYERS = {
-  'same': (
-    layers.QuantConv,
-    {'features': 8, 'activation': 'relu6'},
-    ('image',),
+  'same': _conv('image', activation='relu6'),
+  'same_strided': _conv('same', strides=(2, 2)),
+  'valid': _conv('image', padding='VALID', activation='relu'),
+  'valid_strided': _conv('same', padding='VALID', strides=(2, 2)),
+  'explicit': _conv('same', padding=EXPLICIT, kernel_size=(3, 2)),
+  'explicit_strided': _conv('image', padding=EXPLICIT, strides=(2, 2)),
+  'pointwise': _conv('same', **_POINTWISE, use_bias=True),
+  'pointwise_bare': _conv('same', **_POINTWISE),
+  'depthwise': _depthwise('same', activation='relu6'),
+  'depthwise_strided': _depthwise('pointwise', strides=(2, 2)),
+  'depthwise_valid': _depthwise('pointwise', padding='VALID'),
+  'depthwise_explicit': _depthwise('same', padding=EXPLICIT, strides=(2, 2)),
+  'depthwise_global': _depthwise(
+    'same_strided', padding='VALID', kernel_size=(5, 5)
   ),
-  'same_strided': (
-    layers.QuantConv,
-    {'features': 8, 'strides': (2, 2)},
-    ('same',),
+  'prelu': _layer(layers.PReLU, 'pointwise'),
+  'add': _layer(layers.Add, 'pointwise', 'depthwise'),
+  'concat': _layer(layers.Concat, 'prelu', 'add'),
+  'multiply': _layer(layers.Multiply, 'pointwise', 'depthwise'),
+  'relu6': _layer(layers.ReLU6, 'add'),
+  'max_pool': _layer(layers.MaxPool, 'prelu'),
+  'max_pool_valid': _layer(layers.MaxPool, 'relu6', **_VALID_POOL),
+  'max_pool_explicit': _layer(layers.MaxPool, 'add', **_EXPLICIT_POOL),
+  'average_pool': _layer(
+    layers.AveragePool, 'prelu', window=(3, 3), strides=(1, 2)
   ),
-  'valid': (
-    layers.QuantConv,
-    {'features': 8, 'padding': 'VALID', 'activation': 'relu'},
-    ('image',),
-  ),
-  'valid_strided': (
-    layers.QuantConv,
-    {'features': 8, 'padding': 'VALID', 'strides': (2, 2)},
-    ('same',),
-  ),
-  'explicit': (
-    layers.QuantConv,
-    {'features': 8, 'padding': EXPLICIT, 'kernel_size': (3, 2)},
-    ('same',),
-  ),
-  'explicit_strided': (
-    layers.QuantConv,
-    {'features': 8, 'padding': EXPLICIT, 'strides': (2, 2)},
-    ('image',),
-  ),
-  'pointwise': (
-    layers.QuantConv,
-    {
-      'features': 8,
-      'kernel_size': (1, 1),
-      'norm': None,
-      'use_bias': True,
-    },
-    ('same',),
-  ),
-  'pointwise_bare': (
-    layers.QuantConv,
-    {'features': 8, 'kernel_size': (1, 1), 'norm': None},
-    ('same',),
-  ),
-  'depthwise': (
-    layers.QuantConv,
-    {'depthwise': True, 'activation': 'relu6'},
-    ('same',),
-  ),
-  'depthwise_strided': (
-    layers.QuantConv,
-    {'depthwise': True, 'strides': (2, 2)},
-    ('pointwise',),
-  ),
-  'depthwise_valid': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': 'VALID'},
-    ('pointwise',),
-  ),
-  'depthwise_explicit': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': EXPLICIT, 'strides': (2, 2)},
-    ('same',),
-  ),
-  'depthwise_global': (
-    layers.QuantConv,
-    {'depthwise': True, 'padding': 'VALID', 'kernel_size': (5, 5)},
-    ('same_strided',),
-  ),
-  'prelu': (layers.PReLU, {}, ('pointwise',)),
-  'add': (layers.Add, {}, ('pointwise', 'depthwise')),
-  'concat': (layers.Concat, {}, ('prelu', 'add')),
-  'multiply': (layers.Multiply, {}, ('pointwise', 'depthwise')),
-  'relu6': (layers.ReLU6, {}, ('add',)),
-  'max_pool': (layers.MaxPool, {}, ('prelu',)),
-  'max_pool_valid': (
-    layers.MaxPool,
-    {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
-    ('relu6',),
-  ),
-  'max_pool_explicit': (
-    layers.MaxPool,
-    {'window': (3, 3), 'padding': EXPLICIT},
-    ('add',),
-  ),
-  'average_pool': (
-    layers.AveragePool,
-    {'window': (3, 3), 'strides': (1, 2)},
-    ('prelu',),
-  ),
-  'average_pool_valid': (
-    layers.AveragePool,
-    {'window': (3, 2), 'strides': (2, 1), 'padding': 'VALID'},
-    ('multiply',),
-  ),
-  'average_pool_explicit': (
-    layers.AveragePool,
-    {'window': (3, 3), 'padding': EXPLICIT},
-    ('add',),
-  ),
-  'l2_pool': (
-    L2Pool,
-    {'window': (3, 3), 'strides': (1, 2)},
-    ('same',),
-  ),
+  'average_pool_valid': _layer(layers.AveragePool, 'multiply', **_VALID_POOL),
+  'average_pool_explicit': _layer(layers.AveragePool, 'add', **_EXPLICIT_POOL),
+  'l2_pool': _layer(L2Pool, 'same', window=(3, 3), strides=(1, 2)),
   # A squeeze-and-excitation block.
-  'mean_squeeze': (layers.MeanPool, {}, ('explicit',)),
-  'dense_squeeze': (
-    layers.QuantDense,
-    {'features': 4, 'activation': 'relu'},
-    ('mean_squeeze',),
-  ),
-  'dense_excite': (
-    layers.QuantDense,
-    {'features': 8, 'norm': None, 'use_bias': True},
-    ('dense_squeeze',),
-  ),
-  'sigmoid': (layers.Sigmoid, {}, ('dense_excite',)),
-  'multiply_gate': (layers.Multiply, {}, ('explicit', 'sigmoid')),
-  'mean': (layers.MeanPool, {}, ('concat',)),
-  'flatten': (layers.Flatten, {}, ('depthwise_global',)),
-  'dense': (
-    layers.QuantDense,
-    {'features': 6, 'activation': 'relu'},
-    ('mean',),
-  ),
-  'dense_bias': (
-    layers.QuantDense,
-    {'features': 6, 'norm': None, 'use_bias': True},
-    ('flatten',),
-  ),
-  'normalized': (layers.L2Normalize, {}, ('dense_bias',)),
+  'mean_squeeze': _layer(layers.MeanPool, 'explicit'),
+  'dense_squeeze': _dense('mean_squeeze', 4, activation='relu'),
+  'dense_excite': _dense('dense_squeeze', 8, **_BIAS),
+  'sigmoid': _layer(layers.Sigmoid, 'dense_excite'),
+  'multiply_gate': _layer(layers.Multiply, 'explicit', 'sigmoid'),
+  'mean': _layer(layers.MeanPool, 'concat'),
+  'flatten': _layer(layers.Flatten, 'depthwise_global'),
+  'dense': _dense('mean', 6, activation='relu'),
+  'dense_bias': _dense('flatten', 6, **_BIAS),
+  'normalized': _layer(layers.L2Normalize, 'dense_bias'),
 }
 # What no other layer reads ends in the embedding by way of its mean.
 LEAVES = sorted(

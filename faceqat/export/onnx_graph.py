@@ -173,7 +173,7 @@ class ProgramGraph(OnnxGraph, abc.ABC):
       **program.metadata,
       'input': 'uint8 pixels [B, H, W, 3]',
     }
-    return self._rest(
+    return self._finish(
       program.tensors, program.operators, inputs, outputs, metadata
     )
 
@@ -194,9 +194,9 @@ class ProgramGraph(OnnxGraph, abc.ABC):
     for name in inputs:
       self.read_int8(tensors[name])
     inputs = {name: (tensors[name].shape, 'int8') for name in inputs}
-    return self._rest(tensors, operators, inputs, outputs, {})
+    return self._finish(tensors, operators, inputs, outputs, {})
 
-  def _rest(self, tensors, operators, inputs, outputs, metadata):
+  def _finish(self, tensors, operators, inputs, outputs, metadata):
     for operator in operators:
       read = [tensors[name] for name in operator.inputs]
       self.write(operator, read, tensors[operator.output])

@@ -43,6 +43,9 @@ def quantize_multiplier(multiplier: float) -> tuple[int, int]:
     ValueError: the factor is negative, not finite or at least 2^30.
 
   Source: `QuantizeMultiplier` of TFLite's quantization_util.
+
+  >>> quantize_multiplier(0.75), quantize_multiplier(4.0) == (2**30, 3)
+  ((1610612736, 0), True)
   """
   if not 0 <= multiplier < 2**30:
     raise ValueError(

@@ -15,6 +15,9 @@ def pack(values: np.ndarray) -> np.ndarray:
   Returns:
     uint8 [ceil(values.size / 2)]; the last high nibble is 0 where the number
     of values is odd.
+
+  >>> pack(np.array([1, -2, 7], np.int8)).tolist() == [0xE1, 0x07]
+  True
   """
   nibbles = np.zeros(values.size + values.size % 2, np.uint8)
   nibbles[: values.size] = values.ravel().view(np.uint8) & 0xF

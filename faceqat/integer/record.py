@@ -152,6 +152,9 @@ def activation_limits(
 
   Source: `CalculateActivationRangeQuantized` of TFLite's kernel_util: float32
   quotients, halves rounded away from zero.
+
+  >>> activation_limits((0.0, 6.0), QParams(0.03, -128))
+  (-128, 72)
   """
   if activation_range is None:
     return output.qmin, output.qmax

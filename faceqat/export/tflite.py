@@ -3,8 +3,8 @@
 Under `tflite_ref` the file gives the evaluator's bits in LiteRT's reference
 kernels, under `xnnpack` in LiteRT as it runs by default. Vectors (C,) are
 images [B, 1, 1, C] there, for then a dense layer is a 1x1 convolution, which
-is integer arithmetic where FULLY_CONNECTED is not; the embedding alone
-is written as [B, D].
+is integer arithmetic where FULLY_CONNECTED is not; only the embedding is
+written as [B, D].
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""How each operator of a program is said in TFLite's built-in operators.
+"""Each operator of a program as TFLite's built-in operators.
 
-Where the runtime's own padding or activation does not give exactly what the
-program says, a PAD, MAXIMUM or MINIMUM does. Each writer takes the graph, the
-operator, its input tensors and its output tensor, which the graph has already.
+Where the runtime's own padding or activation is not exactly the program's, a
+PAD, MAXIMUM or MINIMUM is added. Each writer takes the graph, the operator, its
+input tensors and its output tensor, which the graph has already.
 """
 
 import math

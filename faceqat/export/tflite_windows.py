@@ -1,8 +1,7 @@
 """Moving windows in TFLite: padding, and the pools.
 
-A runtime knows two paddings, SAME and VALID. Whatever else a program says is
-written out: by PAD before the window, or, where padding must not count, by a
-pool of each part of the image.
+A runtime knows two paddings, SAME and VALID. Any other becomes a PAD before the
+window or, where padding must not count, a pool for each part of the image.
 """
 
 import itertools

@@ -1,9 +1,8 @@
 """Faces compared in integers: an exact cosine, and the search of a gallery.
 
-A template is what stands for a face: an int8 embedding less its zero point,
-or the sum of two, of an image and of its mirror image. The embedding's scale
-cancels in a cosine, so nothing from camera bytes to the decision needs a
-float.
+A template stands for a face: an int8 embedding less its zero point, or the sum
+of two, of an image and of its mirror image. The embedding's scale cancels in a
+cosine, so no step from camera bytes to decision needs a float.
 
 A score is the cosine times `ONE` = 2^29, cut toward zero: the largest integer
 t with t^2 * (a.a) * (b.b) <= (a.b)^2 * 2^58, and the sign of a.b. Both sides

@@ -1,8 +1,8 @@
 """The integer program: a list of operators over named int8 tensors.
 
-A program is data. It knows nothing of training; its readers (the evaluator
-and the exporters) give it meaning. It is checked as a whole when it is made,
-so a reader never meets one that does not fit together.
+A program is data, and knows nothing of training. The evaluator and the
+exporters read it. It is checked as a whole when it is made, so that none of
+them has to.
 """
 
 import dataclasses

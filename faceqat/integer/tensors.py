@@ -1,4 +1,4 @@
-"""Quantized tensors: what integers stand for."""
+"""Quantized tensors: their shapes, scales and zero points."""
 
 import dataclasses
 import math

@@ -130,7 +130,7 @@ def test_every_tensor_but_those_of_pools_has_a_range_of_its_own(backbone):
   roots = [
     operator.name
     for operator in backbone.program.operators
-    if isinstance(operator, ops.OPERATORS['SquareRoot'])
+    if isinstance(operator, ops.SquareRoot)
   ]
   assert roots == ['inception_3b/pool']
 

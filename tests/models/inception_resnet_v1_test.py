@@ -200,7 +200,7 @@ def test_sums_are_rectified_but_for_the_last(backbone):
   rectified = {
     operator.name: tensors[operator.name].zero_point == -128
     for operator in backbone.program.operators
-    if isinstance(operator, ops.OPERATORS['Add'])
+    if isinstance(operator, ops.Add)
   }
   assert rectified == {
     'block35_1/add': True,

@@ -85,7 +85,7 @@ def test_the_second_convolution_halves_the_image(backbone):
   strides = {
     operator.name: operator.strides
     for operator in backbone.program.operators
-    if isinstance(operator, ops.OPERATORS['Conv2D'])
+    if isinstance(operator, ops.Conv2D)
   }
   halving = {name for name, stride in strides.items() if stride == (2, 2)}
   assert halving == {

@@ -65,7 +65,7 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
   added = [
     operator.inputs
     for operator in backbone.program.operators
-    if isinstance(operator, ops.OPERATORS['Add'])
+    if isinstance(operator, ops.Add)
   ]
   # The first of a stage has stride 2 or other channels, but for the third and
   # the last.
@@ -78,7 +78,7 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
 def test_both_sides_are_padded_alike_at_every_stride(backbone):
   strides = set()
   for operator in backbone.program.operators:
-    if isinstance(operator, ops.OPERATORS['Conv2D']):
+    if isinstance(operator, ops.Conv2D):
       three = operator.weights.shape[:2] == (3, 3)
       assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
       strides.add((three, operator.strides))

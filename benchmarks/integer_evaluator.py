@@ -33,7 +33,6 @@ from faceqat.calibration.lower import lower
 from faceqat.evaluators.predict import make_predict
 from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
 from faceqat.integer import kernels, multipliers
-from faceqat.integer.accumulators import folded_bias
 from faceqat.integer.arithmetic import multiply_by_quantized_multiplier
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.operators import Conv2D, PReLU, Requantize
@@ -85,8 +84,8 @@ def make_reference_form(program: IntegerProgram) -> Callable:
       preferred_element_type=jnp.int32,
     )
     scaled = multiply_by_quantized_multiplier(
-      total + folded_bias(operator, source).astype(np.int32),
-      *multipliers.weighted_multipliers(operator, source, output),
+      total + operator.folded_bias(source).astype(np.int32),
+      *multipliers.weighted_multipliers(operator.weight_scale, source, output),
     )
     return kernels.to_int8(scaled + output.zero_point, *operator.clamp)
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from faceqat import convert
 from faceqat.export import formats, tflite_builder
+from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
 from faceqat.quant.quantizers import RangesMissingError
 
@@ -84,7 +85,7 @@ def test_int4_weights_and_a_normalised_embedding(workdir, tmp_path, capsys):
     programs[weights] = integer_program.load(out / 'program.safetensors')
   assert sizes['int4'] < sizes['int8']
   for operator in programs['int4'].operators:
-    if isinstance(operator, integer_program.Conv2D):
+    if isinstance(operator, ops.Conv2D):
       assert operator.weight_bits == (8 if operator.depthwise else 4)
   assert programs['int8'].output == 'embedding'
   assert programs['int4'].output == 'normalized'

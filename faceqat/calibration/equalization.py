@@ -17,13 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceqat.calibration.lower import weighted_operators
-from faceqat.integer.program import (
-  Conv2D,
-  Dense,
-  IntegerProgram,
-  PReLU,
-  Reshape,
-)
+from faceqat.integer import operators as ops
+from faceqat.integer.program import IntegerProgram
 from faceqat.quant.spec import FLOAT
 
 # A channel's range counts as at least this part of the widest: a channel that
@@ -166,13 +161,13 @@ def _chain_from(first: str, readers: Mapping[str, list]) -> Chain | None:
   tensors, following = [first], readers[first]
   while len(following) == 1:
     (operator,) = following
-    if isinstance(operator, (Conv2D, Dense)):
+    if isinstance(operator, ops.Weighted):
       depthwise = getattr(operator, 'depthwise', False)
       return Chain(first, operator.name, depthwise, tuple(tensors))
-    if isinstance(operator, PReLU):
-      tensors.append(operator.name)
-    elif not isinstance(operator, Reshape):
+    if not getattr(operator, 'HOMOGENEOUS', False):
       return None
+    if not operator.SAME_QPARAMS:
+      tensors.append(operator.name)
     following = readers[operator.output]
   return None
 

@@ -9,8 +9,9 @@ import numpy as np
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width
+from faceqat.integer import operators as ops
 from faceqat.integer import record
-from faceqat.integer.program import Conv2D, Dense, IntegerProgram
+from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT
 
@@ -41,7 +42,7 @@ def lower(
     rounded = [
       operator.name
       for operator in weighted_operators(program)
-      if not (isinstance(operator, Conv2D) and operator.depthwise)
+      if not (isinstance(operator, ops.Conv2D) and operator.depthwise)
     ]
     network = with_weight_bits(network, weight_bits, rounded)
     program = _record(network, normalize)
@@ -56,13 +57,9 @@ def with_weight_bits(
   return network._replace(model=network.model.clone(quant=quant))
 
 
-def weighted_operators(program: IntegerProgram) -> list[Conv2D | Dense]:
+def weighted_operators(program: IntegerProgram) -> list[ops.Weighted]:
   """The operators with weights, in the order they run."""
-  return [
-    operator
-    for operator in program.operators
-    if isinstance(operator, (Conv2D, Dense))
-  ]
+  return [x for x in program.operators if isinstance(x, ops.Weighted)]
 
 
 def _record(network: Network, normalize: bool) -> IntegerProgram:
@@ -74,7 +71,7 @@ def _record(network: Network, normalize: bool) -> IntegerProgram:
     with np.errstate(all='ignore'):
       embedding = network.model.apply(variables, image, FAKE_QUANT)
     if normalize:
-      return record.l2_normalize(embedding, name='normalized')
+      return record.apply(ops.L2Normalize, embedding, name='normalized')
     return embedding
 
   size = network.config.data.image_size

@@ -16,7 +16,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
-from faceqat.integer.program import Conv2D, Dense, IntegerProgram
+from faceqat.integer import operators as ops
+from faceqat.integer.program import IntegerProgram
 from faceqat.quant.spec import FLOAT, Mode
 
 _BATCH_SIZE = 32
@@ -159,7 +160,7 @@ def _fold_factors(model, variables, image) -> dict[str, np.ndarray]:
   }
 
 
-def _unfold(operator: Conv2D | Dense, kernel, factor) -> np.ndarray:
+def _unfold(operator: ops.Weighted, kernel, factor) -> np.ndarray:
   """The float kernel that folds to what the operator's integers stand for."""
   folded = operator.weights * operator.weight_scale
   # A channel that the batch norm switches off has any kernel.

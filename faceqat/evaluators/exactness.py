@@ -10,19 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from faceqat.integer import operators as ops
+from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram
 
-# Operators each of whose outputs comes from the input at its own place.
-_ELEMENTWISE = (
-  ops.Add,
-  ops.Clamp,
-  ops.Logistic,
-  ops.Mul,
-  ops.PReLU,
-  ops.Requantize,
-  ops.SquareRoot,
-)
 _SHOWN_VALUES = 24
 
 
@@ -54,7 +44,7 @@ class Difference:
     comparison: of the operator's whole output.
   """
 
-  operator: ops.Operator
+  operator: Operator
   index: tuple[int, ...]
   expected: int
   actual: int
@@ -119,6 +109,7 @@ def first_difference(
     index = tuple(
       int(axis[0]) for axis in np.nonzero(expected[name] != actual[name])
     )
+    regions = operator.region(index[1:], program.inputs_of(operator))
     return Difference(
       operator=operator,
       index=index,
@@ -126,7 +117,7 @@ def first_difference(
       actual=int(actual[name][index]),
       inputs={
         source: expected[source][index[0]][region]
-        for source, region in _regions(program, operator, index[1:]).items()
+        for source, region in regions.items()
       },
       comparison=comparison,
     )
@@ -147,39 +138,3 @@ def compare_layers(
     operator.name: compare(expected[operator.output], actual[operator.output])
     for operator in program.operators
   }
-
-
-def _regions(
-  program: IntegerProgram, operator: ops.Operator, index: tuple[int, ...]
-) -> dict[str, tuple]:
-  """For each input, the indices into it that one output depends on."""
-  inputs = program.inputs_of(operator)
-  if isinstance(operator, _ELEMENTWISE):
-    # A (C,) input beside a (H, W, C) one has the channel alone.
-    return {t.name: index[len(index) - len(t.shape) :] for t in inputs}
-  if isinstance(operator, ops.Concat):
-    *place, channel = index
-    for tensor in inputs:
-      if channel < tensor.shape[-1]:
-        return {tensor.name: (*place, channel)}
-      channel -= tensor.shape[-1]
-  source = inputs[0]
-  if isinstance(operator, ops.Mean):
-    return {source.name: (slice(None), slice(None), index[0])}
-  if isinstance(operator, ops.Reshape):
-    return {source.name: np.unravel_index(index[0], source.shape)}
-  if isinstance(operator, (ops.Conv2D, ops.MaxPool, ops.AveragePool)):
-    if isinstance(operator, ops.Conv2D):
-      window = operator.weights.shape[:2]
-    else:
-      window = operator.window
-    place = tuple(
-      slice(max(i * stride - before, 0), i * stride - before + width)
-      for i, stride, width, (before, _) in zip(
-        index, operator.strides, window, operator.padding
-      )
-    )
-    one_channel = not isinstance(operator, ops.Conv2D) or operator.depthwise
-    return {source.name: (*place, index[2] if one_channel else slice(None))}
-  # Dense and L2Normalize read all of their input.
-  return {source.name: (slice(None),)}

@@ -1,8 +1,8 @@
 """The digests in the metadata of an exported file: its own and its program's.
 
-Both are found by their marks, in the bytes of any format, before anything else
-in the file is believed. One damaged byte spoils one mark at most, so that a
-file that has either is known to have had both.
+Both are found by their marks in the bytes of any format, before anything else
+in the file is trusted. One damaged byte spoils at most one mark, so a file with
+either mark must have had both.
 """
 
 import hashlib

@@ -83,7 +83,7 @@ def read_onnx(path: pathlib.Path) -> Exported:
   try:
     checked = digests.check(content)
     run = onnx_runtime.make_runner(content, threads=threads())
-    # What the runtime has taken has an input and an output.
+    # The runtime took it, so it has an input and an output.
     model = onnx.load_from_string(content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     image = model.graph.input[0].type.tensor_type.shape.dim

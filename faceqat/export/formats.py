@@ -105,7 +105,7 @@ FORMATS = {
   # For a camera pipeline that subtracts 128 itself.
   'tflite_int8': _tflite_format('model_int8.tflite', 'int8'),
 }
-# What is written unless formats are named.
+# Written unless formats are named.
 _USUAL = ('program', 'tflite', 'onnx', 'onnx_qdq')
 
 

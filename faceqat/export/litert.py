@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ['make_runner']
-
 _RESOLVERS = {
   'tflite_ref': 'BUILTIN_REF',
   # The delegate takes what it has kernels for, the built-in ones the rest.
@@ -41,18 +39,13 @@ def make_runner(
     details = make_interpreter().get_input_details()
   except (ValueError, RuntimeError) as error:
     raise ValueError(f'LiteRT does not take the file: {error}') from error
-  from faceqat.export import tflite_builder
-
-  shapes = tflite_builder.read_metadata(content).get('shapes', {})
-  if not isinstance(shapes, dict):
-    raise ValueError('its description is damaged: shapes is no object')
-
+  shapes = _output_shapes(content)
   loaded = {}
 
   def run(*arrays: np.ndarray) -> dict[str, np.ndarray]:
     if len(arrays) != len(details):
       raise ValueError(
-        f'The file has {len(details)} inputs; it got {len(arrays)} arrays.'
+        f'The file has {len(details)} inputs; it got {len(arrays)} arrays'
       )
     batch_size = len(arrays[0])
     arrays = [
@@ -76,11 +69,21 @@ def make_runner(
   return run
 
 
+def _output_shapes(content: bytes) -> dict:
+  """The shapes of outputs that the file's own metadata knows, by name."""
+  from faceqat.export import tflite_builder
+
+  shapes = tflite_builder.read_metadata(content).get('shapes', {})
+  if not isinstance(shapes, dict):
+    raise ValueError('its description is damaged: shapes is no object')
+  return shapes
+
+
 def _interpreter_maker(content: bytes, contract: str, threads: int):
   """The function without arguments that loads the file anew."""
   if contract not in _RESOLVERS:
     raise ValueError(
-      f'The contract is {contract!r}; LiteRT keeps {sorted(_RESOLVERS)}.'
+      f'The contract is {contract!r}; LiteRT keeps {sorted(_RESOLVERS)}'
     )
   try:
     from ai_edge_litert import interpreter as litert
@@ -118,6 +121,6 @@ def _fitted(array: np.ndarray, detail: dict, batch_size: int) -> np.ndarray:
     kind = np.dtype(detail['dtype']).name
     raise ValueError(
       f'Input {detail["name"]!r} takes {kind} [{wanted}]; it got '
-      f'{array.dtype}{list(array.shape)}.'
+      f'{array.dtype}{list(array.shape)}'
     )
   return array.reshape(shape)

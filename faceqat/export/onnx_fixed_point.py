@@ -14,6 +14,8 @@ the divisor is added first and taken off after the shift.
 import numpy as np
 
 from faceqat.export.onnx_graph import OnnxGraph, channel_shape
+from faceqat.integer.multipliers import Rescaling
+from faceqat.integer.operators import Operator
 from faceqat.integer.tensors import Tensor
 
 _INT32_MAX = 2**31 - 1
@@ -30,7 +32,7 @@ def wrap(values, dtype) -> np.ndarray:
 
 
 def rounding_terms(right, raised):
-  """What to add before the shift, where x >= 0 and where x < 0.
+  """The summands before the shift, where x >= 0 and where x < 0.
 
   Args:
     right: e, python integers [C] or one.
@@ -68,11 +70,10 @@ def _lift(reach, right):
 def rescale(
   graph: OnnxGraph,
   value: str,
-  pair,
+  rescaling: Rescaling,
   tensor: Tensor,
   name: str,
   *,
-  reach,
   factor=1,
   bias=0,
   negative=None,
@@ -83,11 +84,10 @@ def rescale(
   Args:
     graph: to append to.
     value: an int32 tensor, [B, C] or [B, C, H, W].
-    pair: (q31, shift), each one number or [C].
+    rescaling: its reach is that of `factor * value + bias`; below 2^31 after a
+      left shift.
     tensor: whose rank says how [C] broadcasts.
     name: prefix of the nodes.
-    reach: largest magnitude of `factor * value + bias`, one number or [C];
-      below 2^31 after a left shift.
     factor, bias: integers, one or [C]; folded into the constants.
     negative: bool [C], where `factor * value + bias` counts as negative; None
       looks at the values, for a `factor` above zero.
@@ -97,7 +97,7 @@ def rescale(
     The name of an int32 tensor that is not yet cut to int8.
   """
   q31, shift, reach, factor, bias = np.broadcast_arrays(
-    *(np.asarray(x).astype(object) for x in (*pair, reach, factor, bias))
+    *(np.asarray(x).astype(object) for x in (*rescaling, factor, bias))
   )
   left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
   multiplier = q31 * 2**left
@@ -127,14 +127,14 @@ def rescale(
   return shift_down(graph, total, bits, offset, name)
 
 
-def saturate(graph: OnnxGraph, value: str, low: int, high: int, name: str):
-  """Appends the cut of an int32 tensor to [low, high], as uint8 `q + 128`."""
-  limits = [graph.constant(limit, np.int32) for limit in (low, high)]
-  cut = graph.node('Clip', [value, *limits], f'{name}cut')
-  bytes_ = graph.node(
-    'Add', [cut, graph.constant(128, np.int32)], f'{name}byte'
-  )
-  return graph.cast(bytes_, np.uint8, f'{name}nchw')
+def finish(graph: OnnxGraph, operator: Operator, scaled: str, output: Tensor):
+  """Appends the cut of an operator's int32 result to uint8 `q + 128`."""
+  name = f'{output.name}:'
+  limits = [graph.constant(x, np.int32) for x in operator.limits_of(output)]
+  cut = graph.node('Clip', [scaled, *limits], f'{name}cut')
+  offset = graph.constant(128, np.int32)
+  value = graph.node('Add', [cut, offset], f'{name}byte')
+  graph.cast(value, np.uint8, f'{name}nchw')
 
 
 # Newton's steps toward 1 / sqrt(x), in fixed point with 3 integer bits.

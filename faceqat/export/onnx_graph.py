@@ -1,9 +1,12 @@
 """An ONNX graph under construction: nodes, constants, inputs and outputs.
 
-It knows the file format and nothing of how a program is computed.
+`OnnxGraph` knows the file format alone. `ProgramGraph` has what the two forms
+of a program have in common: its inputs, operators and outputs, in this order.
 """
 
+import abc
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,15 +42,6 @@ def channel_shape(values: np.ndarray, tensor: Tensor) -> np.ndarray:
   if (values == values[0]).all():
     return values[0]
   return values.reshape(-1, *(1,) * (len(tensor.shape) - 1))
-
-
-def metadata_of(program: IntegerProgram) -> dict[str, str]:
-  """Which program it is, what it says of itself, and what the graph takes."""
-  return {
-    **digests.of_program(program),
-    **program.metadata,
-    'input': 'uint8 pixels [B, H, W, 3]',
-  }
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:
@@ -99,7 +93,7 @@ class OnnxGraph:
     self._types = 'int4'
     return name
 
-  def finish(
+  def model(
     self,
     inputs: Mapping[str, tuple[Sequence[int], str]],
     outputs: Mapping[str, Sequence[int]],
@@ -133,6 +127,83 @@ class OnnxGraph:
     helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+class ProgramGraph(OnnxGraph, abc.ABC):
+  """A graph that computes a program; images are (C, H, W) inside.
+
+  Attributes:
+    METADATA: what the file says of its form.
+  """
+
+  METADATA: ClassVar[Mapping[str, str]]
+
+  @abc.abstractmethod
+  def value(self, tensor: Tensor) -> str:
+    """The name of what stands for a tensor between operators."""
+
+  @abc.abstractmethod
+  def read_pixels(self, pixels: str, image: Tensor, taps: bool):
+    """Appends what makes the image's `value` of uint8 [B, 3, H, W]."""
+
+  @abc.abstractmethod
+  def read_int8(self, tensor: Tensor):
+    """Appends what makes a tensor's `value` of an int8 input of its name."""
+
+  @abc.abstractmethod
+  def write(self, operator: Operator, inputs: list[Tensor], output: Tensor):
+    """Appends what makes the output's `value` of those of the inputs."""
+
+  @abc.abstractmethod
+  def write_int8(self, tensor: Tensor):
+    """Appends what makes an int8 output of a tensor's `value`."""
+
+  def program_model(
+    self, program: IntegerProgram, taps: bool
+  ) -> onnx.ModelProto:
+    """The model of a program; `to_model` of either form says what it takes."""
+    image = program.tensors[program.input]
+    pixels = f'{image.name}:uint8' if taps else image.name
+    value = self.node('Transpose', [pixels], f'{image.name}:nchw', perm=NCHW)
+    self.read_pixels(value, image, taps)
+    inputs = {pixels: (image.shape, 'uint8')}
+    outputs = program.tensors if taps else [program.output]
+    metadata = {
+      **digests.of_program(program),
+      **program.metadata,
+      'input': 'uint8 pixels [B, H, W, 3]',
+    }
+    return self._finish(
+      program.tensors, program.operators, inputs, outputs, metadata
+    )
+
+  def operators_model(
+    self,
+    tensors: Mapping[str, Tensor],
+    operators: Sequence[Operator],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+  ) -> onnx.ModelProto:
+    """The model of some operators, with int8 inputs and outputs [B, *shape].
+
+    Args:
+      tensors: every activation by name.
+      operators: in the order they run.
+      inputs, outputs: names of the graph's own, in its order.
+    """
+    for name in inputs:
+      self.read_int8(tensors[name])
+    inputs = {name: (tensors[name].shape, 'int8') for name in inputs}
+    return self._finish(tensors, operators, inputs, outputs, {})
+
+  def _finish(self, tensors, operators, inputs, outputs, metadata):
+    for operator in operators:
+      read = [tensors[name] for name in operator.inputs]
+      self.write(operator, read, tensors[operator.output])
+    for name in outputs:
+      self.write_int8(tensors[name])
+    outputs = {name: tensors[name].shape for name in outputs}
+    return self.model(inputs, outputs, {**metadata, **self.METADATA})
 
 
 def window_attributes(operator: Operator) -> dict[str, list[int]]:

@@ -6,22 +6,16 @@ float occurs, so a runtime has nothing to choose.
 
 Activations are uint8 inside, `q + 128`, and so are weights: products of two
 unsigned bytes are exact in ONNX Runtime on any processor, while its
-unsigned-by-signed kernels saturate on x86 without VNNI. (C, H, W) is the
-order inside, NHWC outside.
+unsigned-by-signed kernels saturate on x86 without VNNI.
 """
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from faceqat.export.onnx_graph import NCHW, NHWC, OnnxGraph, metadata_of
-from faceqat.export.onnx_integer_operators import inside, write
-from faceqat.integer.operators import Operator
+from faceqat.export.onnx_graph import NCHW, NHWC, ProgramGraph
+from faceqat.export.onnx_operators import WRITERS
 from faceqat.integer.program import IntegerProgram, check_accumulators
 from faceqat.integer.tensors import Tensor
-
-__all__ = ['operators_to_model', 'to_model']
 
 
 def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
@@ -42,70 +36,43 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
   """
   if program.contract != 'tflite_ref':
     raise ValueError(
-      f"The program's contract is {program.contract!r}, which rescales in "
+      f"the program's contract is {program.contract!r}, which rescales in "
       "float32; the integer graph keeps 'tflite_ref' alone. Use "
-      "dataclasses.replace(program, contract='tflite_ref'), or write .tflite."
+      "dataclasses.replace(program, contract='tflite_ref'), or write .tflite"
     )
   check_accumulators(program)
-  graph = OnnxGraph()
-  image = program.tensors[program.input]
-  pixels = f'{image.name}:uint8' if taps else image.name
-  # A pixel is q + 128 already.
-  graph.node('Transpose', [pixels], inside(image), perm=NCHW)
-  for operator in program.operators:
-    write(graph, operator, program.tensors)
-  outputs = program.tensors if taps else [program.output]
-  for name in outputs:
-    _write_output(graph, program.tensors[name])
-  return graph.finish(
-    {pixels: (image.shape, 'uint8')},
-    {name: program.tensors[name].shape for name in outputs},
-    {**metadata_of(program), 'contract': program.contract},
-  )
+  return IntegerGraph().program_model(program, taps)
 
 
-def operators_to_model(
-  tensors: Mapping[str, Tensor],
-  operators: Sequence[Operator],
-  inputs: Sequence[str],
-  outputs: Sequence[str],
-) -> onnx.ModelProto:
-  """Writes operators as a graph with int8 inputs and outputs [B, *shape].
+class IntegerGraph(ProgramGraph):
+  """Values between operators are uint8 `q + 128`."""
 
-  Args:
-    tensors: every activation by name.
-    operators: in the order they run.
-    inputs, outputs: names of the graph's own, in its order.
-  """
-  graph = OnnxGraph()
-  for name in inputs:
-    _write_input(graph, tensors[name])
-  for operator in operators:
-    write(graph, operator, tensors)
-  for name in outputs:
-    _write_output(graph, tensors[name])
-  return graph.finish(
-    {name: (tensors[name].shape, 'int8') for name in inputs},
-    {name: tensors[name].shape for name in outputs},
-    {'contract': 'tflite_ref'},
-  )
+  METADATA = {'contract': 'tflite_ref'}  # noqa: RUF012
 
+  def value(self, tensor):
+    return f'{tensor.name}:nchw'
 
-def _write_input(graph, tensor: Tensor):
-  value, name = tensor.name, f'{tensor.name}:'
-  if len(tensor.shape) == 3:
-    value = graph.node('Transpose', [value], f'{name}transposed', perm=NCHW)
-  value = graph.cast(value, np.int32, f'{name}signed')
-  offset = graph.constant(128, np.int32)
-  value = graph.node('Add', [value, offset], f'{name}byte')
-  graph.cast(value, np.uint8, inside(tensor))
+  def read_pixels(self, pixels, image, taps):
+    """Appends nothing: a pixel is q + 128 already."""
 
+  def read_int8(self, tensor: Tensor):
+    value, name = tensor.name, f'{tensor.name}:'
+    if len(tensor.shape) == 3:
+      value = self.node('Transpose', [value], f'{name}transposed', perm=NCHW)
+    value = self.cast(value, np.int32, f'{name}signed')
+    offset = self.constant(128, np.int32)
+    value = self.node('Add', [value, offset], f'{name}byte')
+    self.cast(value, np.uint8, self.value(tensor))
 
-def _write_output(graph, tensor: Tensor):
-  value, name = inside(tensor), f'{tensor.name}:'
-  if len(tensor.shape) == 3:
-    value = graph.node('Transpose', [value], f'{name}nhwc', perm=NHWC)
-  value = graph.cast(value, np.int32, f'{name}wide_output')
-  offset = graph.constant(128, np.int32)
-  value = graph.node('Sub', [value, offset], f'{name}signed_output')
-  graph.cast(value, np.int8, tensor.name)
+  def write(self, operator, inputs, output):
+    writer = WRITERS[type(operator)].integer
+    writer(self, operator, inputs, output, self.value(output))
+
+  def write_int8(self, tensor: Tensor):
+    value, name = self.value(tensor), f'{tensor.name}:'
+    if len(tensor.shape) == 3:
+      value = self.node('Transpose', [value], f'{name}nhwc', perm=NHWC)
+    value = self.cast(value, np.int32, f'{name}wide_output')
+    offset = self.constant(128, np.int32)
+    value = self.node('Sub', [value, offset], f'{name}signed_output')
+    self.cast(value, np.int8, tensor.name)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-__all__ = ['make_runner']
-
 _ERRORS_ONLY = 3
 
 
@@ -41,7 +39,7 @@ def make_runner(
   def run(*arrays: np.ndarray) -> dict[str, np.ndarray]:
     if len(arrays) != len(inputs):
       raise ValueError(
-        f'The file has {len(inputs)} inputs; it got {len(arrays)} arrays.'
+        f'The file has {len(inputs)} inputs; it got {len(arrays)} arrays'
       )
     try:
       results = session.run(outputs, dict(zip(inputs, arrays)))

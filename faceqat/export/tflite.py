@@ -3,8 +3,8 @@
 Under `tflite_ref` the file gives the evaluator's bits in LiteRT's reference
 kernels, under `xnnpack` in LiteRT as it runs by default. Vectors (C,) are
 images [B, 1, 1, C] there, for then a dense layer is a 1x1 convolution, which
-is integer arithmetic where FULLY_CONNECTED is not; the embedding alone
-is written as [B, D].
+is integer arithmetic where FULLY_CONNECTED is not; only the embedding is
+written as [B, D].
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,6 @@ from faceqat.integer import xnnpack
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram, check_accumulators
 from faceqat.integer.tensors import Tensor
-
-__all__ = ['operators_to_bytes', 'to_bytes']
 
 _INPUTS = {
   'uint8': 'uint8 pixels',
@@ -43,7 +41,7 @@ class Graph:
     )
 
   def add(self, tensor: Tensor, name: str | None = None) -> int:
-    """Adds a tensor of the program, under its own name unless told."""
+    """Adds a tensor of the program, under `name` or its own."""
     index = self.activation(tensor, name or tensor.name)
     self.indices[tensor.name] = index
     return index
@@ -142,7 +140,7 @@ def to_bytes(
   """
   if input_type not in _INPUTS:
     raise ValueError(
-      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}.'
+      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}'
     )
   check_accumulators(program)
   if program.contract == 'xnnpack':

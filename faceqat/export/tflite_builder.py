@@ -119,7 +119,7 @@ class ModelBuilder:
   def _tensor(self, name, shape, kind, scale, zero_points, axis):
     if name in self._names:
       raise ValueError(
-        f'Two tensors of the TFLite graph are named {name!r}; rename the layer.'
+        f'Two tensors of the TFLite graph are named {name!r}; rename the layer'
       )
     self._names.add(name)
     quantization = None
@@ -242,7 +242,7 @@ def read_metadata(content: bytes) -> dict:
 
 
 class Ends(NamedTuple):
-  """What goes into a graph and what comes out.
+  """The inputs and outputs of a graph.
 
   Attributes:
     input_kind: 'uint8' or 'int8'; other types are numbers, as text.

@@ -1,8 +1,8 @@
-"""How each operator of a program is said in TFLite's built-in operators.
+"""Each operator of a program as TFLite's built-in operators.
 
-Where the runtime's own padding or activation does not give exactly what the
-program says, a PAD, MAXIMUM or MINIMUM does. Each writer takes the graph, the
-operator, its input tensors and its output tensor, which the graph has already.
+Where the runtime's own padding or activation is not exactly the program's, a
+PAD, MAXIMUM or MINIMUM is added. Each writer takes the graph, the operator, its
+input tensors and its output tensor, which the graph has already.
 """
 
 import math
@@ -48,8 +48,9 @@ def _fused_activation(limits, output: Tensor) -> str | None:
   return None
 
 
-def _activated(graph, code, version, inputs, options, output, limits):
+def _activated(graph, operator, code, version, inputs, options, output):
   """Appends an operator that can fuse an activation, and its activation."""
+  limits = operator.limits_of(output)
   activation = _fused_activation(limits, output)
   if activation is not None:
     number = getattr(schema.ActivationFunctionType, activation)
@@ -63,14 +64,13 @@ def _limited(graph, code, version, inputs, options, output, limits=None):
   low, high = limits or (output.qmin, output.qmax)
   steps = [(code, version, inputs, options)]
   if low > _INT8[0]:
-    steps.append(('MAXIMUM', 2, [_limit(graph, output, 'low', low)], None))
+    steps.append(_bound('MAXIMUM', graph, output, 'low', low))
   if high < _INT8[1]:
-    steps.append(('MINIMUM', 2, [_limit(graph, output, 'high', high)], None))
+    steps.append(_bound('MINIMUM', graph, output, 'high', high))
   result = None
   for index, (code, version, inputs, options) in enumerate(steps):
     if index:
       inputs = [result, *inputs]
-      options = schema.MaximumMinimumOptionsT()
     if index + 1 < len(steps):
       name = f'{output.name}:{code.lower()}'
       result = graph.activation(output, name)
@@ -79,13 +79,15 @@ def _limited(graph, code, version, inputs, options, output, limits=None):
     graph.builder.operator(code, version, inputs, result, options)
 
 
-def _limit(graph, output: Tensor, which: str, value: int) -> int:
-  return graph.builder.constant(
+def _bound(code: str, graph, output: Tensor, which: str, value: int):
+  """(code, version, inputs, options) that cuts an input yet to come first."""
+  constant = graph.builder.constant(
     f'{output.name}:{which}',
     np.full((1, 1, 1, 1), value, np.int8),
     scale=output.scale,
     zero_point=output.zero_point,
   )
+  return code, 2, [constant], schema.MaximumMinimumOptionsT()
 
 
 # CONV_2D and DEPTHWISE_CONV_2D with a scale per channel.
@@ -137,15 +139,8 @@ def _conv2d(graph, operator: ops.Conv2D, inputs, output):
     code, options = 'CONV_2D', schema.Conv2DOptionsT(**fields)
     weights, axis = operator.weights.transpose(3, 0, 1, 2), 0
   constants, version = _weights(graph, operator, source, weights, axis)
-  _activated(
-    graph,
-    code,
-    version,
-    [index, *constants],
-    options,
-    output,
-    operator.clamp,
-  )
+  inputs = [index, *constants]
+  _activated(graph, operator, code, version, inputs, options, output)
 
 
 def _dense(graph, operator: ops.Dense, inputs, output):
@@ -155,15 +150,8 @@ def _dense(graph, operator: ops.Dense, inputs, output):
   options = schema.Conv2DOptionsT(
     padding=schema.Padding.VALID, strideH=1, strideW=1
   )
-  _activated(
-    graph,
-    'CONV_2D',
-    version,
-    [graph.indices[source.name], *constants],
-    options,
-    output,
-    operator.clamp,
-  )
+  inputs = [graph.indices[source.name], *constants]
+  _activated(graph, operator, 'CONV_2D', version, inputs, options, output)
 
 
 def _read(graph, inputs: list[Tensor]) -> list[int]:
@@ -171,20 +159,16 @@ def _read(graph, inputs: list[Tensor]) -> list[int]:
 
 
 def _add(graph, operator: ops.Add, inputs, output):
-  options = schema.AddOptionsT()
-  limits = (output.qmin, output.qmax)
-  _activated(graph, 'ADD', 2, _read(graph, inputs), options, output, limits)
+  values, options = _read(graph, inputs), schema.AddOptionsT()
+  _activated(graph, operator, 'ADD', 2, values, options, output)
 
 
 def _mul(graph, operator: ops.Mul, inputs, output):
   factor = inputs[0].scale * inputs[1].scale / output.scale
   # The third version is the first to take a factor of one or more.
   version = 2 if factor < 1 else 3
-  options = schema.MulOptionsT()
-  limits = (output.qmin, output.qmax)
-  _activated(
-    graph, 'MUL', version, _read(graph, inputs), options, output, limits
-  )
+  values, options = _read(graph, inputs), schema.MulOptionsT()
+  _activated(graph, operator, 'MUL', version, values, options, output)
 
 
 def _concat(graph, operator: ops.Concat, inputs, output):
@@ -195,9 +179,14 @@ def _concat(graph, operator: ops.Concat, inputs, output):
   )
 
 
-def _requantize(graph, operator: ops.Requantize, inputs, output):
-  options = schema.QuantizeOptionsT()
-  _limited(graph, 'QUANTIZE', 1, _read(graph, inputs), options, output)
+def _simple(code: str, version: int, options=None):
+  """The writer of what is one operator without constants."""
+
+  def write(graph, operator, inputs, output):
+    values, fields = _read(graph, inputs), options and options()
+    _limited(graph, code, version, values, fields, output)
+
+  return write
 
 
 def _prelu(graph, operator: ops.PReLU, inputs, output):
@@ -208,10 +197,6 @@ def _prelu(graph, operator: ops.PReLU, inputs, output):
   )
   indices = [*_read(graph, inputs), alpha]
   _limited(graph, 'PRELU', 1, indices, None, output)
-
-
-def _logistic(graph, operator: ops.Logistic, inputs, output):
-  _limited(graph, 'LOGISTIC', 2, _read(graph, inputs), None, output)
 
 
 def _square_root(graph, operator: ops.SquareRoot, inputs, output):
@@ -249,17 +234,9 @@ def _mean(graph, operator: ops.Mean, inputs, output):
 
 def _clamp(graph, operator: ops.Clamp, inputs, output):
   low, high = operator.limits
-  (index,) = _read(graph, inputs)
-  options = schema.MaximumMinimumOptionsT()
-  _limited(
-    graph,
-    'MAXIMUM',
-    2,
-    [index, _limit(graph, output, 'least', low)],
-    options,
-    output,
-    (-128, high),
-  )
+  code, version, bound, options = _bound('MAXIMUM', graph, output, 'least', low)
+  values = [*_read(graph, inputs), *bound]
+  _limited(graph, code, version, values, options, output, (-128, high))
 
 
 def write_reshape(graph, source: int, result: int, shape, name: str):
@@ -277,25 +254,20 @@ def _reshape(graph, operator: ops.Reshape, inputs, output):
   write_reshape(graph, index, result, shape, f'{operator.name}:shape')
 
 
-def _l2_normalize(graph, operator: ops.L2Normalize, inputs, output):
-  options = schema.L2NormOptionsT()
-  _limited(graph, 'L2_NORMALIZATION', 2, _read(graph, inputs), options, output)
-
-
 WRITERS = {
   ops.Conv2D: _conv2d,
   ops.Dense: _dense,
   ops.Add: _add,
   ops.Mul: _mul,
   ops.Concat: _concat,
-  ops.Requantize: _requantize,
+  ops.Requantize: _simple('QUANTIZE', 1, schema.QuantizeOptionsT),
   ops.PReLU: _prelu,
-  ops.Logistic: _logistic,
+  ops.Logistic: _simple('LOGISTIC', 2),
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,
   ops.MaxPool: tflite_windows.write_max_pool,
   ops.AveragePool: tflite_windows.write_average_pool,
   ops.Clamp: _clamp,
   ops.Reshape: _reshape,
-  ops.L2Normalize: _l2_normalize,
+  ops.L2Normalize: _simple('L2_NORMALIZATION', 2, schema.L2NormOptionsT),
 }

@@ -1,8 +1,7 @@
 """Moving windows in TFLite: padding, and the pools.
 
-A runtime knows two paddings, SAME and VALID. Whatever else a program says is
-written out: by PAD before the window, or, where padding must not count, by a
-pool of each part of the image.
+A runtime knows two paddings, SAME and VALID. Any other becomes a PAD before the
+window or, where padding must not count, a pool for each part of the image.
 """
 
 import itertools
@@ -28,7 +27,7 @@ def padding_scheme(operator, source: Tensor, window) -> str | None:
   for name in ('VALID', 'SAME'):
     for size, width, stride, (before, after) in axes:
       wanted = (0, 0) if name == 'VALID' else _same_padding(size, width, stride)
-      # What lies behind the last window matters to nobody.
+      # Padding behind the last window has no effect.
       counts = [
         (size + sum(pads) - width) // stride
         for pads in (wanted, (before, after))

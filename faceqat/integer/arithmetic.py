@@ -9,17 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from faceqat.integer.multipliers import quantize_multiplier
-
-__all__ = [
-  'INT32_REACH',
-  'inv_sqrt_multiplier',
-  'multiply_by_quantized_multiplier',
-  'quantize_multiplier',
-  'rdbpot',
-  'srdhm',
-]
-
 INT32_REACH = 2**31  # The largest magnitude of any int32.
 
 # Up to these magnitudes of x the products below fit int32 with fewer limbs.

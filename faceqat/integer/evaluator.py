@@ -50,7 +50,7 @@ def make_evaluator(
       wanted = ', '.join(map(str, image.shape))
       raise ValueError(
         f'The program takes uint8 images [B, {wanted}]; it got '
-        f'{images.dtype}{list(images.shape)}.'
+        f'{images.dtype}{list(images.shape)}'
       )
     # pixel - 128 as int8 is the pixel's byte with its highest bit flipped.
     pixels = lax.bitcast_convert_type(images ^ np.uint8(128), jnp.int8)

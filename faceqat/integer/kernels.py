@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from faceqat.integer import accumulators, multipliers
+from faceqat.integer import multipliers
 from faceqat.integer import operators as ops
 from faceqat.integer.arithmetic import (
   inv_sqrt_multiplier,
@@ -21,6 +21,7 @@ from faceqat.integer.arithmetic import (
   rdbpot,
   srdhm,
 )
+from faceqat.integer.multipliers import Rescaling
 from faceqat.integer.tensors import Tensor
 
 # With so few input channels (an image's), gathering windows for one matrix
@@ -45,7 +46,7 @@ def compute(
   Returns:
     int8 [B, *output.shape].
   """
-  return _KERNELS[type(operator)](operator, values, inputs, output)
+  return KERNELS[type(operator)](operator, values, inputs, output)
 
 
 def to_int8(acc, low: int, high: int):
@@ -58,12 +59,17 @@ def offset(value, tensor: Tensor):
   return value.astype(jnp.int32) - np.int32(tensor.zero_point)
 
 
-def _rescale(acc, pair, output: Tensor, reach: int, limits=None):
-  """int32 accumulator to the output's int8."""
-  q31, shift = pair
-  scaled = multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
-  low, high = limits or (output.qmin, output.qmax)
-  return to_int8(scaled + np.int32(output.zero_point), low, high)
+def _scaled(acc, rescaling: Rescaling):
+  """An int32 accumulator times a fixed-point factor, int32."""
+  q31, shift, reach = rescaling
+  reach = int(np.max(reach))
+  return multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
+
+
+def _finish(operator: ops.Operator, scaled, output: Tensor):
+  """Adds the output's zero point, and cuts to int8."""
+  limits = operator.limits_of(output)
+  return to_int8(scaled + np.int32(output.zero_point), *limits)
 
 
 def pad(x, padding, value: int):
@@ -117,13 +123,13 @@ def _depthwise(x, weights: np.ndarray, strides):
   return total
 
 
-def accumulate(operator: ops.Conv2D | ops.Dense, value, source: Tensor):
+def accumulate(operator: ops.Weighted, value, source: Tensor):
   """int32 `bias + sum((q - zero_point) * w)`, as every contract has it."""
   if isinstance(operator, ops.Dense):
     total = _matmul(value, operator.weights)
   else:
     total = _convolve(operator, value, source)
-  return total + accumulators.folded_bias(operator, source).astype(np.int32)
+  return total + operator.folded_bias(source).astype(np.int32)
 
 
 def _convolve(operator: ops.Conv2D, value, source: Tensor):
@@ -185,33 +191,24 @@ def _multiplies_unsigned() -> bool:
     return False
 
 
-def _weighted(operator, values, inputs, output):
-  source = inputs[0]
-  return _rescale(
-    accumulate(operator, values[0], source),
-    multipliers.weighted_multipliers(operator, source, output),
-    output,
-    int(accumulators.weighted_bounds(operator, source)[0].max()),
-    operator.clamp,
-  )
+def _weighted(operator: ops.Weighted, values, inputs, output):
+  (rescaling,) = operator.rescalings(inputs, output)
+  acc = accumulate(operator, values[0], inputs[0])
+  return _finish(operator, _scaled(acc, rescaling), output)
 
 
 def _add(operator: ops.Add, values, inputs, output):
-  *pairs, total_pair = multipliers.add_multipliers(*inputs, output)
+  *each, of_sum = operator.rescalings(inputs, output)
   total = np.int32(0)
-  reach = 0
-  for value, tensor, pair in zip(values, inputs, pairs):
+  for value, tensor, rescaling in zip(values, inputs, each):
     raised = offset(value, tensor) << multipliers.ADD_LEFT_SHIFT
-    bound = accumulators.offset_reach(tensor) << multipliers.ADD_LEFT_SHIFT
-    total += multiply_by_quantized_multiplier(raised, *pair, reach=bound)
-    reach += bound  # Factors are at most 1/2, so this is ample.
-  return _rescale(total, total_pair, output, reach)
+    total += _scaled(raised, rescaling)
+  return _finish(operator, _scaled(total, of_sum), output)
 
 
 def _mul(operator: ops.Mul, values, inputs, output):
-  reach = int(np.prod([accumulators.offset_reach(t) for t in inputs]))
-  pair = multipliers.mul_multiplier(*inputs, output)
-  return _rescale(multiply(values, inputs), pair, output, reach)
+  (rescaling,) = operator.rescalings(inputs, output)
+  return _finish(operator, _scaled(multiply(values, inputs), rescaling), output)
 
 
 def multiply(values, inputs):
@@ -227,30 +224,18 @@ def _concat(operator: ops.Concat, values, inputs, output):
 
 
 def _requantize(operator: ops.Requantize, values, inputs, output):
-  return _rescale(
-    offset(values[0], inputs[0]),
-    multipliers.requantize_multiplier(inputs[0], output),
-    output,
-    accumulators.offset_reach(inputs[0]),
+  (rescaling,) = operator.rescalings(inputs, output)
+  return _finish(
+    operator, _scaled(offset(values[0], inputs[0]), rescaling), output
   )
 
 
 def _prelu(operator: ops.PReLU, values, inputs, output):
-  positive, negative = multipliers.prelu_multipliers(
-    operator, inputs[0], output
-  )
+  positive, negative = operator.rescalings(inputs, output)
   x = offset(values[0], inputs[0])
   alpha = operator.alpha.astype(np.int32)
-  reach = accumulators.offset_reach(inputs[0])
-  scaled = jnp.where(
-    x >= 0,
-    multiply_by_quantized_multiplier(x, *positive, reach=reach),
-    multiply_by_quantized_multiplier(
-      x * alpha, *negative, reach=reach * int(np.abs(alpha).max())
-    ),
-  )
-  zero_point = np.int32(output.zero_point)
-  return to_int8(scaled + zero_point, output.qmin, output.qmax)
+  scaled = jnp.where(x >= 0, _scaled(x, positive), _scaled(x * alpha, negative))
+  return _finish(operator, scaled, output)
 
 
 def _logistic(operator: ops.Logistic, values, inputs, output):
@@ -278,15 +263,11 @@ def look_up(table: np.ndarray, value, least: int):
 
 
 def _mean(operator: ops.Mean, values, inputs, output):
-  source = inputs[0]
-  count = source.shape[0] * source.shape[1]
+  (source,) = inputs
+  (rescaling,) = operator.rescalings(inputs, output)
+  zero = source.zero_point * source.shape[0] * source.shape[1]
   total = jnp.sum(values[0].astype(jnp.int32), axis=(1, 2), dtype=jnp.int32)
-  return _rescale(
-    total - np.int32(source.zero_point * count),
-    multipliers.mean_multiplier(source, output),
-    output,
-    accumulators.offset_reach(source) * count,
-  )
+  return _finish(operator, _scaled(total - np.int32(zero), rescaling), output)
 
 
 def _max_pool(operator: ops.MaxPool, values, inputs, output):
@@ -330,7 +311,7 @@ def _l2_normalize(operator: ops.L2Normalize, values, inputs, output):
   return to_int8(rdbpot(scaled, jnp.maximum(-shift, 0)), -128, 127)
 
 
-_KERNELS = {
+KERNELS = {
   ops.Conv2D: _weighted,
   ops.Dense: _weighted,
   ops.Add: _add,

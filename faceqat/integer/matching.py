@@ -1,9 +1,8 @@
 """Faces compared in integers: an exact cosine, and the search of a gallery.
 
-A template is what stands for a face: an int8 embedding less its zero point,
-or the sum of two, of an image and of its mirror image. The embedding's scale
-cancels in a cosine, so nothing from camera bytes to the decision needs a
-float.
+A template stands for a face: an int8 embedding less its zero point, or the sum
+of two, of an image and of its mirror image. The embedding's scale cancels in a
+cosine, so no step from camera bytes to decision needs a float.
 
 A score is the cosine times `ONE` = 2^29, cut toward zero: the largest integer
 t with t^2 * (a.a) * (b.b) <= (a.b)^2 * 2^58, and the sign of a.b. Both sides
@@ -52,19 +51,19 @@ def template(*embeddings, zero_point: int = 0) -> jax.Array:
   if not 1 <= len(embeddings) <= VIEWS:
     raise ValueError(
       f'A template takes 1 to {VIEWS} embeddings, it got {len(embeddings)}; '
-      'dot products are sized for no more.'
+      'dot products are sized for no more'
     )
   zero_point = check_integer(zero_point, 'zero_point', -128, 127)
   for embedding in embeddings:
     if embedding.dtype != np.int8:
       raise ValueError(
         f'A template is made of int8 embeddings, got {embedding.dtype}; pass '
-        'them as the integer program gives them.'
+        'them as the integer program gives them'
       )
     if embedding.shape != embeddings[0].shape:
       raise ValueError(
         f'Embeddings of shapes {embeddings[0].shape} and {embedding.shape} '
-        'are not those of the same faces; their shapes must be equal.'
+        'are not those of the same faces; their shapes must be equal'
       )
   total = sum(jnp.asarray(embedding, jnp.int16) for embedding in embeddings)
   return total - np.int16(len(embeddings) * zero_point)
@@ -110,7 +109,7 @@ def search(gallery, probes, k: int) -> tuple[jax.Array, jax.Array]:
   gallery, probes = _checked(gallery, 'gallery'), _checked(probes, 'probes')
   for name, array in (('gallery', gallery), ('probes', probes)):
     if array.ndim != 2:
-      raise ValueError(f'{name} is of shape {array.shape}; it must be [N, D].')
+      raise ValueError(f'{name} is of shape {array.shape}; it must be [N, D]')
   _check_sizes(gallery, probes)
   count = len(gallery)
   k = check_integer(k, f'k, for a gallery of {count},', 1, count)
@@ -138,7 +137,7 @@ def _check_sizes(a: jax.Array, b: jax.Array):
   if not a.shape[-1:] == b.shape[-1:] != ():
     raise ValueError(
       f'Templates of shapes {a.shape} and {b.shape} cannot be compared; their '
-      'last sizes must be equal.'
+      'last sizes must be equal'
     )
   if a.shape[-1] > MAX_SIZE:
     raise ValueError(

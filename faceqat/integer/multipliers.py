@@ -6,14 +6,27 @@ divide in float64, some in float32. All of it runs on the host, once.
 
 import fractions
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.integer.operators import Conv2D, Dense, PReLU
 from faceqat.integer.tensors import Tensor
 
 # Bits of headroom that ADD gives its inputs before it rescales them.
 ADD_LEFT_SHIFT = 20
+
+
+class Rescaling(NamedTuple):
+  """A factor `q31 * 2^(shift - 31)`, and what it is applied to.
+
+  Attributes:
+    q31, shift: integers, or int32 [C].
+    reach: largest magnitude of what is rescaled; an integer, or int64 [C].
+  """
+
+  q31: int | np.ndarray
+  shift: int | np.ndarray
+  reach: int | np.ndarray
 
 
 def quantize_multiplier(multiplier: float) -> tuple[int, int]:
@@ -30,11 +43,14 @@ def quantize_multiplier(multiplier: float) -> tuple[int, int]:
     ValueError: the factor is negative, not finite or at least 2^30.
 
   Source: `QuantizeMultiplier` of TFLite's quantization_util.
+
+  >>> quantize_multiplier(0.75), quantize_multiplier(4.0) == (2**30, 3)
+  ((1610612736, 0), True)
   """
   if not 0 <= multiplier < 2**30:
     raise ValueError(
-      f'A rescaling factor is {multiplier}; it must lie in [0, 2^30). Its '
-      'scales are damaged or differ absurdly.'
+      f'a rescaling factor is {multiplier}; it must lie in [0, 2^30). Its '
+      'scales are damaged or differ absurdly'
     )
   mantissa, shift = math.frexp(multiplier)
   # Exact: a float64 mantissa times 2^31 keeps all its bits, and so does + 0.5
@@ -55,10 +71,10 @@ def quantize_multipliers(multipliers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted_multipliers(
-  operator: Conv2D | Dense, source: Tensor, output: Tensor
+  weight_scale: np.ndarray, source: Tensor, output: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
   """(q31, shift), int32 [O] each, of a convolution or dense layer."""
-  scales = operator.weight_scale.astype(np.float64)
+  scales = weight_scale.astype(np.float64)
   return quantize_multipliers(source.scale * scales / output.scale)
 
 
@@ -91,11 +107,11 @@ def add_multipliers(
 
 
 def prelu_multipliers(
-  operator: PReLU, source: Tensor, output: Tensor
+  alpha_scale: float, source: Tensor, output: Tensor
 ) -> tuple[tuple[int, int], tuple[int, int]]:
   """(q31, shift) of the positive and of the negative side."""
   # float32, as the kernel's Prepare computes them.
-  scale, alpha = np.float32(source.scale), np.float32(operator.alpha_scale)
+  scale, alpha = np.float32(source.scale), np.float32(alpha_scale)
   result = np.float32(output.scale)
   with np.errstate(over='ignore', under='ignore'):
     positive, negative = scale / result, scale * alpha / result
@@ -117,10 +133,7 @@ def mul_multiplier(
 
 
 def logistic_table(source: Tensor) -> np.ndarray:
-  """What a logistic function gives for every int8 value.
-
-  Args:
-    source: its input's scale and zero point.
+  """The logistic function of every int8 value.
 
   Returns:
     int8 [256], in steps of 1/256 from -128; the index is q + 128.
@@ -138,14 +151,12 @@ def logistic_table(source: Tensor) -> np.ndarray:
 
 
 def square_root_table(source: Tensor, output: Tensor) -> np.ndarray:
-  """What a square root gives for every int8 value.
+  """The square root of every int8 value.
 
   No runtime has this operator in int8, so the rule is ours: the exact root,
   rounded once, halves up.
 
-  Args:
-    source: its input; numbers below zero count as zero.
-    output: what the result stands for.
+  Negative numbers count as zero.
 
   Returns:
     int8 [256]; the index is q + 128.

@@ -1,68 +1,28 @@
 """The operators of an integer program.
 
-An operator is frozen data: it names its inputs, holds its integer weights and
-knows its output's shape. What it computes is said in `kernels` and `xnnpack`.
+An operator is frozen data: it names its inputs and holds its integer weights.
+It knows its output's shape, the factors by which it is rescaled, how large its
+sums can become, and which inputs an output depends on.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 
-from faceqat.integer.operator import (
+from faceqat.integer import multipliers
+from faceqat.integer.multipliers import Rescaling
+from faceqat.integer.operator_base import (
   Operator,
   Padding,
-  check_window,
-  window_shape,
+  Weighted,
+  Windowed,
+  frozen,
 )
-from faceqat.integer.tensors import (
-  QParams,
-  check_integer,
-  check_integers,
-  check_scale,
-)
-
-# Inference runtimes fix the parameters of these operators' outputs.
-L2_OUTPUT = QParams(scale=1 / 128, zero_point=0)
-LOGISTIC_OUTPUT = QParams(scale=1 / 256, zero_point=-128)
+from faceqat.integer.tensors import QParams, check_integers, check_scale
 
 
-class _Weighted(Operator):
-  """What Conv2D and Dense share: weights, scales, bias and clamp."""
-
-  ARRAYS = ('weights', 'weight_scale', 'bias')
-
-  def _check_weights(self, ndim: int):
-    self._check_array('weights', np.int8, ndim)
-    self._check_array('weight_scale', np.float32, 1)
-    self._check_array('bias', np.int32, 1)
-    bits = check_integer(self.weight_bits, 'weight_bits', 2, 8)
-    limit = 2 ** (bits - 1) - 1
-    if np.abs(self.weights.astype(np.int32)).max() > limit:
-      self.fail(f'{bits}-bit weights must lie in [{-limit}, {limit}]')
-    channels = self.weights.shape[-1]
-    for name in ('weight_scale', 'bias'):
-      if getattr(self, name).shape != (channels,):
-        self.fail(
-          f'{name} has shape {getattr(self, name).shape}; the weights '
-          f'{self.weights.shape} ask for ({channels},)'
-        )
-    for channel, scale in enumerate(self.weight_scale):
-      check_scale(scale, f'weight_scale[{channel}]')
-    clamp = check_integers(self.clamp, 'clamp', -128, 127, 2)
-    self._set(weight_bits=bits, clamp=clamp)
-
-  def check(self, inputs, output):
-    super().check(inputs, output)
-    low, high = self.clamp
-    if not output.qmin <= low <= high <= output.qmax:
-      self.fail(
-        f'clamp is {self.clamp}; it must lie in [{output.qmin}, {output.qmax}]'
-      )
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Conv2D(_Weighted):
+@frozen
+class Conv2D(Weighted, Windowed):
   """NHWC convolution, per-channel weight scales, padded with the zero point.
 
   Attributes:
@@ -85,11 +45,17 @@ class Conv2D(_Weighted):
   depthwise: bool = False
   clamp: tuple[int, int] = (-128, 127)
 
-  INPUT_RANK = 3
+  @property
+  def window(self) -> tuple[int, int]:
+    return self.weights.shape[:2]
+
+  @property
+  def mixes_channels(self) -> bool:
+    return not self.depthwise
 
   def _check_fields(self):
     self._check_weights(4)
-    check_window(self)
+    self._check_window()
     if not isinstance(self.depthwise, bool):
       self.fail(f'depthwise is {self.depthwise!r}; it must be a bool')
     if self.depthwise and self.weights.shape[2] != 1:
@@ -99,19 +65,18 @@ class Conv2D(_Weighted):
       )
 
   def _shape(self, inputs):
-    kh, kw, in_channels, out_channels = self.weights.shape
+    *_, in_channels, out_channels = self.weights.shape
     wanted = out_channels if self.depthwise else in_channels
     if inputs[0].shape[2] != wanted:
       self.fail(
         f'input {inputs[0].name!r} has shape {inputs[0].shape}; the weights '
         f'{self.weights.shape} take {wanted} channels'
       )
-    size = window_shape(self, inputs[0].shape, (kh, kw))
-    return (*size, out_channels)
+    return (*self._window_shape(inputs[0]), out_channels)
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Dense(_Weighted):
+@frozen
+class Dense(Weighted):
   """Matrix product, computed as a 1x1 convolution of a 1x1 image.
 
   Attributes:
@@ -138,11 +103,12 @@ class Dense(_Weighted):
     return self.weights.shape[1:]
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@frozen
 class Add(Operator):
   """Sum of two tensors of one shape, each with its own scale."""
 
   INPUT_COUNT = 2
+  ELEMENTWISE = True
 
   def _shape(self, inputs):
     if inputs[0].shape != inputs[1].shape:
@@ -152,8 +118,15 @@ class Add(Operator):
       )
     return inputs[0].shape
 
+  def rescalings(self, inputs, output):
+    """Those of both inputs, raised for headroom, and that of their sum."""
+    reaches = [x.reach << multipliers.ADD_LEFT_SHIFT for x in inputs]
+    reaches.append(sum(reaches))  # Factors are at most 1/2, so that is ample.
+    pairs = multipliers.add_multipliers(*inputs, output)
+    return tuple(Rescaling(*pair, reach) for pair, reach in zip(pairs, reaches))
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Mul(Operator):
   """Product of two tensors, each with its own scale.
 
@@ -162,6 +135,7 @@ class Mul(Operator):
   """
 
   INPUT_COUNT = 2
+  ELEMENTWISE = True
 
   def _shape(self, inputs):
     first, second = (tensor.shape for tensor in inputs)
@@ -172,8 +146,12 @@ class Mul(Operator):
       )
     return first
 
+  def rescalings(self, inputs, output):
+    pair = multipliers.mul_multiplier(*inputs, output)
+    return (Rescaling(*pair, inputs[0].reach * inputs[1].reach),)
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Concat(Operator):
   """Joins channels; every input has the output's scale and zero point."""
 
@@ -187,13 +165,28 @@ class Concat(Operator):
       self.fail(f'inputs have shapes {shapes}; only channels may differ')
     return (*lead, sum(tensor.shape[-1] for tensor in inputs))
 
+  def region(self, index, inputs):
+    *place, channel = index
+    for tensor in inputs:
+      if channel < tensor.shape[-1]:
+        break
+      channel -= tensor.shape[-1]
+    return {tensor.name: (*place, channel)}
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Requantize(Operator):
   """The same reals at another scale and zero point."""
 
+  ELEMENTWISE = True
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+  def rescalings(self, inputs, output):
+    (source,) = inputs
+    pair = multipliers.requantize_multiplier(source, output)
+    return (Rescaling(*pair, source.reach),)
+
+
+@frozen
 class PReLU(Operator):
   """`x` where it is positive, `alpha * x` elsewhere.
 
@@ -206,6 +199,8 @@ class PReLU(Operator):
   alpha_scale: float
 
   ARRAYS = ('alpha',)
+  ELEMENTWISE = True
+  HOMOGENEOUS = True
 
   def _check_fields(self):
     self._check_array('alpha', np.int8, 1)
@@ -220,8 +215,20 @@ class PReLU(Operator):
       )
     return inputs[0].shape
 
+  def rescalings(self, inputs, output):
+    """That of the positive side, and that of the negative one."""
+    (source,) = inputs
+    positive, negative = multipliers.prelu_multipliers(
+      self.alpha_scale, source, output
+    )
+    slopes = np.abs(self.alpha.astype(np.int64))
+    return (
+      Rescaling(*positive, source.reach),
+      Rescaling(*negative, source.reach * slopes),
+    )
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Mean(Operator):
   """Average over height and width: (H, W, C) -> (C,)."""
 
@@ -230,33 +237,43 @@ class Mean(Operator):
   def _shape(self, inputs):
     return inputs[0].shape[2:]
 
+  def sums(self, inputs):
+    (source,) = inputs
+    reach = source.reach * math.prod(source.shape[:2])
+    return {'the sum over height and width': reach}
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class _Pool(Operator):
-  """What moves a window and keeps scale and zero point."""
+  def rescalings(self, inputs, output):
+    (reach,) = self.sums(inputs).values()
+    return (Rescaling(*multipliers.mean_multiplier(*inputs, output), reach),)
+
+  def region(self, index, inputs):
+    return {inputs[0].name: (slice(None), slice(None), *index)}
+
+
+@frozen
+class _Pool(Windowed):
+  """A window in each channel; scale and zero point stay."""
 
   window: tuple[int, int]
   strides: tuple[int, int]
   padding: Padding = ((0, 0), (0, 0))
 
-  INPUT_RANK = 3
   SAME_QPARAMS = True
 
   def _check_fields(self):
     self._set(window=check_integers(self.window, 'window', 1, 2**16, 2))
-    check_window(self)
+    self._check_window()
 
   def _shape(self, inputs):
-    size = window_shape(self, inputs[0].shape, self.window)
-    return (*size, inputs[0].shape[2])
+    return (*self._window_shape(inputs[0]), inputs[0].shape[2])
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@frozen
 class MaxPool(_Pool):
   """Greatest value in each window; padding never wins."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@frozen
 class AveragePool(_Pool):
   """Average over each window; padding does not count."""
 
@@ -267,14 +284,21 @@ class AveragePool(_Pool):
     rows, columns = self.strides
     return windows[::rows, ::columns].sum((2, 3), dtype=np.int32)
 
+  def sums(self, inputs):
+    (source,) = inputs
+    count = math.prod(map(min, self.window, source.shape))
+    # Half their number is added to round.
+    return {'the sum': count * max(-source.qmin, source.qmax) + count // 2}
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Clamp(Operator):
   """An activation that stands alone (ReLU, ReLU6): cuts at `limits`."""
 
   limits: tuple[int, int]
 
   SAME_QPARAMS = True
+  ELEMENTWISE = True
 
   def _check_fields(self):
     limits = check_integers(self.limits, 'limits', -128, 127, 2)
@@ -282,63 +306,55 @@ class Clamp(Operator):
       self.fail(f'limits are {limits}; the first must not be the greater')
     self._set(limits=limits)
 
+  def limits_of(self, output):
+    return self.limits
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class Logistic(Operator):
   """1 / (1 + exp(-x)); the output's scale is 1/256 at -128."""
 
-  def check(self, inputs, output):
-    super().check(inputs, output)
-    if output.qparams != LOGISTIC_OUTPUT:
-      self.fail(
-        f'its output has {output.qparams}; it must have {LOGISTIC_OUTPUT}'
-      )
+  OUTPUT = QParams(scale=1 / 256, zero_point=-128)
+  ELEMENTWISE = True
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@frozen
 class SquareRoot(Operator):
-  """The square root, at the output's scale; of what is below zero, zero."""
+  """The square root, at the output's scale; zero for negative numbers."""
+
+  ELEMENTWISE = True
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@frozen
 class Reshape(Operator):
   """Flattens (H, W, C) to (H * W * C,), channels fastest."""
 
   SAME_QPARAMS = True
+  HOMOGENEOUS = True
 
   def _shape(self, inputs):
     return (math.prod(inputs[0].shape),)
 
+  def region(self, index, inputs):
+    return {inputs[0].name: np.unravel_index(index[0], inputs[0].shape)}
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+
+@frozen
 class L2Normalize(Operator):
   """Divides by the Euclidean norm; the output's scale is 1/128 at 0."""
 
   INPUT_RANK = 1
+  OUTPUT = QParams(scale=1 / 128, zero_point=0)
 
-  def check(self, inputs, output):
-    super().check(inputs, output)
-    if output.qparams != L2_OUTPUT:
-      self.fail(f'its output has {output.qparams}; it must have {L2_OUTPUT}')
+  def sums(self, inputs):
+    (source,) = inputs
+    return {'the sum of squares': source.shape[0] * source.reach**2}
 
 
-OPERATORS = {
-  kind.__name__: kind
-  for kind in (
-    Conv2D,
-    Dense,
-    Add,
-    Mul,
-    Concat,
-    Requantize,
-    PReLU,
-    Logistic,
-    SquareRoot,
-    Mean,
-    MaxPool,
-    AveragePool,
-    Clamp,
-    Reshape,
-    L2Normalize,
-  )
-}
+def _leaves(kind: type[Operator]) -> list[type[Operator]]:
+  below = kind.__subclasses__()
+  return [x for y in below for x in _leaves(y)] if below else [kind]
+
+
+# Every operator by its name.
+OPERATORS = {kind.__name__: kind for kind in _leaves(Operator)}

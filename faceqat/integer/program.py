@@ -1,8 +1,8 @@
 """The integer program: a list of operators over named int8 tensors.
 
-A program is data. It knows nothing of training; its readers (the evaluator
-and the exporters) give it meaning. It is checked as a whole when it is made,
-so a reader never meets one that does not fit together.
+A program is data, and knows nothing of training. The evaluator and the
+exporters read it. It is checked as a whole when it is made, so that none of
+them has to.
 """
 
 import dataclasses
@@ -14,60 +14,14 @@ import numpy as np
 from faceqat.files import atomic
 from faceqat.integer import packing, program_file
 from faceqat.integer.accumulators import check_operator
-from faceqat.integer.operators import (
-  OPERATORS,
-  Add,
-  AveragePool,
-  Clamp,
-  Concat,
-  Conv2D,
-  Dense,
-  L2Normalize,
-  Logistic,
-  MaxPool,
-  Mean,
-  Mul,
-  Operator,
-  PReLU,
-  Requantize,
-  Reshape,
-  SquareRoot,
-)
+from faceqat.integer.operators import OPERATORS, Operator
 from faceqat.integer.tensors import QParams, Tensor
-
-__all__ = [
-  'CONTRACTS',
-  'OPERATORS',
-  'Add',
-  'AveragePool',
-  'Clamp',
-  'Concat',
-  'Conv2D',
-  'Dense',
-  'IntegerProgram',
-  'L2Normalize',
-  'Logistic',
-  'MaxPool',
-  'Mean',
-  'Mul',
-  'Operator',
-  'PReLU',
-  'QParams',
-  'Requantize',
-  'Reshape',
-  'SquareRoot',
-  'Tensor',
-  'check_accumulators',
-  'load',
-  'save',
-  'to_bytes',
-]
 
 # Whose rounding a program's integers follow: that of LiteRT's reference
 # kernels, or what LiteRT computes by default, with the XNNPACK delegate.
 CONTRACTS = ('tflite_ref', 'xnnpack')
 
-# What a description of the wrong types raises on its way to the dataclasses.
+# Raised by the dataclasses where a description has values of wrong types.
 _MALFORMED = (
   AttributeError,
   KeyError,
@@ -104,25 +58,25 @@ class IntegerProgram:
   def __post_init__(self):
     if self.contract not in CONTRACTS:
       raise ValueError(
-        f'The contract is {self.contract!r}; this version knows {CONTRACTS}.'
+        f'The contract is {self.contract!r}; this version knows {CONTRACTS}'
       )
     for name, tensor in self.tensors.items():
       if name != tensor.name:
-        raise ValueError(f'Tensor {tensor.name!r} is filed under {name!r}.')
+        raise ValueError(f'Tensor {tensor.name!r} is filed under {name!r}')
     for name in (self.input, self.output):
       if name not in self.tensors:
-        raise ValueError(f'The program has no tensor {name!r}.')
+        raise ValueError(f'The program has no tensor {name!r}')
     for key, value in self.metadata.items():
       if not isinstance(key, str) or not isinstance(value, str):
-        raise ValueError(f'Metadata {key!r} is {value!r}; it must be text.')
+        raise ValueError(f'Metadata {key!r} is {value!r}; it must be text')
     image = self.tensors[self.input]
     if len(image.shape) != 3:
-      raise ValueError(f'The image has shape {image.shape}, not (H, W, C).')
+      raise ValueError(f'The image has shape {image.shape}, not (H, W, C)')
     if image.qparams != QParams(scale=1 / 128, zero_point=0):
       # uint8 pixels enter as pixel - 128: there is no other scale.
       raise ValueError(
         f'The image has {image.qparams}; it must have scale 1/128, zero '
-        'point 0 and 8 bits.'
+        'point 0 and 8 bits'
       )
     known = {self.input}
     for operator in self.operators:
@@ -137,7 +91,7 @@ class IntegerProgram:
       known.add(operator.output)
     if known != set(self.tensors):
       extra = sorted(set(self.tensors) - known)
-      raise ValueError(f'No operator makes the tensors {extra}.')
+      raise ValueError(f'No operator makes the tensors {extra}')
 
   def inputs_of(self, operator: Operator) -> list[Tensor]:
     """The tensors that an operator reads, in its order."""
@@ -204,7 +158,7 @@ def load(path: str | os.PathLike) -> IntegerProgram:
   except _MALFORMED as error:
     raise ValueError(
       f'{os.fspath(path)}: its description is malformed '
-      f'({type(error).__name__}: {error}); convert the checkpoint again.'
+      f'({type(error).__name__}: {error}); convert the checkpoint again'
     ) from error
   return program
 
@@ -227,7 +181,7 @@ def _from_description(
     if kind not in OPERATORS:
       raise ValueError(
         f'Operator {fields.get("name")!r} is a {kind!r}; this version knows '
-        f'{sorted(OPERATORS)}.'
+        f'{sorted(OPERATORS)}'
       )
     for name in OPERATORS[kind].ARRAYS:
       fields[name] = arrays.pop(f'{fields["name"]}:{name}')
@@ -235,10 +189,10 @@ def _from_description(
       fields['weights'] = _unpacked(fields, fields.pop('packed_shape'))
     operators.append(OPERATORS[kind](**fields))
   if arrays:
-    raise ValueError(f'No operator uses the arrays {sorted(arrays)}.')
+    raise ValueError(f'No operator uses the arrays {sorted(arrays)}')
   by_name = {tensor.name: tensor for tensor in tensors}
   if len(by_name) != len(tensors):
-    raise ValueError('Two tensors have one name.')
+    raise ValueError('Two tensors have one name')
   return IntegerProgram(
     tensors=by_name,
     operators=tuple(operators),

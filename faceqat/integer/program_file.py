@@ -54,7 +54,7 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     entry = _entry(name, header)
     version = entry.get('version')
     if not isinstance(version, int) or version < 1:
-      raise ValueError(f'{name} is damaged: its version is {version!r}.')
+      raise ValueError(f'{name} is damaged: its version is {version!r}')
     if version > FORMAT_VERSION:
       raise ValueError(
         f'{name} has format version {version}; this faceqat reads up to '
@@ -63,14 +63,14 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     content = length.to_bytes(8, 'little') + header + file.read()
   digest = entry.get('sha256')
   if not isinstance(digest, str) or len(digest) != 64:
-    raise ValueError(f'{name} is damaged: it has no SHA-256.')
+    raise ValueError(f'{name} is damaged: it has no SHA-256')
   if not seal.is_whole(content, digest):
     raise ValueError(
       f'{name} is damaged or cut short: its SHA-256 does not match. Copy it '
       'again or convert the checkpoint again.'
     )
   if not isinstance(entry.get('description'), dict):
-    raise ValueError(f'{name} is damaged: it has no description.')
+    raise ValueError(f'{name} is damaged: it has no description')
   try:
     arrays = safetensors.numpy.load(content)
   except Exception as error:
@@ -97,7 +97,7 @@ def _entry(name: str, header: bytes) -> dict:
     return strict_json.parse(text, dict)
   except ValueError:
     raise ValueError(
-      f'{name} is damaged: its description is not JSON.'
+      f'{name} is damaged: its description is not JSON'
     ) from None
 
 

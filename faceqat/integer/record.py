@@ -1,43 +1,140 @@
 """Recording: a model called on a symbol writes its integer program.
 
-Each function here takes symbols, appends one operator (or two) to the program
-under construction and returns the symbol of its output. Layers call them where
-they would compute on an array.
+`apply` appends an operator to the program and returns the symbol of its
+output; the functions below it first turn real numbers into what an operator
+holds. Layers call them where they would compute on an array.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from faceqat.integer import operators as ops
-from faceqat.integer.operators import Padding
-from faceqat.integer.recorder import trace
-from faceqat.integer.symbol import Symbol, check_symbol
-from faceqat.integer.tensors import QParams
-
-__all__ = [
-  'Symbol',
-  'add',
-  'average_pool',
-  'clamp',
-  'concat',
-  'conv2d',
-  'dense',
-  'flatten',
-  'l2_normalize',
-  'logistic',
-  'max_pool',
-  'mean',
-  'mul',
-  'prelu',
-  'square_root',
-  'trace',
-]
+from faceqat.integer.operators import Operator
+from faceqat.integer.program import IntegerProgram, check_accumulators
+from faceqat.integer.symbol import Symbol, explain
+from faceqat.integer.tensors import QParams, Tensor
 
 ActivationRange = tuple[float, float] | None
 
-_NO_PADDING = ((0, 0), (0, 0))
+
+class Recorder:
+  """The tensors and operators of one trace, in the order they were made."""
+
+  def __init__(self, image: Tensor):
+    self.tensors = {image.name: image}
+    self.operators = []
+
+  def append(self, operator: Operator, output: QParams) -> Symbol:
+    """Adds an operator; its output's shape follows from its inputs."""
+    if operator.output in self.tensors:
+      operator.fail(
+        'this program has a tensor of that name already; a layer that is '
+        'called twice needs two names'
+      )
+    inputs = [self.tensors[name] for name in operator.inputs]
+    shape = operator.output_shape(inputs)
+    tensor = Tensor(operator.output, shape, **dataclasses.asdict(output))
+    operator.check(inputs, tensor)
+    self.tensors[tensor.name] = tensor
+    self.operators.append(operator)
+    return Symbol(tensor, self)
+
+
+def trace(
+  fn: Callable[[Symbol], Symbol],
+  *,
+  image_shape: tuple[int, int, int] = (112, 112, 3),
+  metadata: Mapping[str, str] | None = None,
+) -> IntegerProgram:
+  """Calls a model on a symbol and returns the program it recorded.
+
+  Args:
+    fn: takes the image's symbol, returns the embedding's.
+    image_shape: (H, W, 3).
+    metadata: texts to keep with the program.
+
+  Returns:
+    The program, without operators that its output does not need.
+
+  Raises:
+    TypeError: the model used an operation that has no integer form.
+    ValueError: an operator does not fit its inputs, or could overflow.
+  """
+  image = Tensor('image', tuple(image_shape), scale=1 / 128, zero_point=0)
+  recorder = Recorder(image)
+  try:
+    result = fn(Symbol(image, recorder))
+  except TypeError as error:
+    explanation = explain(error)
+    if explanation is None:
+      raise
+    raise explanation from error
+  if not isinstance(result, Symbol) or result.recorder is not recorder:
+    raise TypeError(
+      f'The recorded model returned {type(result).__name__}; it must return '
+      'a symbol that was made from the one it got'
+    )
+  needed = {result.tensor.name}
+  kept = []
+  for operator in reversed(recorder.operators):
+    if operator.output in needed:
+      needed.update(operator.inputs)
+      kept.append(operator)
+  needed.add(image.name)
+  program = IntegerProgram(
+    tensors={n: t for n, t in recorder.tensors.items() if n in needed},
+    operators=tuple(reversed(kept)),
+    input=image.name,
+    output=result.tensor.name,
+    metadata=dict(metadata or {}),
+  )
+  check_accumulators(program)
+  return program
+
+
+def apply(
+  kind: type[Operator],
+  *inputs: Symbol,
+  name: str,
+  output: QParams | None = None,
+  **fields,
+) -> Symbol:
+  """Records an operator.
+
+  Args:
+    kind: the operator's class.
+    *inputs: what it reads, all of one trace.
+    name: the layer's path; becomes the output tensor's name.
+    output: how the result is quantized; None where `kind` fixes it, or hands
+      on the quantization of its input.
+    **fields: the operator's other fields.
+
+  Returns:
+    The symbol of the result.
+  """
+  _check_symbols(inputs, f'{name} ({kind.__name__})')
+  names = tuple(x.tensor.name for x in inputs)
+  operator = kind(name=name, inputs=names, **fields)
+  if kind.SAME_QPARAMS:
+    output = inputs[0].tensor.qparams
+  return inputs[0].recorder.append(operator, kind.OUTPUT or output)
+
+
+def _check_symbols(values: Sequence, operator: str):
+  for value in values:
+    if not isinstance(value, Symbol):
+      raise TypeError(
+        f'{operator} got {type(value).__name__}; it takes a Symbol, which '
+        'record.trace hands to the model'
+      )
+    if value.recorder is not values[0].recorder:
+      raise TypeError(
+        f'{operator} got {value!r} of another trace; a symbol is of use only '
+        'while its own model is being recorded'
+      )
 
 
 def activation_limits(
@@ -55,13 +152,16 @@ def activation_limits(
 
   Source: `CalculateActivationRangeQuantized` of TFLite's kernel_util: float32
   quotients, halves rounded away from zero.
+
+  >>> activation_limits((0.0, 6.0), QParams(0.03, -128))
+  (-128, 72)
   """
   if activation_range is None:
     return output.qmin, output.qmax
   low, high = (float(limit) for limit in activation_range)
   if not low < high:
     raise ValueError(
-      f'activation_range is {activation_range}; it must be (low, high).'
+      f'activation_range is {activation_range}; it must be (low, high)'
     )
   limits = []
   for limit in (low, high):
@@ -97,111 +197,63 @@ def quantize_bias(
       f'{float(weight_scale[channel]):g} (weight scale), which int32 cannot '
       "hold. The channel's weights are close to zero beside its bias: set "
       'them to 0, where any scale will do, or give the layer one scale for '
-      'all its channels (per_channel False).'
+      'all its channels (per_channel False)'
     )
   return steps.astype(np.int32)
 
 
-def _weighted_fields(
-  x, name, weights, weight_scale, weight_bits, bias, activation_range, output
-) -> dict:
-  """The fields that Conv2D and Dense share."""
+def weighted(
+  kind: type[ops.Weighted],
+  x: Symbol,
+  *,
+  name: str,
+  weights: np.ndarray,
+  weight_scale: np.ndarray,
+  weight_bits: int = 8,
+  bias: np.ndarray | None,
+  activation_range: ActivationRange = None,
+  output: QParams,
+  **fields,
+) -> Symbol:
+  """Records a convolution or matrix product with its bias and activation.
+
+  Args:
+    kind: `Conv2D` or `Dense`.
+    x: (H, W, I), or (I,) of a `Dense`.
+    name: the layer's path; becomes the output tensor's name.
+    weights: int8 [kh, kw, I, O], depthwise [kh, kw, 1, C], dense [I, O].
+    weight_scale: float32 [O] or scalar, real value of one weight step.
+    weight_bits: 2..8.
+    bias: real [O] or None; quantized here.
+    activation_range: see `activation_limits`.
+    output: how the result is quantized.
+    **fields: `strides`, `padding` and `depthwise` of a `Conv2D`.
+
+  Returns:
+    The symbol of the result, (H', W', O) or (O,).
+  """
   weights = np.asarray(weights)
   if weights.dtype != np.int8:
     raise ValueError(
-      f'{name}: weights are {weights.dtype}; they must be int8 already.'
+      f'{name}: weights are {weights.dtype}; they must be int8 already'
     )
   scale = np.asarray(weight_scale, np.float32)
   scale = np.broadcast_to(scale, weights.shape[-1:]).copy()
   bias = np.zeros(scale.shape) if bias is None else np.asarray(bias)
   if bias.shape != scale.shape:
-    raise ValueError(f'{name}: bias is {bias.shape}, not {scale.shape}.')
-  return {
-    'name': name,
-    'inputs': (x.tensor.name,),
-    'weights': weights,
-    'weight_scale': scale,
-    'weight_bits': weight_bits,
-    'bias': quantize_bias(bias, scale, x.tensor.scale, name),
-    'clamp': activation_limits(activation_range, output),
-  }
-
-
-def conv2d(
-  x: Symbol,
-  *,
-  name: str,
-  weights: np.ndarray,
-  weight_scale: np.ndarray,
-  weight_bits: int = 8,
-  bias: np.ndarray | None,
-  strides: tuple[int, int] = (1, 1),
-  padding: Padding = _NO_PADDING,
-  depthwise: bool = False,
-  activation_range: ActivationRange = None,
-  output: QParams,
-) -> Symbol:
-  """Records a convolution with its bias and activation.
-
-  Args:
-    x: (H, W, I).
-    name: the layer's path; becomes the output tensor's name.
-    weights: int8 [kh, kw, I, O], or depthwise [kh, kw, 1, C].
-    weight_scale: float32 [O] or scalar, real value of one weight step.
-    weight_bits: 2..8.
-    bias: real [O] or None; quantized here.
-    strides: (vertical, horizontal).
-    padding: ((top, bottom), (left, right)) of real zeros.
-    depthwise: one kernel per channel.
-    activation_range: see `activation_limits`.
-    output: how the result is quantized.
-
-  Returns:
-    The symbol of the result, (H', W', O).
-  """
-  check_symbol(x, 'conv2d')
-  fields = _weighted_fields(
-    x, name, weights, weight_scale, weight_bits, bias, activation_range, output
-  )
-  operator = ops.Conv2D(
+    raise ValueError(f'{name}: bias is {bias.shape}, not {scale.shape}')
+  return apply(
+    kind,
+    x,
+    name=name,
+    weights=weights,
+    weight_scale=scale,
+    weight_bits=weight_bits,
+    bias=quantize_bias(bias, scale, x.tensor.scale, name),
+    clamp=activation_limits(activation_range, output),
+    output=output,
     **fields,
-    strides=tuple(strides),
-    padding=tuple(tuple(pair) for pair in padding),
-    depthwise=depthwise,
   )
-  return x.recorder.append(operator, output)
-
-
-def dense(
-  x: Symbol,
-  *,
-  name: str,
-  weights: np.ndarray,
-  weight_scale: np.ndarray,
-  weight_bits: int = 8,
-  bias: np.ndarray | None,
-  activation_range: ActivationRange = None,
-  output: QParams,
-) -> Symbol:
-  """Records a matrix product (I,) -> (O,); weights int8 [I, O].
-
-  The other arguments are those of `conv2d`.
-  """
-  check_symbol(x, 'dense')
-  fields = _weighted_fields(
-    x, name, weights, weight_scale, weight_bits, bias, activation_range, output
-  )
-  return x.recorder.append(ops.Dense(**fields), output)
-
-
-def _check_same_trace(symbols: Sequence[Symbol], function: str):
-  for symbol in symbols:
-    check_symbol(symbol, function)
-    if symbol.recorder is not symbols[0].recorder:
-      raise TypeError(
-        f'record.{function} got {symbol!r} of another trace; a symbol is of '
-        'use only while its own model is being recorded.'
-      )
 
 
 def add(
@@ -217,24 +269,11 @@ def add(
   An activation that the limits of `output` do not cut by themselves, as a relu
   whose zero is their least, becomes an operator behind '<name>/sum'.
   """
-  _check_same_trace((a, b), 'add')
   limits = activation_limits(activation_range, output)
-  cuts = limits != (output.qmin, output.qmax)
-  operator = ops.Add(
-    name=f'{name}/sum' if cuts else name,
-    inputs=(a.tensor.name, b.tensor.name),
-  )
-  total = a.recorder.append(operator, output)
-  if not cuts:
-    return total
-  return clamp(total, name=name, activation_range=activation_range)
-
-
-def mul(a: Symbol, b: Symbol, *, name: str, output: QParams) -> Symbol:
-  """Records a product; `b` has the shape of `a`, or (C,) beside (H, W, C)."""
-  _check_same_trace((a, b), 'mul')
-  operator = ops.Mul(name=name, inputs=(a.tensor.name, b.tensor.name))
-  return a.recorder.append(operator, output)
+  if limits == (output.qmin, output.qmax):
+    return apply(ops.Add, a, b, name=name, output=output)
+  total = apply(ops.Add, a, b, name=f'{name}/sum', output=output)
+  return apply(ops.Clamp, total, name=name, limits=limits)
 
 
 def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
@@ -244,118 +283,19 @@ def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
   '<name>/requantize_<index>'.
   """
   if not xs:
-    raise ValueError(f'{name}: concat got no inputs.')
-  _check_same_trace(xs, 'concat')
+    raise ValueError(f'{name} (Concat) got no inputs')
+  _check_symbols(xs, f'{name} (Concat)')
   inputs = []
   for index, x in enumerate(xs):
     if x.tensor.qparams != output:
-      operator = ops.Requantize(
-        name=f'{name}/requantize_{index}', inputs=(x.tensor.name,)
+      x = apply(
+        ops.Requantize, x, name=f'{name}/requantize_{index}', output=output
       )
-      x = x.recorder.append(operator, output)
     inputs.append(x)
-  operator = ops.Concat(name=name, inputs=tuple(x.tensor.name for x in inputs))
-  return inputs[0].recorder.append(operator, output)
-
-
-def prelu(
-  x: Symbol,
-  *,
-  name: str,
-  alpha: np.ndarray,
-  alpha_scale: float,
-  output: QParams,
-) -> Symbol:
-  """Records a PReLU; alpha int8 [C], zero point 0, one scale for all."""
-  check_symbol(x, 'prelu')
-  operator = ops.PReLU(
-    name=name,
-    inputs=(x.tensor.name,),
-    alpha=np.asarray(alpha),
-    alpha_scale=alpha_scale,
-  )
-  return x.recorder.append(operator, output)
-
-
-def logistic(x: Symbol, *, name: str) -> Symbol:
-  """Records 1 / (1 + exp(-x)); output scale 1/256 at -128."""
-  check_symbol(x, 'logistic')
-  operator = ops.Logistic(name=name, inputs=(x.tensor.name,))
-  return x.recorder.append(operator, ops.LOGISTIC_OUTPUT)
-
-
-def square_root(x: Symbol, *, name: str, output: QParams) -> Symbol:
-  """Records a square root; a number below zero counts as zero."""
-  check_symbol(x, 'square_root')
-  operator = ops.SquareRoot(name=name, inputs=(x.tensor.name,))
-  return x.recorder.append(operator, output)
-
-
-def mean(x: Symbol, *, name: str, output: QParams) -> Symbol:
-  """Records the average over height and width: (H, W, C) -> (C,)."""
-  check_symbol(x, 'mean')
-  operator = ops.Mean(name=name, inputs=(x.tensor.name,))
-  return x.recorder.append(operator, output)
-
-
-def max_pool(
-  x: Symbol,
-  *,
-  name: str,
-  window: tuple[int, int],
-  strides: tuple[int, int],
-  padding: Padding = _NO_PADDING,
-) -> Symbol:
-  """Records a maximum over windows; the result is quantized as its input."""
-  check_symbol(x, 'max_pool')
-  fields = _pool_fields(x, name, window, strides, padding)
-  return x.recorder.append(ops.MaxPool(**fields), x.tensor.qparams)
-
-
-def average_pool(
-  x: Symbol,
-  *,
-  name: str,
-  window: tuple[int, int],
-  strides: tuple[int, int],
-  padding: Padding = _NO_PADDING,
-) -> Symbol:
-  """Records an average over windows, in which padding does not count.
-
-  The result is quantized as its input.
-  """
-  check_symbol(x, 'average_pool')
-  fields = _pool_fields(x, name, window, strides, padding)
-  return x.recorder.append(ops.AveragePool(**fields), x.tensor.qparams)
-
-
-def _pool_fields(x, name, window, strides, padding) -> dict:
-  return {
-    'name': name,
-    'inputs': (x.tensor.name,),
-    'window': tuple(window),
-    'strides': tuple(strides),
-    'padding': tuple(tuple(pair) for pair in padding),
-  }
+  return apply(ops.Concat, *inputs, name=name)
 
 
 def clamp(x: Symbol, *, name: str, activation_range: ActivationRange) -> Symbol:
   """Records an activation that stands alone, quantized as its input."""
-  check_symbol(x, 'clamp')
   limits = activation_limits(activation_range, x.tensor.qparams)
-  operator = ops.Clamp(name=name, inputs=(x.tensor.name,), limits=limits)
-  return x.recorder.append(operator, x.tensor.qparams)
-
-
-def flatten(x: Symbol, *, name: str) -> Symbol:
-  """Records (H, W, C) -> (H * W * C,), channels fastest."""
-  check_symbol(x, 'flatten')
-  operator = ops.Reshape(name=name, inputs=(x.tensor.name,))
-  return x.recorder.append(operator, x.tensor.qparams)
-
-
-def l2_normalize(x: Symbol, *, name: str) -> Symbol:
-  """Records a division by the Euclidean norm; output scale 1/128 at 0."""
-  check_symbol(x, 'l2_normalize')
-  operator = ops.L2Normalize(name=name, inputs=(x.tensor.name,))
-  return x.recorder.append(operator, ops.L2_OUTPUT)
+  return apply(ops.Clamp, x, name=name, limits=limits)

@@ -1,35 +1,18 @@
-"""Symbols: what a model is called on when it is read, not computed.
+"""Symbols: a model is called on one when it is recorded.
 
 A symbol stands for an activation of the program being recorded. Only the
-functions of `record` take it; whatever else touches it raises a TypeError
-that says what was tried and what exists.
+functions of `record` take it. Whatever else is done to it raises a TypeError,
+of its own or of Python or a library; `explain` makes those say which line of
+the model did it, and which operators there are.
 """
 
 import linecache
 import pathlib
 import traceback
 
+from faceqat.integer.operators import OPERATORS
 from faceqat.integer.tensors import Tensor
 
-# The functions of `record` that take a symbol.
-RECORDABLE = (
-  'add',
-  'average_pool',
-  'clamp',
-  'concat',
-  'conv2d',
-  'dense',
-  'flatten',
-  'l2_normalize',
-  'logistic',
-  'max_pool',
-  'mean',
-  'mul',
-  'prelu',
-  'square_root',
-)
-
-_EXISTING = f'What exists, in faceqat.integer.record: {", ".join(RECORDABLE)}.'
 _LIBRARIES = ('jax', 'jaxlib', 'numpy', 'flax')
 
 
@@ -39,19 +22,19 @@ class UnsupportedOperationError(TypeError, AttributeError):
   It is an AttributeError too, so that `hasattr(symbol, 'aval')` stays False.
   """
 
-
-def _unsupported(operation: str, symbol: 'Symbol') -> Exception:
-  return UnsupportedOperationError(
-    f'{operation} has no integer form: it was applied to {symbol!r}, which is '
-    f'being recorded into an integer program. {_EXISTING}'
-  )
+  def __init__(self, operation: str, symbol: str):
+    super().__init__(
+      f'{operation} has no integer form: it was applied to {symbol}, which is '
+      'being recorded into an integer program. The operators of such a program '
+      f'are {", ".join(sorted(OPERATORS))}; the layers of faceqat.quant.layers '
+      'record them'
+    )
 
 
 def explain(error: TypeError) -> TypeError | None:
-  """What to raise for a library's complaint that it cannot take a symbol.
+  """The error to raise in place of a library's, which names the type it got.
 
-  The library names the type it got; what the user needs is the line of the
-  model that called it. None where the error is about something else.
+  It names the line of the model. None where the error is about something else.
   """
   if isinstance(error, UnsupportedOperationError):
     return None
@@ -66,19 +49,7 @@ def explain(error: TypeError) -> TypeError | None:
       file = frame.f_code.co_filename
       line = linecache.getline(file, line_number).strip()
       place = f'`{line}` ({pathlib.PurePath(file).name}:{line_number})'
-  if place is None:
-    return None
-  return UnsupportedOperationError(
-    f'{place} has no integer form: it was applied to a symbol, which is being '
-    f'recorded into an integer program. {_EXISTING}'
-  )
-
-
-def _refusal(operation: str):
-  def refuse(self, *unused_args, **unused_kwargs):
-    raise _unsupported(operation, self)
-
-  return refuse
+  return None if place is None else UnsupportedOperationError(place, 'a symbol')
 
 
 class Symbol:
@@ -109,55 +80,21 @@ class Symbol:
     return len(self.shape)
 
   def __array__(self, *unused_args, **unused_kwargs):
-    raise _unsupported('Conversion to a numpy array', self)
+    raise UnsupportedOperationError('Conversion to a numpy array', repr(self))
 
   def __array_ufunc__(self, ufunc, *unused_args, **unused_kwargs):
-    raise _unsupported(f'numpy.{ufunc.__name__}', self)
+    raise UnsupportedOperationError(f'numpy.{ufunc.__name__}', repr(self))
 
   def __array_function__(self, function, *unused_args, **unused_kwargs):
-    raise _unsupported(f'numpy.{function.__name__}', self)
+    raise UnsupportedOperationError(f'numpy.{function.__name__}', repr(self))
 
   def __getattr__(self, name: str):
-    raise _unsupported(f'Attribute .{name}', self)
+    raise UnsupportedOperationError(f'Attribute .{name}', repr(self))
 
+  # Python answers these without an error.
 
-_OPERATORS = {
-  'Operator +': ('__add__', '__radd__', '__iadd__', '__pos__'),
-  'Operator -': ('__sub__', '__rsub__', '__isub__', '__neg__'),
-  'Operator *': ('__mul__', '__rmul__', '__imul__'),
-  'Operator @': ('__matmul__', '__rmatmul__', '__imatmul__'),
-  'Operator /': ('__truediv__', '__rtruediv__', '__itruediv__'),
-  'Operator //': ('__floordiv__', '__rfloordiv__', '__ifloordiv__'),
-  'Operator %': ('__mod__', '__rmod__', '__imod__'),
-  'Operator **': ('__pow__', '__rpow__', '__ipow__'),
-  'divmod()': ('__divmod__', '__rdivmod__'),
-  'Operator <<': ('__lshift__', '__rlshift__', '__ilshift__'),
-  'Operator >>': ('__rshift__', '__rrshift__', '__irshift__'),
-  'Operator &': ('__and__', '__rand__', '__iand__'),
-  'Operator |': ('__or__', '__ror__', '__ior__'),
-  'Operator ^': ('__xor__', '__rxor__', '__ixor__'),
-  'Operator ~': ('__invert__',),
-  'abs()': ('__abs__',),
-  'round()': ('__round__',),
-  'Comparison': ('__eq__', '__ne__', '__lt__', '__le__', '__gt__', '__ge__'),
-  'Indexing [...]': ('__getitem__', '__setitem__', '__delitem__'),
-  'Iteration': ('__iter__', '__len__', '__contains__', '__reversed__'),
-  'Truth value (if, while, and, or, not)': ('__bool__',),
-  'float()': ('__float__',),
-  'int()': ('__int__', '__index__'),
-  'complex()': ('__complex__',),
-}
-for _name, _methods in _OPERATORS.items():
-  for _method in _methods:
-    setattr(Symbol, _method, _refusal(_name))
+  def __eq__(self, other):
+    raise UnsupportedOperationError('Comparison', repr(self))
 
-
-def check_symbol(value, function: str) -> Symbol:
-  """`value` if it is a symbol, else a TypeError that names the caller."""
-  if not isinstance(value, Symbol):
-    kind = type(value).__name__
-    raise TypeError(
-      f'record.{function} got {kind}; it takes a Symbol, which record.trace '
-      'hands to the model.'
-    )
-  return value
+  def __bool__(self):
+    raise UnsupportedOperationError('Truth value', repr(self))

@@ -1,4 +1,4 @@
-"""Quantized tensors: what integers stand for."""
+"""Quantized tensors: their shapes, scales and zero points."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ def check_integer(value, what: str, low: int, high: int) -> int:
     number = None
   if number is None or not low <= number <= high:
     raise ValueError(
-      f'{what} is {value!r}; it must be an integer in [{low}, {high}].'
+      f'{what} is {value!r}; it must be an integer in [{low}, {high}]'
     )
   return number
 
@@ -28,7 +28,7 @@ def check_integers(
   """`value` as a tuple of python ints in [low, high]."""
   if not isinstance(value, (tuple, list)) or count not in (None, len(value)):
     size = '' if count is None else f'{count} '
-    raise ValueError(f'{what} is {value!r}; it must be {size}integers.')
+    raise ValueError(f'{what} is {value!r}; it must be {size}integers')
   return tuple(check_integer(item, what, low, high) for item in value)
 
 
@@ -43,7 +43,7 @@ def check_scale(value, what: str) -> float:
     number = math.nan
   if not (np.finfo(np.float32).tiny <= number < math.inf):
     raise ValueError(
-      f'{what} is {value!r}; it must be a positive, normal float32.'
+      f'{what} is {value!r}; it must be a positive, normal float32'
     )
   return number
 
@@ -69,7 +69,7 @@ class QParams:
     object.__setattr__(self, 'scale', scale)
     object.__setattr__(self, 'bits', check_integer(self.bits, 'bits', 2, 8))
     if not isinstance(self.narrow, (bool, np.bool_)):
-      raise ValueError(f'narrow is {self.narrow!r}; it must be a bool.')
+      raise ValueError(f'narrow is {self.narrow!r}; it must be a bool')
     object.__setattr__(self, 'narrow', bool(self.narrow))
     zero_point = check_integer(
       self.zero_point, 'zero_point', self.qmin, self.qmax
@@ -104,13 +104,13 @@ class Tensor:
 
   def __post_init__(self):
     if not isinstance(self.name, str) or not self.name:
-      raise ValueError(f'A tensor is named {self.name!r}; give it a name.')
+      raise ValueError(f'a tensor is named {self.name!r}; give it a name')
     try:
       shape = check_integers(self.shape, 'shape', 1, 2**24)
       if len(shape) not in (1, 3):
-        raise ValueError(f'shape is {shape}; it must be (H, W, C) or (C,).')
+        raise ValueError(f'shape is {shape}; it must be (H, W, C) or (C,)')
       if math.prod(shape) >= 2**31:
-        raise ValueError(f'shape is {shape}; 2^31 elements are too many.')
+        raise ValueError(f'shape is {shape}; 2^31 elements are too many')
       qparams = QParams(self.scale, self.zero_point, self.bits, self.narrow)
     except ValueError as error:
       raise ValueError(f'Tensor {self.name!r}: {error}') from None
@@ -129,3 +129,8 @@ class Tensor:
   @property
   def qmax(self) -> int:
     return self.qparams.qmax
+
+  @property
+  def reach(self) -> int:
+    """Largest `|q - zero_point|`."""
+    return max(self.zero_point - self.qmin, self.qmax - self.zero_point)

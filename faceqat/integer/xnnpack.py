@@ -42,18 +42,11 @@ def compute(
   inputs: list[Tensor],
   output: Tensor,
 ) -> jax.Array:
-  """Applies an operator, as `kernels.compute` does, by this contract's rules.
+  """`kernels.compute` by this contract's rules.
 
-  Args:
-    operator: one that `check_operator` has passed.
-    values: int8 [B, *shape] for each input.
-    inputs: what `values` stand for.
-    output: what the result stands for.
-
-  Returns:
-    int8 [B, *output.shape].
+  The operator is one that `check_operator` has passed.
   """
-  # Whatever is not listed follows the reference rules in LiteRT's default too.
+  # The others follow the reference rules in LiteRT's default too.
   kernel = _KERNELS.get(type(operator), kernels.compute)
   return kernel(operator, values, inputs, output)
 
@@ -69,7 +62,7 @@ def check_operator(
   operator: ops.Operator, inputs: list[Tensor], output: Tensor
 ):
   """Raises ValueError where LiteRT's default cannot run an operator exactly."""
-  if isinstance(operator, (ops.Conv2D, ops.Dense)):
+  if isinstance(operator, ops.Weighted):
     scales = weighted_scales(operator, inputs[0], output)
     for channel, scale in enumerate(scales):
       what = f'channel {channel}: its scale'
@@ -115,7 +108,7 @@ def _ratio(source: Tensor, output: Tensor) -> np.float32:
 
 
 def weighted_scales(
-  operator: ops.Conv2D | ops.Dense, source: Tensor, output: Tensor
+  operator: ops.Weighted, source: Tensor, output: Tensor
 ) -> np.ndarray:
   """float32 [O]: input scale times weight scale, over the output's scale."""
   with np.errstate(over='ignore', under='ignore'):
@@ -151,11 +144,7 @@ def requantize_multiplier(source: Tensor, output: Tensor) -> int:
 
 
 def mean_table(source: Tensor, output: Tensor) -> np.ndarray:
-  """What a mean over height and width gives for every possible sum.
-
-  Args:
-    source: its input.
-    output: what the result stands for.
+  """The mean over height and width for every possible sum.
 
   Returns:
     int8 [N]; the index is the sum of the raw integers, less the least sum.
@@ -173,12 +162,9 @@ def mean_table(source: Tensor, output: Tensor) -> np.ndarray:
 
 
 def logistic_table(source: Tensor) -> np.ndarray:
-  """What a logistic function gives for every int8 value.
+  """The logistic function of every int8 value.
 
   XNNPACK tabulates too: float32 arguments, the function in float64.
-
-  Args:
-    source: its input's scale and zero point.
 
   Returns:
     int8 [256], in steps of 1/256 from -128; the index is q + 128.

@@ -8,6 +8,7 @@ hold them.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
@@ -287,7 +289,7 @@ class QuantConv(_Linear):
       mode,
       shape,
       lambda x, kernel: conv2d(x, kernel, **geometry),
-      lambda x, **fields: record.conv2d(x, **geometry, **fields),
+      lambda x, **fields: record.weighted(ops.Conv2D, x, **geometry, **fields),
     )
 
 
@@ -297,7 +299,11 @@ class QuantDense(_Linear):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     return self._run(
-      x, mode, (x.shape[-1], self.features), jnp.matmul, record.dense
+      x,
+      mode,
+      (x.shape[-1], self.features),
+      jnp.matmul,
+      functools.partial(record.weighted, ops.Dense),
     )
 
 
@@ -318,7 +324,8 @@ class PReLU(QuantLayer):
     if isinstance(x, Symbol):
       self._check_finite({'alpha': alpha})
       values, scale = quantize_kernel(alpha, slopes)
-      return record.prelu(
+      return record.apply(
+        ops.PReLU,
         x,
         name=self._tensor,
         alpha=values,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.convolution import Padding, explicit_padding
@@ -31,7 +32,9 @@ class MeanPool(QuantLayer):
     def mean(x):
       return jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
 
-    return self._quantized(mode, record.mean, mean, x)
+    return self._quantized(
+      mode, functools.partial(record.apply, ops.Mean), mean, x
+    )
 
 
 class _WindowPool(QuantLayer):
@@ -46,7 +49,7 @@ class _WindowPool(QuantLayer):
 
   def _pool(
     self,
-    recorder: Callable[..., Symbol],
+    kind: type[ops.Operator],
     pool: Callable[..., jax.Array],
     x: Value,
   ) -> Value:
@@ -58,7 +61,10 @@ class _WindowPool(QuantLayer):
       ),
     }
     return self._unranged(
-      recorder, functools.partial(pool, **geometry), x, **geometry
+      functools.partial(record.apply, kind),
+      functools.partial(pool, **geometry),
+      x,
+      **geometry,
     )
 
 
@@ -68,7 +74,7 @@ class MaxPool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._pool(record.max_pool, _maximum, x)
+    return self._pool(ops.MaxPool, _maximum, x)
 
 
 class AveragePool(_WindowPool):
@@ -81,7 +87,7 @@ class AveragePool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._pool(record.average_pool, _average, x)
+    return self._pool(ops.AveragePool, _average, x)
 
 
 class L2Pool(_WindowPool):
@@ -109,7 +115,9 @@ class L2Pool(_WindowPool):
       return _root(square.rounded(y, mode)).astype(y.dtype)
 
     y = average(square(x, mode), mode)
-    return self._quantized(mode, record.square_root, root, y)
+    return self._quantized(
+      mode, functools.partial(record.apply, ops.SquareRoot), root, y
+    )
 
 
 class _Square(QuantLayer):
@@ -120,8 +128,8 @@ class _Square(QuantLayer):
 
   def __call__(self, x: Value, mode: Mode) -> Value:
     if isinstance(x, Symbol):
-      return record.mul(
-        x, x, name=self._tensor, output=self.quantizer.qparams()
+      return record.apply(
+        ops.Mul, x, x, name=self._tensor, output=self.quantizer.qparams()
       )
     return self._finish(x * x, mode, self.quantizer)
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from faceqat.integer.program import QParams
+from faceqat.integer.tensors import QParams
 from faceqat.quant import exact, learned_step, numerics, observers
 from faceqat.quant.spec import LayerQuant, Mode
 

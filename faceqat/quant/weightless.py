@@ -1,11 +1,13 @@
 """Quantized layers without weights: they join, clip and reshape tensors."""
 
+import functools
 import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.symbol import Symbol
 from faceqat.quant import numerics
@@ -64,7 +66,9 @@ class Multiply(QuantLayer):
     def multiply(a, b):
       return a * (b[:, None, None] if (a.ndim, b.ndim) == (4, 2) else b)
 
-    return self._quantized(mode, record.mul, multiply, a, b)
+    return self._quantized(
+      mode, functools.partial(record.apply, ops.Mul), multiply, a, b
+    )
 
 
 class Concat(QuantLayer):
@@ -106,7 +110,7 @@ class Flatten(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     if isinstance(x, Symbol):
-      return record.flatten(x, name=self._tensor)
+      return record.apply(ops.Reshape, x, name=self._tensor)
     return x.reshape(x.shape[0], -1)
 
 
@@ -133,7 +137,9 @@ class Sigmoid(QuantLayer):
         y = numerics.fake_quant(y, 0.0, 255 / 256, rounding=mode.rounding)
       return y.astype(x.dtype)
 
-    return self._unranged(record.logistic, sigmoid, x)
+    return self._unranged(
+      functools.partial(record.apply, ops.Logistic), sigmoid, x
+    )
 
 
 class L2Normalize(QuantLayer):
@@ -148,4 +154,6 @@ class L2Normalize(QuantLayer):
         y = numerics.fake_quant(y, -1.0, 127 / 128, rounding=mode.rounding)
       return y
 
-    return self._unranged(record.l2_normalize, normalize, x)
+    return self._unranged(
+      functools.partial(record.apply, ops.L2Normalize), normalize, x
+    )

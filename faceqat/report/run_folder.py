@@ -12,8 +12,8 @@ import numpy as np
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.scores import Scores
 from faceqat.files import array_file, json_fields, strict_json
+from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
-from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
 from faceqat.report import hardest
 from faceqat.report.hardest import Hardest
@@ -205,7 +205,7 @@ def _describe_program(path: pathlib.Path) -> dict[str, str]:
   if not path.is_file():
     return {}
   program = integer_program.load(path)
-  layers = [x for x in program.operators if isinstance(x, (Conv2D, Dense))]
+  layers = [x for x in program.operators if isinstance(x, ops.Weighted)]
   shape = program.tensors[program.input].shape
   # Every weight is used once for each position of the output.
   multiply_adds = sum(

@@ -11,6 +11,7 @@ import pytest
 from defaults import batch_norm, make_spec
 
 from faceqat.evaluators import agreement
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.models.blocks import InvertedResidual
@@ -231,7 +232,8 @@ class Flat(nn.Module):
 def test_a_program_of_another_model_is_refused():
   variables, images = calibrated()
   program = record.trace(
-    lambda image: record.flatten(image, name='features'), image_shape=IMAGE
+    lambda image: record.apply(ops.Reshape, image, name='features'),
+    image_shape=IMAGE,
   )
   with pytest.raises(ValueError, match=r'no layer features.*convert'):
     agreement.compare(Network(), variables, program, images)

@@ -107,7 +107,7 @@ def draw_narrower(rng, qparams: QParams) -> QParams:
   """The same in fewer bits, one time in five."""
   if rng.random() < 0.8:
     return qparams
-  bits, narrow = int(rng.integers(3, 9)), bool(rng.integers(2))
+  bits, narrow = int(rng.integers(2, 9)), bool(rng.integers(2))
   limits = QParams(qparams.scale, 0, bits, narrow)
   zero_point = min(max(qparams.zero_point, limits.qmin), limits.qmax)
   return QParams(qparams.scale, zero_point, bits, narrow)

@@ -46,14 +46,21 @@ def cases(kind: str, seed: int = 0, outputs: int = 100_000) -> Iterator[Case]:
     outputs: integers to compare, times `COUNT_FACTOR`.
   """
   rng = np.random.default_rng([seed, zlib.crc32(kind.encode())])
+  return draw_cases(kind, _MAKERS[kind], rng, outputs, _LEAST_CASES)
+
+
+def draw_cases(
+  title: str, make, rng, outputs: int = 100_000, least: int = 1
+) -> Iterator[Case]:
+  """Draws cases with `make(draft, rng, index)`, which returns their labels."""
   left = outputs * COUNT_FACTOR
   for index in itertools.count():
     draft = Draft()
-    label = _MAKERS[kind](draft, rng, index)
-    case = draft.finish(f'{kind}, case {index}: {label}')
+    label = make(draft, rng, index)
+    case = draft.finish(f'{title}, case {index}: {label}')
     yield case
     left -= case.count
-    if left <= 0 and index + 1 >= _LEAST_CASES:
+    if left <= 0 and index + 1 >= least:
       return
 
 
@@ -124,16 +131,20 @@ def _all_values(draft, source: QParams, channels=1, name='in'):
   draft.input(name, np.tile(x, channels), source)
 
 
+def _of_all_values(draft, number: int, kind, source: QParams, out: QParams):
+  """Operator `number` of a case, on an input of its own."""
+  _all_values(draft, source, name=f'in{number}')
+  draft.operator(kind(name=f'out{number}', inputs=(f'in{number}',)), out)
+
+
 def _requantize(draft, rng, index):
-  """Factors from nothing to many; 32 operators on all values."""
+  """Factors from nothing to many."""
   for number in range(32):
     source = draw_qparams(rng)
-    _all_values(draft, source, name=f'in{number}')
     factors = (1.0, 0.5, 0.25, 2.0, 2.0**-33, 10 ** rng.uniform(-4, 3))
     scale = source.scale / factors[rng.integers(len(factors))]
     out = draw_narrower(rng, QParams(scale, draw_zero_point(rng)))
-    operator = ops.Requantize(name=f'out{number}', inputs=(f'in{number}',))
-    draft.operator(operator, out)
+    _of_all_values(draft, number, ops.Requantize, source, out)
   return '32 pairs of scales'
 
 
@@ -156,10 +167,8 @@ def _prelu(draft, rng, index):
 
 def _logistic(draft, rng, index):
   for number in range(32):
-    source = draw_qparams(rng, 1e-5, 4.0)
-    _all_values(draft, source, name=f'in{number}')
-    operator = ops.Logistic(name=f'out{number}', inputs=(f'in{number}',))
-    draft.operator(operator, ops.LOGISTIC_OUTPUT)
+    source, out = draw_qparams(rng, 1e-5, 4.0), ops.Logistic.OUTPUT
+    _of_all_values(draft, number, ops.Logistic, source, out)
   return '32 scales'
 
 
@@ -178,10 +187,8 @@ def _square_root(draft, rng, index):
       factors = (1.0, 0.9, 4.0, 10 ** rng.uniform(-3, 2))
       filled = (source.scale * 255) ** 0.5 / 255
       scale = filled * factors[rng.integers(len(factors))]
-    _all_values(draft, source, channels=4, name=f'in{number}')
     out = draw_narrower(rng, QParams(scale, draw_zero_point(rng)))
-    operator = ops.SquareRoot(name=f'out{number}', inputs=(f'in{number}',))
-    draft.operator(operator, out)
+    _of_all_values(draft, number, ops.SquareRoot, source, out)
   return '32 pairs of scales'
 
 
@@ -213,6 +220,8 @@ def _pool(draft, rng, index, kind):
   qparams = draw_qparams(rng)
   x = draw_int8(rng, 8, *size, 64)
   x[:4] = _near(rng, 4, size, 64)
+  # Averages on both sides of 0, and many ties.
+  x[4:6] = draw_int8(rng, 2, *size, 64, low=-2, high=2)
   draft.input('in', x, qparams)
   operator = kind(
     name='out',
@@ -234,7 +243,9 @@ def _l2_normalize(draft, rng, index):
   x[::3] = zero_point + rng.integers(-3, 4, x[::3].shape)
   x[:3] = [[zero_point], [-128], [127]]
   draft.input('in', np.clip(x, *INT8), QParams(0.1, zero_point))
-  draft.operator(ops.L2Normalize(name='out', inputs=('in',)), ops.L2_OUTPUT)
+  draft.operator(
+    ops.L2Normalize(name='out', inputs=('in',)), ops.L2Normalize.OUTPUT
+  )
   return f'depth {depth}, zero point {zero_point}'
 
 

@@ -49,26 +49,19 @@ def convolution(draft, rng, index, depthwise=False, bits=8):
   source_depth = channels if depthwise else depth
   source, out = draw_qparams(rng), draw_qparams(rng)
   shape = (*window, depth, channels)
-  weights, scale, bias = _weights(rng, style, bits, shape, source, out)
   draft.input('in', draw_int8(rng, 4, *size, source_depth), source)
   operator = ops.Conv2D(
-    name='out',
-    inputs=('in',),
-    weights=weights,
-    weight_scale=scale,
-    weight_bits=bits,
-    bias=bias,
+    **_fields(rng, style, bits, shape, source, out),
     strides=strides,
     padding=padding,
     depthwise=depthwise,
-    clamp=draw_clamp(rng, out),
   )
   draft.operator(operator, out)
   return f'{style}, window {window}, strides {strides}, padding {padding}'
 
 
-def _weights(rng, style, bits, shape, source: QParams, out: QParams):
-  """(weights, scale, bias) of a convolution or dense layer."""
+def _fields(rng, style, bits, shape, source: QParams, out: QParams) -> dict:
+  """The fields that a convolution and a dense layer share."""
   limit = 2 ** (bits - 1) - 1
   channels = shape[-1]
   weights = draw_int8(rng, *shape, low=-limit, high=limit)
@@ -88,7 +81,15 @@ def _weights(rng, style, bits, shape, source: QParams, out: QParams):
     bias = rng.integers(-spread, spread, endpoint=True)
     left = 2.0 ** np.ceil(np.log2(np.maximum(factors, 1)))
     assert ((reach * 255 + np.abs(bias)) * left < 2**31).all()
-  return weights, scale, bias.astype(np.int32)
+  return {
+    'name': 'out',
+    'inputs': ('in',),
+    'weights': weights,
+    'weight_scale': scale,
+    'weight_bits': bits,
+    'bias': bias.astype(np.int32),
+    'clamp': draw_clamp(rng, out),
+  }
 
 
 def _tie_scan(draft, rng, form: str, bits: int):
@@ -132,18 +133,8 @@ def dense(draft, rng, index, bits=8):
   style = _STYLES[number % len(_STYLES)]
   source, out = draw_qparams(rng), draw_qparams(rng)
   depth, channels = int(rng.choice([1, 33, 100])), 160
-  weights, scale, bias = _weights(
-    rng, style, bits, (depth, channels), source, out
-  )
   draft.input('in', draw_int8(rng, 64, depth), source)
-  operator = ops.Dense(
-    name='out',
-    inputs=('in',),
-    weights=weights,
-    weight_scale=scale,
-    weight_bits=bits,
-    bias=bias,
-    clamp=draw_clamp(rng, out),
-  )
+  shape = (depth, channels)
+  operator = ops.Dense(**_fields(rng, style, bits, shape, source, out))
   draft.operator(operator, out)
   return style

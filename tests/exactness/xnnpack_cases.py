@@ -5,13 +5,13 @@ the scales of the other operators are drawn so that their real results lie on a
 tie, or one float32 step from it.
 """
 
-import itertools
+import functools
 import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from case_drafts import Draft, draw_zero_point
-from cases import COUNT_FACTOR, Case
+from case_drafts import Case, draw_zero_point
+from cases import draw_cases
 
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import QParams
@@ -23,18 +23,12 @@ _SIZES = ((1, 1), (7, 7), (3, 5), (14, 14), (1, 6), (4, 4))
 def tie_cases(kind: str) -> Iterator[Case]:
   """Draws cases of one of `TIE_KINDS` until they have enough outputs."""
   rng = np.random.default_rng(zlib.crc32(kind.encode()))
-  left = 100_000 * COUNT_FACTOR
-  for index in itertools.count():
-    case = _make_case(f'{kind} ties, case {index}', _MAKERS[kind], rng)
-    yield case
-    left -= case.count
-    if left <= 0:
-      return
+  make = functools.partial(_draw_operators, _MAKERS[kind])
+  return draw_cases(f'{kind} ties', make, rng)
 
 
-def _make_case(label: str, make, rng) -> Case:
-  """A graph of operators that each have inputs of their own."""
-  draft = Draft()
+def _draw_operators(make, draft, rng, index) -> str:
+  """Operators that each have inputs of their own."""
   for number in range(_OPERATORS):
     arrays, kind, scales = make(rng)
     names = tuple(f'in{number}.{place}' for place in range(len(arrays)))
@@ -43,7 +37,7 @@ def _make_case(label: str, make, rng) -> Case:
     zero_point = -128 if kind is ops.Logistic else draw_zero_point(rng)
     operator = kind(name=f'out{number}', inputs=names)
     draft.operator(operator, QParams(scales[-1], zero_point))
-  return draft.finish(label)
+  return f'{_OPERATORS} operators'
 
 
 def _scale(rng, low: float, high: float) -> float:

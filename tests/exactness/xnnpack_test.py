@@ -29,28 +29,9 @@ def run(case, **options):
   return litert.make_runner(content, 'xnnpack', **options)(*case.arrays)
 
 
-def accepted(case):
-  """The case without the operators that the contract refuses."""
-  operators = []
-  for operator in case.operators:
-    output = case.tensors[operator.output]
-    try:
-      xnnpack.check_operator(operator, case.tensors_of(operator), output)
-    except ValueError:
-      # Scales that differ this much belong to no other kind.
-      assert isinstance(operator, ops.Requantize)
-    else:
-      operators.append(operator)
-  return dataclasses.replace(
-    case,
-    operators=tuple(operators),
-    outputs=tuple(operator.output for operator in operators),
-  )
-
-
 def check_no_output_differs(kind_cases):
   rules.check_no_output_differs(
-    map(accepted, kind_cases), run, RUNTIME, xnnpack.compute
+    map(rules.accepted, kind_cases), run, RUNTIME, xnnpack.compute
   )
 
 

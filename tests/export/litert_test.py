@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from faceqat.export import litert, tflite, tflite_builder
-from faceqat.integer import program as ip
-from faceqat.integer.program import Tensor
+from faceqat.integer import operators as ops
+from faceqat.integer.tensors import Tensor
 
 CONTRACTS = ['tflite_ref', 'xnnpack']
 
@@ -25,8 +25,8 @@ def small_graph():
     )
   }
   operators = [
-    ip.Mul(name='gated', inputs=('image', 'gate')),
-    ip.Reshape(name='flat', inputs=('gated',)),
+    ops.Mul(name='gated', inputs=('image', 'gate')),
+    ops.Reshape(name='flat', inputs=('gated',)),
   ]
   return tflite.operators_to_bytes(
     tensors, operators, ['image', 'gate'], ['gated', 'flat']

@@ -10,7 +10,7 @@ from small_programs import small_program
 from faceqat.export import digests, onnx_integer, onnx_runtime
 from faceqat.export.onnx_fixed_point import rescale
 from faceqat.export.onnx_graph import OnnxGraph
-from faceqat.integer.program import Tensor
+from faceqat.integer.tensors import Tensor
 
 
 def run(model, *arrays):
@@ -95,9 +95,7 @@ def test_rescaling_equals_the_oracle_up_to_the_ends_of_int32(bias):
     np.int8,
     'y',
   )
-  model = graph.finish(
-    {'x': (_SHIFTS.shape, 'int32')}, {'y': _SHIFTS.shape}, {}
-  )
+  model = graph.model({'x': (_SHIFTS.shape, 'int32')}, {'y': _SHIFTS.shape}, {})
   got = run(model, raw.astype(np.int32))['y']
   scaled = oracle.rescale(x, _Q31, _SHIFTS) - 100
   np.testing.assert_array_equal(got, np.clip(scaled, -128, 127))

@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from faceqat.export import onnx_qdq, onnx_runtime
-from faceqat.integer.program import Concat, MaxPool, Reshape, Tensor
+from faceqat.integer import operators as ops
+from faceqat.integer.tensors import Tensor
 
 CONFIGS = {'default': {}, 'int8 fused': {'session.qdqisint8allowed': '1'}}
 
@@ -94,11 +95,11 @@ def test_what_only_moves_values_is_exact_all_the_same(config):
     Tensor('flat', (256,), **qparams),
   ]
   operators = [
-    Concat(name='joined', inputs=('a', 'a')),
-    MaxPool(name='pooled', inputs=('a',), window=(2, 2), strides=(2, 2)),
-    Reshape(name='flat', inputs=('a',)),
+    ops.Concat(name='joined', inputs=('a', 'a')),
+    ops.MaxPool(name='pooled', inputs=('a',), window=(2, 2), strides=(2, 2)),
+    ops.Reshape(name='flat', inputs=('a',)),
   ]
-  model = onnx_qdq.operators_to_model(
+  model = onnx_qdq.QdqGraph().operators_model(
     {tensor.name: tensor for tensor in tensors},
     operators,
     ['a'],

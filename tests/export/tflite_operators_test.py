@@ -10,8 +10,8 @@ from tflite_file import read, write
 
 from faceqat.export import litert
 from faceqat.integer import kernels, record
-from faceqat.integer import program as ip
-from faceqat.integer.program import QParams, Tensor
+from faceqat.integer import operators as ops
+from faceqat.integer.tensors import QParams, Tensor
 
 CONTRACTS = ['tflite_ref', 'xnnpack']
 EVERY_INT8 = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
@@ -20,7 +20,7 @@ EVERY_INT8 = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
 def identity(clamp=(-128, 127), **fields):
   """A convolution that hands on what it gets, within the clamp."""
   fields = {'weights': np.ones((1, 1, 1, 1), np.int8), **fields}
-  return ip.Conv2D(
+  return ops.Conv2D(
     name='out',
     inputs=('in',),
     weight_scale=np.ones(1, np.float32),
@@ -108,7 +108,7 @@ def test_padding_is_the_runtime_s_own_where_that_is_equal(
   geometry = {'strides': strides, 'padding': padding}
   source = Tensor('in', (*size, 1), 0.05, 100)
   conv = identity(weights=np.ones((*window, 1, 1), np.int8), **geometry)
-  pool = ip.MaxPool(name='out', inputs=('in',), window=window, **geometry)
+  pool = ops.MaxPool(name='out', inputs=('in',), window=window, **geometry)
   for operator in (conv, pool):
     operators, _ = read(write(operator, source, QParams(0.05, 100)))
     names = [name for name, _, _ in operators]
@@ -138,7 +138,7 @@ def test_padding_is_the_runtime_s_own_where_that_is_equal(
 def test_an_average_leaves_any_padding_out(
   size, window, strides, padding, contract
 ):
-  operator = ip.AveragePool(
+  operator = ops.AveragePool(
     name='out', inputs=('in',), window=window, strides=strides, padding=padding
   )
   source, qparams = Tensor('in', (*size, 5), 0.05, 100), QParams(0.05, 100)

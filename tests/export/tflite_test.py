@@ -7,104 +7,21 @@ import re
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from small_programs import network_images, record_network
 from tflite_file import read
 
 from faceqat.export import litert, tflite, tflite_builder
 from faceqat.integer import program as ip
-from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.program import QParams
 
 CONTRACTS = ['tflite_ref', 'xnnpack']
-
-
-def make_program(weight_bits=8):
-  """Some of everything: convolutions, a gate per channel, pools, vectors."""
-  rng = np.random.default_rng(0)
-
-  def weighted(*shape):
-    limit = 2 ** (weight_bits - 1) - 1
-    return {
-      'weights': rng.integers(-limit, limit + 1, shape).astype(np.int8),
-      'weight_scale': rng.uniform(0.1, 0.3, shape[-1]) / limit,
-      'weight_bits': weight_bits,
-      'bias': rng.normal(0, 0.2, shape[-1]),
-    }
-
-  def model(image):
-    # Of padding (1, 1), stride 2 on an even side uses only the first.
-    x = record.conv2d(
-      image,
-      name='stem',
-      **weighted(3, 3, 3, 8),
-      strides=(2, 2),
-      padding=((1, 1), (1, 1)),
-      activation_range=(0, 6),
-      output=QParams(0.004, -128),
-    )
-    alpha = rng.integers(-127, 128, 8).astype(np.int8)
-    y = record.conv2d(
-      x,
-      name='block/depthwise',
-      **weighted(3, 3, 1, 8),
-      padding=((1, 1), (1, 1)),
-      depthwise=True,
-      output=QParams(0.005, -7),
-    )
-    y = record.prelu(
-      y,
-      name='block/prelu',
-      alpha=alpha,
-      alpha_scale=0.004,
-      output=QParams(0.004, -50),
-    )
-    x = record.add(x, y, name='block/add', output=QParams(0.006, -90))
-    gate = record.mean(x, name='gate/mean', output=QParams(0.004, -80))
-    gate = record.dense(
-      gate, name='gate/dense', **weighted(8, 8), output=QParams(0.002, 9)
-    )
-    gate = record.logistic(gate, name='gate/logistic')
-    x = record.mul(x, gate, name='gated', output=QParams(0.003, -90))
-    x = record.square_root(x, name='root', output=QParams(0.004, -100))
-    pools = {'window': (3, 3), 'strides': (1, 1)}
-    padding = ((1, 1), (1, 1))
-    x = record.concat(
-      [
-        record.max_pool(x, name='max', padding=padding, **pools),
-        record.average_pool(x, name='average', padding=padding, **pools),
-        y,
-      ],
-      name='concat',
-      output=QParams(0.004, -70),
-    )
-    x = record.conv2d(
-      x,
-      name='global',
-      **weighted(5, 4, 1, 24),
-      depthwise=True,
-      output=QParams(0.01, 5),
-    )
-    x = record.flatten(x, name='flatten')
-    x = record.dense(
-      x, name='embedding', **weighted(24, 16), output=QParams(0.002, 3)
-    )
-    return record.l2_normalize(x, name='normalized')
-
-  return record.trace(
-    model, image_shape=(10, 8, 3), metadata={'model': 'small'}
-  )
-
-
-def images(batch_size=6):
-  rng = np.random.default_rng(1)
-  return rng.integers(0, 256, (batch_size, 10, 8, 3), np.uint8)
 
 
 @pytest.mark.parametrize('contract', CONTRACTS)
 @pytest.mark.parametrize('input_type', ['uint8', 'int8'])
 def test_the_file_gives_the_bits_of_the_evaluator(contract, input_type):
-  program = dataclasses.replace(make_program(), contract=contract)
-  x = images()
+  program = dataclasses.replace(record_network(), contract=contract)
+  x = network_images()
   values = make_evaluator(program, taps=True)(x)
   if input_type == 'int8':
     x = (x.astype(np.int16) - 128).astype(np.int8)
@@ -122,7 +39,7 @@ def test_the_file_gives_the_bits_of_the_evaluator(contract, input_type):
 
 @pytest.mark.parametrize('weight_bits', [2, 4])
 def test_weights_of_four_bits_take_half_a_byte(weight_bits):
-  program, x = make_program(weight_bits), images()
+  program, x = record_network(weight_bits=weight_bits), network_images()
   wanted = make_evaluator(program)(x)
   counts = {}
   for pack_int4 in (True, False):
@@ -142,7 +59,7 @@ def test_weights_of_four_bits_take_half_a_byte(weight_bits):
 
 
 def test_the_file_says_what_it_is():
-  program = make_program()
+  program = record_network(metadata={'model': 'small'})
   content = tflite.to_bytes(program)
   assert content[4:8] == b'TFL3'
   metadata = tflite_builder.read_metadata(content)
@@ -171,12 +88,12 @@ def test_the_file_says_what_it_is():
     b'embedding',
     b'normalized',
   )
-  assert list(pixels.shapeSignature) == [-1, 10, 8, 3]
+  assert list(pixels.shapeSignature) == [-1, 16, 16, 3]
   assert list(embedding.shapeSignature) == [-1, 16]
 
 
 def test_tensors_carry_the_scales_of_the_program():
-  program = make_program()
+  program = record_network()
   operators, tensors = read(tflite.to_bytes(program))
   for name, tensor in program.tensors.items():
     quantization = tensors[name].quantization
@@ -209,12 +126,13 @@ def test_tensors_carry_the_scales_of_the_program():
     ('AVERAGE_POOL_2D', 2),
     ('CONCATENATION', 2),
     ('RESHAPE', 1),
+    ('MAXIMUM', 2),
     ('L2_NORMALIZATION', 2),
   }
 
 
 def test_constants_are_aligned():
-  content = tflite.to_bytes(make_program())
+  content = tflite.to_bytes(record_network())
   model = schema.Model.GetRootAs(content)
   start = np.frombuffer(content, np.uint8).ctypes.data
   offsets = [
@@ -226,23 +144,29 @@ def test_constants_are_aligned():
 
 
 def test_int4_is_refused_where_xnnpack_has_no_kernel():
-  program = dataclasses.replace(make_program(4), contract='xnnpack')
+  program = dataclasses.replace(
+    record_network(weight_bits=4), contract='xnnpack'
+  )
   with pytest.raises(
     ValueError, match=r"'stem' \(Conv2D\): has 4-bit .* no int4 convolution"
   ):
     tflite.to_bytes(program, pack_int4=True)
   content = tflite.to_bytes(program)
-  result = litert.make_runner(content, 'xnnpack')(images())['normalized']
-  np.testing.assert_array_equal(result, make_evaluator(program)(images()))
+  result = litert.make_runner(content, 'xnnpack')(network_images())[
+    'normalized'
+  ]
+  np.testing.assert_array_equal(
+    result, make_evaluator(program)(network_images())
+  )
 
 
 def test_an_unknown_input_type_is_named():
   with pytest.raises(ValueError, match=r"'float32'; .* \['int8', 'uint8'\]"):
-    tflite.to_bytes(make_program(), input_type='float32')
+    tflite.to_bytes(record_network(), input_type='float32')
 
 
 def test_a_program_that_could_overflow_is_refused():
-  program = make_program()
+  program = record_network()
   program.operators[0].bias[:] = 2**31 - 1
   with pytest.raises(ValueError, match=r"'stem' \(Conv2D\): .* can reach"):
     tflite.to_bytes(program)
@@ -251,7 +175,7 @@ def test_a_program_that_could_overflow_is_refused():
 # An image; a vector that the file reshapes twice.
 @pytest.mark.parametrize('output', ['stem', 'flatten'])
 def test_the_output_may_be_that_of_any_operator(output):
-  program = make_program()
+  program = record_network()
   names = [operator.name for operator in program.operators]
   kept = program.operators[: names.index(output) + 1]
   tensors = {
@@ -259,7 +183,9 @@ def test_the_output_may_be_that_of_any_operator(output):
     for name in (program.input, *(operator.name for operator in kept))
   }
   program = ip.IntegerProgram(tensors, kept, program.input, output)
-  result = litert.make_runner(tflite.to_bytes(program), 'tflite_ref')(images())
+  result = litert.make_runner(tflite.to_bytes(program), 'tflite_ref')(
+    network_images()
+  )
   np.testing.assert_array_equal(
-    result[output], make_evaluator(program)(images())
+    result[output], make_evaluator(program)(network_images())
   )

@@ -2,54 +2,52 @@
 
 import numpy as np
 import pytest
+from small_programs import small_program
 
+from faceqat.integer import operators as ops
 from faceqat.integer import program
 from faceqat.integer.accumulators import check_operator
-from faceqat.integer.program import IntegerProgram, Tensor
+from faceqat.integer.tensors import Tensor
 
 
-def one_dense(weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0), output=0):
-  """image -> flat -> requantized -> dense, to place a bound exactly."""
+def check_dense(
+  weights, bias, *, zero_point=0, scales=(0.1, 0.1, 1.0), output=0
+):
+  """Checks a dense layer; scales are of its input, weights and output."""
   weights = np.asarray(weights, np.int8)
-  count = weights.shape[0]
-  return IntegerProgram(
-    tensors={
-      tensor.name: tensor
-      for tensor in (
-        Tensor('image', (1, 1, count), 1 / 128, 0),
-        Tensor('flat', (count,), 1 / 128, 0),
-        Tensor('x', (count,), scales[0], zero_point),
-        Tensor('y', (weights.shape[1],), scales[2], output),
-      )
-    },
-    operators=(
-      program.Reshape(name='flat', inputs=('image',)),
-      program.Requantize(name='x', inputs=('flat',)),
-      program.Dense(
-        name='y',
-        inputs=('x',),
-        weights=weights,
-        weight_scale=np.full(weights.shape[1], scales[1], np.float32),
-        bias=np.asarray(bias, np.int32),
-      ),
-    ),
-    input='image',
-    output='y',
+  size, channels = weights.shape
+  operator = ops.Dense(
+    name='y',
+    inputs=('x',),
+    weights=weights,
+    weight_scale=np.full(channels, scales[1], np.float32),
+    bias=np.asarray(bias, np.int32),
   )
+  check_operator(
+    operator,
+    [Tensor('x', (size,), scales[0], zero_point)],
+    Tensor('y', (channels,), scales[2], output),
+  )
+
+
+def test_a_whole_program_is_checked():
+  fits = small_program()
+  program.check_accumulators(fits)
+  fits.operators[1].bias[2] = 2**31 - 1
+  with pytest.raises(ValueError, match=r"'embedding' \(Dense\): channel 2: "):
+    program.check_accumulators(fits)
 
 
 def test_the_accumulator_bound_is_tight():
   weights = [[1, 100], [2, -27]]
   # zero point -128: inputs reach 255; channel 1: 127 * 255.
   room = 2**31 - 1 - 127 * 255
-  program.check_accumulators(one_dense(weights, [0, room], zero_point=-128))
+  check_dense(weights, [0, room], zero_point=-128)
   # Signs count: raw sums meet a folded bias of bias + 128 * 73.
   with pytest.raises(
     ValueError, match=r"'y' \(Dense\): channel 1: .*2147483648"
   ):
-    program.check_accumulators(
-      one_dense(weights, [0, room + 1], zero_point=-128)
-    )
+    check_dense(weights, [0, room + 1], zero_point=-128)
 
 
 def test_raw_sums_with_the_folded_bias_are_checked_too():
@@ -57,21 +55,18 @@ def test_raw_sums_with_the_folded_bias_are_checked_too():
   # point in adds the weights' sum, 200, to the bias.
   weights = [[100], [100]]
   room = 2**31 - 1 - 128 * 200
-  program.check_accumulators(one_dense(weights, [room - 200], zero_point=-1))
+  check_dense(weights, [room - 200], zero_point=-1)
   with pytest.raises(ValueError, match='the raw accumulator'):
-    program.check_accumulators(one_dense(weights, [room - 199], zero_point=-1))
+    check_dense(weights, [room - 199], zero_point=-1)
   with pytest.raises(ValueError, match='the zero-point corrected accumulator'):
-    program.check_accumulators(one_dense(weights, [room + 1], zero_point=-1))
+    check_dense(weights, [room + 1], zero_point=-1)
 
 
 def test_a_left_shift_that_could_overflow_is_refused():
   # Factor 2^17: 127 * 128 << 18 is over 2^31.
-  shifted = one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-17))
   with pytest.raises(ValueError, match='that is rescaled'):
-    program.check_accumulators(shifted)
-  program.check_accumulators(
-    one_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-15))
-  )
+    check_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-17))
+  check_dense([[127]], [0], scales=(1.0, 1.0, 2.0**-15))
 
 
 def test_the_output_zero_point_needs_room_beside_the_rescaled_sum():
@@ -79,31 +74,20 @@ def test_the_output_zero_point_needs_room_beside_the_rescaled_sum():
   scales = 1.0, float(np.nextafter(np.float32(1), np.float32(0))), 1.0
   room = 2**31 - 1 - 128 - 128
   for bias, output in ((-room, -128), (-room - 128, 0)):
-    fits = one_dense([[1]], [bias], scales=scales, output=output)
-    program.check_accumulators(fits)
+    check_dense([[1]], [bias], scales=scales, output=output)
     with pytest.raises(ValueError, match=r'rescaled|accumulator can'):
-      program.check_accumulators(
-        one_dense([[1]], [bias - 1], scales=scales, output=output)
-      )
+      check_dense([[1]], [bias - 1], scales=scales, output=output)
 
 
 def test_an_add_whose_output_scale_is_absurd_is_refused():
-  tensors = [
-    Tensor('image', (4, 4, 3), 1 / 128, 0),
-    Tensor('sum', (4, 4, 3), 2.0**-27, 0),
-  ]
-  absurd = IntegerProgram(
-    tensors={tensor.name: tensor for tensor in tensors},
-    operators=(program.Add(name='sum', inputs=('image', 'image')),),
-    input='image',
-    output='sum',
-  )
+  operator = ops.Add(name='sum', inputs=('x', 'x'))
+  source, output = Tensor('x', (4,), 0.01, 0), Tensor('sum', (4,), 2.0**-27, 0)
   with pytest.raises(ValueError, match=r"'sum' \(Add\): the output scale"):
-    program.check_accumulators(absurd)
+    check_operator(operator, [source, source], output)
 
 
 def test_a_product_whose_rescaling_could_overflow_is_refused():
-  operator = program.Mul(name='y', inputs=('a', 'b'))
+  operator = ops.Mul(name='y', inputs=('a', 'b'))
   inputs = [Tensor('a', (4,), 1.0, -128), Tensor('b', (4,), 1.0, -128)]
   # 255 * 255 is just below 2^16, and a factor of 2^14 shifts by 15.
   check_operator(operator, inputs, Tensor('y', (4,), 2.0**-14, 0))
@@ -112,13 +96,13 @@ def test_a_product_whose_rescaling_could_overflow_is_refused():
   # A quotient that float32 cannot hold has no multiplier.
   absurd = Tensor('y', (4,), 1e-37, 0)
   huge = [Tensor(name, (4,), 1e30, 0) for name in 'ab']
-  with pytest.raises(ValueError, match=r"'y' \(Mul\): A rescaling factor"):
+  with pytest.raises(ValueError, match=r"'y' \(Mul\): a rescaling factor"):
     check_operator(operator, huge, absurd)
 
 
 def test_the_sum_of_a_pooling_window_is_bounded():
   def check(side):
-    pool = program.AveragePool(
+    pool = ops.AveragePool(
       name='y', inputs=('x',), window=(2**16, side), strides=(1, 1)
     )
     source = Tensor('x', (2**16, side, 1), 0.1, 0)
@@ -129,7 +113,7 @@ def test_the_sum_of_a_pooling_window_is_bounded():
   with pytest.raises(ValueError, match=r"'y' \(AveragePool\): the sum can"):
     check(256)
   # What lies outside the image is not in the sum.
-  pool = program.AveragePool(
+  pool = ops.AveragePool(
     name='y',
     inputs=('x',),
     window=(2**16, 2**16),
@@ -145,8 +129,8 @@ def test_the_sum_of_a_pooling_window_is_bounded():
   ('kind', 'fits', 'too_much', 'message'),
   [
     # Values of up to 128, and their squares.
-    (program.Mean, (4096, 4095, 1), (4096, 4096, 1), 'the sum over height'),
-    (program.L2Normalize, (2**17 - 1,), (2**17,), 'the sum of squares'),
+    (ops.Mean, (4096, 4095, 1), (4096, 4096, 1), 'the sum over height'),
+    (ops.L2Normalize, (2**17 - 1,), (2**17,), 'the sum of squares'),
   ],
 )
 def test_sums_over_a_whole_tensor_are_bounded(kind, fits, too_much, message):
@@ -162,11 +146,9 @@ def test_sums_over_a_whole_tensor_are_bounded(kind, fits, too_much, message):
 
 def test_a_slope_whose_rescaling_could_overflow_is_refused():
   alpha = np.array([0, 127], np.int8)
-  operator = program.PReLU(
-    name='y', inputs=('x',), alpha=alpha, alpha_scale=1.0
-  )
+  operator = ops.PReLU(name='y', inputs=('x',), alpha=alpha, alpha_scale=1.0)
   source = Tensor('x', (2,), 1.0, 0)
   # 128 * 127 is just below 2^14, and a factor of 2^16 shifts by 17.
   check_operator(operator, [source], Tensor('y', (2,), 2.0**-16, 0))
-  with pytest.raises(ValueError, match=r"'y' \(PReLU\): the accumulator that"):
+  with pytest.raises(ValueError, match=r"'y' \(PReLU\): channel 1: the accu"):
     check_operator(operator, [source], Tensor('y', (2,), 2.0**-17, 0))

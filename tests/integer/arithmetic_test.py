@@ -158,26 +158,6 @@ def test_multipliers_above_one_shift_left_first():
     np.testing.assert_array_equal(got, oracle.rescale(x, q31, shift))
 
 
-def test_quantize_multiplier_equals_rational_arithmetic():
-  rng = np.random.default_rng(6)
-  factors = list(10.0 ** rng.uniform(-13, 6, 4_000))
-  # At and beside powers of two, where the mantissa rounds up to 1.
-  for exponent in range(-34, 12):
-    power = 2.0**exponent
-    factors += [power, np.nextafter(power, 0), np.nextafter(power, 9e9)]
-    factors += [power * (1 - 2.0**-32), power * (1 - 2.0**-33)]
-    factors += [power * (1 + 2.0**-31), power * (1 + 3 * 2.0**-32)]
-  for factor in [0.0, *factors]:
-    wanted = oracle.quantize_multiplier(factor)
-    assert arithmetic.quantize_multiplier(float(factor)) == wanted
-
-
-@pytest.mark.parametrize('factor', [-1.0, math.nan, math.inf, 2.0**30])
-def test_quantize_multiplier_refuses_what_is_no_factor(factor):
-  with pytest.raises(ValueError, match='rescaling factor'):
-    arithmetic.quantize_multiplier(factor)
-
-
 def test_inverse_square_root_equals_the_kernel_and_is_accurate():
   rng = np.random.default_rng(7)
   powers = [2**k + d for k in range(31) for d in (-1, 0, 1)]

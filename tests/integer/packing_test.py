@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import safetensors.numpy
+from program_edits import array, delete, edit, put
+from small_programs import small_program
 
-from faceqat.integer import packing, program, program_file
-from faceqat.integer.program import IntegerProgram, Tensor
+from faceqat.integer import packing, program
 
 
 @pytest.mark.parametrize('shape', [(16,), (1,), (3, 3, 1, 5), (7, 3), (2, 1)])
@@ -45,28 +46,8 @@ def test_what_is_not_so_many_nibbles_is_refused(packed, shape, message):
 
 
 def make_program(bits):
-  """An image, flattened, and a dense layer of as many bits."""
-  rng = np.random.default_rng(bits)
-  limit = 2 ** (bits - 1) - 1
-  tensors = [
-    Tensor('image', (5, 5, 3), 1 / 128, 0),
-    Tensor('flat', (75,), 1 / 128, 0),
-    Tensor('fc', (33,), 0.1, 3),
-  ]
-  dense = program.Dense(
-    name='fc',
-    inputs=('flat',),
-    weights=rng.integers(-limit, limit + 1, (75, 33), np.int8),
-    weight_scale=np.full(33, 0.01, np.float32),
-    weight_bits=bits,
-    bias=np.zeros(33, np.int32),
-  )
-  return IntegerProgram(
-    tensors={tensor.name: tensor for tensor in tensors},
-    operators=(program.Reshape(name='flat', inputs=('image',)), dense),
-    input='image',
-    output='fc',
-  )
+  """Its dense layer has an odd number of weights."""
+  return small_program(bits, image=(5, 5, 3), channels=33)
 
 
 @pytest.mark.parametrize('bits', range(2, 9))
@@ -74,7 +55,7 @@ def test_a_file_holds_up_to_4_bits_in_half_the_bytes(tmp_path, bits):
   path = tmp_path / 'network'
   saved = make_program(bits)
   program.save(saved, path)
-  stored = safetensors.numpy.load_file(path)['fc:weights']
+  stored = safetensors.numpy.load_file(path)['embedding:weights']
   assert stored.nbytes == ((75 * 33 + 1) // 2 if bits <= 4 else 75 * 33)
   loaded = program.load(path).operators[1]
   for field in dataclasses.fields(loaded):
@@ -83,43 +64,28 @@ def test_a_file_holds_up_to_4_bits_in_half_the_bytes(tmp_path, bits):
   assert loaded.weights.dtype == np.int8
 
 
-def rewrite(path, change):
-  """Changes the dense layer's fields and weights under a correct digest."""
-  description, arrays = program_file.read(path)
-  weights = change(description['operators'][1], arrays['fc:weights'].copy())
-  path.write_bytes(
-    program_file.to_bytes(description, {**arrays, 'fc:weights': weights})
-  )
+def weights(make):
+  return array('embedding:weights', make)
 
 
-def set_shape(shape):
-  return lambda fields, weights: fields.update(packed_shape=shape) or weights
+def shape(value):
+  return put('operators', 1, 'packed_shape', value=value)
 
 
-def set_byte(value):
-  def change(fields, weights):
-    weights[0] = value
-    return weights
-
-  return change
-
-
+NO_SHAPE = delete('operators', 1, 'packed_shape')
 DAMAGED = {
-  'cut': (
-    lambda fields, weights: weights[:-1],
-    "Operator 'fc': packed weights",
+  'cut': (weights(lambda w: w[:-1]), "Operator 'embedding': packed weights"),
+  'longer': (weights(lambda w: np.append(w, w)), 'asks for'),
+  'other type': (weights(lambda w: w.view(np.int8)), 'asks for'),
+  'half the columns': (shape([75, 16]), 'asks for'),
+  'turned': (shape([33, 75]), 'weight_scale has shape'),
+  'flat': (shape([75 * 33]), 'with 2 dimensions'),
+  'no shape': (shape(None), 'the shape of packed weights is None'),
+  'shape missing': (NO_SHAPE, 'weights is uint8'),
+  'a weight of -8': (
+    weights(lambda w: np.append(np.uint8(0x18), w[1:])),
+    r'4-bit weights must lie in \[-7, 7\]',
   ),
-  'longer': (lambda fields, weights: np.append(weights, weights), 'asks for'),
-  'other type': (lambda fields, weights: weights.view(np.int8), 'asks for'),
-  'half the columns': (set_shape([75, 16]), 'asks for'),
-  'turned': (set_shape([33, 75]), 'weight_scale has shape'),
-  'flat': (set_shape([75 * 33]), 'with 2 dimensions'),
-  'no shape': (set_shape(None), 'the shape of packed weights is None'),
-  'shape missing': (
-    lambda fields, weights: fields.pop('packed_shape') and weights,
-    'weights is uint8',
-  ),
-  'a weight of -8': (set_byte(0x18), r'4-bit weights must lie in \[-7, 7\]'),
 }
 
 
@@ -127,7 +93,7 @@ DAMAGED = {
 def test_a_file_with_damaged_packing_is_refused(tmp_path, change, message):
   path = tmp_path / 'network'
   program.save(make_program(4), path)
-  rewrite(path, change)
+  edit(path, change)
   with pytest.raises(ValueError, match=message) as info:
     program.load(path)
   assert str(path) in str(info.value)
@@ -137,8 +103,9 @@ def test_unpacked_weights_of_format_version_1_are_read(tmp_path):
   path = tmp_path / 'network'
   saved = make_program(4)
   program.save(saved, path)
-  weights = saved.operators[1].weights
-  rewrite(path, lambda fields, _: fields.pop('packed_shape') and weights)
+  unpacked = saved.operators[1].weights
+  edit(path, NO_SHAPE)
+  edit(path, weights(lambda _: unpacked))
   np.testing.assert_array_equal(
-    program.load(path).operators[1].weights, weights
+    program.load(path).operators[1].weights, unpacked
   )

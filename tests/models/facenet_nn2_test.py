@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from defaults import batch_norm, make_network
 
-from faceqat.integer.program import OPERATORS
+from faceqat.integer import operators as ops
 from faceqat.models import facenet_nn2
 from faceqat.quant.spec import FLOAT
 
@@ -130,7 +130,7 @@ def test_every_tensor_but_those_of_pools_has_a_range_of_its_own(backbone):
   roots = [
     operator.name
     for operator in backbone.program.operators
-    if isinstance(operator, OPERATORS['SquareRoot'])
+    if isinstance(operator, ops.SquareRoot)
   ]
   assert roots == ['inception_3b/pool']
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from defaults import batch_norm, make_network
 
-from faceqat.integer.program import OPERATORS
+from faceqat.integer import operators as ops
 from faceqat.quant.spec import FLOAT, Mode
 
 FULL = make_network('inception_resnet_v1')
@@ -200,7 +200,7 @@ def test_sums_are_rectified_but_for_the_last(backbone):
   rectified = {
     operator.name: tensors[operator.name].zero_point == -128
     for operator in backbone.program.operators
-    if isinstance(operator, OPERATORS['Add'])
+    if isinstance(operator, ops.Add)
   }
   assert rectified == {
     'block35_1/add': True,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from defaults import batch_norm, make_network
 
-from faceqat.integer.program import OPERATORS
+from faceqat.integer import operators as ops
 from faceqat.models import iresnet
 from faceqat.quant.spec import FLOAT, Mode
 
@@ -85,7 +85,7 @@ def test_the_second_convolution_halves_the_image(backbone):
   strides = {
     operator.name: operator.strides
     for operator in backbone.program.operators
-    if isinstance(operator, OPERATORS['Conv2D'])
+    if isinstance(operator, ops.Conv2D)
   }
   halving = {name for name, stride in strides.items() if stride == (2, 2)}
   assert halving == {

@@ -7,7 +7,7 @@ import layer_network
 import pytest
 from defaults import batch_norm, make_network
 
-from faceqat.integer.program import OPERATORS
+from faceqat.integer import operators as ops
 from faceqat.models import mobilefacenet
 
 # Images of 32 leave 2x2 to the global depthwise convolution.
@@ -65,7 +65,7 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
   added = [
     operator.inputs
     for operator in backbone.program.operators
-    if isinstance(operator, OPERATORS['Add'])
+    if isinstance(operator, ops.Add)
   ]
   # The first of a stage has stride 2 or other channels, but for the third and
   # the last.
@@ -78,7 +78,7 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
 def test_both_sides_are_padded_alike_at_every_stride(backbone):
   strides = set()
   for operator in backbone.program.operators:
-    if isinstance(operator, OPERATORS['Conv2D']):
+    if isinstance(operator, ops.Conv2D):
       three = operator.weights.shape[:2] == (3, 3)
       assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
       strides.add((three, operator.strides))

@@ -9,7 +9,8 @@ import pytest
 from backbone_checks import cosines
 from defaults import make_spec
 
-from faceqat.integer import operators, record
+from faceqat.integer import operators as ops
+from faceqat.integer import record
 from faceqat.quant import pooling, weightless
 from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
 from faceqat.quant.quantizers import RangesMissingError
@@ -37,25 +38,27 @@ def expected():
 def test_every_layer_is_one_operator_under_its_own_name():
   program = table.lowered()[3]
   kinds = {
-    QuantConv: operators.Conv2D,
-    QuantDense: operators.Dense,
-    PReLU: operators.PReLU,
-    weightless.Add: operators.Add,
-    weightless.Multiply: operators.Mul,
-    weightless.Concat: operators.Concat,
-    weightless.ReLU6: operators.Clamp,
-    weightless.Sigmoid: operators.Logistic,
-    weightless.Flatten: operators.Reshape,
-    weightless.L2Normalize: operators.L2Normalize,
-    pooling.MeanPool: operators.Mean,
-    pooling.MaxPool: operators.MaxPool,
-    pooling.AveragePool: operators.AveragePool,
-    pooling.L2Pool: operators.SquareRoot,
+    QuantConv: ops.Conv2D,
+    QuantDense: ops.Dense,
+    PReLU: ops.PReLU,
+    weightless.Add: ops.Add,
+    weightless.Multiply: ops.Mul,
+    weightless.Concat: ops.Concat,
+    weightless.ReLU6: ops.Clamp,
+    weightless.Sigmoid: ops.Logistic,
+    weightless.Flatten: ops.Reshape,
+    weightless.L2Normalize: ops.L2Normalize,
+    pooling.MeanPool: ops.Mean,
+    pooling.MaxPool: ops.MaxPool,
+    pooling.AveragePool: ops.AveragePool,
+    pooling.L2Pool: ops.SquareRoot,
   }
   found = {op.name: type(op) for op in program.operators}
   for name, (kind, _, _) in table.LAYERS.items():
     assert found[name] is kinds[kind]
-  assert {*kinds.values(), operators.Requantize} == set(found.values())
+  assert {*kinds.values(), ops.Requantize} == set(found.values())
+  # An operator that no layer records is of no use.
+  assert set(found.values()) == set(ops.OPERATORS.values())
   assert program.output == 'embedding'
 
 
@@ -95,7 +98,7 @@ def test_integers_are_within_a_step_of_fake_quantization(name):
   assert difference.max() <= 1
   operator = {op.name: op for op in program.operators}[name]
   source = program.tensors[operator.inputs[0]]
-  if name in table.WEIGHTED or isinstance(operator, operators.Mean):
+  if name in table.WEIGHTED or isinstance(operator, ops.Mean):
     if name in table.WEIGHTED:
       step = operator.weight_scale.max()
     else:
@@ -145,7 +148,7 @@ def test_overrides_reach_the_program_where_their_pattern_fits():
   program = table.lower(network, variables, table.IMAGE)
   for op in program.operators:
     output, before = program.tensors[op.output], plain.tensors[op.output]
-    if isinstance(op, (operators.Conv2D, operators.Dense)):
+    if isinstance(op, (ops.Conv2D, ops.Dense)):
       bits = 4 if op.name.startswith('depthwise') else 6
       bits = 2 if op.name == 'depthwise_global' else bits
       assert op.weight_bits == bits

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from defaults import make_spec
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.convolution import explicit_padding
@@ -105,7 +106,7 @@ def test_an_average_is_within_half_a_step_of_the_device_s():
   layer = AveragePool(**window, padding='VALID', quant=make_spec())
   averaged = np.asarray(layer.apply({}, reals, FAKE_QUANT))
   program = record.trace(
-    lambda image: record.average_pool(image, name='pool', **window),
+    lambda image: record.apply(ops.AveragePool, image, name='pool', **window),
     image_shape=(6, 6, 3),
   )
   device = make_evaluator(program)(steps.view(np.uint8) ^ np.uint8(128))

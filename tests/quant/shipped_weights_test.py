@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from defaults import make_spec
 
-from faceqat.integer import operators
+from faceqat.integer import operators as ops
 from faceqat.quant import layers
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import FAKE_QUANT, Mode
@@ -75,9 +75,9 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
   program = table.lower(network, variables, table.IMAGE)
   shipped = {}
   for op in program.operators:
-    if isinstance(op, (operators.Conv2D, operators.Dense)):
+    if isinstance(op, (ops.Conv2D, ops.Dense)):
       shipped[op.name] = op.weights * op.weight_scale
-    elif isinstance(op, operators.PReLU):
+    elif isinstance(op, ops.PReLU):
       shipped[op.name] = op.alpha * np.float32(op.alpha_scale)
   seen = []
 

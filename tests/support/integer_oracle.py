@@ -6,6 +6,7 @@ the fields of a program.
 """
 
 import fractions
+import functools
 import math
 
 import numpy as np
@@ -73,17 +74,23 @@ def rescale_by(x, multipliers):
   return rescale(x, pairs[:, 0], pairs[:, 1])
 
 
-def run(program, images):
+def run_operator(op, arrays, inputs, output):
+  """int64 arrays [B, *shape] to the operator's result, int64 too."""
+  run_kind = globals()[f'run_{type(op).__name__}']
+  result = run_kind(op, arrays, inputs, output)
+  assert result.min() >= -128
+  assert result.max() <= 127
+  return result
+
+
+def run(program, images, run_operator=run_operator):
   """uint8 images [B, H, W, 3] to a dict from tensor name to int8 array."""
   values = {program.input: images.astype(np.int64) - 128}
   for op in program.operators:
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.output]
     arrays = [values[name] for name in op.inputs]
-    result = globals()[f'run_{type(op).__name__}'](op, arrays, inputs, output)
-    assert result.min() >= -128
-    assert result.max() <= 127
-    values[op.output] = result
+    output = program.tensors[op.output]
+    inputs = program.inputs_of(op)
+    values[op.output] = run_operator(op, arrays, inputs, output)
   return {name: value.astype(np.int8) for name, value in values.items()}
 
 
@@ -92,37 +99,35 @@ def _limited(x, output):
   return np.clip(x, low, 2 ** (output.bits - 1) - 1)
 
 
-def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
+def _windows(x, op, window, value=0):
+  """[B, H', W', C, kh, kw] of a padded image."""
+  x = np.pad(x, ((0, 0), *op.padding, (0, 0)), constant_values=value)
+  views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(1, 2))
+  return views[:, :: op.strides[0], :: op.strides[1]]
+
+
+def weighted_sums(op, arrays, inputs):
+  """What a convolution or dense layer rescales."""
   x = arrays[0] - inputs[0].zero_point
-  x = np.pad(x, ((0, 0), *op.padding, (0, 0)))
-  kh, kw, _, channels = op.weights.shape
-  sh, sw = op.strides
-  height = (x.shape[1] - kh) // sh + 1
-  width = (x.shape[2] - kw) // sw + 1
   weights = op.weights.astype(np.int64)
-  acc = np.zeros((x.shape[0], height, width, channels), np.int64)
-  for i in range(height):
-    for j in range(width):
-      patch = x[:, i * sh : i * sh + kh, j * sw : j * sw + kw]
-      if op.depthwise:
-        acc[:, i, j] = (patch * weights[:, :, 0]).sum((1, 2))
-      else:
-        flat = patch.reshape(patch.shape[0], -1)
-        acc[:, i, j] = flat @ weights.reshape(-1, channels)
-  return _finish(op, acc, inputs[0], output)
+  if weights.ndim == 2:
+    return x @ weights + op.bias
+  views = _windows(x, op, weights.shape[:2])
+  if op.depthwise:
+    total = np.einsum('bhwcij,ijc->bhwc', views, weights[:, :, 0])
+  else:
+    total = np.einsum('bhwcij,ijco->bhwo', views, weights)
+  return total + op.bias
 
 
-def run_Dense(op, arrays, inputs, output):  # noqa: N802
-  acc = (arrays[0] - inputs[0].zero_point) @ op.weights.astype(np.int64)
-  return _finish(op, acc, inputs[0], output)
-
-
-def _finish(op, acc, source, output):
-  acc = acc + op.bias.astype(np.int64)
+def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
   scales = [float(scale) for scale in op.weight_scale]
-  factors = [source.scale * scale / output.scale for scale in scales]
-  scaled = rescale_by(acc, factors) + output.zero_point
-  return np.clip(scaled, *op.clamp)
+  factors = [inputs[0].scale * scale / output.scale for scale in scales]
+  scaled = rescale_by(weighted_sums(op, arrays, inputs), factors)
+  return np.clip(scaled + output.zero_point, *op.clamp)
+
+
+run_Dense = run_Conv2D  # noqa: N816
 
 
 def run_Add(op, arrays, inputs, output):  # noqa: N802
@@ -214,17 +219,7 @@ def run_Mean(op, arrays, inputs, output):  # noqa: N802
 
 
 def run_MaxPool(op, arrays, inputs, output):  # noqa: N802
-  x = np.pad(arrays[0], ((0, 0), *op.padding, (0, 0)), constant_values=-1000)
-  (kh, kw), (sh, sw) = op.window, op.strides
-  _, height, width, _ = (None, *output.shape)
-  rows = []
-  for i in range(height):
-    row = [
-      x[:, i * sh : i * sh + kh, j * sw : j * sw + kw].max((1, 2))
-      for j in range(width)
-    ]
-    rows.append(np.stack(row, 1))
-  return np.stack(rows, 1)
+  return _windows(arrays[0], op, op.window, -1000).max((-2, -1))
 
 
 def run_AveragePool(op, arrays, inputs, output):  # noqa: N802
@@ -255,13 +250,12 @@ def run_Reshape(op, arrays, inputs, output):  # noqa: N802
 
 
 def run_L2Normalize(op, arrays, inputs, output):  # noqa: N802
-  rows = []
-  for row in arrays[0] - inputs[0].zero_point:
-    multiplier, shift = inv_sqrt(int((row**2).sum()))
-    rows.append(np.clip(rescale(row, multiplier, shift + 7), -128, 127))
-  return np.stack(rows)
+  x = arrays[0] - inputs[0].zero_point
+  pairs = np.array([inv_sqrt(int(total)) for total in (x**2).sum(-1)])
+  return np.clip(rescale(x, pairs[:, :1], pairs[:, 1:] + 7), -128, 127)
 
 
+@functools.cache
 def inv_sqrt(value):
   """GetInvSqrtQuantizedMultiplierExp(value, reverse_shift=-1)."""
   if value <= 1:

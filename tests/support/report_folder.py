@@ -9,6 +9,7 @@ import safetensors.numpy
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import scores, verification
 from faceqat.evaluators.agreement import Agreement, LayerAgreement
+from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
 from faceqat.integer import record
 from faceqat.report import hardest
@@ -125,7 +126,7 @@ def make_run(folder, seed=0, config=CONFIG, pair_set=None):
     folder / 'float.safetensors',
   )
   program = record.trace(
-    lambda image: record.flatten(image, name='features'),
+    lambda image: record.apply(ops.Reshape, image, name='features'),
     image_shape=(4, 4, 3),
   )
   integer_program.save(program, folder / 'program.safetensors')

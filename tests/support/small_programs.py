@@ -5,35 +5,31 @@ import dataclasses
 import numpy as np
 from kernel_checks import int8
 
+from faceqat.integer import operators as ops
 from faceqat.integer import record
-from faceqat.integer.program import (
-  Dense,
-  IntegerProgram,
-  Mean,
-  QParams,
-  Reshape,
-  Tensor,
-)
+from faceqat.integer.program import IntegerProgram
+from faceqat.integer.tensors import QParams, Tensor
 
 
-def small_program(weight_bits=8, **fields):
-  """An image of 2x2 pixels, flattened, and one dense layer."""
+def small_program(weight_bits=8, image=(2, 2, 3), channels=5, **fields):
+  """An image, flattened, and one dense layer."""
   rng = np.random.default_rng(0)
   limit = 2 ** (weight_bits - 1) - 1
-  image = Tensor('image', (2, 2, 3), 1 / 128, 0)
-  flat = dataclasses.replace(image, name='flat', shape=(12,))
+  size = int(np.prod(image))
+  image = Tensor('image', image, 1 / 128, 0)
+  flat = dataclasses.replace(image, name='flat', shape=(size,))
   operators = (
-    Reshape(name='flat', inputs=('image',)),
-    Dense(
+    ops.Reshape(name='flat', inputs=('image',)),
+    ops.Dense(
       name='embedding',
       inputs=('flat',),
-      weights=rng.integers(-limit, limit + 1, (12, 5)).astype(np.int8),
-      weight_scale=np.full(5, 3.2 / limit, np.float32),
+      weights=rng.integers(-limit, limit + 1, (size, channels)).astype(np.int8),
+      weight_scale=np.full(channels, 3.2 / limit, np.float32),
       weight_bits=weight_bits,
-      bias=rng.integers(-limit, limit, 5).astype(np.int32),
+      bias=rng.integers(-limit, limit, channels).astype(np.int32),
     ),
   )
-  tensors = [image, flat, Tensor('embedding', (5,), 0.2, 3)]
+  tensors = [image, flat, Tensor('embedding', (channels,), 0.2, 3)]
   return IntegerProgram(
     tensors={tensor.name: tensor for tensor in tensors},
     operators=operators,
@@ -51,8 +47,8 @@ def _make_program():
     Tensor('embedding', (64,), 0.02, 0),
   ]
   operators = (
-    Mean(name='mean', inputs=('image',)),
-    Dense(
+    ops.Mean(name='mean', inputs=('image',)),
+    ops.Dense(
       name='embedding',
       inputs=('mean',),
       weights=np.full([3, 64], ord('0'), np.int8),
@@ -69,7 +65,7 @@ PROGRAM = _make_program()
 
 
 def small_network(bits=8, weight_bits=8, seed=0):
-  """A function of a symbol that uses every operator."""
+  """A function of a symbol (16, 16, 3) that uses every operator."""
   rng = np.random.default_rng(seed)
   limit = 2 ** (weight_bits - 1) - 1
   last = 2 ** (bits - 1) - 1
@@ -91,32 +87,37 @@ def small_network(bits=8, weight_bits=8, seed=0):
 
   def network(image):
     relu6 = (0.0, 6.0)
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       image,
       name='stem',
       **weighted(3, 3, 3, 8),
       strides=(2, 2),
-      padding=((0, 1), (0, 1)),
+      # Of padding (1, 1), stride 2 on an even side uses only the first.
+      padding=((1, 1), (1, 1)),
       activation_range=relu6,
       output=q(0.02, -128),
     )
     skip = x
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       x,
-      name='depthwise',
+      name='block/depthwise',
       **weighted(3, 3, 1, 8),
       depthwise=True,
       padding=((1, 1), (1, 1)),
       output=q(0.013, 4),
     )
-    x = record.prelu(
+    x = record.apply(
+      ops.PReLU,
       x,
       name='prelu',
       alpha=int8(rng, 8),
       alpha_scale=0.004,
       output=q(0.011, -30),
     )
-    x = record.conv2d(
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='project',
       **weighted(3, 3, 8, 8),
@@ -124,33 +125,57 @@ def small_network(bits=8, weight_bits=8, seed=0):
       output=q(0.02, 7),
     )
     x = record.add(x, skip, name='add', output=q(0.02, -60))
-    y = record.max_pool(x, name='pool', window=(2, 2), strides=(2, 2))
-    z = record.conv2d(
-      x, name='down', **weighted(1, 1, 8, 4), strides=(2, 2), output=q(0.01, 9)
+    y = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))
+    z = record.weighted(
+      ops.Conv2D,
+      x,
+      name='down',
+      **weighted(1, 1, 8, 4),
+      strides=(2, 2),
+      output=q(0.01, 9),
     )
     x = record.concat([y, z], name='concat', output=q(0.017, -40))
     x = record.clamp(x, name='relu', activation_range=(0.0, np.inf))
-    m = record.mean(x, name='mean', output=q(0.008, -90))
-    x = record.average_pool(
+    m = record.apply(ops.Mean, x, name='mean', output=q(0.008, -90))
+    x = record.apply(
+      ops.AveragePool,
       x,
       name='average',
       window=(3, 3),
       strides=(1, 1),
       padding=((1, 1), (1, 1)),
     )
-    gate = record.logistic(m, name='gate')
-    x = record.square_root(x, name='root', output=q(0.02, -100))
-    x = record.mul(x, gate, name='gated', output=q(0.01, -90))
-    x = record.conv2d(
+    gate = record.apply(ops.Logistic, m, name='gate')
+    x = record.apply(ops.SquareRoot, x, name='root', output=q(0.02, -100))
+    x = record.apply(ops.Mul, x, gate, name='gated', output=q(0.01, -90))
+    x = record.weighted(
+      ops.Conv2D,
       x,
       name='global',
       **weighted(4, 4, 1, 12),
       depthwise=True,
       output=q(0.01),
     )
-    x = record.flatten(x, name='flatten')
+    x = record.apply(ops.Reshape, x, name='flatten')
     x = record.concat([x, m], name='joined', output=q(0.012))
-    x = record.dense(x, name='embedding', **weighted(24, 16), output=q(0.006))
-    return record.l2_normalize(x, name='normalized')
+    x = record.weighted(
+      ops.Dense, x, name='embedding', **weighted(24, 16), output=q(0.006)
+    )
+    return record.apply(ops.L2Normalize, x, name='normalized')
 
   return network
+
+
+def record_network(bits=8, weight_bits=8, **fields):
+  """The program of `small_network`."""
+  network = small_network(bits, weight_bits)
+  return record.trace(network, image_shape=(16, 16, 3), **fields)
+
+
+def network_images(count=8):
+  """Images for `small_network`: black, white, and others of some color."""
+  rng = np.random.default_rng(9)
+  images = rng.uniform(0, 256, (count, 16, 16, 3))
+  images *= rng.uniform(0, 1, (count, 1, 1, 3))
+  images[0], images[1] = 0, 255
+  return images.astype(np.uint8)

@@ -5,7 +5,7 @@ import dataclasses
 from ai_edge_litert import schema_py_generated as schema
 
 from faceqat.export import tflite
-from faceqat.integer.program import Tensor
+from faceqat.integer.tensors import Tensor
 
 
 def read(content):

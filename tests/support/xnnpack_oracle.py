@@ -16,21 +16,14 @@ def float32(value):
   return np.float64(np.float32(value))
 
 
+def run_operator(op, arrays, inputs, output):
+  run_kind = globals().get(f'run_{type(op).__name__}')
+  return (run_kind or integer_oracle.run_operator)(op, arrays, inputs, output)
+
+
 def run(program, images):
   """uint8 images [B, H, W, 3] to a dict from tensor name to int8 array."""
-  values = {program.input: images.astype(np.int64) - 128}
-  for op in program.operators:
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.output]
-    arrays = [values[name] for name in op.inputs]
-    values[op.output] = run_operator(op, arrays, inputs, output)
-  return {name: value.astype(np.int8) for name, value in values.items()}
-
-
-def run_operator(op, arrays, inputs, output):
-  name = f'run_{type(op).__name__}'
-  function = globals().get(name) or getattr(integer_oracle, name)
-  return function(op, arrays, inputs, output)
+  return integer_oracle.run(program, images, run_operator)
 
 
 def rescale(total, scale, output, limits):
@@ -51,23 +44,12 @@ def layer_scale(op, source, output):
 
 
 def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
-  x = np.pad(arrays[0] - inputs[0].zero_point, ((0, 0), *op.padding, (0, 0)))
-  weights = op.weights.astype(np.int64)
-  views = np.lib.stride_tricks.sliding_window_view(
-    x, weights.shape[:2], axis=(1, 2)
-  )[:, :: op.strides[0], :: op.strides[1]]
-  if op.depthwise:
-    total = np.einsum('bhwcij,ijc->bhwc', views, weights[:, :, 0])
-  else:
-    total = np.einsum('bhwcij,ijco->bhwo', views, weights)
+  total = integer_oracle.weighted_sums(op, arrays, inputs)
   scale = layer_scale(op, inputs[0], output)
-  return rescale(total + op.bias, scale, output, op.clamp)
+  return rescale(total, scale, output, op.clamp)
 
 
-def run_Dense(op, arrays, inputs, output):  # noqa: N802
-  total = (arrays[0] - inputs[0].zero_point) @ op.weights.astype(np.int64)
-  scale = layer_scale(op, inputs[0], output)
-  return rescale(total + op.bias, scale, output, op.clamp)
+run_Dense = run_Conv2D  # noqa: N816
 
 
 def run_Add(op, arrays, inputs, output):  # noqa: N802

@@ -9,7 +9,6 @@ import numpy as np
 
 from faceqat.data import held_out_people, places
 from faceqat.data.benchmarks import pair_lists, pairs
-from faceqat.data.channels import ImagesInRGB, SourceInRGB
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.data.inspection import (
   check_evaluation_images,
@@ -21,9 +20,10 @@ from faceqat.data.pipeline import only_people, subset
 from faceqat.data.sources import tfds
 from faceqat.data.sources.arrayrecord import ArrayRecordSource
 from faceqat.data.sources.folder import FolderSource
+from faceqat.data.sources.labelled import SourceInRGB
 from faceqat.data.sources.recordio import RecordIOSource
 from faceqat.data.summary import summarize
-from faceqat.faces import fingerprint
+from faceqat.faces import fingerprint, lazy_images
 from faceqat.faces.alignment import TEMPLATES
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.faces.images import SkippedImages
@@ -356,9 +356,8 @@ def make_benchmarks(
     pairs.check_kinds(pair_set.same, path)
     check_evaluation_images(pair_set.images, pair_set.name)
     if _is_bgr(_stated(config, path, image_size)):
-      pair_set = dataclasses.replace(
-        pair_set, images=ImagesInRGB(pair_set.images)
-      )
+      images = lazy_images.in_rgb(pair_set.images)
+      pair_set = dataclasses.replace(pair_set, images=images)
     if pair_set.name in benchmarks:
       raise ValueError(
         f'eval.path names two sets of pairs called {pair_set.name}; rename a '

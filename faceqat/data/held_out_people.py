@@ -12,8 +12,9 @@ import ml_collections
 import numpy as np
 
 from faceqat.data.benchmarks import pairs
-from faceqat.data.pipeline import Subset, only_people, split_people, subset
+from faceqat.data.pipeline import only_people, split_people, subset
 from faceqat.data.sampler import by_person
+from faceqat.data.sources.labelled import Subset
 from faceqat.faces.made import are_made, independent_of
 
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from faceqat.data.places import is_pack
 from faceqat.data.sources import tfds
+from faceqat.data.sources.labelled import View
 from faceqat.faces.made import are_made
 
 SAME_NAMES = ('apart', 'merged')
 
 
-class JoinedSource:
+class JoinedSource(View):
   """The images of several labelled sources, one source after the other.
 
   Attributes:
@@ -70,25 +71,7 @@ class JoinedSource:
     ]
     self.made = np.concatenate([are_made(source) for source in sources])
 
-  def __len__(self) -> int:
-    return len(self.labels)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    source, place = self._find(index)
-    return {**source[place], 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    source, place = self._find(index)
-    return source.encoded(place)
-
-  def name(self, index: int) -> str:
-    """The file or record of image `index`."""
-    source, place = self._find(index)
-    return source.name(place)
-
   def _find(self, index: int):
-    """The source that image `index` is in, and its place there."""
     number = bisect.bisect_right(self.starts, index) - 1
     return self._sources[number], int(index) - self.starts[number]
 

@@ -1,9 +1,4 @@
-"""From a source to batches: cutting it, the training order, plain order.
-
-A source is anything with `len(source)`, `source[i] -> {'image': uint8
-[H, W, 3], 'label': int32}`, `source.labels`, `source.class_names` and
-`source.name(i)`; see sources/folder.py for one.
-"""
+"""From a labelled source to batches, in the order of training or its own."""
 
 import dataclasses
 import functools
@@ -16,44 +11,14 @@ import numpy as np
 
 from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder
+from faceqat.data.sources.labelled import Subset
 from faceqat.faces import images
-from faceqat.faces.made import are_made
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
 _MAX_DAMAGED_IN_A_ROW = 20
 
 AugmentFn = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-
-class Subset:
-  """Some images of a source, in a given order; labels stay as they are.
-
-  The class names stay too, also where no image of a class is left, so that a
-  part and its whole share one classifier.
-  """
-
-  def __init__(self, source, indices: Sequence[int]):
-    self._source = source
-    self._indices = np.asarray(indices, np.int64)
-    self.labels = np.asarray(source.labels)[self._indices]
-    self.class_names = source.class_names
-    self.made = are_made(source)[self._indices]
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    element = self._source[int(self._indices[index])]
-    return {**element, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return self._source.encoded(int(self._indices[index]))
-
-  def name(self, index: int) -> str:
-    """The file or record of image `index`."""
-    return self._source.name(int(self._indices[index]))
 
 
 def subset(source, indices: Sequence[int]) -> Subset:

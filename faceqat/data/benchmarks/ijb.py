@@ -11,6 +11,7 @@ import numpy as np
 from faceqat.faces import images as face_images
 from faceqat.faces.alignment import align_points
 from faceqat.faces.image_files import read_lines
+from faceqat.faces.lazy_images import LazyImages
 from faceqat.faces.photographs import read_photograph
 from faceqat.files.image_size import ImageSize
 
@@ -41,33 +42,6 @@ class TemplateSet:
 
   def __len__(self) -> int:
     return len(self.first)
-
-
-class _AlignedImages:
-  """Photographs, aligned by their landmarks when asked for."""
-
-  def __init__(
-    self,
-    paths: list[str],
-    landmarks: np.ndarray,
-    size: ImageSize,
-    template: str,
-  ):
-    self._paths, self._landmarks = paths, landmarks
-    self._size, self._template = size, template
-
-  def __len__(self) -> int:
-    return len(self._paths)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    image = read_photograph(self._paths[index])
-    landmarks = self._landmarks[index]
-    return align_points(image, landmarks, self._size, self._template)
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of a photograph, with a look at whether they are one."""
-    path = self._paths[index]
-    return face_images.checked(face_images.read_file(path), path)
 
 
 def read_ijb(
@@ -116,7 +90,7 @@ def read_ijb(
     )
   return TemplateSet(
     name=name,
-    images=_AlignedImages(
+    images=_aligned_images(
       [os.path.join(folder, 'loose_crop', image) for image in images],
       points[:, :10].reshape(-1, 5, 2),
       image_size,
@@ -129,6 +103,21 @@ def read_ijb(
     second=np.searchsorted(templates, pairs[:, 1]),
     same=pairs[:, 2] == 1,
   )
+
+
+def _aligned_images(
+  paths: list[str], landmarks: np.ndarray, size: ImageSize, template: str
+) -> LazyImages:
+  def pixels(index: int) -> np.ndarray:
+    image = read_photograph(paths[index])
+    return align_points(image, landmarks[index], size, template)
+
+  def encoded(index: int) -> bytes:
+    return face_images.checked(
+      face_images.read_file(paths[index]), paths[index]
+    )
+
+  return LazyImages(len(paths), pixels, encoded)
 
 
 def _read_points(

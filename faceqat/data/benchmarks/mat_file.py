@@ -28,7 +28,7 @@ _MAX_DEPTH, _MAX_DIMENSIONS = 32, 32
 _MAX_BYTES = 2**28
 
 
-def read(path: str | os.PathLike, name: str) -> Any:
+def read_mat(path: str | os.PathLike, name: str) -> Any:
   """Reads one variable.
 
   Args:

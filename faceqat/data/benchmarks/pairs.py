@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
-from faceqat.faces import images as face_images
-from faceqat.faces.image_files import ImageFiles
+from faceqat.faces.lazy_images import encoded_images, selected
 from faceqat.files.image_size import ImageSize
 
 # Of a cross-validation, where no list says how many.
@@ -56,49 +55,6 @@ class PairSet:
     return len(self.first)
 
 
-class _EncodedImages:
-  """Encoded images in memory, decoded when asked for."""
-
-  def __init__(
-    self, entries: list, name: str, sizes: tuple[ImageSize, ImageSize]
-  ):
-    self._entries = entries
-    self._name = name
-    self._sizes = sizes
-
-  def __len__(self) -> int:
-    return len(self._entries)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return face_images.decode_image(*self._of(index), *self._sizes)
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of an image, with a look at whether they are one."""
-    return face_images.checked(*self._of(index), *self._sizes)
-
-  def _of(self, index: int) -> tuple[bytes, str]:
-    """An entry, and what it is called."""
-    return bytes(self._entries[index]), f'{self._name}: image {index}'
-
-
-class SourceImages:
-  """The images of a source at some indices, without their labels."""
-
-  def __init__(self, source, indices: np.ndarray):
-    self._source = source
-    self._indices = indices
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return self._source[int(self._indices[index])]['image']
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of an image, with a look at whether they are one."""
-    return self._source.encoded(int(self._indices[index]))
-
-
 def read_bin(
   path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> PairSet:
@@ -121,9 +77,13 @@ def read_bin(
     raise ValueError(
       f'{path} has {num_pairs} pairs: ten folds need at least ten.'
     )
+
+  def file(index: int) -> tuple[bytes, str]:
+    return entries[index], f'{path}: image {index}'
+
   return PairSet(
-    name=_stem(path),
-    images=_EncodedImages(entries, path, (image_size, stored_size)),
+    name=os.path.splitext(os.path.basename(path))[0],
+    images=encoded_images(len(entries), file, image_size, stored_size),
     first=np.arange(0, 2 * num_pairs, 2),
     second=np.arange(1, 2 * num_pairs, 2),
     same=same,
@@ -180,27 +140,6 @@ def number_people(
   return people if np.array_equal(shows_one, same) else None
 
 
-def pairs_of_files(
-  name: str,
-  images: ImageFiles,
-  ends: Sequence[Sequence[int]],
-  same: Sequence[bool],
-  fold: Sequence[int],
-  people: Sequence[Sequence[str]],
-) -> PairSet:
-  """A set of P pairs: of each, both places in `images`, and both names."""
-  ends, same = np.array(ends), np.array(same)
-  return PairSet(
-    name=name,
-    images=images,
-    first=ends[:, 0],
-    second=ends[:, 1],
-    same=same,
-    fold=np.array(fold),
-    people=number_people(people, same),
-  )
-
-
 def synthetic_pairs(
   source, num_pairs: int, seed: int, folds: int = FOLDS
 ) -> PairSet:
@@ -243,7 +182,7 @@ def synthetic_pairs(
   flat = flat.reshape(-1, 2)
   return PairSet(
     name='drawn',
-    images=SourceImages(source, used),
+    images=selected(source, used),
     first=flat[:, 0],
     second=flat[:, 1],
     same=np.tile(np.repeat([True, False], per_half), folds),
@@ -337,7 +276,3 @@ def _different_pairs(members, count, rng, where) -> list[tuple[int, int]]:
     image_b = members[other][rng.integers(sizes[other])]
     pairs[int(image_a), int(image_b)] = None
   return list(pairs)
-
-
-def _stem(path: str) -> str:
-  return os.path.splitext(os.path.basename(path))[0]

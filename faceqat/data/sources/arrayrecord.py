@@ -13,7 +13,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
 from faceqat.data.sources import people_file, tf_example
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files.image_size import ImageSize
 
 # One record to a group is what random access reads; images do not compress.
@@ -22,7 +22,7 @@ _OPTIONS = 'group_size:1,uncompressed'
 _BATCH = 1024
 
 
-class ArrayRecordSource:
+class ArrayRecordSource(EncodedSource):
   """Labelled images of an ArrayRecord file, in its order.
 
   Attributes:
@@ -73,26 +73,11 @@ class ArrayRecordSource:
         'people: training needs at least two people.'
       )
 
-  def __len__(self) -> int:
-    return self._count
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    image = images.decode_image(
-      self._data(index), self.name(index), self.image_size, self.stored_size
-    )
-    return {'image': image, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._data(index), self.name(index), self.image_size, self.stored_size
-    )
-
   def name(self, index: int) -> str:
     """The file and number of image `index`."""
     return f'{self.path}: record {index}'
 
-  def _data(self, index: int) -> bytes:
+  def _bytes(self, index: int) -> bytes:
     """An encoded image, which is of the person that the label says."""
     data, _, person = self._decode(index, self._read([index])[0])
     known = self.class_names[self.labels[index]]

@@ -4,12 +4,13 @@ import os
 
 import numpy as np
 
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.faces import fingerprint, images, made
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 
 
-class FolderSource:
+class FolderSource(EncodedSource):
   """Labelled images from root/person/image, one folder for each person.
 
   People and their images are in sorted order, so an index means the same image
@@ -61,26 +62,13 @@ class FolderSource:
     self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     self.made = np.array([made.is_made(name) for name in self._files])
 
-  def __len__(self) -> int:
-    return len(self._files)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    image = images.read_image(
-      self.name(index), self.image_size, self.stored_size
-    )
-    return {'image': image, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    path = self.name(index)
-    return images.checked(
-      images.read_file(path), path, self.image_size, self.stored_size
-    )
-
   def name(self, index: int) -> str:
     """The path of image `index`."""
     person = self.class_names[self.labels[index]]
     return os.path.join(self.root, person, self._files[index])
+
+  def _bytes(self, index: int) -> bytes:
+    return images.read_file(self.name(index))
 
 
 def _people(root: str, field: str) -> tuple[list[str], list[str]]:

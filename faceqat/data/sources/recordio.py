@@ -17,7 +17,7 @@ import struct
 
 import numpy as np
 
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files.image_size import ImageSize
 
 _MAGIC = 0xCED7230A
@@ -30,7 +30,7 @@ _EXACT_LABELS = 2**24
 _MAX_DIGITS = 20
 
 
-class RecordIOSource:
+class RecordIOSource(EncodedSource):
   """Labelled images of a RecordIO pack.
 
   Images are in the order of their record keys. The index file beside the pack
@@ -81,28 +81,11 @@ class RecordIOSource:
     self.labels = labels.astype(np.int32)
     self.class_names = [str(int(name)) for name in names]
 
-  def __len__(self) -> int:
-    return len(self._keys)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return {
-      'image': images.decode_image(
-        self._read(index), self.name(index), self.image_size, self.stored_size
-      ),
-      'label': self.labels[index],
-    }
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._read(index), self.name(index), self.image_size, self.stored_size
-    )
-
   def name(self, index: int) -> str:
     """The file, record key and offset of image `index`."""
     return _where(self.path, self._keys[index], self._offsets[index])
 
-  def _read(self, index: int) -> bytes:
+  def _bytes(self, index: int) -> bytes:
     offset = int(self._offsets[index])
     parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
     return _join(self._pack, parts)[int(self._image_starts[index]) :]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from faceqat.data.sources.crc32c import masked_crc32c
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files import strict_json
 from faceqat.files.image_size import ImageSize
 
@@ -30,7 +30,7 @@ _PATH = re.compile(
 _LENGTH, _CHECKSUM = struct.Struct('<Q'), struct.Struct('<I')
 
 
-class TFDSSource:
+class TFDSSource(EncodedSource):
   """Labelled images of a data set of TFDS, in the order of its files.
 
   The images stay in their files, `.array_record` or `.tfrecord`, whatever their
@@ -82,33 +82,12 @@ class TFDSSource:
     self._records = _open_records(path, builder, tfds)
     self.labels, self.class_names = self._people(tfds)
 
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    example = self._example(index)
-    return {
-      'image': images.decode_image(
-        example[self._image],
-        self.name(index),
-        self.image_size,
-        self.stored_size,
-      ),
-      'label': self.labels[index],
-    }
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._example(index)[self._image],
-      self.name(index),
-      self.image_size,
-      self.stored_size,
-    )
-
   def name(self, index: int) -> str:
     """The data set and the number of image `index`."""
     return f'{self.path}: example {index}'
+
+  def _bytes(self, index: int) -> bytes:
+    return self._example(index)[self._image]
 
   def _example(self, index: int) -> dict[str, Any]:
     # Libraries for files and records have errors of their own.
@@ -124,7 +103,7 @@ class TFDSSource:
 
   def _people(self, tfds) -> tuple[np.ndarray, list[str]]:
     """Labels from 0 without gaps, and whose they are."""
-    values = [self._example(i)[self._label] for i in range(len(self))]
+    values = [self._example(i)[self._label] for i in range(len(self._records))]
     kept, labels = np.unique(np.array(values), return_inverse=True)
     if len(kept) < 2:
       raise ValueError(

@@ -127,7 +127,7 @@ def test_missing_files_are_named(tmp_path):
     read(tmp_path, tmp_path / 'none.txt')
   path = make_lfw(tmp_path)
   with pytest.raises(ValueError, match=r'no image folder .*nowhere'):
-    pair_lists.read_pairs_txt(tmp_path / 'nowhere', path, SIZE)
+    pair_lists.read_list(tmp_path / 'nowhere', path, SIZE)
   path.write_bytes(b'\xff\xfe\x00')
   with pytest.raises(ValueError, match='not UTF-8'):
     read(tmp_path, path)

@@ -146,7 +146,7 @@ def test_too_few_pairs_for_ten_folds_are_refused(tmp_path):
 
 @real_data.needs(LFW, FIRST_30)
 def test_real_verification_files_agree_with_the_list():
-  lfw = pair_lists.read_pairs_txt(LFW / 'images', LFW / 'pairs.txt', 112)
+  lfw = pair_lists.read_list(LFW / 'images', LFW / 'pairs.txt', 112)
   first_30 = pairs.read_bin(FIRST_30, 112)
   assert len(first_30) == 600
   assert first_30.same.sum() == 300

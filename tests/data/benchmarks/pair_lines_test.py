@@ -12,7 +12,11 @@ def read(tmp_path, text, encoding='utf-8'):
 
 
 def pairs_of(lines):
-  return [(*sum(p.files, []), p.same, p.fold) for p in pair_lines.image_pairs(lines)]
+  return [
+    (one, other, pair.same, pair.fold)
+    for pair in pair_lines.image_pairs(lines)
+    for (one,), (other,) in [pair.files]
+  ]
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])

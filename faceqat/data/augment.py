@@ -29,15 +29,15 @@ class Augment:
   def __post_init__(self):
     if not 0 <= self.flip_probability <= 1:
       raise ValueError(
-        f'flip_probability is {self.flip_probability}, wanted 0 to 1.'
+        f'flip_probability is {self.flip_probability}, wanted 0 to 1'
       )
     if self.max_shift < 0 or self.max_shift != int(self.max_shift):
       raise ValueError(
-        f'max_shift is {self.max_shift}, wanted whole pixels, 0 or more.'
+        f'max_shift is {self.max_shift}, wanted whole pixels, 0 or more'
       )
     if not 0 <= self.max_brightness < 1:
       raise ValueError(
-        f'max_brightness is {self.max_brightness}, wanted 0 to below 1.'
+        f'max_brightness is {self.max_brightness}, wanted 0 to below 1'
       )
 
   def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -56,7 +56,7 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
       raise ValueError(
         f'data.validation_people is {count}, and the training set has '
         f'{most + 2} people: pairs take {least} or more, and two are left to '
-        f'train on; give {some}0 to hold out nobody.'
+        f'train on; give {some}0 to hold out nobody'
       )
     rest, held_out = split_people(source, count, config.seed)
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))
@@ -80,7 +80,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   """
   if images_per_person < 1:
     raise ValueError(
-      f'images_per_person is {images_per_person}, wanted 1 or more.'
+      f'images_per_person is {images_per_person}, wanted 1 or more'
     )
   held, made = np.zeros(len(source), bool), are_made(source)
   for members in by_person(source.labels):
@@ -91,7 +91,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
     raise ValueError(
       f'data.holdout_images_per_person is {images_per_person}, which takes '
       f'{3 * images_per_person} images of a person, and nobody has as many: '
-      'give a smaller number, or 0 to hold out none.'
+      'give a smaller number, or 0 to hold out none'
     )
   trained = ~held & independent_of(source, np.flatnonzero(held))
   return Subset(source, np.flatnonzero(trained)), Subset(
@@ -132,7 +132,7 @@ def _split_named(source, names: Sequence[str]):
   if not 2 <= num_held <= total - 2:
     raise ValueError(
       f'Of the {len(names)} people whom this run has held out, {num_held} are '
-      f'among the {total} of its training set: both parts need at least two.'
+      f'among the {total} of its training set: both parts need at least two'
     )
   seen = {_end(source.class_names[person]) for person in np.flatnonzero(held)}
   gone = sorted(name for name in missing if _end(name) not in seen)

@@ -32,7 +32,7 @@ def subset(source, indices: Sequence[int]) -> Subset:
   if len(outside):
     raise ValueError(
       f'Index {outside[0]} is outside the source, which has {len(source)} '
-      f'images: wanted 0 to {len(source) - 1}.'
+      f'images: wanted 0 to {len(source) - 1}'
     )
   return Subset(source, indices)
 
@@ -54,7 +54,7 @@ def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
   total = len(source.class_names)
   if not 2 <= num_people <= total - 2:
     raise ValueError(
-      f'num_people is {num_people} of {total}: both parts need at least two.'
+      f'num_people is {num_people} of {total}: both parts need at least two'
     )
   order = np.random.default_rng(seed).permutation(total)
   held_people = np.sort(order[:num_people])
@@ -188,7 +188,7 @@ class TrainIterator:
       if state.get(name) != value:
         raise ValueError(
           f'The saved input position has {name} = {state.get(name)}, this run '
-          f'has {value}: resume with the same settings, or start anew.'
+          f'has {value}: resume with the same settings, or start anew'
         )
     return self._contents.check(state, self._changed_people)
 
@@ -246,16 +246,16 @@ def make_train_iterator(
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
       f'batch_size is {batch_size}, wanted a positive multiple of '
-      f'{process_count}, the number of processes.'
+      f'{process_count}, the number of processes'
     )
   if not people_per_batch and len(source) < batch_size:
     raise ValueError(
       f'The source has {len(source)} images, fewer than one batch of '
-      f'{batch_size}: use a smaller batch_size.'
+      f'{batch_size}: use a smaller batch_size'
     )
   if not 0 <= process_index < process_count:
     raise ValueError(
-      f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
+      f'process_index is {process_index}, wanted 0 to {process_count - 1}'
     )
   passed_over = (skipped or images.SkippedImages()) if skip_damaged else None
   load = _Load(source, augment, passed_over, keep_person=people_per_batch > 0)
@@ -311,7 +311,7 @@ def batches(
     ValueError: batch_size is below 1.
   """
   if batch_size < 1:
-    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more.')
+    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more')
   return _batches(_examples(source, skipped), batch_size)
 
 

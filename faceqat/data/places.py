@@ -82,19 +82,19 @@ def list_sets(path: str | Sequence[str], field: str) -> list[str]:
   if not sets or '' in sets:
     raise ValueError(
       f'{origin} names {"a set without a path" if sets else "no set"}: give '
-      'the path of each.'
+      'the path of each'
     )
   for one in sets:
     if not _is_name(one) and not os.path.exists(os.path.expanduser(one)):
       raise ValueError(
         f'{origin} names {len(sets)} sets, and there is no {one}: a set is a '
-        'folder person/image.jpg, a pack, or tfds:NAME.'
+        'folder person/image.jpg, a pack, or tfds:NAME'
       )
   sets = [_resolved(one, field) for one in sets]
   places = [one if _is_name(one) else os.path.realpath(one) for one in sets]
   for number, place in enumerate(places):
     if place in places[:number]:
-      raise ValueError(f'{origin} names {sets[number]} twice: name it once.')
+      raise ValueError(f'{origin} names {sets[number]} twice: name it once')
   return sets
 
 
@@ -126,7 +126,7 @@ def _read_sets(path: str) -> list[str]:
       lines = [line.strip() for line in file]
   except UnicodeDecodeError as error:
     raise ValueError(
-      f'{path} is no list of sets: it is not UTF-8 text ({error}).'
+      f'{path} is no list of sets: it is not UTF-8 text ({error})'
     ) from error
   sets = []
   for number, line in enumerate(lines, 1):
@@ -138,7 +138,7 @@ def _read_sets(path: str) -> list[str]:
       raise ValueError(
         f'{path}, line {number}: there is no {found}. A text file names sets '
         'to train on together, a folder of people or a pack a line; of a list '
-        'of images, set data.path to their folder.'
+        'of images, set data.path to their folder'
       )
     sets.append(found)
   return sets
@@ -161,7 +161,7 @@ def find_people(path: str, field: str) -> str:
       _refuse_folder_of_pairs(path)
     return _pack_inside(path, field) or path
   if os.path.isfile(path) and not is_pack(path):
-    raise ValueError(f'{field}={path} {_remedy(path, field)}; {_WANTED}.')
+    raise ValueError(f'{field}={path} {_remedy(path, field)}; {_WANTED}')
   return path
 
 
@@ -174,7 +174,7 @@ def refuse_file(path: str, field: str):
   if os.path.isfile(path):
     raise ValueError(
       f'{field}={path} {_remedy(path, field)}; wanted is a .bin file of pairs, '
-      'or a folder of images.'
+      'or a folder of images'
     )
 
 
@@ -184,7 +184,7 @@ def _refuse_folder_of_pairs(folder: str):
   if bins:
     raise ValueError(
       f'eval.path={folder} is a folder of sets of pairs: set eval.path to one, '
-      f'or to several with commas between them: {",".join(bins)}.'
+      f'or to several with commas between them: {",".join(bins)}'
     )
 
 
@@ -202,7 +202,7 @@ def _pack_inside(folder: str, field: str) -> str | None:
     also = f', and people such as {people[0]}' if people else ''
     raise ValueError(
       f'{field}={folder} holds {", ".join(packs[:4])}{also}: set {field} to '
-      f'{paths}{", or move that away to train on the folders" * bool(people)}.'
+      f'{paths}{", or move that away to train on the folders" * bool(people)}'
     )
   return os.path.join(folder, chosen[0])
 

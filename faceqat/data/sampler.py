@@ -51,20 +51,20 @@ class PeopleOrder:
     if people_per_batch < 2 or batch_size % people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch}, wanted 2 or more that divide '
-        f'the batch_size of {batch_size}; or 0, for images in any order.'
+        f'the batch_size of {batch_size}; or 0, for images in any order'
       )
     if batch_size == people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch} in a batch of {batch_size}, '
         'which leaves each of them one image: wanted at most '
-        f'{batch_size // 2}, for two or more.'
+        f'{batch_size // 2}, for two or more'
       )
     # A class may have lost all of its images to another part of the data.
     self._members = [group for group in by_person(labels) if len(group)]
     if len(self._members) < people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch}, and the source has images of '
-        f'{len(self._members)} people: use a smaller people_per_batch.'
+        f'{len(self._members)} people: use a smaller people_per_batch'
       )
     self._people_per_batch = people_per_batch
     self._images_per_person = batch_size // people_per_batch

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 
 
-def read(
+def read_arrays(
   path: str | os.PathLike,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """Reads a file that exists.

@@ -46,7 +46,7 @@ def write(path: str | os.PathLike, content: bytes):
   path = pathlib.Path(path)
   if not path.parent.is_dir():
     raise FileNotFoundError(
-      f'{path} cannot be written: there is no folder {path.parent}; make it.'
+      f'{path} cannot be written: there is no folder {path.parent}; make it'
     )
   temporary = temporary_name(path)
   try:

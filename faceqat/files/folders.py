@@ -46,7 +46,7 @@ def check_text(path: str | os.PathLike):
     name.encode()
   except UnicodeEncodeError:
     raise ValueError(
-      f'{name!r} in {folder!r} is no UTF-8 text: rename it.'
+      f'{name!r} in {folder!r} is no UTF-8 text: rename it'
     ) from None
 
 

@@ -71,7 +71,7 @@ def read_ijb(
   if len(lists) != 1:
     raise ValueError(
       f'{meta} has {len(lists)} lists *_face_tid_mid.txt, wanted one: give the '
-      'folder that has meta/ and loose_crop/ of IJB-B or IJB-C in it.'
+      'folder that has meta/ and loose_crop/ of IJB-B or IJB-C in it'
     )
   name = lists[0].name.removesuffix('_face_tid_mid.txt')
   images, faces = _read_numbers(lists[0], 2, 'image template media')
@@ -86,7 +86,7 @@ def read_ijb(
     what = f'the template {absent[0]}' if len(absent) else 'another label'
     raise ValueError(
       f'{path} has {what}, wanted templates of {lists[0].name} and the labels '
-      '0 and 1: restore the lists.'
+      '0 and 1: restore the lists'
     )
   return TemplateSet(
     name=name,
@@ -130,7 +130,7 @@ def _read_points(
   if named != images:
     raise ValueError(
       f'{path} is not of the images of {list_name}, in their order: restore '
-      'the lists.'
+      'the lists'
     )
   return points
 
@@ -148,13 +148,11 @@ def _read_numbers(
     except (ValueError, OverflowError):
       row = np.array([])
     if len(row) != count or not np.isfinite(row).all():
-      raise ValueError(
-        f'{path}, line {number} is "{line[:80]}", wanted {form}.'
-      )
+      raise ValueError(f'{path}, line {number} is "{line[:80]}", wanted {form}')
     # A list from elsewhere must not read outside the folder.
     if {'', '.', '..'} & set(image.split('/')) or '\\' in image:
       raise ValueError(
-        f'{path}, line {number} names "{image}", which is no file name.'
+        f'{path}, line {number} names "{image}", which is no file name'
       )
     names.append(image)
     rows.append(row)
@@ -169,14 +167,14 @@ def _read_pairs(path: pathlib.Path) -> np.ndarray:
       warnings.simplefilter('error')
       pairs = np.loadtxt(path, np.int64, ndmin=2)
   except FileNotFoundError:
-    raise ValueError(f'There is no list of pairs {path}.') from None
+    raise ValueError(f'There is no list of pairs {path}') from None
   except (ValueError, UserWarning) as error:
     raise ValueError(
-      f'{path} is no list of lines "template template label": {error}.'
+      f'{path} is no list of lines "template template label": {error}'
     ) from error
   if pairs.shape[1] != 3:
     raise ValueError(
       f'{path} has {pairs.shape[1]} numbers a line, wanted three, "template '
-      'template label".'
+      'template label"'
     )
   return pairs

@@ -75,7 +75,7 @@ def read_bin(
   num_pairs = len(same)
   if num_pairs < 10:
     raise ValueError(
-      f'{path} has {num_pairs} pairs: ten folds need at least ten.'
+      f'{path} has {num_pairs} pairs: ten folds need at least ten'
     )
 
   def file(index: int) -> tuple[bytes, str]:
@@ -106,7 +106,7 @@ def check_kinds(same: np.ndarray, path: str):
     raise ValueError(
       f'{path} has {num_same:,} pairs of the same and {len(same) - num_same:,} '
       'of different people: an evaluation needs both; add the others, or give '
-      'another set.'
+      'another set'
     )
 
 
@@ -162,13 +162,13 @@ def synthetic_pairs(
   if folds < 1 or num_pairs < 1 or num_pairs % (2 * folds):
     raise ValueError(
       f'num_pairs is {num_pairs}, wanted a positive multiple of {2 * folds} '
-      f'({folds} folds, half same and half different).'
+      f'({folds} folds, half same and half different)'
     )
   num_people = len(source.class_names)
   if num_people < 2 * folds:
     raise ValueError(
       f'The source has {num_people} people: {folds} person-disjoint folds '
-      f'need at least {2 * folds}. Use more people or fewer folds.'
+      f'need at least {2 * folds}. Use more people or fewer folds'
     )
   rng = np.random.default_rng(seed)
   per_half = num_pairs // folds // 2
@@ -215,7 +215,7 @@ def draw_pairs(source, most: int, seed: int) -> PairSet:
       f'there are {len(sizes)} people, {np.sum(sizes > 1)} of whom have two '
       'images or more. At least two folds are needed, of two people each, one '
       'of whom has two images: add people and images, or set eval.pairs to a '
-      'list.'
+      'list'
     )
   return synthetic_pairs(source, best[0], seed, best[1])
 
@@ -254,7 +254,7 @@ def _same_pairs(members, count, rng, where) -> list[tuple[int, int]]:
     raise ValueError(
       f'{count} same pairs are wanted in {where} with only {len(pairs)} '
       'different ones among their images: use fewer pairs or folds, or people '
-      'with more images (2 at least).'
+      'with more images (2 at least)'
     )
   return pairs[:count]
 
@@ -266,7 +266,7 @@ def _different_pairs(members, count, rng, where) -> list[tuple[int, int]]:
   if available < count:
     raise ValueError(
       f'{count} different pairs are wanted in {where} with only {available} '
-      'among their images: use fewer pairs or folds, or more images.'
+      'among their images: use fewer pairs or folds, or more images'
     )
   # Insertion order, unlike a set's, is the same in every run.
   pairs: dict[tuple[int, int], None] = {}

@@ -6,23 +6,47 @@ files has `source.encoded(i)` too, their bytes.
 """
 
 import abc
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from faceqat.faces import images
 from faceqat.faces.made import are_made
+from faceqat.files.image_size import ImageSize
 
 
 class EncodedSource(abc.ABC):
   """Encoded images of a folder or a pack, decoded when asked for.
 
   Attributes:
+    path: of the folder or pack.
+    image_size: height and width of the images given, in pixels.
+    stored_size: height and width that every image must have, resized where
+      that is another size; 0: image_size.
     labels: int32 [N], 0 .. K-1.
     class_names: the K names of people.
-    image_size: height and width of the images given, in pixels.
-    stored_size: height and width that every image must have; 0: image_size.
   """
+
+  def __init__(
+    self,
+    path: str | os.PathLike,
+    image_size: ImageSize,
+    stored_size: ImageSize = 0,
+  ):
+    """Keeps what is to be read; a subclass finds the people."""
+    self.path = os.fspath(path)
+    self.image_size = image_size
+    self.stored_size = stored_size
+
+  def _set_people(self, labels: np.ndarray, class_names: list[str]):
+    if len(class_names) < 2:
+      raise ValueError(
+        f'{self.path} has {len(labels)} images of {len(class_names)} people: '
+        'training needs at least two people'
+      )
+    self.labels = labels.astype(np.int32)
+    self.class_names = class_names
 
   def __len__(self) -> int:
     return len(self.labels)

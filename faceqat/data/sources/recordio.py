@@ -20,27 +20,23 @@ import numpy as np
 from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files.image_size import ImageSize
 
-_MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack('<I', _MAGIC)
-_WHOLE, _START, _MIDDLE, _END = range(4)
-_IMAGE_HEADER = struct.Struct('<IfQQ')
+MAGIC = 0xCED7230A
+MAGIC_BYTES = struct.pack('<I', MAGIC)
+WHOLE, START, MIDDLE, END = range(4)
+IMAGE_HEADER = struct.Struct('<IfQQ')
 # float32 has 24 bits: from here on two neighbouring labels may be one number.
-_EXACT_LABELS = 2**24
+EXACT_FLOATS = 2**24
 # Of a number in an index: as many as 64 bits take.
 _MAX_DIGITS = 20
 
 
 class RecordIOSource(EncodedSource):
-  """Labelled images of a RecordIO pack.
+  """Labelled images of a RecordIO pack, in the order of their record keys.
 
-  Images are in the order of their record keys. The index file beside the pack
-  gives the keys and must describe the pack completely; where it is missing, the
-  pack is walked once to find the records and they are numbered from 0.
-
-  Attributes:
-    labels: int32 [N], made contiguous: 0 .. K-1 in the order of the labels in
-      the pack.
-    class_names: the K labels of the pack, as text.
+  The index file beside the pack gives the keys and must describe the pack
+  completely. Without it the pack is walked once to find the records, and they
+  are numbered from 0. The labels are made contiguous, in the order of the
+  labels in the pack; the class names are those labels, as text.
   """
 
   def __init__(
@@ -51,20 +47,12 @@ class RecordIOSource(EncodedSource):
   ):
     """Reads the index and the label of every record, not the images.
 
-    Args:
-      path: the `.rec` file.
-      image_size: height and width of the images given, in pixels.
-      stored_size: height and width that every image must have, resized where
-        that is another size; 0: image_size.
-
     Raises:
       ValueError: no such file, a truncated or damaged pack, an index that
         disagrees with it, labels that float32 cannot hold, or fewer than two
         people.
     """
-    self.path = os.fspath(path)
-    self.image_size = image_size
-    self.stored_size = stored_size
+    super().__init__(path, image_size, stored_size)
     self._pack = _map(self.path)
     keys, offsets = _read_index(self.path, self._pack)
     starts, labels = _read_headers(self.path, self._pack, keys, offsets)
@@ -73,16 +61,9 @@ class RecordIOSource(EncodedSource):
     self._image_starts = starts[is_image]
     self._check_labels(labels[is_image])
     names, labels = np.unique(labels[is_image], return_inverse=True)
-    if len(names) < 2:
-      raise ValueError(
-        f'{self.path} has {len(self._keys)} images of {len(names)} people: '
-        'training needs at least two people.'
-      )
-    self.labels = labels.astype(np.int32)
-    self.class_names = [str(int(name)) for name in names]
+    self._set_people(labels, [str(int(name)) for name in names])
 
   def name(self, index: int) -> str:
-    """The file, record key and offset of image `index`."""
     return _where(self.path, self._keys[index], self._offsets[index])
 
   def _bytes(self, index: int) -> bytes:
@@ -91,15 +72,15 @@ class RecordIOSource(EncodedSource):
     return _join(self._pack, parts)[int(self._image_starts[index]) :]
 
   def _check_labels(self, labels: np.ndarray):
-    whole = (labels >= 0) & (labels < _EXACT_LABELS) & (labels % 1 == 0)
+    whole = (labels >= 0) & (labels < EXACT_FLOATS) & (labels % 1 == 0)
     if whole.all():
       return
     worst = int(np.argmin(whole))
     raise ValueError(
       f'{self.name(worst)} has label {labels[worst]}, wanted a whole number '
-      f'from 0 to {_EXACT_LABELS - 1}: the pack stores labels as float32, '
+      f'from 0 to {EXACT_FLOATS - 1}: the pack stores labels as float32, '
       'which cannot tell larger ones apart. Number the people from 0 and pack '
-      'again.'
+      'again'
     )
 
   def __getstate__(self) -> dict:
@@ -120,10 +101,10 @@ def _map(path: str) -> mmap.mmap:
   try:
     with open(path, 'rb') as file:
       if not os.fstat(file.fileno()).st_size:
-        raise ValueError(f'{path} is empty (0 bytes): copy the pack again.')
+        raise ValueError(f'{path} is empty (0 bytes): copy the pack again')
       return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
   except FileNotFoundError:
-    raise ValueError(f'There is no RecordIO pack {path}.') from None
+    raise ValueError(f'There is no RecordIO pack {path}') from None
 
 
 def _read_index(path: str, pack: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
@@ -142,14 +123,14 @@ def _read_index(path: str, pack: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
   except (ValueError, OverflowError) as error:
     raise ValueError(
       f'{index_path} is no index: wanted lines of "key offset" ({error}). '
-      'Remove it and the pack is walked instead.'
+      'Remove it and the pack is walked instead'
     ) from error
   keys, offsets = table[np.argsort(table[:, 0], kind='stable')].T
   repeated = keys[1:][keys[1:] == keys[:-1]]
   if len(repeated):
     raise ValueError(
       f'{index_path} has key {repeated[0]} twice. Remove it and the pack is '
-      'walked instead.'
+      'walked instead'
     )
   _check_index(path, pack, keys, offsets)
   return keys, offsets
@@ -175,7 +156,7 @@ def _check_index(
   wrong = (offsets != expected) | (ends < 0) | (ends > len(pack))
   if not wrong.any() and len(ends) and ends[-1] == len(pack):
     return
-  remedy = 'Use the .idx of this pack, or remove it: the pack is then walked.'
+  remedy = 'Use the .idx of this pack, or remove it: the pack is then walked'
   if not wrong.any():
     raise ValueError(
       f'{path} and its .idx disagree: the pack goes on at offset '
@@ -207,10 +188,10 @@ def _ends(
   inside = (offsets >= 0) & (offsets % 4 == 0) & (offsets <= len(pack) - 8)
   at = np.flatnonzero(inside)
   words = _words(pack, '<u4')
-  at = at[words[offsets[at] // 4] == _MAGIC]
+  at = at[words[offsets[at] // 4] == MAGIC]
   flags, lengths = _flag_and_length(words[offsets[at] // 4 + 1])
-  ends[at] = np.where(flags == _WHOLE, offsets[at] + 8 + _padded(lengths), -1)
-  for index in at[flags == _START]:
+  ends[at] = np.where(flags == WHOLE, offsets[at] + 8 + _padded(lengths), -1)
+  for index in at[flags == START]:
     _, ends[index] = _parts(path, pack, keys[index], int(offsets[index]))
   return ends
 
@@ -235,31 +216,31 @@ def _parts(
       raise ValueError(_truncated(where, len(pack)))
     magic, word = struct.unpack_from('<II', pack, end)
     flag, length = word >> 29, word & (2**29 - 1)
-    wanted = (_MIDDLE, _END) if ranges else (_WHOLE, _START)
-    if magic != _MAGIC or flag not in wanted:
+    wanted = (MIDDLE, END) if ranges else (WHOLE, START)
+    if magic != MAGIC or flag not in wanted:
       raise ValueError(
         f'{where} is damaged: no part of a record begins at offset {end} '
-        f'(magic {magic:#010x}, flag {flag}). Copy the pack again.'
+        f'(magic {magic:#010x}, flag {flag}): copy the pack again'
       )
     start = end + 8
     end = start + _padded(length)
     if end > len(pack):
       raise ValueError(_truncated(where, len(pack)))
     ranges.append((start, start + length))
-    if flag in (_WHOLE, _END):
+    if flag in (WHOLE, END):
       return ranges, end
 
 
 def _truncated(where: str, size: int) -> str:
   return (
     f'{where} goes on behind the end of the file at {size} bytes: the pack is '
-    'truncated, copy it again.'
+    'truncated, copy it again'
   )
 
 
 def _join(pack: mmap.mmap, ranges: list[tuple[int, int]]) -> bytes:
   """The payload; the writer left out the magic at which it cut."""
-  return _MAGIC_BYTES.join(pack[start:stop] for start, stop in ranges)
+  return MAGIC_BYTES.join(pack[start:stop] for start, stop in ranges)
 
 
 def _read_headers(
@@ -274,23 +255,23 @@ def _read_headers(
   flags, lengths = _flag_and_length(words[first + 1])
   extra = np.zeros(len(keys), np.int64)
   labels = np.zeros(len(keys), np.float32)
-  whole = np.flatnonzero((flags == _WHOLE) & (lengths >= _IMAGE_HEADER.size))
+  whole = np.flatnonzero((flags == WHOLE) & (lengths >= IMAGE_HEADER.size))
   extra[whole] = words[first[whole] + 2]
   labels[whole] = floats[first[whole] + 3]
-  many = whole[(extra[whole] > 0) & (lengths[whole] >= _IMAGE_HEADER.size + 4)]
+  many = whole[(extra[whole] > 0) & (lengths[whole] >= IMAGE_HEADER.size + 4)]
   labels[many] = floats[first[many] + 8]
-  for index in np.flatnonzero(flags == _START):
+  for index in np.flatnonzero(flags == START):
     ranges, _ = _parts(path, pack, keys[index], int(offsets[index]))
     payload = _join(pack, ranges)
     lengths[index] = len(payload)
     # Zeros in place of a header that is cut short: its length is checked below.
     header = struct.unpack_from('<IfQQf', payload + bytes(32))
     extra[index], labels[index] = header[0], header[4 if header[0] else 1]
-  starts = _IMAGE_HEADER.size + 4 * extra
+  starts = IMAGE_HEADER.size + 4 * extra
   for index in np.flatnonzero(starts > lengths)[:1]:
     where = _where(path, keys[index], offsets[index])
     raise ValueError(
       f'{where} has {lengths[index]} bytes, its image header takes '
-      f'{starts[index]}: this is no pack of images.'
+      f'{starts[index]}: this is no pack of images'
     )
   return np.where(starts < lengths, starts, 0), labels

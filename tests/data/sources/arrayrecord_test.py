@@ -142,7 +142,7 @@ def test_people_who_do_not_belong_to_the_file_are_refused(people, part, path):
 
 
 def test_people_of_another_file_are_found_out(path):
-  people_file.write([('Ann', 2), ('Bob', 3)], path)
+  people_file.write_people([('Ann', 2), ('Bob', 3)], path)
   source = arrayrecord.ArrayRecordSource(path, SIZE)
   with pytest.raises(ValueError, match='is of another pack; remove it'):
     source[0]

@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back(index, tmp_path):
   pixels = [int(source[i]['image'][0, 0, 0]) for i in range(6)]
   assert pixels == [0, 10, 20, 30, 40, 50]
   people = [('person 0', 2), ('person 1', 2), ('person 2', 2)]
-  assert people_file.read(path) == people
+  assert people_file.read_people(path) == people
 
 
 def test_images_that_hold_the_magic_are_cut_there(tmp_path):

@@ -8,7 +8,7 @@ from pictures import filled
 from PIL import Image
 
 from configs import common
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.data.contents import contents
 from faceqat.data.joined import JoinedSource, set_names
 from faceqat.data.sources.arrayrecord import ArrayRecordWriter
@@ -134,15 +134,17 @@ def test_people_and_images_held_out_are_in_no_set(same_names, tmp_path):
 def test_each_set_keeps_its_order_of_channels_and_all_have_one_template(paths):
   fingerprint.write(Fingerprint('arcface', SIZE, 'BGR'), paths[1])
   config = data_config(paths)
-  assert datasets.unstated_sets(config) == paths[:1]
+  assert stated_faces.unstated_sets(config) == paths[:1]
   # Blue, where the file has red.
   train = datasets.make_training_data(config).train
   assert train[0]['image'][0, 0].tolist() == [0, 0, 200]
   assert train[len(train) - 1]['image'][0, 0].tolist() == [200, 0, 121]
-  assert datasets.training_fingerprint(config) == Fingerprint('arcface', SIZE)
+  assert stated_faces.training_fingerprint(config) == Fingerprint(
+    'arcface', SIZE
+  )
   fingerprint.write(Fingerprint('margin_32', SIZE), paths[0])
   with pytest.raises(ValueError, match=r'b\.array_record has faces of templ'):
-    datasets.training_fingerprint(config)
+    stated_faces.training_fingerprint(config)
 
 
 def test_another_size_is_found_in_every_set(paths, tmp_path):

@@ -12,7 +12,7 @@ from aligned_faces import ARCFACE, MARGIN, SIZE, write_faces, write_pairs
 from tiny_run import make_config
 
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.evaluation import networks
 from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
@@ -178,7 +178,7 @@ def test_images_that_are_bgr_are_read_as_rgb(tmp_path):
       )
       assert one[index]['label'] == other[index]['label']
   # What is read is RGB, whatever lies there.
-  assert datasets.training_fingerprint(config) == ARCFACE
+  assert stated_faces.training_fingerprint(config) == ARCFACE
 
 
 def test_pairs_that_are_bgr_are_read_as_rgb(tmp_path):
@@ -211,7 +211,7 @@ def test_every_evaluation_set_is_compared(tmp_path):
   ]
 
   def check(wanted):
-    return datasets.check_evaluation(config, wanted, 'net', image_size=SIZE)
+    return stated_faces.check_evaluation(config, wanted, 'net', image_size=SIZE)
 
   # Drawn faces say nothing of a network for others.
   (note,) = check(ARCFACE)
@@ -340,9 +340,9 @@ def test_runs_from_before_there_were_fingerprints_are_read(run, tmp_path):
   assert fingerprint.of_run(config) is None
   metadata = lower(old).metadata
   assert fingerprint.of_metadata(metadata) == Fingerprint('unknown', SIZE)
-  assert datasets.training_fingerprint(config.data) == ARCFACE
+  assert stated_faces.training_fingerprint(config.data) == ARCFACE
   config.eval.path = str(write_pairs(tmp_path / 'a.bin', MARGIN))
-  (note,) = datasets.check_evaluation(
+  (note,) = stated_faces.check_evaluation(
     config.eval, fingerprint.of_run(config), 'net', image_size=SIZE
   )
   assert note.startswith('net does not say')

@@ -211,26 +211,22 @@ def make_train_iterator(
   process_count: int = 1,
   num_threads: int = 8,
 ) -> TrainIterator:
-  """Endless shuffled batches; every epoch has its own order.
+  """Makes endless shuffled batches; every epoch has its own order.
 
-  The stream of images is one for all processes: process p of n takes elements
-  p, p + n, ... of each global batch, so a global batch has the same images,
-  augmented alike, on any number of processes.
+  Process p of n takes elements p, p + n, ... of each global batch, so a global
+  batch has the same images, augmented alike, on any number of processes.
 
   Args:
     source: a labelled source.
     batch_size: images in a *global* batch.
     seed: of the order and the augmentation, 0 to 2**32 - 1.
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
-    skip_damaged: a damaged image is replaced by another one drawn at random,
-      counted and logged; otherwise it raises and names the file or record.
-    skipped: takes them; those that it has already are not logged again.
-    people_per_batch: P different people, with batch_size / P images of each,
-      as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
-      another of the same person, while there is one); 0: every epoch has each
-      image once.
-    changed_people: whether a position of other people is gone on from; see
-      `Contents.check`.
+    skip_damaged: replace a damaged image by one drawn at random, count and log
+      it, instead of raising an error that names it.
+    skipped: takes damaged images; those that it has are not logged again.
+    people_per_batch: P different people, with batch_size / P images of each, as
+      `sampler.PeopleOrder` chooses them; 0: every epoch has each image once.
+    changed_people: as of `Contents.check`.
     process_index: this process.
     process_count: all processes.
     num_threads: threads that read and decode ahead, a batch each.
@@ -243,54 +239,58 @@ def make_train_iterator(
     ValueError: the batch does not divide over the processes or the people, or
       the source has fewer images than one batch, or too few people.
   """
-  if batch_size < 1 or batch_size % process_count:
-    raise ValueError(
-      f'batch_size is {batch_size}, wanted a positive multiple of '
-      f'{process_count}, the number of processes'
-    )
-  if not people_per_batch and len(source) < batch_size:
-    raise ValueError(
-      f'The source has {len(source)} images, fewer than one batch of '
-      f'{batch_size}: use a smaller batch_size'
-    )
-  if not 0 <= process_index < process_count:
-    raise ValueError(
-      f'process_index is {process_index}, wanted 0 to {process_count - 1}'
-    )
+  part = _part(process_index, process_count, batch_size)
+  order = _order(source, batch_size, people_per_batch, seed)
   passed_over = (skipped or images.SkippedImages()) if skip_damaged else None
   load = _Load(source, augment, passed_over, keep_person=people_per_batch > 0)
-  order = _order(source, batch_size, people_per_batch, seed)
   # The random map stands before the slice: its generator then belongs to the
   # global position of an element, whichever process reads it.
-  stream = order.random_map(load)
-  dataset = stream[process_index::process_count].batch(
-    batch_size // process_count
-  )
+  dataset = order.random_map(load)[part].batch(batch_size // process_count)
   # Whole batches are read ahead: decoding and stacking are off the training
   # thread, and at most num_threads batches wait in memory.
   options = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=num_threads
   )
-  settings = {
-    'batch_size': batch_size,
-    'seed': seed,
-    'people_per_batch': people_per_batch,
-  }
-  iterator = iter(dataset.to_iter_dataset(options))
-  return TrainIterator(iterator, settings, source, changed_people)
+  return TrainIterator(
+    iter(dataset.to_iter_dataset(options)),
+    {
+      'batch_size': batch_size,
+      'seed': seed,
+      'people_per_batch': people_per_batch,
+    },
+    source,
+    changed_people,
+  )
+
+
+def _part(index: int, count: int, batch_size: int) -> slice:
+  """The places in a global batch of one process of several."""
+  if batch_size < 1 or batch_size % count:
+    raise ValueError(
+      f'batch_size is {batch_size}, wanted a positive multiple of {count}, the '
+      'number of processes'
+    )
+  if not 0 <= index < count:
+    raise ValueError(f'process_index is {index}, wanted 0 to {count - 1}')
+  return slice(index, None, count)
 
 
 def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:
   """Place in the endless stream of images -> index of the image."""
-  if not people_per_batch:
-    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-  order = PeopleOrder(
-    source.labels,
-    batch_size=batch_size,
-    people_per_batch=people_per_batch,
-    seed=seed,
-  )
-  return grain.MapDataset.source(order).seed(seed)
+  if people_per_batch:
+    order = PeopleOrder(
+      source.labels,
+      batch_size=batch_size,
+      people_per_batch=people_per_batch,
+      seed=seed,
+    )
+    return grain.MapDataset.source(order).seed(seed)
+  if len(source) < batch_size:
+    raise ValueError(
+      f'The source has {len(source)} images, fewer than one batch of '
+      f'{batch_size}: use a smaller batch_size'
+    )
+  return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
 
 
 def batches(

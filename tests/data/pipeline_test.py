@@ -230,6 +230,7 @@ def test_images_are_read_by_several_threads_ahead_of_the_training():
   [
     (0, {}, 'batch_size is 0'),
     (6, {'process_count': 4}, 'multiple of 4, the number'),
+    (0, {'people_per_batch': 2}, 'batch_size is 0'),
     (30, {}, '25 images, fewer than one batch of 30'),
     (4, {'process_index': 2, 'process_count': 2}, 'process_index is 2'),
     (8, {'people_per_batch': 4}, 'images of 2 people'),

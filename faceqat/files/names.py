@@ -1,4 +1,4 @@
-"""Names of people that are probably one person's."""
+"""Finds names that are probably one person's."""
 
 import collections
 import re
@@ -9,10 +9,10 @@ _BETWEEN_WORDS = re.compile(r'[\W_]+')
 
 
 def plain_name(name: str) -> str:
-  """A name without what people write differently: 'ann_lee', 'Ann Lee'.
+  """A name without case, accents, spaces, punctuation and forms of letters.
 
-  Case, accents, spaces, punctuation and Unicode's several forms of one letter
-  are left out.
+  >>> plain_name('Ann_Lee'), plain_name("D'Arcy"), plain_name('José')
+  ('annlee', 'darcy', 'jose')
   """
   letters = unicodedata.normalize('NFKD', name).casefold()
   letters = ''.join(c for c in letters if not '\u0300' <= c <= '\u036f')

@@ -1,8 +1,8 @@
 """People and images kept out of training.
 
-People stay out when a run goes on. Who they are is drawn once; later the config
-of the run names them. Drawn again from a set that has changed, others would be
-held out, whom the network knows.
+The people are drawn once and then named in the config of the run. If a set that
+has changed were drawn from again, people whom the network knows could be held
+out.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Split(NamedTuple):
   Attributes:
     rest: who may be trained on.
     held_out: the others, without images that were made of others.
-    gone: the names of people who were held out before and are not there.
+    gone: the names of people who were held out and are in the set no more.
   """
 
   rest: Subset
@@ -37,8 +37,8 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
 
   Args:
     source: a labelled source.
-    config: the block `data`; `validation_people` is above 0. With `held_out`,
-      as a run's own config has it, these are the people.
+    config: the block `data`; `validation_people` is above 0. A run's own config
+      names the people in `held_out`.
 
   Raises:
     ValueError: fewer than two people would be left, or too few held out for
@@ -69,8 +69,8 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   Args:
     source: a labelled source.
     images_per_person: how many, k; the last k images of every person that has
-      at least 3k are held out, others are trained on whole. Images that were
-      made of others do not count; those made of one held out are in no part.
+      at least 3k are held out. Images that were made of others do not count;
+      those made of one held out are in no part.
 
   Returns:
     (train, holdout), with the labels and class names of `source`.
@@ -116,14 +116,14 @@ def draw_pairs(held_out, config: ml_collections.ConfigDict) -> pairs.PairSet:
   except ValueError:
     if not config.get('held_out'):
       raise
-    # Or one who is gone would end the run.
+    # One person who is gone must not end the run.
     return pairs.draw_pairs(held_out, most, seed)
 
 
 def _split_named(source, names: Sequence[str]):
   names = {*names}
   missing = names - {*source.class_names}
-  # With another set beside it, or merged, somebody is `set/name` or no more.
+  # Joined with another set, a name may become `set/name`, and back.
   alike = {_end(name) for name in missing}
   held = np.array(
     [name in names or _end(name) in alike for name in source.class_names]

@@ -21,9 +21,9 @@ class JoinedSource(View):
   Attributes:
     labels: int32 [N], 0 .. K-1 in the order in which people come first.
     class_names: the K names of people. A name that several sets have is
-      `set/name` where they are kept apart, in whatever order the sets stand.
-    sets: for each source its name, its images and its people.
-    starts: the index of the first image of each.
+      `set/name` where they are kept apart.
+    sets: for each source its name and its numbers of images and people.
+    starts: the index of the first image of each source.
     shared: the names that several sets have, sorted.
     ignored: of all sources, as `set/file`.
     made: bool [N], which images were made of others.
@@ -77,7 +77,7 @@ class JoinedSource(View):
 
 
 def set_names(paths: Sequence[str]) -> list[str]:
-  """Short names for sets: the ends of their paths, as long as they differ.
+  """Short names for sets: the shortest ends of their paths that differ.
 
   Args:
     paths: of folders, packs, or `tfds:NAME`; all different.
@@ -91,5 +91,5 @@ def set_names(paths: Sequence[str]) -> list[str]:
     names = ['/'.join(part[-count:]) for part in parts]
     if len(set(names)) == len(names):
       return names
-  # They differ in what a suffix is taken for.
+  # They differ in their suffixes alone.
   return list(paths)

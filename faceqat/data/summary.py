@@ -1,4 +1,4 @@
-"""Lines for the user on who is trained on, and who is not."""
+"""Lines for the user on the people of a training set."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from faceqat.files.names import similar
 def summarize(
   everybody, train, known, gone: Sequence[str] = ()
 ) -> tuple[str, ...]:
-  """Who is trained on, held out and ignored, and whose names are alike.
+  """Counts people trained on and held out; lists files ignored, names alike.
 
   Args:
     everybody: the whole labelled source.
     train: the part that is trained on.
     known: images of the same people that are not.
-    gone: people whom a run held out, and who are no more there.
+    gone: people whom a run held out, and who are in the set no more.
   """
   trained = len(train.class_names)
   line = f'trains on {len(train):,} images of {trained:,} people'
@@ -25,7 +25,6 @@ def summarize(
     line += f'; {held_out:,} people held out'
   if len(known):
     line += f'; {len(known):,} images of the trained people held out'
-  # Only folders have something else in them.
   if ignored := getattr(everybody, 'ignored', []):
     line += f'; ignored: {_few(ignored, 5)}'
   lines = [*_sets(everybody), line]
@@ -46,7 +45,7 @@ def summarize(
 
 
 def _sets(everybody) -> list[str]:
-  """What each of several sets holds, and the names that they share."""
+  """The counts of each of several sets, and the names that they share."""
   sets = getattr(everybody, 'sets', [])
   if not sets:
     return []

@@ -1,4 +1,4 @@
-"""Templates of several images each, and pairs of them: IJB-B and IJB-C, 1:1."""
+"""IJB-B and IJB-C, 1:1: templates of several images, and pairs of templates."""
 
 import dataclasses
 import os
@@ -18,13 +18,13 @@ from faceqat.files.image_size import ImageSize
 
 @dataclasses.dataclass(frozen=True)
 class TemplateSet:
-  """Images, the templates that they are of, and pairs of templates to compare.
+  """Images, their templates, and pairs of templates to compare.
 
   Attributes:
     name: of the benchmark.
     images: `len(images)` and `images[i]` -> uint8 [H, W, 3].
     template: int64 [N], the template of each image, in 0 .. T-1.
-    media: int64 [N], the photograph or video that each image is of.
+    media: int64 [N], the photograph or video of each image.
     quality: float64 [N], at least 0, of each image: the face detector's score.
     first: int64 [P], the first template of every pair.
     second: int64 [P], the second one.
@@ -58,9 +58,9 @@ def read_ijb(
   "IARPA Janus Benchmark - C".
 
   Args:
-    folder: that of `meta` and `loose_crop`.
+    folder: has `meta` and `loose_crop`.
     image_size: height and width of the images given, in pixels.
-    template: to which they are aligned, one of `alignment.TEMPLATES`.
+    template: one of `alignment.TEMPLATES`, to align them to.
 
   Raises:
     ValueError: a list is missing, has a line of another form, or does not fit
@@ -144,7 +144,7 @@ def _read_numbers(
     image, *fields = line.split()[: count + 2] or ['']
     try:
       row = np.array(fields).astype(kind)
-    # The second of numbers that 64 bits do not hold.
+    # OverflowError: of numbers beyond 64 bits.
     except (ValueError, OverflowError):
       row = np.array([])
     if len(row) != count or not np.isfinite(row).all():

@@ -14,7 +14,7 @@ from faceqat.data.benchmarks.verification_bin import read_bin_entries
 from faceqat.faces.lazy_images import encoded_images, selected
 from faceqat.files.image_size import ImageSize
 
-# Of a cross-validation, where no list says how many.
+# Of a cross-validation, unless a list has others.
 FOLDS = 10
 
 
@@ -24,14 +24,13 @@ class PairSet:
 
   Attributes:
     name: of the benchmark, for metric names.
-    images: `len(images)` and `images[i]` -> uint8 [H, W, 3]; each image that
-      pairs name is here once.
+    images: `len(images)` and `images[i]` -> uint8 [H, W, 3], each image once.
     first: int64 [P], index of the first image of every pair.
     second: int64 [P], index of the second one.
     same: bool [P], whether both show the same person.
-    fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    fold: int64 [P], the part of a cross-validation that the pair is in.
     people: int64 [P, 2], a number for each person shown, the same in all pairs;
-      None where the benchmark does not say who they are.
+      None: unknown.
   """
 
   name: str
@@ -92,7 +91,7 @@ def read_bin(
 
 
 def check_kinds(same: np.ndarray, path: str):
-  """Refuses pairs that no threshold can be tried on.
+  """Refuses pairs that are all of one kind: they test no threshold.
 
   Args:
     same: bool [P].
@@ -123,11 +122,11 @@ def consecutive_folds(count: int, folds: int = FOLDS) -> np.ndarray:
 def number_people(
   names: Sequence[Sequence[str]], same: np.ndarray
 ) -> np.ndarray | None:
-  """Gives every name of P pairs a number, in the order of their appearance.
+  """Numbers the names of P pairs in the order of their appearance.
 
   Returns:
-    int64 [P, 2], or None where the names contradict `same`, bool [P]: then
-    they are not those of people.
+    int64 [P, 2], or None where the names contradict `same`, bool [P], and so
+    are not those of people.
   """
   numbers: dict[str, int] = {}
   people = np.array(
@@ -192,11 +191,11 @@ def synthetic_pairs(
 
 
 def draw_pairs(source, most: int, seed: int) -> PairSet:
-  """Draws as many pairs as `synthetic_pairs` can, of people as they come.
+  """Draws as many pairs as `synthetic_pairs` can from these people.
 
   Args:
     source: a labelled source.
-    most: pairs that are enough.
+    most: upper limit of the pairs.
     seed: of the draw.
 
   Raises:
@@ -221,7 +220,7 @@ def draw_pairs(source, most: int, seed: int) -> PairSet:
 
 
 def _folds_of_people(source, rng, folds: int) -> list[list[np.ndarray]]:
-  """The images of each person, for each fold; nobody is in two of them."""
+  """For each fold the images of each of its people; folds share nobody."""
   labels = np.asarray(source.labels)
   order = np.argsort(labels, kind='stable')
   num_people = len(source.class_names)
@@ -247,7 +246,7 @@ def _same_pairs(members, count, rng, where) -> list[tuple[int, int]]:
     upper = np.triu_indices(len(images), k=1)
     take = rng.permutation(len(upper[0]))[:count]
     queues.append(list(zip(images[upper[0][take]], images[upper[1][take]])))
-  # Round r has the r-th pair of everybody who has so many.
+  # Round r has the r-th pair of everybody with that many.
   rounds = itertools.zip_longest(*queues)
   pairs = [pair for turn in rounds for pair in turn if pair is not None]
   if len(pairs) < count:

@@ -44,11 +44,6 @@ class FolderSource(EncodedSource):
     super().__init__(path, image_size, stored_size)
     people, self.ignored = _people(self.path, field)
     files = [_image_files(os.path.join(self.path, p), field) for p in people]
-    if len(people) == 1:
-      raise ValueError(
-        f'{self.path} has one person only ({people[0]}): at least two are '
-        'needed'
-      )
     counts = [len(of_person) for of_person in files]
     self._set_people(np.repeat(np.arange(len(people)), counts), people)
     self._files = [name for of_person in files for name in of_person]

@@ -1,8 +1,6 @@
 import io
 import os
-import pickle
 import struct
-from concurrent import futures
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from PIL import Image
 from recordio_files import MAGIC, frame, payload, write_pack
 
 from faceqat.data.sources import folder, recordio
-from faceqat.faces import images
 
 FACES = real_data.path('data/faces_train')
 PACK = real_data.path('data/recordio')
@@ -43,16 +40,6 @@ def test_images_and_labels_are_read_with_and_without_an_index(tmp_path, index):
   assert source[4]['label'] == 2
   assert source.class_names == ['0', '1', '2']
   assert source.name(3) == f'{path}: record 3 (offset {offsets[3]})'
-
-
-def test_stored_images_of_another_size_are_resized(tmp_path):
-  path, _ = simple_pack(tmp_path)
-  source = recordio.RecordIOSource(path, SIZE + 3, stored_size=SIZE)
-  assert source[0]['image'].shape == (SIZE + 3, SIZE + 3, 3)
-  assert values(source) == [0, 10, 20, 30, 40]
-  source = recordio.RecordIOSource(path, SIZE, stored_size=SIZE + 1)
-  with pytest.raises(ValueError, match=r'record 2 .* or set stored_size'):
-    source[2]
 
 
 def test_images_come_in_the_order_of_their_keys(tmp_path):
@@ -223,12 +210,6 @@ def test_records_of_something_else_are_refused(tmp_path, content):
     recordio.RecordIOSource(path, SIZE)
 
 
-def test_one_person_cannot_be_trained_on(tmp_path):
-  path, _ = write_pack(tmp_path, [payload(4.0, filled(i)) for i in range(3)])
-  with pytest.raises(ValueError, match='3 images of 1 people'):
-    recordio.RecordIOSource(path, SIZE)
-
-
 def test_missing_empty_and_foreign_files_are_named(tmp_path):
   path = tmp_path / 'train.rec'
   with pytest.raises(ValueError, match=r'no RecordIO pack .*train\.rec'):
@@ -239,28 +220,6 @@ def test_missing_empty_and_foreign_files_are_named(tmp_path):
   path.write_bytes(b'not a pack at all')
   with pytest.raises(ValueError, match=r'record 0 \(offset 0\) is damaged'):
     recordio.RecordIOSource(path, SIZE)
-
-
-def test_damaged_image_names_its_record_when_it_is_read(tmp_path):
-  content = [payload(0.0, filled(1)), payload(1.0, filled(2)[:40])]
-  path, _ = write_pack(tmp_path, content)
-  source = recordio.RecordIOSource(path, SIZE)
-  assert source[0]['image'].shape == (SIZE, SIZE, 3)
-  with pytest.raises(images.DamagedImageError, match=r'train\.rec: record 1 '):
-    source[1]
-
-
-def test_threads_and_pickled_copies_read_the_same(tmp_path):
-  labels = [float(i % 5) for i in range(40)]
-  content = [payload(label, filled(i)) for i, label in enumerate(labels)]
-  path, _ = write_pack(tmp_path, content)
-  source = recordio.RecordIOSource(path, SIZE)
-  copy = pickle.loads(pickle.dumps(source))
-  assert values(copy) == list(range(40))
-  with futures.ThreadPoolExecutor(8) as pool:
-    order = np.random.default_rng(0).integers(0, 40, 400)
-    read = list(pool.map(lambda i: source[int(i)]['image'][0, 0, 0], order))
-  assert read == order.tolist()
 
 
 @real_data.needs(PACK, FACES)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceqat.files.names import first_few
+
 _MOST_NAMES = 3
 # For a run that would go on with other people.
 CHANGED_PEOPLE = ('refuse', 'continue')
@@ -96,9 +98,7 @@ def _changes(before: list[str], now: list[str]) -> str:
     ('new', set(now) - set(before)),
   ):
     if names:
-      shown = ', '.join(sorted(names)[:_MOST_NAMES])
-      rest = len(names) - _MOST_NAMES
-      parts.append(f'{word}: {shown}{f" and {rest:,} more" * (rest > 0)}')
+      parts.append(f'{word}: {first_few(sorted(names), _MOST_NAMES)}')
   if len(parts) == 1:
     parts.append('they stand in another order')
   return '; '.join(parts)

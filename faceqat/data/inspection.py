@@ -19,6 +19,7 @@ from faceqat.faces.images import (
   SkippedImages,
   WrongSizeError,
 )
+from faceqat.files.names import first_few
 from faceqat.pace import Pace, minutes
 
 # They wait for the disk, mostly where it is in a network.
@@ -178,11 +179,9 @@ def _describe(
   first, *others = damaged
   text = f'{first.what}: {remedy}'
   if others:
-    shown = '; '.join(error.what for error in others[: _MOST_NAMED - 1])
-    rest = len(others) - (_MOST_NAMED - 1)
+    also = first_few([e.what for e in others], _MOST_NAMED - 1, '; ')
     text += (
-      f' So {len(damaged):,} of {total:,} images cannot be used, also {shown}'
-      f'{f" and {rest:,} more" * (rest > 0)}.'
+      f' So {len(damaged):,} of {total:,} images cannot be used, also {also}.'
     )
   return text
 

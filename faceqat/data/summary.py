@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from faceqat.faces.made import are_made
-from faceqat.files.names import similar
+from faceqat.files.names import first_few, similar
 
 
 def summarize(
@@ -26,12 +26,12 @@ def summarize(
   if len(known):
     line += f'; {len(known):,} images of the trained people held out'
   if ignored := getattr(everybody, 'ignored', []):
-    line += f'; ignored: {_few(ignored, 5)}'
+    line += f'; ignored: {first_few(ignored, 5)}'
   lines = [*_sets(everybody), line]
   if gone:
     lines.append(
       f'note: {len(gone):,} people whom this run held out are no more there: '
-      f'{_few(gone, 3)}'
+      f'{first_few(gone, 3)}'
     )
   groups = similar(everybody.class_names)
   lines += [
@@ -59,7 +59,7 @@ def _sets(everybody) -> list[str]:
     merged = {*everybody.shared} <= {*everybody.class_names}
     lines.append(
       f'note: {len(everybody.shared):,} names are in several sets '
-      f'({_few(everybody.shared, 3)}), and '
+      f'({first_few(everybody.shared, 3)}), and '
       + (
         'each is trained as one person; data.same_names=apart keeps them apart'
         if merged
@@ -68,8 +68,3 @@ def _sets(everybody) -> list[str]:
       )
     )
   return lines
-
-
-def _few(names: Sequence[str], count: int) -> str:
-  more = len(names) - count
-  return ', '.join(names[:count]) + (f' and {more} more' if more > 0 else '')

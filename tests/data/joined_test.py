@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from pictures import filled
+from pictures import filled, write_people
 from PIL import Image
 
 from configs import common
@@ -21,12 +21,8 @@ SIZE = 8
 
 def write_folder(root, people, images=3):
   """The images of a set count on: their red says which one it is."""
-  for number, person in enumerate(people):
-    (root / person).mkdir(parents=True)
-    for image in range(images):
-      data = filled((10 * number + image, 0, 200))
-      (root / person / f'{image}.png').write_bytes(data)
-  return root
+  counts = dict.fromkeys(people, images)
+  return write_people(root, counts, lambda n, image: (10 * n + image, 0, 200))
 
 
 def write_pack(path, people, images=3):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
+from faceqat.data.sampler import by_person
 from faceqat.faces.lazy_images import encoded_images, selected
 from faceqat.files.image_size import ImageSize
 
@@ -221,11 +222,8 @@ def draw_pairs(source, most: int, seed: int) -> PairSet:
 
 def _folds_of_people(source, rng, folds: int) -> list[list[np.ndarray]]:
   """For each fold the images of each of its people; folds share nobody."""
-  labels = np.asarray(source.labels)
-  order = np.argsort(labels, kind='stable')
   num_people = len(source.class_names)
-  ends = np.cumsum(np.bincount(labels, minlength=num_people))
-  images = np.split(order, ends[:-1])
+  images = by_person(source.labels, num_people)
   return [
     [images[person] for person in people]
     for people in np.array_split(rng.permutation(num_people), folds)

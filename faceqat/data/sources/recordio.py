@@ -67,9 +67,9 @@ class RecordIOSource(EncodedSource):
     return _where(self.path, self._keys[index], self._offsets[index])
 
   def _bytes(self, index: int) -> bytes:
-    offset = int(self._offsets[index])
-    parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
-    return _join(self._pack, parts)[int(self._image_starts[index]) :]
+    key, offset = self._keys[index], int(self._offsets[index])
+    payload = _payload(self.path, self._pack, key, offset)
+    return payload[int(self._image_starts[index]) :]
 
   def _check_labels(self, labels: np.ndarray):
     whole = (labels >= 0) & (labels < EXACT_FLOATS) & (labels % 1 == 0)
@@ -238,15 +238,16 @@ def _truncated(where: str, size: int) -> str:
   )
 
 
-def _join(pack: mmap.mmap, ranges: list[tuple[int, int]]) -> bytes:
-  """The payload; the writer left out the magic at which it cut."""
+def _payload(path: str, pack: mmap.mmap, key: int, offset: int) -> bytes:
+  """The payload of a record; the writer left out the magic at its cuts."""
+  ranges, _ = _parts(path, pack, key, offset)
   return MAGIC_BYTES.join(pack[start:stop] for start, stop in ranges)
 
 
 def _read_headers(
   path: str, pack: mmap.mmap, keys: np.ndarray, offsets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Where the image begins in each payload (0: it has none), and its label.
+  """The start of the image in each payload (0: none), and its label.
 
   The label of a record with extra labels is the first of them.
   """
@@ -261,8 +262,7 @@ def _read_headers(
   many = whole[(extra[whole] > 0) & (lengths[whole] >= IMAGE_HEADER.size + 4)]
   labels[many] = floats[first[many] + 8]
   for index in np.flatnonzero(flags == START):
-    ranges, _ = _parts(path, pack, keys[index], int(offsets[index]))
-    payload = _join(pack, ranges)
+    payload = _payload(path, pack, keys[index], int(offsets[index]))
     lengths[index] = len(payload)
     # Zeros in place of a header that is cut short: its length is checked below.
     header = struct.unpack_from('<IfQQf', payload + bytes(32))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import real_data
+from pictures import write_people
 from PIL import Image
 
 from faceqat.data.sources import folder
@@ -9,19 +10,9 @@ from faceqat.faces import images
 FACES = real_data.path('data/faces_train')
 
 
-def make_people(root, counts, size=8):
-  """One folder for each person; image j of person i has the value 40 i + j."""
-  for person, (name, count) in enumerate(counts.items()):
-    (root / name).mkdir(parents=True)
-    for image in range(count):
-      value = np.full((size, size, 3), 40 * person + image, np.uint8)
-      Image.fromarray(value).save(root / name / f'{image:03d}.png')
-  return root
-
-
 def test_images_come_in_sorted_order_with_contiguous_labels(tmp_path):
   # Made in an order that is not the sorted one.
-  make_people(tmp_path, {'zoe': 2, 'Ann': 1, 'bob': 3})
+  write_people(tmp_path, {'zoe': 2, 'Ann': 1, 'bob': 3})
   source = folder.FolderSource(tmp_path, 8)
   assert source.class_names == ['Ann', 'bob', 'zoe']
   assert source.labels.dtype == np.int32
@@ -30,14 +21,14 @@ def test_images_come_in_sorted_order_with_contiguous_labels(tmp_path):
   assert values == [40, 80, 81, 82, 0, 1]
   assert [source[i]['label'] for i in range(6)] == source.labels.tolist()
   assert source[0]['label'].dtype == np.int32
-  assert source.name(3) == str(tmp_path / 'bob' / '002.png')
+  assert source.name(3) == str(tmp_path / 'bob' / '2.png')
 
 
 def test_hidden_files_and_notes_beside_the_people_are_ignored(tmp_path):
-  make_people(tmp_path, {'a': 1, 'b': 1})
+  write_people(tmp_path, {'a': 1, 'b': 1})
   (tmp_path / '.cache').mkdir()
   (tmp_path / '.DS_Store').write_text('x')
-  (tmp_path / 'a' / '.000.png').write_text('x')
+  (tmp_path / 'a' / '.0.png').write_text('x')
   (tmp_path / 'LICENSE.txt').write_text('x')
   (tmp_path / 'Thumbs.db').write_text('x')
   (tmp_path / 'a' / 'Thumbs.db').write_text('x')
@@ -79,15 +70,15 @@ def test_folder_without_people_says_where_images_must_lie(tmp_path):
   ],
 )
 def test_what_does_not_belong_there_is_named(spoil, message, tmp_path):
-  make_people(tmp_path, {'a': 1, 'b': 1})
+  write_people(tmp_path, {'a': 1, 'b': 1})
   spoil(tmp_path)
   with pytest.raises(ValueError, match=message):
     folder.FolderSource(tmp_path, 8)
 
 
 def test_a_folder_one_level_too_high_says_which_one_to_give(tmp_path):
-  make_people(tmp_path / 'test', {'a': 1, 'b': 1})
-  make_people(tmp_path / 'train', {'c': 1, 'd': 1})
+  write_people(tmp_path / 'test', {'a': 1, 'b': 1})
+  write_people(tmp_path / 'train', {'c': 1, 'd': 1})
   with pytest.raises(ValueError, match=r'set data.path to .*/test') as info:
     folder.FolderSource(tmp_path, 8)
   assert 'emove' not in str(info.value)
@@ -98,8 +89,8 @@ def test_a_folder_one_level_too_high_says_which_one_to_give(tmp_path):
 
 
 def test_a_link_to_no_image_is_damage(tmp_path):
-  make_people(tmp_path, {'a': 1, 'b': 1})
-  (tmp_path / 'a' / '0.png').symlink_to('/nowhere/0.png')
+  write_people(tmp_path, {'a': 1, 'b': 1})
+  (tmp_path / 'a' / '0.jpg').symlink_to('/nowhere/0.jpg')
   source = folder.FolderSource(tmp_path, 8)
   with pytest.raises(images.DamagedImageError, match='a link to /nowhere'):
     source[0]
@@ -117,7 +108,7 @@ def test_images_of_all_suffixes_are_read(suffix, tmp_path):
 
 
 def test_the_folder_of_one_person_is_told_from_that_of_all(tmp_path):
-  make_people(tmp_path, {'a': 2})
+  write_people(tmp_path, {'a': 2})
   message = rf'a has images and no folders.* set data.path to .* as {tmp_path};'
   with pytest.raises(ValueError, match=message):
     folder.FolderSource(tmp_path / 'a', 8)

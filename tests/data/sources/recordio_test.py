@@ -26,6 +26,13 @@ def simple_pack(folder_path, **options):
   )
 
 
+def check_refused(path, offsets, number, message):
+  """The pack is refused for the record of this number."""
+  where = rf'record {number} \(offset {offsets[number]}\)'
+  with pytest.raises(ValueError, match=where + message):
+    recordio.RecordIOSource(path, SIZE)
+
+
 def values(source):
   return [int(source[i]['image'][0, 0, 0]) for i in range(len(source))]
 
@@ -122,9 +129,7 @@ def test_labels_with_gaps_become_contiguous(tmp_path):
 def test_labels_that_are_not_exact_are_refused_by_record(tmp_path, label):
   content = [payload(0.0, filled(1)), payload(label, filled(2))]
   path, offsets = write_pack(tmp_path, content)
-  message = rf'record 1 \(offset {offsets[1]}\) has label .* float32'
-  with pytest.raises(ValueError, match=message):
-    recordio.RecordIOSource(path, SIZE)
+  check_refused(path, offsets, 1, ' has label .* float32')
 
 
 @pytest.mark.parametrize('index', [True, False])
@@ -134,17 +139,21 @@ def test_truncated_pack_names_record_and_offset(tmp_path, index, missing):
   whole = path.read_bytes()
   path.write_bytes(whole[:-missing])
   first_hurt = int(np.searchsorted(offsets, len(whole) - missing)) - 1
-  message = rf'record {first_hurt} \(offset {offsets[first_hurt]}\).*truncated'
-  with pytest.raises(ValueError, match=message):
-    recordio.RecordIOSource(path, SIZE)
+  check_refused(path, offsets, first_hurt, '.*truncated')
 
 
 def test_pack_that_lost_whole_records_disagrees_with_its_index(tmp_path):
   path, offsets = simple_pack(tmp_path)
   path.write_bytes(path.read_bytes()[: offsets[3]])
-  message = rf'record 3 \(offset {offsets[3]}\).*truncated'
-  with pytest.raises(ValueError, match=message):
-    recordio.RecordIOSource(path, SIZE)
+  check_refused(path, offsets, 3, '.*truncated')
+
+
+def test_overwritten_part_header_is_damage_with_its_offset(tmp_path):
+  path, offsets = simple_pack(tmp_path)
+  data = bytearray(path.read_bytes())
+  data[offsets[2]] ^= 0xFF
+  path.write_bytes(data)
+  check_refused(path, offsets, 2, ' is damaged')
 
 
 def edit_index(path, edit):
@@ -181,16 +190,6 @@ def test_index_that_disagrees_is_refused_with_a_remedy(tmp_path, edit, message):
   with pytest.raises(ValueError, match=message) as info:
     recordio.RecordIOSource(path, SIZE)
   assert 'walked' in str(info.value)
-
-
-def test_overwritten_part_header_is_damage_with_its_offset(tmp_path):
-  path, offsets = simple_pack(tmp_path)
-  data = bytearray(path.read_bytes())
-  data[offsets[2]] ^= 0xFF
-  path.write_bytes(data)
-  message = rf'record 2 \(offset {offsets[2]}\) is damaged'
-  with pytest.raises(ValueError, match=message):
-    recordio.RecordIOSource(path, SIZE)
 
 
 def test_cut_record_without_its_end_is_damage(tmp_path):

@@ -55,10 +55,8 @@ def test_the_files_are_those_of_mxnet(tmp_path):
   path = tmp_path / 'train.rec'
   with recordio_writer.RecordIOWriter(path) as pack:
     for index, label in enumerate(original.labels):
-      image = recordio._payload(
-        original.path, original._pack, index, int(original._offsets[index])
-      )[24:]
-      pack.write(image, int(label), str(label))
+      payload = original._pack.payload(index, original._offsets[index])
+      pack.write(payload[24:], int(label), str(label))
   assert path.read_bytes() == data
   index = (tmp_path / 'train.idx').read_text()
   assert index.split() == (PACK / 'train.idx').read_text().split()

@@ -22,7 +22,7 @@ from faceqat.data.sources.arrayrecord import ArrayRecordSource
 from faceqat.data.sources.folder import FolderSource
 from faceqat.data.sources.labelled import SourceInRGB
 from faceqat.data.sources.recordio import RecordIOSource
-from faceqat.data.stated_faces import is_bgr, of_config, stated
+from faceqat.data.stated_faces import is_bgr, stated
 from faceqat.data.summary import summarize
 from faceqat.faces import lazy_images
 from faceqat.faces.images import SkippedImages
@@ -85,7 +85,7 @@ def make_training_data(
     notes = check_training_images(
       source,
       skipped,
-      every_image=of_config(config, 'check_images'),
+      every_image=config.check_images,
       process_index=process_index,
       process_count=process_count,
     )
@@ -136,14 +136,14 @@ def _open(config: ml_collections.ConfigDict):
   """The source of all people that a config names."""
   paths = places.list_sets(config.path, 'data.path')
   sets = [_open_set(config, path) for path in paths]
-  same_names = of_config(config, 'same_names')
-  if same_names not in SAME_NAMES:
+  if config.same_names not in SAME_NAMES:
     raise ValueError(
-      f'data.same_names is {same_names!r}; give {" or ".join(SAME_NAMES)}'
+      f'data.same_names is {config.same_names!r}; give '
+      f'{" or ".join(SAME_NAMES)}'
     )
   if len(sets) == 1:
     return sets[0]
-  return JoinedSource(sets, set_names(paths), same_names)
+  return JoinedSource(sets, set_names(paths), config.same_names)
 
 
 def _open_set(config: ml_collections.ConfigDict, path: str):

@@ -1,31 +1,16 @@
 """How the faces of a config's sets are aligned, as far as the sets say."""
 
 import dataclasses
-from typing import Any
 
 import ml_collections
 
 from faceqat.data import places
-from faceqat.data.joined import SAME_NAMES
 from faceqat.data.sources import tfds
 from faceqat.faces import fingerprint
 from faceqat.faces.alignment import TEMPLATES
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
-
-# Fields that configs of older runs lack, and what these runs did.
-_OF_OLDER_RUNS = {
-  'check_images': True,
-  'fingerprint': {},
-  'same_names': SAME_NAMES[0],
-  'templates': '',
-}
-
-
-def of_config(config: ml_collections.ConfigDict, name: str) -> Any:
-  """A field of a config, which an older run may lack."""
-  return config.get(name, _OF_OLDER_RUNS[name])
 
 
 def training_fingerprint(
@@ -87,11 +72,10 @@ def check_evaluation(
   """
   # Those are aligned as they are read.
   named = fingerprint.names_template(wanted)
-  aligned = of_config(config, 'templates')
-  if aligned and named and wanted.template not in TEMPLATES:
+  if config.templates and named and wanted.template not in TEMPLATES:
     known = ' or '.join(map(repr, TEMPLATES))
     raise ValueError(
-      f'eval.templates={aligned} can be aligned to {known}, '
+      f'eval.templates={config.templates} can be aligned to {known}, '
       f'{wanted_by} is for {wanted.template!r}: leave eval.templates empty'
     )
   if not config.path:
@@ -117,7 +101,7 @@ def stated(
   if path.startswith(tfds.PREFIX):
     path = tfds.find_folder(path, config.tfds_dir)
   found = fingerprint.read(path)
-  fields = {k: v for k, v in of_config(config, 'fingerprint').items() if v}
+  fields = {k: v for k, v in config.fingerprint.items() if v}
   if not fields:
     return found
   found = found or Fingerprint(

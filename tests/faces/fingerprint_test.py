@@ -20,6 +20,7 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
 from faceqat.training.loop import train
+from faceqat.training.older_runs import with_added_fields
 from faceqat.training.start import with_fingerprint
 
 
@@ -336,6 +337,8 @@ def test_runs_from_before_there_were_fingerprints_are_read(run, tmp_path):
   network = load_network(str(run))
   config = network.config.copy_and_resolve_references()
   del config.fingerprint, config.data.fingerprint, config.eval.fingerprint
+  # As the config of a checkpoint is read.
+  config = with_added_fields(config)
   old = network._replace(config=config)
   assert fingerprint.of_run(config) is None
   metadata = lower(old).metadata

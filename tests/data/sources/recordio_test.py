@@ -168,20 +168,17 @@ def edit_index(path, edit):
     (lambda lines: lines[:-1], 'goes on at offset'),
     (lambda lines: lines[1:], 'disagree: record 1 is indexed at'),
     (lambda lines: lines[:2] + lines[3:], 'disagree: record 3 is indexed at'),
-    (lambda lines: [*lines, '9\t12'], 'disagree: record 9 is indexed at'),
-    (lambda lines: [*lines, '9\t13'], 'disagree: record 9 is indexed at'),
-    (lambda lines: [*lines, '9\t999996'], 'disagree: record 9 is indexed at'),
-    (lambda lines: [*lines, '9\t-8'], 'disagree: record 9 is indexed at'),
-    (lambda lines: [*lines, '3\t0'], 'has key 3 twice'),
-    (lambda lines: [*lines, '9'], 'is no index'),
-    # Numbers of 64 bits, to which nothing can be added, and longer ones.
-    (lambda lines: [*lines, f'9\t{2**63 - 8}'], 'disagree: record 9 is'),
-    (lambda lines: [*lines, f'9\t{-(2**63)}'], 'disagree: record 9 is'),
-    (lambda lines: [*lines, f'9\t{2**63}'], 'is no index'),
-    (lambda lines: [*lines, f'9\t{10**30}'], 'is no index'),
-    (lambda lines: [f'{2**64}\t0', *lines], 'is no index'),
-    (lambda lines: [*lines, 'nine\t1'], 'is no index'),
     (lambda lines: [], 'goes on at offset 0'),
+    (lambda lines: [*lines, '3\t0'], 'has key 3 twice'),
+    # Numbers of 64 bits, to which nothing can be added, and longer ones.
+    *(
+      (lambda lines, n=n: [*lines, f'9\t{n}'], 'disagree: record 9 is indexed')
+      for n in (12, 13, 999996, -8, 2**63 - 8, -(2**63))
+    ),
+    *(
+      (lambda lines, last=last: [last, *lines], 'is no index')
+      for last in ('9', 'nine\t1', f'9\t{2**63}', f'9\t{10**30}', f'{2**64}\t0')
+    ),
   ],
 )
 def test_index_that_disagrees_is_refused_with_a_remedy(tmp_path, edit, message):

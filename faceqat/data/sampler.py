@@ -86,13 +86,10 @@ class PeopleOrder:
     return int(members[chosen[image]])
 
 
-def by_person(labels: Sequence[int], people: int = 0) -> list[np.ndarray]:
-  """The image indices of each person, int64, in source order.
-
-  Of the people 0 .. `people` - 1, or 0 .. the largest label if that is more.
-  """
+def by_person(labels: Sequence[int]) -> list[np.ndarray]:
+  """The image indices of every person 0 .. max, int64, in source order."""
   order = np.argsort(labels, kind='stable')
-  ends = np.cumsum(np.bincount(labels, minlength=people))
+  ends = np.cumsum(np.bincount(labels))
   return np.split(order, ends[:-1])
 
 

@@ -12,7 +12,7 @@ from faceqat.files import decoding
 from faceqat.files.image_size import ImageSize
 
 
-def image_files(
+def images_of_files(
   paths: Sequence[str], image_size: ImageSize, stored_size: ImageSize
 ) -> LazyImages:
   """Image files, decoded when asked for."""

@@ -28,7 +28,7 @@ from faceqat.data.benchmarks.pairs import (
   consecutive_folds,
   number_people,
 )
-from faceqat.faces.image_files import FileIndex, image_files
+from faceqat.faces.image_files import FileIndex, images_of_files
 from faceqat.files.image_size import ImageSize
 
 _NUMBER = re.compile('[0-9]{1,9}')
@@ -74,7 +74,7 @@ def read_list(
   same = np.array([pair.same for pair in listed])
   return PairSet(
     name=name,
-    images=image_files(files.paths, image_size, stored_size),
+    images=images_of_files(files.paths, image_size, stored_size),
     first=first,
     second=second,
     same=same,

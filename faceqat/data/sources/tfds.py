@@ -103,7 +103,7 @@ class TFDSSource(EncodedSource):
     names = [str(value) for value in kept]
     if isinstance(feature, tfds.features.ClassLabel):
       # So TFDS marks what has no label, as in the test split of a contest.
-      if kept[0] < 0:
+      if np.any(kept < 0):
         raise ValueError(
           f'{self.name(int(np.argmin(values)))} has no label: give another '
           'split'

@@ -60,7 +60,7 @@ def decode(record: bytes) -> tuple[bytes, int, str]:
     feature = Example.FromString(record).features.feature
   except DecodeError as error:
     raise ValueError(f'is no tf.train.Example ({error})') from error
-  # Asking a protobuf map for what it has not would add it.
+  # Looking up a name that a protobuf map lacks would add it.
   images = feature['image'].bytes_list.value if 'image' in feature else []
   labels = feature['label'].int64_list.value if 'label' in feature else []
   if len(images) != 1 or len(labels) != 1:

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks import timing
 from configs import mobilefacenet_int8
 from faceqat import command
-from faceqat.data.benchmarks.pair_lists import read_pairs_txt
+from faceqat.data.benchmarks.pair_lists import read_list
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.export import onnx_runtime
@@ -197,7 +197,7 @@ def _make_our_predict(weights: str) -> Callable[[np.ndarray], np.ndarray]:
 def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
-  pair_set = read_pairs_txt(args.path, args.pairs, IMAGE_SIZE)
+  pair_set = read_list(args.path, args.pairs, IMAGE_SIZE)
   model = build(args.weights)
   predict = make_onnx_predict(model, args.threads)
   images = pair_set.images

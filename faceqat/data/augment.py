@@ -1,8 +1,7 @@
 """Training augmentation on aligned face crops: uint8 in, uint8 out.
 
-Kept small on purpose: aligned faces have their eyes at fixed pixels, and an
-augmentation that moves them far teaches the network something that it will
-never be shown.
+It is small on purpose. Aligned faces have their eyes at fixed pixels, and an
+augmentation that moves them far shows the network what it will never meet.
 """
 
 import dataclasses
@@ -16,8 +15,8 @@ class Augment:
 
   Attributes:
     flip_probability: how often the image is mirrored, in [0, 1].
-    max_shift: largest shift in pixels along each axis; a crop moved by so
-      much, with the border pixels repeated outside the image.
+    max_shift: largest shift in pixels along each axis; the border pixels are
+      repeated.
     max_brightness: largest relative change of all pixels, in [0, 1): the
       factor is uniform in [1 - max_brightness, 1 + max_brightness].
   """
@@ -27,26 +26,22 @@ class Augment:
   max_brightness: float
 
   def __post_init__(self):
-    if not 0 <= self.flip_probability <= 1:
-      raise ValueError(
-        f'flip_probability is {self.flip_probability}, wanted 0 to 1.'
-      )
-    if self.max_shift < 0 or self.max_shift != int(self.max_shift):
-      raise ValueError(
-        f'max_shift is {self.max_shift}, wanted whole pixels, 0 or more.'
-      )
-    if not 0 <= self.max_brightness < 1:
-      raise ValueError(
-        f'max_brightness is {self.max_brightness}, wanted 0 to below 1.'
-      )
+    whole = self.max_shift == int(self.max_shift)
+    for name, is_right, wanted in (
+      ('flip_probability', 0 <= self.flip_probability <= 1, '0 to 1'),
+      ('max_shift', whole and self.max_shift >= 0, 'whole pixels, 0 or more'),
+      ('max_brightness', 0 <= self.max_brightness < 1, '0 to below 1'),
+    ):
+      if not is_right:
+        raise ValueError(f'{name} is {getattr(self, name)}, wanted {wanted}')
 
   def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Augments one image.
 
     Args:
       image: uint8 [H, W, 3]; left unchanged.
-      rng: where all randomness comes from; always four draws, so that the
-        generator moves on alike whatever the settings are.
+      rng: always four draws, so that the generator moves on alike whatever the
+        settings are.
 
     Returns:
       uint8 [H, W, 3].

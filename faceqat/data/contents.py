@@ -1,4 +1,4 @@
-"""The contents of a training set, by which a run knows it again."""
+"""The contents of a training set, to recognise it when a run resumes."""
 
 import hashlib
 import os
@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceqat.files.names import first_few
+
 _MOST_NAMES = 3
-# What to do where a run would go on with other people.
+# For a run that would go on with other people.
 CHANGED_PEOPLE = ('refuse', 'continue')
 
 
 class Contents(NamedTuple):
-  """The people and images of a labelled source, wherever it lies.
+  """The people and images of a labelled source, independent of its folder.
 
   Attributes:
     people: the class names, in the order of their labels.
@@ -31,17 +33,17 @@ class Contents(NamedTuple):
     """Compares with the contents that a run was trained on so far.
 
     Args:
-      before: the fields of this class; those that are missing, as in older
-        runs, are not compared.
-      changed_people: one of `CHANGED_PEOPLE`: whether a run goes on where
-        people came, went or stand in another order.
+      before: the fields of this class; older runs lack some, which are not
+        compared.
+      changed_people: one of `CHANGED_PEOPLE`: whether a run goes on with people
+        who are others, or in another order.
 
     Returns:
       A sentence for the user, where there are other images or people.
 
     Raises:
-      ValueError: the people are others, or stand in another order, so that
-        these are not their labels, and that is refused; or nobody is left.
+      ValueError: the people are others, or in another order, and that is
+        refused; or nobody is left.
     """
     here = self._asdict()
     there = {name: before.get(name, value) for name, value in here.items()}
@@ -79,7 +81,7 @@ class Contents(NamedTuple):
 
 
 def contents(source) -> Contents:
-  """Lists a labelled source; no image is read."""
+  """The contents of a labelled source; no image is read."""
   digest = hashlib.sha256()
   for index, label in enumerate(np.asarray(source.labels).tolist()):
     # Without its folder, which may have moved.
@@ -89,16 +91,14 @@ def contents(source) -> Contents:
 
 
 def _changes(before: list[str], now: list[str]) -> str:
-  """What differs between two lists of people, in a few words."""
+  """The difference between two lists of people, in a few words."""
   parts = [f'there were {len(before):,}, now there are {len(now):,}']
   for word, names in (
     ('gone', set(before) - set(now)),
     ('new', set(now) - set(before)),
   ):
     if names:
-      shown = ', '.join(sorted(names)[:_MOST_NAMES])
-      rest = len(names) - _MOST_NAMES
-      parts.append(f'{word}: {shown}{f" and {rest:,} more" * (rest > 0)}')
+      parts.append(f'{word}: {first_few(sorted(names), _MOST_NAMES)}')
   if len(parts) == 1:
     parts.append('they stand in another order')
   return '; '.join(parts)

@@ -1,8 +1,8 @@
 """People and images kept out of training.
 
-People stay out when a run goes on. Who they are is drawn once; later the config
-of the run names them. Drawn again from a set that has changed, others would be
-held out, whom the network knows.
+The people are drawn once and then named in the config of the run. If a set that
+has changed were drawn from again, people whom the network knows could be held
+out.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ import ml_collections
 import numpy as np
 
 from faceqat.data.benchmarks import pairs
-from faceqat.data.pipeline import Subset, only_people, split_people, subset
+from faceqat.data.pipeline import only_people, split_people, subset
 from faceqat.data.sampler import by_person
+from faceqat.data.sources.labelled import Subset
 from faceqat.faces.made import are_made, independent_of
 
 
@@ -23,7 +24,7 @@ class Split(NamedTuple):
   Attributes:
     rest: who may be trained on.
     held_out: the others, without images that were made of others.
-    gone: the names of people who were held out before and are not there.
+    gone: the names of people who were held out and are in the set no more.
   """
 
   rest: Subset
@@ -36,8 +37,8 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
 
   Args:
     source: a labelled source.
-    config: the block `data`; `validation_people` is above 0. With `held_out`,
-      as a run's own config has it, these are the people.
+    config: the block `data`; `validation_people` is above 0. A run's own config
+      names the people in `held_out`.
 
   Raises:
     ValueError: fewer than two people would be left, or too few held out for
@@ -55,7 +56,7 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
       raise ValueError(
         f'data.validation_people is {count}, and the training set has '
         f'{most + 2} people: pairs take {least} or more, and two are left to '
-        f'train on; give {some}0 to hold out nobody.'
+        f'train on; give {some}0 to hold out nobody'
       )
     rest, held_out = split_people(source, count, config.seed)
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))
@@ -68,8 +69,8 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   Args:
     source: a labelled source.
     images_per_person: how many, k; the last k images of every person that has
-      at least 3k are held out, others are trained on whole. Images that were
-      made of others do not count; those made of one held out are in no part.
+      at least 3k are held out. Images that were made of others do not count;
+      those made of one held out are in no part.
 
   Returns:
     (train, holdout), with the labels and class names of `source`.
@@ -79,7 +80,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   """
   if images_per_person < 1:
     raise ValueError(
-      f'images_per_person is {images_per_person}, wanted 1 or more.'
+      f'images_per_person is {images_per_person}, wanted 1 or more'
     )
   held, made = np.zeros(len(source), bool), are_made(source)
   for members in by_person(source.labels):
@@ -90,7 +91,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
     raise ValueError(
       f'data.holdout_images_per_person is {images_per_person}, which takes '
       f'{3 * images_per_person} images of a person, and nobody has as many: '
-      'give a smaller number, or 0 to hold out none.'
+      'give a smaller number, or 0 to hold out none'
     )
   trained = ~held & independent_of(source, np.flatnonzero(held))
   return Subset(source, np.flatnonzero(trained)), Subset(
@@ -115,14 +116,14 @@ def draw_pairs(held_out, config: ml_collections.ConfigDict) -> pairs.PairSet:
   except ValueError:
     if not config.get('held_out'):
       raise
-    # Or one who is gone would end the run.
+    # One person who is gone must not end the run.
     return pairs.draw_pairs(held_out, most, seed)
 
 
 def _split_named(source, names: Sequence[str]):
   names = {*names}
   missing = names - {*source.class_names}
-  # With another set beside it, or merged, somebody is `set/name` or no more.
+  # Joined with another set, a name may become `set/name`, and back.
   alike = {_end(name) for name in missing}
   held = np.array(
     [name in names or _end(name) in alike for name in source.class_names]
@@ -131,7 +132,7 @@ def _split_named(source, names: Sequence[str]):
   if not 2 <= num_held <= total - 2:
     raise ValueError(
       f'Of the {len(names)} people whom this run has held out, {num_held} are '
-      f'among the {total} of its training set: both parts need at least two.'
+      f'among the {total} of its training set: both parts need at least two'
     )
   seen = {_end(source.class_names[person]) for person in np.flatnonzero(held)}
   gone = sorted(name for name in missing if _end(name) not in seen)

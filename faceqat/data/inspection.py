@@ -1,9 +1,9 @@
-"""A look at the images of a set before anything is computed with them.
+"""Checks the images of a set before anything is computed with them.
 
-The header and the end of each file are looked at (`decoding.check`), by several
-threads: what is missing, cut short, no image, or of another size is found at
-the start, and so is a picture that is two people's. A core looks at some 6,000
-crops a second, a million in three minutes; a slow disk takes longer.
+Several threads look at the header and the end of each file (`decoding.check`).
+So files that are missing, cut short, no image, or of another size are found at
+the start, and so is a picture of two people. A core checks some 6,000 crops a
+second, a million in three minutes; a slow disk takes longer.
 """
 
 import concurrent.futures
@@ -19,15 +19,16 @@ from faceqat.faces.images import (
   SkippedImages,
   WrongSizeError,
 )
+from faceqat.files.names import first_few
 from faceqat.pace import Pace, minutes
 
-# They wait for the disk, most of all for one in a network.
+# They wait for the disk, mostly where it is in a network.
 _THREADS = 8
 _IMAGES_AT_ONCE = 64
 _SECONDS_PER_LINE = 5.0
-# Where not all are looked at.
+# Images, where not all are checked.
 _FEW = 20
-# Of many, so many are named.
+# Images in a message.
 _MOST_NAMED = 5
 
 
@@ -39,18 +40,18 @@ def check_training_images(
   process_index: int = 0,
   process_count: int = 1,
 ) -> list[str]:
-  """Looks at the images of a labelled source, of files.
+  """Checks the images of a labelled source of files.
 
   Args:
     source: a labelled source with `encoded(i) -> bytes`.
     skipped: takes those that cannot be used; None: they are an error.
-    every_image: off, 20 of them are looked at, from the first to the last.
-    process_index: this process. Each looks at a part.
+    every_image: False: only 20 of them, from the first to the last.
+    process_index: this process; each checks a part.
     process_count: all processes.
 
   Returns:
-    Sentences for the user: how many cannot be used, and which pictures in this
-    part are two people's.
+    Sentences for the user: how many images cannot be used, and which pictures
+    of this part are two people's.
 
   Raises:
     ValueError: one cannot be used and none may be skipped, or most cannot.
@@ -59,7 +60,7 @@ def check_training_images(
   if not every_image:
     count = min(_FEW, len(indices))
     indices = indices[np.linspace(0, len(indices) - 1, count).astype(int)]
-  damaged, whole, digests = _look_at(source, indices, 'images')
+  damaged, whole, digests = _check_each(source, indices, 'images')
   if damaged and (skipped is None or 2 * len(damaged) > len(indices)):
     first = damaged[0]
     raise ValueError(_describe(damaged, len(indices), first.remedy))
@@ -77,7 +78,7 @@ def check_training_images(
 
 
 def check_evaluation_images(images: Sequence, name: str):
-  """Looks at the images of a benchmark: none may be missing.
+  """Checks the images of a benchmark, of which none may be missing.
 
   Args:
     images: with `encoded(i) -> bytes`.
@@ -87,7 +88,7 @@ def check_evaluation_images(images: Sequence, name: str):
     ValueError: one cannot be used.
   """
   indices = np.arange(len(images))
-  damaged, _, _ = _look_at(images, indices, f'images of {name}')
+  damaged, _, _ = _check_each(images, indices, f'images of {name}')
   if damaged:
     first = damaged[0]
     remedy = 'restore it, as all pairs of a list are evaluated.'
@@ -117,10 +118,10 @@ def usable(source, skipped: SkippedImages) -> np.ndarray:
   return np.array(found, np.int64)
 
 
-def _look_at(
+def _check_each(
   images, indices: np.ndarray, what: str
 ) -> tuple[list[DamagedImageError], np.ndarray, np.ndarray]:
-  """What cannot be used; what can, by index, and the digests of its bytes."""
+  """Errors of unusable images, and the others' indices and digests."""
 
   def digest(index: int) -> int:
     data = images.encoded(index)
@@ -141,7 +142,7 @@ def _look_at(
 def _each(
   function: Callable[[int], Any], indices: np.ndarray, what: str
 ) -> Iterator[Any]:
-  """Yields what the function gives of each index, or its DamagedImageError."""
+  """Yields the function's value of each index, or its DamagedImageError."""
 
   def look(chunk: np.ndarray) -> list[Any]:
     results = []
@@ -178,11 +179,9 @@ def _describe(
   first, *others = damaged
   text = f'{first.what}: {remedy}'
   if others:
-    shown = '; '.join(error.what for error in others[: _MOST_NAMED - 1])
-    rest = len(others) - (_MOST_NAMED - 1)
+    also = first_few([e.what for e in others], _MOST_NAMED - 1, '; ')
     text += (
-      f' So {len(damaged):,} of {total:,} images cannot be used, also {shown}'
-      f'{f" and {rest:,} more" * (rest > 0)}.'
+      f' So {len(damaged):,} of {total:,} images cannot be used, also {also}.'
     )
   return text
 
@@ -190,7 +189,7 @@ def _describe(
 def _shared_pictures(
   source, indices: np.ndarray, digests: np.ndarray
 ) -> list[str]:
-  """Sentences on files that are equal and lie with different people."""
+  """Sentences on equal files of different people."""
   order = np.argsort(digests, kind='stable')
   indices, digests = indices[order], digests[order]
   labels = np.asarray(source.labels)[indices]

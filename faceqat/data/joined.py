@@ -9,20 +9,21 @@ import numpy as np
 
 from faceqat.data.places import is_pack
 from faceqat.data.sources import tfds
+from faceqat.data.sources.labelled import View
 from faceqat.faces.made import are_made
 
 SAME_NAMES = ('apart', 'merged')
 
 
-class JoinedSource:
+class JoinedSource(View):
   """The images of several labelled sources, one source after the other.
 
   Attributes:
     labels: int32 [N], 0 .. K-1 in the order in which people come first.
     class_names: the K names of people. A name that several sets have is
-      `set/name` where they are kept apart, in whatever order the sets stand.
-    sets: for each source its name, its images and its people.
-    starts: the index of the first image of each.
+      `set/name` where they are kept apart.
+    sets: for each source its name and its numbers of images and people.
+    starts: the index of the first image of each source.
     shared: the names that several sets have, sorted.
     ignored: of all sources, as `set/file`.
     made: bool [N], which images were made of others.
@@ -70,31 +71,13 @@ class JoinedSource:
     ]
     self.made = np.concatenate([are_made(source) for source in sources])
 
-  def __len__(self) -> int:
-    return len(self.labels)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    source, place = self._find(index)
-    return {**source[place], 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    source, place = self._find(index)
-    return source.encoded(place)
-
-  def name(self, index: int) -> str:
-    """The file or record of image `index`."""
-    source, place = self._find(index)
-    return source.name(place)
-
   def _find(self, index: int):
-    """The source that image `index` is in, and its place there."""
     number = bisect.bisect_right(self.starts, index) - 1
     return self._sources[number], int(index) - self.starts[number]
 
 
 def set_names(paths: Sequence[str]) -> list[str]:
-  """Short names for sets: the ends of their paths, as long as they differ.
+  """Short names for sets: the shortest ends of their paths that differ.
 
   Args:
     paths: of folders, packs, or `tfds:NAME`; all different.
@@ -108,5 +91,5 @@ def set_names(paths: Sequence[str]) -> list[str]:
     names = ['/'.join(part[-count:]) for part in parts]
     if len(set(names)) == len(names):
       return names
-  # They differ in what a suffix is taken for.
+  # They differ in their suffixes alone.
   return list(paths)

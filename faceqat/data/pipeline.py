@@ -1,9 +1,4 @@
-"""From a source to batches: cutting it, the training order, plain order.
-
-A source is anything with `len(source)`, `source[i] -> {'image': uint8
-[H, W, 3], 'label': int32}`, `source.labels`, `source.class_names` and
-`source.name(i)`; see sources/folder.py for one.
-"""
+"""From a labelled source to batches, in the order of training or its own."""
 
 import dataclasses
 import functools
@@ -16,44 +11,14 @@ import numpy as np
 
 from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder
+from faceqat.data.sources.labelled import Subset
 from faceqat.faces import images
-from faceqat.faces.made import are_made
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
 _MAX_DAMAGED_IN_A_ROW = 20
 
 AugmentFn = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-
-class Subset:
-  """Some images of a source, in a given order; labels stay as they are.
-
-  The class names stay too, also where no image of a class is left, so that a
-  part and its whole share one classifier.
-  """
-
-  def __init__(self, source, indices: Sequence[int]):
-    self._source = source
-    self._indices = np.asarray(indices, np.int64)
-    self.labels = np.asarray(source.labels)[self._indices]
-    self.class_names = source.class_names
-    self.made = are_made(source)[self._indices]
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    element = self._source[int(self._indices[index])]
-    return {**element, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return self._source.encoded(int(self._indices[index]))
-
-  def name(self, index: int) -> str:
-    """The file or record of image `index`."""
-    return self._source.name(int(self._indices[index]))
 
 
 def subset(source, indices: Sequence[int]) -> Subset:
@@ -67,7 +32,7 @@ def subset(source, indices: Sequence[int]) -> Subset:
   if len(outside):
     raise ValueError(
       f'Index {outside[0]} is outside the source, which has {len(source)} '
-      f'images: wanted 0 to {len(source) - 1}.'
+      f'images: wanted 0 to {len(source) - 1}'
     )
   return Subset(source, indices)
 
@@ -89,7 +54,7 @@ def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
   total = len(source.class_names)
   if not 2 <= num_people <= total - 2:
     raise ValueError(
-      f'num_people is {num_people} of {total}: both parts need at least two.'
+      f'num_people is {num_people} of {total}: both parts need at least two'
     )
   order = np.random.default_rng(seed).permutation(total)
   held_people = np.sort(order[:num_people])
@@ -223,7 +188,7 @@ class TrainIterator:
       if state.get(name) != value:
         raise ValueError(
           f'The saved input position has {name} = {state.get(name)}, this run '
-          f'has {value}: resume with the same settings, or start anew.'
+          f'has {value}: resume with the same settings, or start anew'
         )
     return self._contents.check(state, self._changed_people)
 
@@ -246,26 +211,22 @@ def make_train_iterator(
   process_count: int = 1,
   num_threads: int = 8,
 ) -> TrainIterator:
-  """Endless shuffled batches; every epoch has its own order.
+  """Makes endless shuffled batches; every epoch has its own order.
 
-  The stream of images is one for all processes: process p of n takes elements
-  p, p + n, ... of each global batch, so a global batch has the same images,
-  augmented alike, on any number of processes.
+  Process p of n takes elements p, p + n, ... of each global batch, so a global
+  batch has the same images, augmented alike, on any number of processes.
 
   Args:
     source: a labelled source.
     batch_size: images in a *global* batch.
     seed: of the order and the augmentation, 0 to 2**32 - 1.
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
-    skip_damaged: a damaged image is replaced by another one drawn at random,
-      counted and logged; otherwise it raises and names the file or record.
-    skipped: takes them; those that it has already are not logged again.
-    people_per_batch: P different people, with batch_size / P images of each,
-      as `sampler.PeopleOrder` chooses them (a damaged one is then replaced by
-      another of the same person, while there is one); 0: every epoch has each
-      image once.
-    changed_people: whether a position of other people is gone on from; see
-      `Contents.check`.
+    skip_damaged: replace a damaged image by one drawn at random, count and log
+      it, instead of raising an error that names it.
+    skipped: takes damaged images; those that it has are not logged again.
+    people_per_batch: P different people, with batch_size / P images of each, as
+      `sampler.PeopleOrder` chooses them; 0: every epoch has each image once.
+    changed_people: as of `Contents.check`.
     process_index: this process.
     process_count: all processes.
     num_threads: threads that read and decode ahead, a batch each.
@@ -278,54 +239,58 @@ def make_train_iterator(
     ValueError: the batch does not divide over the processes or the people, or
       the source has fewer images than one batch, or too few people.
   """
-  if batch_size < 1 or batch_size % process_count:
-    raise ValueError(
-      f'batch_size is {batch_size}, wanted a positive multiple of '
-      f'{process_count}, the number of processes.'
-    )
-  if not people_per_batch and len(source) < batch_size:
-    raise ValueError(
-      f'The source has {len(source)} images, fewer than one batch of '
-      f'{batch_size}: use a smaller batch_size.'
-    )
-  if not 0 <= process_index < process_count:
-    raise ValueError(
-      f'process_index is {process_index}, wanted 0 to {process_count - 1}.'
-    )
+  part = _part(process_index, process_count, batch_size)
+  order = _order(source, batch_size, people_per_batch, seed)
   passed_over = (skipped or images.SkippedImages()) if skip_damaged else None
   load = _Load(source, augment, passed_over, keep_person=people_per_batch > 0)
-  order = _order(source, batch_size, people_per_batch, seed)
   # The random map stands before the slice: its generator then belongs to the
   # global position of an element, whichever process reads it.
-  stream = order.random_map(load)
-  dataset = stream[process_index::process_count].batch(
-    batch_size // process_count
-  )
+  dataset = order.random_map(load)[part].batch(batch_size // process_count)
   # Whole batches are read ahead: decoding and stacking are off the training
   # thread, and at most num_threads batches wait in memory.
   options = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=num_threads
   )
-  settings = {
-    'batch_size': batch_size,
-    'seed': seed,
-    'people_per_batch': people_per_batch,
-  }
-  iterator = iter(dataset.to_iter_dataset(options))
-  return TrainIterator(iterator, settings, source, changed_people)
+  return TrainIterator(
+    iter(dataset.to_iter_dataset(options)),
+    {
+      'batch_size': batch_size,
+      'seed': seed,
+      'people_per_batch': people_per_batch,
+    },
+    source,
+    changed_people,
+  )
+
+
+def _part(index: int, count: int, batch_size: int) -> slice:
+  """The places in a global batch of one process of several."""
+  if batch_size < 1 or batch_size % count:
+    raise ValueError(
+      f'batch_size is {batch_size}, wanted a positive multiple of {count}, the '
+      'number of processes'
+    )
+  if not 0 <= index < count:
+    raise ValueError(f'process_index is {index}, wanted 0 to {count - 1}')
+  return slice(index, None, count)
 
 
 def _order(source, batch_size, people_per_batch, seed) -> grain.MapDataset:
   """Place in the endless stream of images -> index of the image."""
-  if not people_per_batch:
-    return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-  order = PeopleOrder(
-    source.labels,
-    batch_size=batch_size,
-    people_per_batch=people_per_batch,
-    seed=seed,
-  )
-  return grain.MapDataset.source(order).seed(seed)
+  if people_per_batch:
+    order = PeopleOrder(
+      source.labels,
+      batch_size=batch_size,
+      people_per_batch=people_per_batch,
+      seed=seed,
+    )
+    return grain.MapDataset.source(order).seed(seed)
+  if len(source) < batch_size:
+    raise ValueError(
+      f'The source has {len(source)} images, fewer than one batch of '
+      f'{batch_size}: use a smaller batch_size'
+    )
+  return grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
 
 
 def batches(
@@ -346,7 +311,7 @@ def batches(
     ValueError: batch_size is below 1.
   """
   if batch_size < 1:
-    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more.')
+    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more')
   return _batches(_examples(source, skipped), batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Finds the data set that a path of a config leads to.
+"""Finds the data sets that the paths of a config name.
 
 `~` is the home folder, and a folder around a single pack is that pack.
 """
@@ -16,7 +16,7 @@ _WANTED = (
   'wanted is a folder person/image.jpg, a pack .rec or .array_record, or a '
   'data set tfds:NAME'
 )
-# Files that are given in place of these, and what to do with each.
+# By suffix of a file of another kind: the remedy.
 _REMEDIES = {
   ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.7z', '.rar'): (
     'is an archive: unpack it and set {field} to the folder of people in it, '
@@ -46,12 +46,12 @@ _REMEDIES = {
 
 
 def is_pack(path: str) -> bool:
-  """Whether it is called as packs of people are, in any case."""
+  """Whether it has the suffix of a pack of people, in any case."""
   return path.lower().endswith(PACKS) and not os.path.isdir(path)
 
 
 def is_bin(path: str) -> bool:
-  """Whether it is called as InsightFace's sets of pairs are, in any case."""
+  """Whether it has the suffix of InsightFace's sets of pairs, in any case."""
   return path.lower().endswith('.bin') and not os.path.isdir(path)
 
 
@@ -59,11 +59,11 @@ def list_sets(path: str | Sequence[str], field: str) -> list[str]:
   """The folders and packs that a config names, to be trained on together.
 
   Args:
-    path: of one set; of several with commas between them, of which one in the
-      name of a set is none (`folders.split_paths`); of a text file `.txt` with
-      a path a line, relative to its own folder; or a sequence of paths. Names
-      `tfds:NAME` stay as they are, and '' alone does.
-    field: that of the config, for messages.
+    path: of one set; of several with commas between them, split by
+      `folders.split_paths`; of a text file `.txt` with a path a line, relative
+      to its own folder; or a sequence of paths. Names `tfds:NAME` stay as they
+      are, and '' alone does.
+    field: of the config, for messages.
 
   Raises:
     ValueError: a path is empty, leads to nothing, or is there twice; or as
@@ -76,30 +76,30 @@ def list_sets(path: str | Sequence[str], field: str) -> list[str]:
     sets = _read_sets(origin)
   else:
     origin, sets = f'{field}={path}', folders.split_paths(path)
-    # What is wrong with one path is said where it is opened.
+    # A fault of one path is found where it is opened.
     if len(sets) < 2:
       return [_resolved(path, field)]
   if not sets or '' in sets:
     raise ValueError(
       f'{origin} names {"a set without a path" if sets else "no set"}: give '
-      'the path of each.'
+      'the path of each'
     )
   for one in sets:
     if not _is_name(one) and not os.path.exists(os.path.expanduser(one)):
       raise ValueError(
         f'{origin} names {len(sets)} sets, and there is no {one}: a set is a '
-        'folder person/image.jpg, a pack, or tfds:NAME.'
+        'folder person/image.jpg, a pack, or tfds:NAME'
       )
   sets = [_resolved(one, field) for one in sets]
   places = [one if _is_name(one) else os.path.realpath(one) for one in sets]
   for number, place in enumerate(places):
     if place in places[:number]:
-      raise ValueError(f'{origin} names {sets[number]} twice: name it once.')
+      raise ValueError(f'{origin} names {sets[number]} twice: name it once')
   return sets
 
 
 def shown(path: str | Sequence[str]) -> str:
-  """What a config names to train on, for messages and reports."""
+  """The training sets that a config names, for messages and reports."""
   named = path if isinstance(path, str) else ', '.join(path)
   return named or 'faces that faceqat draws'
 
@@ -109,7 +109,7 @@ def _resolved(path: str, field: str) -> str:
 
 
 def _is_name(path: str) -> bool:
-  """Whether it is one of TFDS, and no path."""
+  """Whether it is a name of TFDS, and no path."""
   return path.startswith(tfds.PREFIX)
 
 
@@ -126,7 +126,7 @@ def _read_sets(path: str) -> list[str]:
       lines = [line.strip() for line in file]
   except UnicodeDecodeError as error:
     raise ValueError(
-      f'{path} is no list of sets: it is not UTF-8 text ({error}).'
+      f'{path} is no list of sets: it is not UTF-8 text ({error})'
     ) from error
   sets = []
   for number, line in enumerate(lines, 1):
@@ -138,7 +138,7 @@ def _read_sets(path: str) -> list[str]:
       raise ValueError(
         f'{path}, line {number}: there is no {found}. A text file names sets '
         'to train on together, a folder of people or a pack a line; of a list '
-        'of images, set data.path to their folder.'
+        'of images, set data.path to their folder'
       )
     sets.append(found)
   return sets
@@ -149,11 +149,11 @@ def find_people(path: str, field: str) -> str:
 
   Args:
     path: as the config has it.
-    field: that of the config, for messages.
+    field: of the config, for messages.
 
   Raises:
     ValueError: it is a file of another kind, or a folder that holds several
-      packs, or packs and people; it says what to give.
+      packs, or packs and people; it gives the remedy.
   """
   path = os.path.expanduser(path)
   if os.path.isdir(path):
@@ -161,35 +161,35 @@ def find_people(path: str, field: str) -> str:
       _refuse_folder_of_pairs(path)
     return _pack_inside(path, field) or path
   if os.path.isfile(path) and not is_pack(path):
-    raise ValueError(f'{field}={path} {_remedy(path, field)}; {_WANTED}.')
+    raise ValueError(f'{field}={path} {_remedy(path, field)}; {_WANTED}')
   return path
 
 
 def refuse_file(path: str, field: str):
-  """Where only a folder, or a `.bin`, may be.
+  """Refuses a file where only a folder or a `.bin` may be.
 
   Raises:
-    ValueError: it is a file; it says what to give.
+    ValueError: it is a file; it gives the remedy.
   """
   if os.path.isfile(path):
     raise ValueError(
       f'{field}={path} {_remedy(path, field)}; wanted is a .bin file of pairs, '
-      'or a folder of images.'
+      'or a folder of images'
     )
 
 
 def _refuse_folder_of_pairs(folder: str):
-  """InsightFace's folders hold sets of pairs beside a pack of other people."""
+  """InsightFace's folders have sets of pairs beside a pack of people."""
   bins = [e.path for e in folders.visible(folder) if is_bin(e.path)]
   if bins:
     raise ValueError(
       f'eval.path={folder} is a folder of sets of pairs: set eval.path to one, '
-      f'or to several with commas between them: {",".join(bins)}.'
+      f'or to several with commas between them: {",".join(bins)}'
     )
 
 
 def _pack_inside(folder: str, field: str) -> str | None:
-  """The pack that a folder holds, as InsightFace's do; None: there is none."""
+  """The pack in a folder, as in InsightFace's; None: there is none."""
   entries = folders.visible(folder)
   packs = [entry.name for entry in entries if is_pack(entry.path)]
   if not packs:
@@ -202,7 +202,7 @@ def _pack_inside(folder: str, field: str) -> str | None:
     also = f', and people such as {people[0]}' if people else ''
     raise ValueError(
       f'{field}={folder} holds {", ".join(packs[:4])}{also}: set {field} to '
-      f'{paths}{", or move that away to train on the folders" * bool(people)}.'
+      f'{paths}{", or move that away to train on the folders" * bool(people)}'
     )
   return os.path.join(folder, chosen[0])
 
@@ -229,8 +229,7 @@ def trained_on(
     training: the block `data`.
 
   Returns:
-    A sentence for each path that is one of the training, or in it, or around
-    it.
+    A sentence for each path that is one of the training, in one, or around one.
   """
   trained = [*map(_real_path, folders.split_paths(training.path))]
   return [

@@ -1,9 +1,9 @@
 """The order of batches of P people with K images each, by random access.
 
 Losses that compare the images of a batch (triplets: Hermans et al. 2017,
-section 2) need several images of each person in it. Which image stands at a
-place of the stream is a function of that place and the seed alone, so that a
-position is one number, and the stream the same on any number of processes.
+section 2) need several images of each person in it. The image at a place of the
+stream depends on that place and the seed alone, so a position is one number,
+and the stream is the same on any number of processes.
 """
 
 import functools
@@ -17,15 +17,14 @@ class PeopleOrder:
   """Place in the stream of images -> index of the image.
 
   A batch is P different people, one after the other, with K images of each.
-  Everybody comes once in an epoch, of which each has an order of its own; where
-  P does not divide the people, the rest of that order is left out.
+  Everybody comes once in an epoch, in an order of its own; where P does not
+  divide the people, the rest of that order is left out.
 
-  The K images of a person are different ones. From epoch to epoch they go
-  through a random order of all of that person's images, then through another
-  (each without its rest where K does not divide them). Who has fewer than K is
-  filled up: all of them, then all again. Augmentation makes those differ; where
-  it is off, two equal images are a pair at distance 0, which teaches nothing
-  and does no harm.
+  The K images of a person differ. From epoch to epoch they go through a random
+  order of all of that person's images, then through another (each without its
+  rest where K does not divide them). Fewer than K are repeated: augmentation
+  makes the repeats differ; without it they are a pair at distance 0, which
+  teaches nothing and does no harm.
   """
 
   def __init__(
@@ -51,20 +50,20 @@ class PeopleOrder:
     if people_per_batch < 2 or batch_size % people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch}, wanted 2 or more that divide '
-        f'the batch_size of {batch_size}; or 0, for images in any order.'
+        f'the batch_size of {batch_size}; or 0, for images in any order'
       )
     if batch_size == people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch} in a batch of {batch_size}, '
         'which leaves each of them one image: wanted at most '
-        f'{batch_size // 2}, for two or more.'
+        f'{batch_size // 2}, for two or more'
       )
     # A class may have lost all of its images to another part of the data.
     self._members = [group for group in by_person(labels) if len(group)]
     if len(self._members) < people_per_batch:
       raise ValueError(
         f'people_per_batch is {people_per_batch}, and the source has images of '
-        f'{len(self._members)} people: use a smaller people_per_batch.'
+        f'{len(self._members)} people: use a smaller people_per_batch'
       )
     self._people_per_batch = people_per_batch
     self._images_per_person = batch_size // people_per_batch

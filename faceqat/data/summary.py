@@ -1,21 +1,21 @@
-"""Lines for the user on who is trained on, and who is not."""
+"""Lines for the user on the people of a training set."""
 
 from collections.abc import Sequence
 
 from faceqat.faces.made import are_made
-from faceqat.files.names import similar
+from faceqat.files.names import first_few, similar
 
 
 def summarize(
   everybody, train, known, gone: Sequence[str] = ()
 ) -> tuple[str, ...]:
-  """Who is trained on, held out and ignored, and whose names are alike.
+  """Counts people trained on and held out; lists files ignored, names alike.
 
   Args:
     everybody: the whole labelled source.
     train: the part that is trained on.
     known: images of the same people that are not.
-    gone: people whom a run held out, and who are no more there.
+    gone: people whom a run held out, and who are in the set no more.
   """
   trained = len(train.class_names)
   line = f'trains on {len(train):,} images of {trained:,} people'
@@ -25,14 +25,13 @@ def summarize(
     line += f'; {held_out:,} people held out'
   if len(known):
     line += f'; {len(known):,} images of the trained people held out'
-  # Only folders have something else in them.
   if ignored := getattr(everybody, 'ignored', []):
-    line += f'; ignored: {_few(ignored, 5)}'
+    line += f'; ignored: {first_few(ignored, 5)}'
   lines = [*_sets(everybody), line]
   if gone:
     lines.append(
       f'note: {len(gone):,} people whom this run held out are no more there: '
-      f'{_few(gone, 3)}'
+      f'{first_few(gone, 3)}'
     )
   groups = similar(everybody.class_names)
   lines += [
@@ -46,7 +45,7 @@ def summarize(
 
 
 def _sets(everybody) -> list[str]:
-  """What each of several sets holds, and the names that they share."""
+  """The counts of each of several sets, and the names that they share."""
   sets = getattr(everybody, 'sets', [])
   if not sets:
     return []
@@ -60,7 +59,7 @@ def _sets(everybody) -> list[str]:
     merged = {*everybody.shared} <= {*everybody.class_names}
     lines.append(
       f'note: {len(everybody.shared):,} names are in several sets '
-      f'({_few(everybody.shared, 3)}), and '
+      f'({first_few(everybody.shared, 3)}), and '
       + (
         'each is trained as one person; data.same_names=apart keeps them apart'
         if merged
@@ -69,8 +68,3 @@ def _sets(everybody) -> list[str]:
       )
     )
   return lines
-
-
-def _few(names: Sequence[str], count: int) -> str:
-  more = len(names) - count
-  return ', '.join(names[:count]) + (f' and {more} more' if more > 0 else '')

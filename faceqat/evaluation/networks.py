@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets, places
+from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluation.sets import (
   evaluate_sets,
@@ -186,7 +186,7 @@ def _check_faces(
   image_size: ImageSize,
 ):
   """Refuses pairs of other faces, and says what cannot be compared."""
-  for note in datasets.check_evaluation(
+  for note in stated_faces.check_evaluation(
     config.eval, trained, name, image_size=image_size
   ):
     print(note)

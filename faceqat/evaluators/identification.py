@@ -28,9 +28,9 @@ import numpy as np
 import safetensors.numpy
 from sklearn import metrics
 
-from faceqat.data.benchmarks.pairs import SourceImages
 from faceqat.evaluators import influence, intervals
 from faceqat.evaluators.verification import Predict, embed, is_supported
+from faceqat.faces import lazy_images
 from faceqat.files import atomic
 
 FILE_NAME = 'identification.safetensors'
@@ -242,7 +242,7 @@ def identify(
   """
   labels = np.asarray(source.labels)
   first, others = check_probes(labels, images_per_person)
-  images = SourceImages(source, np.concatenate([first, others]))
+  images = lazy_images.selected(source, np.concatenate([first, others]))
   embeddings = embed(predict, images, batch_size)
   gallery, probes = np.split(embeddings, [len(first)])
   enrolled, people = labels[first], labels[others].astype(np.int64)

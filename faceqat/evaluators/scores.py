@@ -86,7 +86,7 @@ def load(folder: str | os.PathLike) -> Scores:
       'python -m faceqat.evaluate --model=RUN'
     )
   try:
-    arrays, metadata = array_file.read(path)
+    arrays, metadata = array_file.read_arrays(path)
   except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'

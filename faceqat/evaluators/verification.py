@@ -16,6 +16,7 @@ import numpy as np
 from sklearn import metrics
 
 from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.faces.lazy_images import LazyImages
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A rate measured on fewer false accepts than this is mostly noise.
@@ -79,19 +80,6 @@ def embed(
   return embeddings
 
 
-class _Selection(Sequence):
-  """The images at some positions of a sequence, read when asked for."""
-
-  def __init__(self, images, positions):
-    self._images, self._positions = images, positions
-
-  def __len__(self):
-    return len(self._positions)
-
-  def __getitem__(self, i):
-    return self._images[int(self._positions[i])]
-
-
 class PairEmbeddings(NamedTuple):
   """The embeddings of a pair set.
 
@@ -130,7 +118,8 @@ def embed_pairs(
   """
   ends = np.stack([pair_set.first, pair_set.second])
   used, rows = np.unique(ends, return_inverse=True)
-  embeddings = embed(predict, _Selection(pair_set.images, used), batch_size)
+  images = LazyImages(len(used), lambda i: pair_set.images[int(used[i])])
+  embeddings = embed(predict, images, batch_size)
   return PairEmbeddings(embeddings, rows.reshape(ends.shape))
 
 

@@ -5,33 +5,22 @@ import os
 import unicodedata
 from collections.abc import Sequence
 
-import numpy as np
-
 from faceqat.faces import images as face_images
+from faceqat.faces.lazy_images import LazyImages, encoded_images
 from faceqat.faces.made import is_made
 from faceqat.files import decoding
 from faceqat.files.image_size import ImageSize
 
 
-class ImageFiles:
-  """Image files, read when asked for."""
+def images_of_files(
+  paths: Sequence[str], image_size: ImageSize, stored_size: ImageSize
+) -> LazyImages:
+  """Image files, decoded when asked for."""
 
-  def __init__(
-    self, paths: list[str], image_size: ImageSize, stored_size: ImageSize
-  ):
-    self._paths = paths
-    self._sizes = image_size, stored_size
+  def file(index: int) -> tuple[bytes, str]:
+    return face_images.read_file(paths[index]), paths[index]
 
-  def __len__(self) -> int:
-    return len(self._paths)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return face_images.read_image(self._paths[index], *self._sizes)
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of an image, with a look at whether they are one."""
-    path = self._paths[index]
-    return face_images.checked(face_images.read_file(path), path, *self._sizes)
+  return encoded_images(len(paths), file, image_size, stored_size)
 
 
 class FileIndex:

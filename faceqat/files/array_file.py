@@ -1,7 +1,7 @@
-"""Arrays of a safetensors file, whose every fault is a ValueError.
+"""Reads the arrays of a safetensors file; every fault is a ValueError.
 
-There are element types that NumPy has not, for which safetensors raises what
-its search for them comes to. Callers name the file, and what to do.
+safetensors itself raises an error of another type for element types that NumPy
+lacks. Callers name the file and the remedy.
 """
 
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 
 
-def read(
+def read_arrays(
   path: str | os.PathLike,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """Reads a file that exists.
@@ -19,7 +19,7 @@ def read(
     Its arrays and its texts, by name.
 
   Raises:
-    ValueError: it is damaged, or has numbers of a type that NumPy has not.
+    ValueError: it is damaged, or has numbers of a type that NumPy lacks.
   """
   try:
     with safetensors.safe_open(path, 'np') as file:

@@ -8,11 +8,11 @@ import shutil
 
 
 def clear(folder: str | os.PathLike, name: str | None = None):
-  """Removes what processes that were killed left half-written in a folder.
+  """Removes files that killed processes left half-written in a folder.
 
   Args:
     folder: in which nobody else writes now.
-    name: of what they were writing; None: of anything.
+    name: of the file or folder that they were writing; None: any.
   """
   what = '*' if name is None else glob.escape(name)
   for left in pathlib.Path(folder).glob(f'.{what}.????????.tmp'):
@@ -23,8 +23,8 @@ def clear(folder: str | os.PathLike, name: str | None = None):
 
 
 def temporary_name(path: pathlib.Path) -> pathlib.Path:
-  """A new name beside a path, where `clear` finds it."""
-  # In the same folder: a file is not moved across file systems in one step.
+  """A new name beside a path, which `clear` finds."""
+  # In the same folder: moving across file systems is not one step.
   return path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
 
 
@@ -32,7 +32,7 @@ def write(path: str | os.PathLike, content: bytes):
   """Writes a file under a temporary name and moves it into place.
 
   A reader sees the old content or the new one, also when the machine loses
-  power. What is written has the permissions that the umask gives any new file.
+  power. The file has the permissions of any new one.
 
   Args:
     path: in a folder that exists; a file there is replaced.
@@ -40,13 +40,12 @@ def write(path: str | os.PathLike, content: bytes):
 
   Raises:
     FileNotFoundError: there is no such folder.
-    OSError: of the system. Nothing is left behind, and what stood at `path`
-      still does.
+    OSError: of the system. Nothing is left behind, and `path` is as it was.
   """
   path = pathlib.Path(path)
   if not path.parent.is_dir():
     raise FileNotFoundError(
-      f'{path} cannot be written: there is no folder {path.parent}; make it.'
+      f'{path} cannot be written: there is no folder {path.parent}; make it'
     )
   temporary = temporary_name(path)
   try:
@@ -58,16 +57,16 @@ def write(path: str | os.PathLike, content: bytes):
     os.replace(temporary, path)
   except BaseException as error:
     temporary.unlink(missing_ok=True)
-    # That a disk is full does not say which.
+    # The error of a full disk does not say which.
     if isinstance(error, OSError) and error.errno and error.filename is None:
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
 
 
 def replace_folder(temporary: pathlib.Path, out: pathlib.Path):
-  """Moves a folder to where another one may be.
+  """Moves a folder to a path where another one may be.
 
-  One with files in it cannot be replaced: the old one steps aside.
+  A folder with files in it cannot be replaced, so the old one is renamed first.
   """
   old = temporary_name(out)
   if out.exists():

@@ -1,7 +1,7 @@
-"""Encoded images to upright RGB pixels: all that is read is decoded here.
+"""Decodes images to upright RGB pixels.
 
-Crops of a data set and the photographs to cut them out of come through the
-same step, so that a file has the same pixels whoever reads it.
+Crops of a data set and photographs all come through here, so that a file has
+the same pixels whoever reads it.
 """
 
 import contextlib
@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 100_000_000
-# By Pillow's names. It knows more formats: some start other programs (EPS), of
-# others any damaged file might be one (TGA has no signature). MPO, several
-# JPEGs in one file, comes with JPEG.
+# By Pillow's names. Other formats of Pillow start programs (EPS), or have no
+# signature (TGA). MPO, several JPEGs in one file, comes with JPEG.
 _SUFFIXES_OF = {
   'JPEG': ('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'),
   'PNG': ('.png', '.apng'),
@@ -37,26 +36,26 @@ with contextlib.suppress(ImportError):
 FORMATS = tuple(_SUFFIXES_OF)
 SUFFIXES = tuple(name for names in _SUFFIXES_OF.values() for name in names)
 
-# Modes whose range of values no file tells: 32-bit integers and floats.
+# 32-bit integers and floats, whose range of values is in no file.
 _UNBOUNDED_MODES = ('I', 'F')
 _WHITE = (255, 255, 255)
 
 
 class UnreadableError(ValueError):
-  """What is wrong with an image, to stand behind its name."""
+  """The fault of an image; the message stands after its name."""
 
 
 class TooLargeError(UnreadableError):
-  """So many pixels that they are not even decoded."""
+  """An image of more pixels than are decoded."""
 
 
 def is_image(name: str | os.PathLike) -> bool:
-  """Whether a file's name ends as those of images do, in any case."""
+  """Whether a file's name has a suffix of images, in any case."""
   return os.fspath(name).lower().endswith(SUFFIXES)
 
 
 def why_no_image(name: str | os.PathLike) -> str:
-  """Of a file that is none by its name: what is, and what to do."""
+  """Says which names are images, and the remedy, for one that is none."""
   if os.fspath(name).lower().endswith(_HEIF_SUFFIXES):
     return 'HEIC is read after pip install pillow-heif; or convert it to JPEG'
   return f'images end in {", ".join(SUFFIXES)}'
@@ -66,17 +65,17 @@ def decode(
   file: str | os.PathLike | BinaryIO,
   check_size: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
-  """Decodes an image of any of `FORMATS`, whatever its name ends in.
+  """Decodes an image of any of `FORMATS`, whatever its suffix.
 
   It is turned as its EXIF orientation says. Grey, palette and CMYK images
   become RGB (CMYK without its colour profile), of 16 bits the upper 8 stay,
-  what is transparent lies on white, and of an animation or of several pages
-  the first is taken.
+  transparent pixels lie on white, and of several frames or pages the first is
+  taken.
 
   Args:
     file: its path, or an open file.
-    check_size: is called with the width and the height that the header says,
-      before anything is decoded; what it raises goes on.
+    check_size: is called with the width and the height of the header before
+      anything is decoded, and may raise.
 
   Returns:
     An image of mode RGB.
@@ -88,8 +87,8 @@ def decode(
     FileNotFoundError: there is no such file.
   """
   with _open(file, check_size) as image:
-    # Pillow raises OSError, SyntaxError, struct.error, zlib.error and more for
-    # broken files, depending on the format and the damaged byte.
+    # Depending on the format, Pillow raises OSError, SyntaxError, struct.error,
+    # zlib.error and more.
     try:
       return _to_rgb(_upright(image))
     except Exception as error:
@@ -97,9 +96,9 @@ def decode(
 
 
 def check(file: BinaryIO, check_size: Callable[[int, int], None] | None = None):
-  """Refuses what `decode` would, as far as the header and the end tell.
+  """Refuses an image by its header and its end, as `decode` would.
 
-  So a file that is cut short is found, and damage in its middle is not, in a
+  This finds a file that is cut short, though no damage in its middle, in a
   quarter of the time.
 
   Args:
@@ -119,7 +118,7 @@ def check(file: BinaryIO, check_size: Callable[[int, int], None] | None = None):
 
 
 def _ends_as(format_name: str, data: bytes) -> bool:
-  """Whether a file ends as whole ones of its format do."""
+  """Whether a file has the end of its format."""
   if format_name == 'JPEG':
     return data.endswith(b'\xff\xd9')
   if format_name == 'PNG':
@@ -133,7 +132,7 @@ def _open(
   file: str | os.PathLike | BinaryIO,
   check_size: Callable[[int, int], None] | None,
 ) -> Image.Image:
-  """An image of which the header was read, and is one that is decoded."""
+  """Reads the header of an image, and checks it."""
   try:
     image = Image.open(file, formats=FORMATS)
   except FileNotFoundError:
@@ -155,7 +154,6 @@ def _open(
 
 
 def _check(image: Image.Image):
-  """Refuses by what the header says."""
   width, height = image.size
   if not width or not height:
     raise UnreadableError(
@@ -163,7 +161,7 @@ def _check(image: Image.Image):
     )
   if width * height > MAX_PIXELS:
     raise TooLargeError(_too_large(f'{width}x{height}'))
-  # Pillow takes the 16 bits of a .pgm for some of 32, scaled to 0 .. 65535.
+  # Pillow reads a .pgm of 16 bits as 32, scaled to 0 .. 65535.
   if image.mode in _UNBOUNDED_MODES and (image.format, image.mode) != (
     'PPM',
     'I',
@@ -175,7 +173,7 @@ def _check(image: Image.Image):
 
 
 def _unknown(file: str | os.PathLike | BinaryIO) -> str:
-  """What is wrong with a file that none of the formats is."""
+  """The fault of a file of no known format."""
   if isinstance(file, str | os.PathLike):
     with open(file, 'rb') as opened:
       start = opened.read(12)
@@ -199,7 +197,7 @@ def _too_large(got: str) -> str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-  """Turned as EXIF says; left as it is where EXIF is damaged."""
+  """Turns an image as its EXIF says; damaged EXIF is ignored."""
   image.load()
   # Viewers show a file with damaged EXIF too, and its pixels are decoded.
   with contextlib.suppress(Exception):

@@ -1,9 +1,8 @@
-"""Folders of people as they are on disks, and paths as people write them."""
+"""Lists folders without litter, and splits paths as users write them."""
 
 import os
 
-# What systems and programs leave beside images, in lower case: nobody's
-# images, nor a mistake of the user's.
+# Files that systems and programs leave beside images, in lower case.
 _LITTER = frozenset(
   {
     '$recycle.bin',
@@ -22,9 +21,9 @@ _LITTER = frozenset(
 
 
 def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
-  """What people put into a folder, sorted by name.
+  """The entries of a folder, sorted by name.
 
-  Without names that start with a dot, and what systems leave there.
+  Names that start with a dot, and files that systems leave, are left out.
   """
   with os.scandir(folder) as entries:
     found = [
@@ -36,7 +35,7 @@ def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
 
 
 def check_text(path: str | os.PathLike):
-  """Refuses a name that no text can be made of, as reports and answers are.
+  """Refuses a name that is no UTF-8, as reports and answers are.
 
   Raises:
     ValueError: it names the file and its folder.
@@ -46,14 +45,14 @@ def check_text(path: str | os.PathLike):
     name.encode()
   except UnicodeEncodeError:
     raise ValueError(
-      f'{name!r} in {folder!r} is no UTF-8 text: rename it.'
+      f'{name!r} in {folder!r} is no UTF-8 text: rename it'
     ) from None
 
 
 def split_paths(text: str) -> list[str]:
-  """The paths that stand between commas, with `~` as the home folder.
+  """Splits paths at commas; `~` is the home folder.
 
-  Commas are in names too: of `a,b,c` the longest beginning that exists is one
+  Names may have commas: of `a,b,c` the longest beginning that exists is one
   path. Spaces after a comma are no part of a name, unless such a file exists.
   """
   parts = text.split(',') if text else []

@@ -1,7 +1,6 @@
-"""The size of an image: as users write it, and the pair that it means.
+"""The size of an image: 112 is a square, (112, 96) a height and a width.
 
-112 is a square, (112, 96) a height and a width. Whatever takes a size takes
-both, and makes the pair of it here.
+Functions that take a size take both forms, and `height_width` makes a pair.
 """
 
 from collections.abc import Sequence
@@ -12,11 +11,14 @@ ImageSize = int | Sequence[int]
 
 
 def height_width(size: ImageSize, name: str = 'image_size') -> tuple[int, int]:
-  """The height and the width that a size means, in pixels.
+  """The height and the width of a size, in pixels.
+
+  >>> height_width(112), height_width((112, 96))
+  ((112, 112), (112, 96))
 
   Args:
     size: one number for both, or the two.
-    name: whose size it is, for messages.
+    name: of the size, for messages.
 
   Raises:
     ValueError: it is neither, or a number is below 1.
@@ -32,22 +34,22 @@ def height_width(size: ImageSize, name: str = 'image_size') -> tuple[int, int]:
 
 
 def to_json(size: ImageSize) -> int | list[int]:
-  """As JSON has it: of a square one number."""
+  """For JSON: one number for a square."""
   height, width = height_width(size)
   return height if height == width else [height, width]
 
 
 def to_text(size: ImageSize) -> str:
-  """As metadata and flags have it: '112', '112,96'."""
+  """For metadata and flags: '112', '112,96'."""
   height, width = height_width(size)
   return str(height) if height == width else f'{height},{width}'
 
 
 def of_text(text: str) -> int | tuple[int, ...]:
-  """What `to_text` wrote, or a user; it may be no size, but numbers it is.
+  """Reads the text of `to_text`, or a user's; the numbers may be no size.
 
   Raises:
-    ValueError: it is no numbers with commas between them.
+    ValueError: it is not numbers with commas between them.
   """
   try:
     numbers = tuple(int(part) for part in text.split(','))
@@ -66,7 +68,7 @@ def shown(size: ImageSize) -> str:
 
 
 def same_proportions(one: ImageSize, other: ImageSize) -> bool:
-  """Whether one is the other in another scale, but for rounding to pixels."""
+  """Whether one is the other scaled, but for rounding to pixels."""
   (height, width), (other_height, other_width) = map(height_width, (one, other))
   # Less than a pixel of the smaller one.
   return abs(width * other_height - other_width * height) < max(

@@ -17,59 +17,53 @@ def _is_ratio(value: Any) -> bool:
   return value is None or isinstance(value, float) or _is_number(value)
 
 
-def _is_count(value: Any) -> bool:
-  return type(value) is int and 0 <= value < 2**63
-
-
-def _is_text(value: Any) -> bool:
-  return isinstance(value, str)
-
-
-def _is_text_or_none(value: Any) -> bool:
-  return value is None or isinstance(value, str)
-
-
-def _is_span(value: Any) -> bool:
-  return (
-    isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
-  )
-
-
+_KINDS: dict[str, Check] = {
+  'a number': _is_number,
+  'a number or null': _is_ratio,
+  'a number, NaN or infinite': lambda x: isinstance(x, float) or _is_number(x),
+  'a count': lambda x: type(x) is int and 0 <= x < 2**63,
+  'a text': lambda x: isinstance(x, str),
+  'a text or null': lambda x: x is None or isinstance(x, str),
+  'two numbers': lambda x: (
+    isinstance(x, list) and len(x) == 2 and all(map(_is_number, x))
+  ),
+  'an object': lambda x: isinstance(x, dict),
+}
 _AGREEMENT = {
-  'images': _is_count,
-  'cosine_mean': _is_number,
-  'cosine_p1': _is_number,
+  'images': 'a count',
+  'cosine_mean': 'a number',
+  'cosine_p1': 'a number',
 }
 _LAYER = {
-  'name': _is_text,
-  'lost': _is_ratio,
-  'float_to_fake': _is_ratio,
-  'float_to_integer': _is_ratio,
-  'bits': _is_count,
-  'range': _is_span,
-  'float_range': _is_span,
-  'clipped': _is_number,
-  'fake_to_integer_differing': _is_number,
+  'name': 'a text',
+  'lost': 'a number or null',
+  'float_to_fake': 'a number or null',
+  'float_to_integer': 'a number or null',
+  'bits': 'a count',
+  'range': 'two numbers',
+  'float_range': 'two numbers',
+  'clipped': 'a number',
+  'fake_to_integer_differing': 'a number',
 }
 _EXPORT = {
-  'contract': _is_text_or_none,
-  'bytes': _is_count,
-  'outputs': _is_count,
-  'differing': _is_count,
-  'largest': _is_number,
-  'milliseconds': _is_number,
+  'contract': 'a text or null',
+  'bytes': 'a count',
+  'outputs': 'a count',
+  'differing': 'a count',
+  'largest': 'a number',
+  'milliseconds': 'a number',
 }
 
 
 def results(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-  """Of results.json, by precision and name; None becomes NaN.
+  """The figures of results.json, by precision and name; None becomes NaN.
 
   Raises:
     ValueError: names the field that is not a number.
   """
   for precision, row in _objects(rows.items()):
     for name, value in row.items():
-      _require(value, _is_ratio, f'{precision}: {name}')
+      _require(value, 'a number or null', f'{precision}: {name}')
   return {
     precision: {k: math.nan if v is None else v for k, v in row.items()}
     for precision, row in rows.items()
@@ -77,7 +71,7 @@ def results(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def check_agreement(fields: Mapping[str, Any]):
-  """Of agreement.json.
+  """Checks the fields of agreement.json.
 
   Raises:
     ValueError: names the field that is missing or wrong.
@@ -91,7 +85,7 @@ def check_agreement(fields: Mapping[str, Any]):
 
 
 def check_exactness(rows: Mapping[str, Any]):
-  """Of exactness.json.
+  """Checks the fields of exactness.json.
 
   Raises:
     ValueError: names the field that is missing or wrong.
@@ -101,29 +95,29 @@ def check_exactness(rows: Mapping[str, Any]):
 
 
 def check_curve(fields: Mapping[str, Any]):
-  """Of a line of metrics.jsonl, whose numbers need not be finite.
+  """Checks a line of metrics.jsonl, whose numbers need not be finite.
 
   Raises:
     ValueError: names the field that is missing or wrong.
   """
-  _check(fields, {'step': _is_count}, '')
+  _check(fields, {'step': 'a count'}, '')
   for name, value in fields.items():
-    _require(value, lambda x: isinstance(x, float) or _is_number(x), name)
+    _require(value, 'a number, NaN or infinite', name)
 
 
 def _objects(items) -> Iterator[tuple[str, dict]]:
   for name, row in items:
-    _require(row, lambda value: isinstance(value, dict), name)
+    _require(row, 'an object', name)
     yield name, row
 
 
-def _check(fields: Mapping[str, Any], wanted: Mapping[str, Check], where: str):
-  for name, is_right in wanted.items():
+def _check(fields: Mapping[str, Any], wanted: Mapping[str, str], where: str):
+  for name, kind in wanted.items():
     if name not in fields:
       raise ValueError(f'{where}{name} is missing')
-    _require(fields[name], is_right, f'{where}{name}')
+    _require(fields[name], kind, f'{where}{name}')
 
 
-def _require(value: Any, is_right: Check, name: str):
-  if not is_right(value):
-    raise ValueError(f'{name} is a wrong {type(value).__name__}')
+def _require(value: Any, kind: str, name: str):
+  if not _KINDS[kind](value):
+    raise ValueError(f'{name} is a {type(value).__name__}, wanted {kind}')

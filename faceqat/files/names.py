@@ -1,22 +1,32 @@
-"""Names of people that are probably one person's."""
+"""Names of people: which are one, and a few of many."""
 
 import collections
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _BETWEEN_WORDS = re.compile(r'[\W_]+')
 
 
 def plain_name(name: str) -> str:
-  """A name without what people write differently: 'ann_lee', 'Ann Lee'.
+  """A name without case, accents, spaces, punctuation and forms of letters.
 
-  Case, accents, spaces, punctuation and Unicode's several forms of one letter
-  are left out.
+  >>> plain_name('Ann_Lee'), plain_name("D'Arcy"), plain_name('José')
+  ('annlee', 'darcy', 'jose')
   """
   letters = unicodedata.normalize('NFKD', name).casefold()
   letters = ''.join(c for c in letters if not '\u0300' <= c <= '\u036f')
   return _BETWEEN_WORDS.sub('', letters) or name
+
+
+def first_few(names: Sequence[str], count: int, separator: str = ', ') -> str:
+  """The first names, and how many more there are.
+
+  >>> first_few(['a', 'b', 'c'], 2)
+  'a, b and 1 more'
+  """
+  more = len(names) - count
+  return separator.join(names[:count]) + (f' and {more:,} more' * (more > 0))
 
 
 def similar(names: Iterable[str]) -> list[list[str]]:

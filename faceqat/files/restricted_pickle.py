@@ -1,15 +1,17 @@
-"""Pickles of strangers, read by a machine that can do nothing but that.
+"""Reads pickles from untrusted files without Python's unpickler.
 
-A pickle is a program for a small stack machine that may call any function it
-can name. This machine knows only the instructions that plain containers need,
-refuses every other one by its name, and calls nothing but the functions that
-the reader of a format gives it. Python's own unpickler is not used at all,
-not even with its names restricted: it hashes whatever a program gives it as a
-key, and the hash of a tuple nested a million deep ends the process.
+A pickle is a program for a stack machine that may call any function it can
+name. This machine has only the instructions that plain containers need, and
+calls nothing but the functions that the reader of a format gives it.
 
-What a pickle makes may be large beyond the file: a tuple of itself twice, sixty
-deep, has 2^60 elements in 300 bytes. So nothing of it is formatted, compared or
-hashed before it is known to be plain and small; messages go through `shown`.
+It is our own for two reasons. Python's unpickler, even with its names
+restricted, hashes whatever a program gives it as a key, and the hash of a tuple
+nested a million deep ends the process; `torch.load(weights_only=True)` needs
+PyTorch, and knows nothing of `.bin` files.
+
+A few bytes may build a value of any size: a tuple of itself twice, sixty deep,
+has 2^60 elements in 300 bytes. So nothing is formatted, compared or hashed
+before it is known to be plain and small; messages go through `shown`.
 """
 
 import dataclasses
@@ -18,14 +20,6 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
-# Instructions whose argument is the object.
-_LITERALS = {
-  *('INT', 'BININT', 'BININT1', 'BININT2', 'LONG', 'LONG1', 'LONG4'),
-  *('FLOAT', 'BINFLOAT'),
-  *('UNICODE', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8'),
-  *('BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'),
-}
 # A key is hashed and compared as often as a program says.
 _MAX_KEY, _MAX_KEY_BITS = 1000, 64
 # Of a text in a message.
@@ -46,7 +40,11 @@ def kind_of(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-  """A value for messages: itself if it is plain and small, or its type."""
+  """A value for messages: itself if it is plain and small, else its type.
+
+  >>> shown('text'), shown(2**64), shown([1, 2])
+  ("'text'", 'a int', 'a list')
+  """
   if isinstance(value, str | bytes) and len(value) > _MAX_SHOWN:
     return f'{value[:_MAX_SHOWN]!r}...'
   if _is_small(value):
@@ -58,7 +56,7 @@ def check_key(value: Any):
   """Refuses what is too large to be hashed, or no text or number.
 
   Raises:
-    NotAllowedError: says which type it has.
+    NotAllowedError: names its type.
   """
   if not _is_small(value):
     raise NotAllowedError(
@@ -77,7 +75,7 @@ def _is_small(value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-  """What a name that may be called stands for."""
+  """A function that a pickle may call by the name it stands for."""
 
   call: Callable[..., Any]
 
@@ -85,9 +83,9 @@ class Function:
 class Machine:
   """Runs one pickle with the names of one format.
 
-  It makes dicts, lists, tuples, str, bytes (bytearrays too become bytes),
-  numbers, None, and what the functions return; sets come as lists. A subclass
-  may allow more: objects that are stored elsewhere, and attributes.
+  It makes dicts, lists, tuples, str, bytes, numbers, None, and what the
+  functions return; bytearrays come as bytes, sets as lists. A subclass may
+  allow more: objects that are stored elsewhere, and attributes.
   """
 
   def __init__(
@@ -98,9 +96,8 @@ class Machine:
     """Makes a machine for one run.
 
     Args:
-      names: (module, name) to what stands for it: a `Function`, or any object
-        that functions take.
-      python2_strings: the type of what was a string in Python 2, text or not.
+      names: by (module, name) a `Function`, or any object that functions take.
+      python2_strings: the type of Python 2's strings, text or not.
     """
     self._names = names
     self._python2_strings = python2_strings
@@ -117,7 +114,7 @@ class Machine:
         then reserves nothing.
 
     Returns:
-      What the program builds.
+      The value that the program builds.
 
     Raises:
       NotAllowedError: names the instruction, function or type that is refused.
@@ -129,81 +126,26 @@ class Machine:
     # again does not.
     self._room = file.seek(0, io.SEEK_END) - start
     file.seek(start)
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-      self._step(opcode.name, argument, count)
+    for opcode, argument, _ in pickletools.genops(file):
+      if opcode.name not in _INSTRUCTIONS:
+        raise NotAllowedError(f'it has the instruction {opcode.name}')
+      _INSTRUCTIONS[opcode.name](self, argument)
     return self._stack.pop()
 
   def load_persistent(self, description: Any) -> Any:
-    """What stands for an object that is stored elsewhere."""
+    """The object that stands for one stored elsewhere."""
     raise NotAllowedError('it has the instruction BINPERSID')
 
   def set_state(self, target: Any, state: Any):
     """Gives an object that is already made its attributes."""
     raise NotAllowedError(f'it sets attributes of a {kind_of(target)}')
 
-  def _step(self, name: str, argument: Any, count: int):
-    """Runs one instruction, which `count` others preceded."""
-    stack = self._stack
-    match name:
-      case 'PROTO' | 'FRAME' | 'STOP':
-        pass
-      case 'NONE' | 'NEWTRUE' | 'NEWFALSE':
-        stack.append(_CONSTANTS[name])
-      case _ if name in _LITERALS:
-        stack.append(argument)
-      case 'STRING' | 'BINSTRING' | 'SHORT_BINSTRING':
-        as_bytes = self._python2_strings is bytes
-        stack.append(argument.encode('latin1') if as_bytes else argument)
-      case 'BYTEARRAY8':
-        stack.append(bytes(argument))
-      case 'MARK':
-        self._marks.append(len(stack))
-      case 'EMPTY_TUPLE':
-        stack.append(())
-      case 'TUPLE1' | 'TUPLE2' | 'TUPLE3':
-        stack.append(tuple(self._pop(int(name[-1]))))
-      case 'TUPLE':
-        stack.append(tuple(self._pop_to_mark()))
-      case 'EMPTY_LIST' | 'EMPTY_SET':
-        stack.append([])
-      case 'LIST' | 'FROZENSET':
-        stack.append(self._pop_to_mark())
-      case 'APPEND':
-        self._extend(self._pop(1))
-      case 'APPENDS' | 'ADDITEMS':
-        self._extend(self._pop_to_mark())
-      case 'EMPTY_DICT':
-        stack.append({})
-      case 'DICT':
-        items = self._pop_to_mark()
-        stack.append({})
-        self._update(items)
-      case 'SETITEM':
-        self._update(self._pop(2))
-      case 'SETITEMS':
-        self._update(self._pop_to_mark())
-      case 'GET' | 'BINGET' | 'LONG_BINGET':
-        stack.append(self._memo[argument])
-      case 'PUT' | 'BINPUT' | 'LONG_BINPUT':
-        # Picklers number their objects one after the other.
-        if argument > count:
-          raise NotAllowedError(f'it stores an object under number {argument}')
-        self._memo[argument] = stack[-1]
-      case 'MEMOIZE':
-        self._memo[len(self._memo)] = stack[-1]
-      case 'GLOBAL':
-        self._name(*argument.split(' ', 1))
-      case 'STACK_GLOBAL':
-        self._name(*self._pop(2))
-      case 'REDUCE':
-        self._call(*self._pop(2))
-      case 'BUILD':
-        (state,) = self._pop(1)
-        self.set_state(stack[-1], state)
-      case 'BINPERSID':
-        stack.append(self.load_persistent(*self._pop(1)))
-      case _:
-        raise NotAllowedError(f'it has the instruction {name}')
+  def _push(self, value: Any):
+    self._stack.append(value)
+
+  def _push_string(self, text: str):
+    as_bytes = self._python2_strings is bytes
+    self._push(text.encode('latin1') if as_bytes else text)
 
   def _pop(self, count: int) -> list:
     if len(self._stack) < count:
@@ -223,6 +165,10 @@ class Machine:
       raise damaged(f'appends to a {kind_of(self._stack[-1])}')
     self._stack[-1].extend(items)
 
+  def _make_dict(self, items: list):
+    self._push({})
+    self._update(items)
+
   def _update(self, items: list):
     target = self._stack[-1]
     if not isinstance(target, dict) or len(items) % 2:
@@ -231,7 +177,10 @@ class Machine:
       check_key(key)
       target[key] = value
 
-  def _name(self, module: Any, name: Any):
+  def _store(self, number: int):
+    self._memo[number] = self._stack[-1]
+
+  def _push_name(self, module: Any, name: Any):
     # Neither may be a tuple, which the look-up would hash.
     if not isinstance(module, str) or not isinstance(name, str):
       raise NotAllowedError(
@@ -241,7 +190,7 @@ class Machine:
       text = f'{module[:_MAX_SHOWN]}.{name[:_MAX_SHOWN]}'
       # Not a terminal's control sequences.
       raise NotAllowedError(f'it names {ascii(text)[1:-1]}')
-    self._stack.append(self._names[module, name])
+    self._push(self._names[module, name])
 
   def _call(self, function: Any, arguments: Any):
     # A named tuple that a function returned is no list of arguments.
@@ -252,4 +201,50 @@ class Machine:
         self._room -= len(argument)
     if self._room < 0:
       raise NotAllowedError('it copies its lists again and again')
-    self._stack.append(function.call(*arguments))
+    self._push(function.call(*arguments))
+
+  def _build(self, state: Any):
+    self.set_state(self._stack[-1], state)
+
+
+def _same(names: str, action: Callable[[Machine, Any], None]):
+  return dict.fromkeys(names.split(), action)
+
+
+# By name what an instruction does, given its argument in the program.
+_INSTRUCTIONS: dict[str, Callable[[Machine, Any], None]] = {
+  **_same('PROTO FRAME STOP', lambda m, _: None),
+  'NONE': lambda m, _: m._push(None),
+  'NEWTRUE': lambda m, _: m._push(True),
+  'NEWFALSE': lambda m, _: m._push(False),
+  **_same(
+    'INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT '
+    'UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 '
+    'BINBYTES SHORT_BINBYTES BINBYTES8',
+    Machine._push,
+  ),
+  **_same('STRING BINSTRING SHORT_BINSTRING', Machine._push_string),
+  'BYTEARRAY8': lambda m, value: m._push(bytes(value)),
+  'MARK': lambda m, _: m._marks.append(len(m._stack)),
+  'EMPTY_TUPLE': lambda m, _: m._push(()),
+  'TUPLE1': lambda m, _: m._push(tuple(m._pop(1))),
+  'TUPLE2': lambda m, _: m._push(tuple(m._pop(2))),
+  'TUPLE3': lambda m, _: m._push(tuple(m._pop(3))),
+  'TUPLE': lambda m, _: m._push(tuple(m._pop_to_mark())),
+  **_same('EMPTY_LIST EMPTY_SET', lambda m, _: m._push([])),
+  **_same('LIST FROZENSET', lambda m, _: m._push(m._pop_to_mark())),
+  'APPEND': lambda m, _: m._extend(m._pop(1)),
+  **_same('APPENDS ADDITEMS', lambda m, _: m._extend(m._pop_to_mark())),
+  'EMPTY_DICT': lambda m, _: m._push({}),
+  'DICT': lambda m, _: m._make_dict(m._pop_to_mark()),
+  'SETITEM': lambda m, _: m._update(m._pop(2)),
+  'SETITEMS': lambda m, _: m._update(m._pop_to_mark()),
+  **_same('GET BINGET LONG_BINGET', lambda m, n: m._push(m._memo[n])),
+  **_same('PUT BINPUT LONG_BINPUT', Machine._store),
+  'MEMOIZE': lambda m, _: m._store(len(m._memo)),
+  'GLOBAL': lambda m, names: m._push_name(*names.split(' ', 1)),
+  'STACK_GLOBAL': lambda m, _: m._push_name(*m._pop(2)),
+  'REDUCE': lambda m, _: m._call(*m._pop(2)),
+  'BUILD': lambda m, _: m._build(*m._pop(1)),
+  'BINPERSID': lambda m, _: m._push(m.load_persistent(*m._pop(1))),
+}

@@ -1,7 +1,7 @@
-"""A digest that stands inside the file that it covers.
+"""A digest inside the file that it covers.
 
-It is SHA-256 of every byte, with its own 64 digits taken as zeros: whoever
-writes a file puts zeros where the digest will be, and `close` replaces them.
+It is SHA-256 of every byte, with its own 64 digits taken as zeros: a writer
+puts zeros in its place, and `close` replaces them.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def close(content: bytes, mark: str = '') -> bytes:
 
 
 def is_whole(content: bytes, digest: str, mark: str = '') -> bool:
-  """Whether the content is what it was when `digest` was written into it."""
+  """Whether the content is unchanged since `digest` was written into it."""
   written, blank = f'{mark}{digest}'.encode(), f'{mark}{BLANK}'.encode()
   blank = content.replace(written, blank, 1)
   return hashlib.sha256(blank).hexdigest() == digest

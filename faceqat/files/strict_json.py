@@ -1,8 +1,8 @@
-"""JSON of a file, whose every fault is a ValueError with a short reason.
+"""Reads JSON; every fault is a ValueError with a short reason.
 
-`json` raises RecursionError where lists lie deep in each other, and gives any
-kind of value where a caller wants an object. Callers name the file, and what to
-do.
+`json` itself raises RecursionError where lists are nested deep, and returns any
+kind of value where a caller wants an object. Callers name the file and the
+remedy.
 """
 
 import json
@@ -12,7 +12,7 @@ _NAMES = {dict: 'an object', list: 'a list', object: 'a value'}
 
 
 class NoJSONError(ValueError):
-  """It is some other text."""
+  """The text is no JSON."""
 
 
 def parse(content: bytes | str, kind: type = object) -> Any:

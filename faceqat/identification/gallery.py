@@ -237,7 +237,7 @@ def load(path: str | os.PathLike) -> Gallery:
   """
   name = os.fspath(path)
   try:
-    arrays, metadata = array_file.read(name)
+    arrays, metadata = array_file.read_arrays(name)
     entry = strict_json.parse(metadata.get(_KEY, 'null'))
   except ValueError as error:
     raise ValueError(

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.evaluators.identification import split_gallery
 from faceqat.faces import alignment
 from faceqat.faces import fingerprint as fingerprints
@@ -243,6 +243,6 @@ def _held_out(
     [entry(int(index)) for index in part]
     for part in split_gallery(source.labels, settings.held_out)
   )
-  found = datasets.training_fingerprint(config.data)
+  found = stated_faces.training_fingerprint(config.data)
   fingerprints.check(found, embedder.fingerprint, '--held_out', '--model')
   return enrolled, probes, found

@@ -106,7 +106,7 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   if not path.is_file():
     return None
   try:
-    arrays, metadata = array_file.read(path)
+    arrays, metadata = array_file.read_arrays(path)
     found = Hardest(
       # Files of earlier runs call it `reading`.
       metadata.get('precision') or metadata['reading'],

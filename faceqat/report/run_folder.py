@@ -184,7 +184,7 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   if not path.is_file():
     return {}
   try:
-    return array_file.read(path)[0]
+    return array_file.read_arrays(path)[0]
   except ValueError as error:
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again.'

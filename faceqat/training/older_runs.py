@@ -2,7 +2,13 @@
 
 import ml_collections
 
+_UNSTATED = {'template': '', 'channels': ''}
 _ADDED = {
+  'data.check_images': True,
+  'data.fingerprint': _UNSTATED,
+  'data.same_names': 'apart',
+  'eval.fingerprint': _UNSTATED,
+  'eval.templates': '',
   'model.depth_multiplier': 1.0,
   'quant.default.step_initialization': 'mse',
 }

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from faceqat.data import datasets, places
+from faceqat.data import places, stated_faces
 from faceqat.data.pipeline import batches, subset
 from faceqat.evaluators.predict import make_predict
 from faceqat.faces import fingerprint
@@ -145,7 +145,7 @@ def with_fingerprint(
   elif name:
     before = _OF_FILES.get(pathlib.Path(name).suffix.lower())
   path, size = places.shown(config.data.path), config.data.image_size
-  found = datasets.training_fingerprint(config.data)
+  found = stated_faces.training_fingerprint(config.data)
   fingerprint.check(found, before, path, name, field='data.fingerprint')
   if not config.data.path:
     # From drawn faces to photographs is the way to go, and not back.
@@ -153,7 +153,7 @@ def with_fingerprint(
       found, before, "data.path=''", name
     ):
       print(warning)
-  for silent in datasets.unstated_sets(config.data):
+  for silent in stated_faces.unstated_sets(config.data):
     print(fingerprint.unstated(silent))
   if fingerprint.names_template(before) and not fingerprint.names_template(
     found
@@ -163,7 +163,7 @@ def with_fingerprint(
   weights = before.weights if before else ''
   found = dataclasses.replace(found, size=size, weights=weights)
   # What is wrong with the pairs shows before the training, not after it.
-  datasets.check_evaluation(
+  stated_faces.check_evaluation(
     config.eval, found, 'this training', image_size=size
   )
   for note in places.trained_on(config.eval, config.data):

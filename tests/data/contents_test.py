@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pictures import write_people
 from PIL import Image
 
 from faceqat.data.contents import contents
@@ -13,12 +14,8 @@ from faceqat.data.sources.folder import FolderSource
 
 @pytest.fixture
 def faces(tmp_path):
-  root = tmp_path / 'faces'
-  for person in ('ann', 'bob', 'cy', 'dee', 'eve'):
-    (root / person).mkdir(parents=True)
-    for image in range(2):
-      Image.new('RGB', (8, 8)).save(root / person / f'{image}.png')
-  return root
+  people = ('ann', 'bob', 'cy', 'dee', 'eve')
+  return write_people(tmp_path / 'faces', dict.fromkeys(people, 2))
 
 
 def listed(root):

@@ -3,7 +3,7 @@
 import zlib
 
 import pytest
-from PIL import Image
+from pictures import write_people
 
 from configs import common
 from faceqat.data import datasets
@@ -13,15 +13,15 @@ from faceqat.data.sources.folder import FolderSource
 SIZE = 8
 
 
-def write_people(root, names):
-  for name in names:
-    (root / name).mkdir(parents=True)
-    for image in range(3):
-      # Nobody has another's picture.
-      colour = zlib.crc32(f'{root}/{name}/{image}'.encode()).to_bytes(4, 'big')
-      picture = Image.new('RGB', (SIZE, SIZE), tuple(colour[:3]))
-      picture.save(root / name / f'{image}.png')
-  return root
+def write_faces(root, names):
+  """Three images of each; nobody has another's picture."""
+
+  def color(person, image):
+    return tuple(
+      zlib.crc32(f'{root}/{person}/{image}'.encode()).to_bytes(4)[:3]
+    )
+
+  return write_people(root, dict.fromkeys(names, 3), color)
 
 
 def data_config(path, **changes):
@@ -40,7 +40,7 @@ def going_on(config, held_out):
 
 @pytest.fixture
 def faces(tmp_path):
-  return write_people(tmp_path / 'a', [f'p{i:02d}' for i in range(30)])
+  return write_faces(tmp_path / 'a', [f'p{i:02d}' for i in range(30)])
 
 
 def test_the_same_people_are_parted_alike(faces):
@@ -56,7 +56,7 @@ def test_who_is_new_is_trained_on_and_who_is_gone_is_named(faces):
   config = data_config(faces)
   first = datasets.make_training_data(config)
   # Drawn anew, others would be held out.
-  write_people(faces, [f'n{i}' for i in range(5)])
+  write_faces(faces, [f'n{i}' for i in range(5)])
   drawn = datasets.make_training_data(config)
   assert not {*first.held_out}.isdisjoint(drawn.train.class_names)
   gone = first.held_out[3]
@@ -81,7 +81,7 @@ def test_another_set_does_not_bring_them_back(same_names, faces, tmp_path):
   config = data_config(faces, same_names=same_names)
   first = datasets.make_training_data(config)
   one, other = first.held_out[0], first.train.class_names[0]
-  more = write_people(tmp_path / 'b', [one, other, 'zoe'])
+  more = write_faces(tmp_path / 'b', [one, other, 'zoe'])
   config.path = f'{faces},{more}'
   data = datasets.make_training_data(going_on(config, first.held_out))
   expected = {*first.held_out}
@@ -108,7 +108,7 @@ def test_too_few_who_are_left_are_refused(left, faces):
 @pytest.mark.parametrize('people', [3, 21])
 def test_a_small_set_is_told_to_hold_out_nobody(people, tmp_path):
   source = FolderSource(
-    write_people(tmp_path, [f'p{i:02d}' for i in range(people)]), SIZE
+    write_faces(tmp_path, [f'p{i:02d}' for i in range(people)]), SIZE
   )
   message = (
     f'data.validation_people is 20, .* has {people} people: .*; give 0 to'

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from pictures import filled
+from pictures import filled, write_people
 from PIL import Image
 
 from configs import common
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.data.contents import contents
 from faceqat.data.joined import JoinedSource, set_names
 from faceqat.data.sources.arrayrecord import ArrayRecordWriter
@@ -21,12 +21,8 @@ SIZE = 8
 
 def write_folder(root, people, images=3):
   """The images of a set count on: their red says which one it is."""
-  for number, person in enumerate(people):
-    (root / person).mkdir(parents=True)
-    for image in range(images):
-      data = filled((10 * number + image, 0, 200))
-      (root / person / f'{image}.png').write_bytes(data)
-  return root
+  counts = dict.fromkeys(people, images)
+  return write_people(root, counts, lambda n, image: (10 * n + image, 0, 200))
 
 
 def write_pack(path, people, images=3):
@@ -134,15 +130,17 @@ def test_people_and_images_held_out_are_in_no_set(same_names, tmp_path):
 def test_each_set_keeps_its_order_of_channels_and_all_have_one_template(paths):
   fingerprint.write(Fingerprint('arcface', SIZE, 'BGR'), paths[1])
   config = data_config(paths)
-  assert datasets.unstated_sets(config) == paths[:1]
+  assert stated_faces.unstated_sets(config) == paths[:1]
   # Blue, where the file has red.
   train = datasets.make_training_data(config).train
   assert train[0]['image'][0, 0].tolist() == [0, 0, 200]
   assert train[len(train) - 1]['image'][0, 0].tolist() == [200, 0, 121]
-  assert datasets.training_fingerprint(config) == Fingerprint('arcface', SIZE)
+  assert stated_faces.training_fingerprint(config) == Fingerprint(
+    'arcface', SIZE
+  )
   fingerprint.write(Fingerprint('margin_32', SIZE), paths[0])
   with pytest.raises(ValueError, match=r'b\.array_record has faces of templ'):
-    datasets.training_fingerprint(config)
+    stated_faces.training_fingerprint(config)
 
 
 def test_another_size_is_found_in_every_set(paths, tmp_path):

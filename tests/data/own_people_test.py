@@ -13,7 +13,7 @@ from face_sets import (
   write_pack,
 )
 
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 
 
 def test_pairs_are_drawn_of_people_without_a_list(tmp_path, capsys):
@@ -67,7 +67,7 @@ def test_a_folder_around_a_pack_is_the_pack(name, tmp_path):
     '{"template": "mine", "size": 16, "channels": "RGB", '
     '"normalization": "uint8"}'
   )
-  found = datasets.training_fingerprint(data_config(path=str(tmp_path)))
+  found = stated_faces.training_fingerprint(data_config(path=str(tmp_path)))
   assert found.template == 'mine'
 
 

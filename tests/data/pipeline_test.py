@@ -109,25 +109,22 @@ def test_position_can_be_restored_on_another_number_of_processes():
 
 
 @pytest.mark.parametrize(
-  ('batch_size', 'seed', 'name'),
+  ('name', 'saved', 'resumed'),
   [
-    (5, 0, 'batch_size'),
-    (4, 1, 'seed'),
+    ('batch_size', 8, 10),
+    ('seed', 0, 1),
+    ('people_per_batch', 0, 2),
+    ('people_per_batch', 2, 0),
+    ('people_per_batch', 2, 4),
   ],
 )
-def test_position_of_other_settings_is_refused(batch_size, seed, name):
-  state = make(Numbered([10, 15]), 4).get_state()
-  with pytest.raises(ValueError, match=f'saved input position has {name} ='):
-    make(Numbered([10, 15]), batch_size, seed=seed).set_state(state)
-
-
-@pytest.mark.parametrize(('saved', 'resumed'), [(0, 2), (2, 0), (2, 4)])
-def test_position_of_another_order_is_refused(saved, resumed):
-  source = Numbered([5] * 5)
-  state = make(source, 8, people_per_batch=saved).get_state()
-  message = f'has people_per_batch = {saved}, this run has {resumed}'
+def test_position_of_other_settings_is_refused(name, saved, resumed):
+  settings = {'source': Numbered([5] * 5), 'batch_size': 8}
+  state = make(**{**settings, name: saved}).get_state()
+  iterator = make(**{**settings, name: resumed})
+  message = f'saved input position has {name} = {saved}, this run has {resumed}'
   with pytest.raises(ValueError, match=message):
-    make(source, 8, people_per_batch=resumed).set_state(state)
+    iterator.set_state(state)
 
 
 def test_people_per_batch_chooses_the_people_and_their_images():
@@ -230,6 +227,7 @@ def test_images_are_read_by_several_threads_ahead_of_the_training():
   [
     (0, {}, 'batch_size is 0'),
     (6, {'process_count': 4}, 'multiple of 4, the number'),
+    (0, {'people_per_batch': 2}, 'batch_size is 0'),
     (30, {}, '25 images, fewer than one batch of 30'),
     (4, {'process_index': 2, 'process_count': 2}, 'process_index is 2'),
     (8, {'people_per_batch': 4}, 'images of 2 people'),

@@ -12,7 +12,7 @@ from aligned_faces import ARCFACE, MARGIN, SIZE, write_faces, write_pairs
 from tiny_run import make_config
 
 from faceqat.calibration.lower import lower
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.evaluation import networks
 from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
@@ -20,6 +20,7 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
 from faceqat.training.loop import train
+from faceqat.training.older_runs import with_added_fields
 from faceqat.training.start import with_fingerprint
 
 
@@ -178,7 +179,7 @@ def test_images_that_are_bgr_are_read_as_rgb(tmp_path):
       )
       assert one[index]['label'] == other[index]['label']
   # What is read is RGB, whatever lies there.
-  assert datasets.training_fingerprint(config) == ARCFACE
+  assert stated_faces.training_fingerprint(config) == ARCFACE
 
 
 def test_pairs_that_are_bgr_are_read_as_rgb(tmp_path):
@@ -211,7 +212,7 @@ def test_every_evaluation_set_is_compared(tmp_path):
   ]
 
   def check(wanted):
-    return datasets.check_evaluation(config, wanted, 'net', image_size=SIZE)
+    return stated_faces.check_evaluation(config, wanted, 'net', image_size=SIZE)
 
   # Drawn faces say nothing of a network for others.
   (note,) = check(ARCFACE)
@@ -336,13 +337,15 @@ def test_runs_from_before_there_were_fingerprints_are_read(run, tmp_path):
   network = load_network(str(run))
   config = network.config.copy_and_resolve_references()
   del config.fingerprint, config.data.fingerprint, config.eval.fingerprint
+  # As the config of a checkpoint is read.
+  config = with_added_fields(config)
   old = network._replace(config=config)
   assert fingerprint.of_run(config) is None
   metadata = lower(old).metadata
   assert fingerprint.of_metadata(metadata) == Fingerprint('unknown', SIZE)
-  assert datasets.training_fingerprint(config.data) == ARCFACE
+  assert stated_faces.training_fingerprint(config.data) == ARCFACE
   config.eval.path = str(write_pairs(tmp_path / 'a.bin', MARGIN))
-  (note,) = datasets.check_evaluation(
+  (note,) = stated_faces.check_evaluation(
     config.eval, fingerprint.of_run(config), 'net', image_size=SIZE
   )
   assert note.startswith('net does not say')

@@ -11,11 +11,11 @@ from faceqat.report import run_folder
 def test_arrays_and_texts_are_read(tmp_path):
   path = tmp_path / 'a.safetensors'
   safetensors.numpy.save_file({'x': np.arange(3)}, path, {'of': 'us'})
-  arrays, texts = array_file.read(path)
+  arrays, texts = array_file.read_arrays(path)
   np.testing.assert_array_equal(arrays['x'], np.arange(3))
   assert texts == {'of': 'us'}
   safetensors.numpy.save_file({'x': np.arange(3)}, path)
-  assert array_file.read(path)[1] == {}
+  assert array_file.read_arrays(path)[1] == {}
 
 
 @pytest.mark.parametrize('kind', ['F8_E5M2', 'NONE'])
@@ -25,7 +25,7 @@ def test_types_that_numpy_has_not_are_refused(kind, tmp_path):
   header = json.dumps({'params/a': entry}).encode()
   path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(1))
   with pytest.raises(ValueError, match=r'type unknown here|deserializing'):
-    array_file.read(path)
+    array_file.read_arrays(path)
   with pytest.raises(ValueError, match=f'{path} is damaged'):
     run_folder._count_parameters(path)
 

@@ -17,28 +17,39 @@ def pixels(shape=(12, 16, 3), seed=0):
   return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def read(path):
-  return np.array(decoding.decode(path))
-
-
-def save(image, path, **options):
+def stored(image, form='PNG', **options):
+  """The file of an image, or of pixels."""
   if isinstance(image, np.ndarray):
     image = Image.fromarray(image)
-  image.save(path, **options)
-  return path
+  if form == 'WEBP':
+    options['lossless'] = True
+  stream = io.BytesIO()
+  image.save(stream, form, **options)
+  stream.seek(0)
+  return stream
 
 
-@pytest.mark.parametrize('suffix', ['png', 'bmp', 'tif', 'webp'])
-def test_lossless_files_give_back_their_rgb_pixels(suffix, tmp_path):
-  options = {'lossless': True} if suffix == 'webp' else {}
-  path = save(pixels(), tmp_path / f'a.{suffix}', **options)
-  image = read(path)
+def read(file):
+  return np.array(decoding.decode(file))
+
+
+def check_refused(
+  data, message='^(has|cannot)', error=decoding.UnreadableError
+):
+  with pytest.raises(error, match=message):
+    decoding.decode(io.BytesIO(data))
+
+
+@pytest.mark.parametrize('form', ['PNG', 'BMP', 'TIFF', 'WEBP'])
+def test_lossless_files_give_back_their_rgb_pixels(form):
+  image = read(stored(pixels(), form))
   assert image.dtype == np.uint8
   np.testing.assert_array_equal(image, pixels())
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path):
-  path = save(pixels(), tmp_path / 'IMG_0001', format='PNG')
+  path = tmp_path / 'IMG_0001'
+  path.write_bytes(stored(pixels()).getvalue())
   np.testing.assert_array_equal(read(str(path)), pixels())
 
 
@@ -57,149 +68,121 @@ UPRIGHT = {
 
 @pytest.mark.parametrize('orientation', UPRIGHT)
 @pytest.mark.parametrize('mode', ['RGB', 'I;16'])
-def test_exif_orientation_is_undone(orientation, mode, tmp_path):
+def test_exif_orientation_is_undone(orientation, mode):
   exif = Image.Exif()
   exif[0x0112] = orientation
-  stored = pixels()
+  image = pixels()
+  expected = UPRIGHT[orientation](image)
   if mode == 'I;16':
-    stored = stored[..., 0].astype(np.uint16) << 8
-  path = save(stored, tmp_path / 'a.png', exif=exif)
-  expected = UPRIGHT[orientation](pixels())
-  if mode == 'I;16':
+    image = image[..., 0].astype(np.uint16) << 8
     expected = expected[..., :1].repeat(3, axis=-1)
-  np.testing.assert_array_equal(read(path), expected)
+  np.testing.assert_array_equal(read(stored(image, exif=exif)), expected)
 
 
-def test_a_transparent_level_of_16_bit_grey_lies_on_white(tmp_path):
+def test_a_transparent_level_of_16_bit_grey_lies_on_white():
   deep = np.array([[0, 0x8012, 0xFFFF]], np.uint16)
-  path = save(deep, tmp_path / 'a.png', transparency=0x8012)
-  np.testing.assert_array_equal(read(path)[0, :, 0], [0, 255, 255])
+  image = read(stored(deep, transparency=0x8012))
+  np.testing.assert_array_equal(image[0, :, 0], [0, 255, 255])
 
 
-def test_damaged_exif_leaves_the_image_as_it_is_stored(tmp_path):
+def test_damaged_exif_leaves_the_image_as_it_is_stored():
   exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12\0\x03'
-  path = save(pixels(), tmp_path / 'a.png', exif=exif)
-  np.testing.assert_array_equal(read(path), pixels())
+  np.testing.assert_array_equal(read(stored(pixels(), exif=exif)), pixels())
 
 
-@pytest.mark.parametrize('suffix', ['png', 'tif', 'webp', 'jpg'])
-def test_grey_images_are_repeated_over_the_channels(suffix, tmp_path):
-  path = save(np.full((8, 8), 90, np.uint8), tmp_path / f'a.{suffix}')
+@pytest.mark.parametrize('form', ['PNG', 'TIFF', 'WEBP', 'JPEG'])
+def test_grey_images_are_repeated_over_the_channels(form):
+  image = read(stored(np.full((8, 8), 90, np.uint8), form))
   # A lossy file keeps a flat grey to a level or two.
-  np.testing.assert_allclose(read(path), np.full((8, 8, 3), 90), atol=2)
+  np.testing.assert_allclose(image, np.full((8, 8, 3), 90), atol=2)
 
 
-def test_of_16_bit_grey_the_upper_8_bits_stay(tmp_path):
+def test_of_16_bit_grey_the_upper_8_bits_stay():
   deep = np.array([[0, 255, 256, 0x8012, 0xFFFF]], np.uint16)
-  paths = [save(deep, tmp_path / f'a.{suffix}') for suffix in ('png', 'tif')]
   # Which Pillow takes for 32 bits.
-  paths.append(tmp_path / 'a.pgm')
-  paths[-1].write_bytes(b'P5 5 1 65535\n' + deep.astype('>u2').tobytes())
-  for path in paths:
-    image = read(path)
+  pgm = io.BytesIO(b'P5 5 1 65535\n' + deep.astype('>u2').tobytes())
+  for file in (stored(deep), stored(deep, 'TIFF'), pgm):
+    image = read(file)
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 1, 0x80, 255])
     np.testing.assert_array_equal(image[..., 1:], image[..., :2])
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif'])
-def test_of_16_bit_rgb_the_upper_8_bits_stay(suffix, tmp_path):
+def test_of_16_bit_rgb_the_upper_8_bits_stay(suffix):
   deep = np.random.default_rng(0).integers(0, 2**16, (6, 5, 3), np.uint16)
-  path = tmp_path / f'a.{suffix}'
-  cv2.imwrite(str(path), deep[..., ::-1])
-  np.testing.assert_array_equal(read(path), deep >> 8)
+  _, data = cv2.imencode(f'.{suffix}', deep[..., ::-1])
+  np.testing.assert_array_equal(read(io.BytesIO(data)), deep >> 8)
 
 
 @pytest.mark.parametrize('mode', ['I', 'F'])
-def test_pixels_of_32_bits_are_refused(mode, tmp_path):
-  path = save(Image.new(mode, (4, 4)), tmp_path / 'deep.tif')
-  with pytest.raises(decoding.UnreadableError, match=r'^has pixels of 32 bits'):
-    read(path)
+def test_pixels_of_32_bits_are_refused(mode):
+  data = stored(Image.new(mode, (4, 4)), 'TIFF').getvalue()
+  check_refused(data, '^has pixels of 32 bits')
 
 
 @pytest.mark.parametrize(
   ('ink', 'color'),
   [((0, 0, 0, 0), (255, 255, 255)), ((0, 255, 255, 0), (255, 0, 0))],
 )
-@pytest.mark.parametrize('suffix', ['jpg', 'tif'])
-def test_cmyk_becomes_rgb(ink, color, suffix, tmp_path):
-  path = save(Image.new('CMYK', (8, 8), ink), tmp_path / f'a.{suffix}')
-  np.testing.assert_allclose(read(path)[4, 4], color, atol=3)
+@pytest.mark.parametrize('form', ['JPEG', 'TIFF'])
+def test_cmyk_becomes_rgb(ink, color, form):
+  image = read(stored(Image.new('CMYK', (8, 8), ink), form))
+  np.testing.assert_allclose(image[4, 4], color, atol=3)
 
 
-def test_palettes_and_single_bits_become_rgb(tmp_path):
+def test_palettes_and_single_bits_become_rgb():
   colors = np.array([[[200, 10, 30], [0, 90, 250]]], np.uint8).repeat(4, 0)
   palette = Image.fromarray(colors).quantize(2)
-  for suffix in ('png', 'gif', 'bmp'):
-    path = save(palette, tmp_path / f'a.{suffix}')
-    np.testing.assert_array_equal(read(path), colors)
-  path = save(Image.new('1', (3, 2), 1), tmp_path / 'bits.png')
-  np.testing.assert_array_equal(read(path), np.full((2, 3, 3), 255))
+  for form in ('PNG', 'GIF', 'BMP'):
+    np.testing.assert_array_equal(read(stored(palette, form)), colors)
+  image = read(stored(Image.new('1', (3, 2), 1)))
+  np.testing.assert_array_equal(image, np.full((2, 3, 3), 255))
 
 
-@pytest.mark.parametrize('suffix', ['png', 'webp', 'tif'])
-def test_what_is_transparent_lies_on_white(suffix, tmp_path):
+@pytest.mark.parametrize('form', ['PNG', 'WEBP', 'TIFF'])
+def test_what_is_transparent_lies_on_white(form):
   image = np.zeros((1, 3, 4), np.uint8)
   image[0, :, 0], image[0, :, 3] = 100, [255, 0, 51]
-  options = {'lossless': True, 'exact': True} if suffix == 'webp' else {}
-  path = save(image, tmp_path / f'a.{suffix}', **options)
+  options = {'exact': True} if form == 'WEBP' else {}
   # A fifth of (100, 0, 0) and four fifths of white.
   np.testing.assert_array_equal(
-    read(path)[0],
+    read(stored(image, form, **options))[0],
     [[100, 0, 0], [255, 255, 255], [224, 204, 204]],
   )
 
 
 @pytest.mark.parametrize('mode', ['LA', 'P'])
-def test_grey_and_palettes_have_transparency_too(mode, tmp_path):
+def test_grey_and_palettes_have_transparency_too(mode):
   image = Image.new('RGBA', (2, 2), (0, 0, 0, 0)).convert(mode)
   options = {'transparency': 0} if mode == 'P' else {}
-  path = save(image, tmp_path / 'a.png', **options)
-  np.testing.assert_array_equal(read(path), np.full((2, 2, 3), 255))
+  white = np.full((2, 2, 3), 255)
+  np.testing.assert_array_equal(read(stored(image, **options)), white)
 
 
-@pytest.mark.parametrize('suffix', ['gif', 'png', 'webp', 'tif'])
-def test_of_an_animation_the_first_image_is_taken(suffix, tmp_path):
-  frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'blue')]
-  options = {'lossless': True} if suffix == 'webp' else {}
-  path = save(
-    frames[0],
-    tmp_path / f'a.{suffix}',
-    save_all=True,
-    append_images=frames[1:],
-    **options,
-  )
-  image = read(path)
+@pytest.mark.parametrize('form', ['GIF', 'PNG', 'WEBP', 'TIFF'])
+def test_of_an_animation_the_first_image_is_taken(form):
+  first, other = (Image.new('RGB', (8, 8), color) for color in ('red', 'blue'))
+  image = read(stored(first, form, save_all=True, append_images=[other]))
   np.testing.assert_array_equal(image, np.full((8, 8, 3), [255, 0, 0]))
 
 
-@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp', 'bmp', 'gif', 'tif'])
+@pytest.mark.parametrize('form', ['JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF'])
 @pytest.mark.parametrize('share', [0, 0.02, 0.5, 0.9])
-def test_truncated_files_are_refused_and_named(suffix, share, tmp_path):
-  path = save(pixels((64, 64, 3)), tmp_path / f'half.{suffix}')
-  data = path.read_bytes()
-  path.write_bytes(data[: int(share * len(data))])
-  with pytest.raises(decoding.UnreadableError, match='cannot be decoded'):
-    read(path)
+def test_truncated_files_are_refused(form, share):
+  data = stored(pixels((64, 64, 3)), form).getvalue()
+  check_refused(data[: int(share * len(data))], 'cannot be decoded')
 
 
-def test_damage_within_a_file_is_refused_and_named(tmp_path):
-  path = save(pixels((64, 64, 3)), tmp_path / 'hit.png')
-  data = bytearray(path.read_bytes())
+def test_damage_within_a_file_is_refused():
+  data = bytearray(stored(pixels((64, 64, 3))).getvalue())
   data[len(data) // 2] ^= 0xFF
-  path.write_bytes(data)
-  with pytest.raises(decoding.UnreadableError, match=r'^cannot be decoded'):
-    read(path)
+  check_refused(data, '^cannot be decoded')
 
 
-def test_text_and_formats_that_are_not_read_are_refused(tmp_path):
-  path = tmp_path / 'page.jpg'
-  path.write_bytes(b'<html>404 not found</html>' * 9)
-  with pytest.raises(decoding.UnreadableError, match='not one of JPEG, PNG'):
-    read(path)
+def test_text_and_formats_that_are_not_read_are_refused():
+  check_refused(b'<html>404 not found</html>' * 9, 'not one of JPEG, PNG')
   # Pillow would start Ghostscript for this one.
-  path = save(pixels(), tmp_path / 'drawing.eps')
-  with pytest.raises(decoding.UnreadableError, match='not one of JPEG, PNG'):
-    read(path)
+  check_refused(stored(pixels(), 'EPS').getvalue(), 'not one of JPEG, PNG')
 
 
 def png_header(width, height):
@@ -216,33 +199,22 @@ def png_header(width, height):
 
 # 100,010,000 pixels are over our limit, 400 million over Pillow's too.
 @pytest.mark.parametrize('height', [10_001, 40_000])
-def test_more_than_100_megapixels_are_refused_by_the_header(height, tmp_path):
-  path = tmp_path / 'huge.png'
-  path.write_bytes(png_header(10_000, height))
-  with pytest.raises(decoding.TooLargeError, match='at most 100 million'):
-    read(path)
+def test_more_than_100_megapixels_are_refused_by_the_header(height):
+  data = png_header(10_000, height)
+  check_refused(data, 'at most 100 million', decoding.TooLargeError)
 
 
-def test_100_megapixels_are_within_the_limit(tmp_path, monkeypatch):
+def test_100_megapixels_are_within_the_limit(monkeypatch):
   # Pillow warns of fewer, which photographs.py does not show.
   monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
-  path = tmp_path / 'large.png'
-  path.write_bytes(png_header(10_000, 10_000))
   # It is decoded, which its missing pixels then end.
-  with pytest.raises(decoding.UnreadableError, match=r'^cannot be decoded'):
-    read(path)
+  check_refused(png_header(10_000, 10_000), '^cannot be decoded')
 
 
 @pytest.mark.parametrize('size', [(0, 4), (4, 0)])
-def test_images_without_pixels_are_refused(size, tmp_path):
-  path = tmp_path / 'none.png'
-  path.write_bytes(png_header(*size))
-  with pytest.raises(decoding.UnreadableError):
-    read(path)
-  path = tmp_path / 'none.gif'
-  path.write_bytes(b'GIF89a' + struct.pack('<HHBBB', *size, 0, 0, 0) + b';')
-  with pytest.raises(decoding.UnreadableError):
-    read(path)
+def test_images_without_pixels_are_refused(size):
+  check_refused(png_header(*size))
+  check_refused(b'GIF89a' + struct.pack('<HHBBB', *size, 0, 0, 0) + b';')
 
 
 @pytest.mark.parametrize('suffix', sorted(decoding.SUFFIXES))

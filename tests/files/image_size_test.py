@@ -41,20 +41,8 @@ def test_a_square_is_written_as_ever():
 @pytest.mark.parametrize(
   'size',
   [
-    0,
-    -112,
-    112.0,
-    True,
-    None,
-    '112x96',
-    '96',
-    (),
-    (112,),
-    (112, 96, 3),
-    (112, 0),
-    (112, '96'),
-    (112, False),
-    {'height': 112, 'width': 96},
+    *(0, -112, 112.0, True, None, '112x96', '96', (), (112,), (112, 96, 3)),
+    *((112, 0), (112, '96'), (112, False), {'height': 112, 'width': 96}),
   ],
 )
 def test_what_is_no_size_is_named_with_what_is_one(size):

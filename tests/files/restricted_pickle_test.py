@@ -89,7 +89,10 @@ NESTED = b')' + b'\x85' * 200_000
     (b'K\x01Q.', 'the instruction BINPERSID'),
     (b'\x82\x01.', 'the instruction EXT1'),
     (b'\x97.', 'the instruction NEXT_BUFFER'),
-    (b']r\xff\xff\xff\xff.', 'under number 4294967295'),
+    (b'(ios\nsystem\n.', 'the instruction INST'),
+    (b'(' + CALL + b'o.', 'the instruction OBJ'),
+    (b'Psome id\n.', 'the instruction PERSID'),
+    (b'N0.', 'the instruction POP'),
   ],
 )
 def test_everything_else_is_refused_by_name(program, message):

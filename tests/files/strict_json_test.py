@@ -36,7 +36,7 @@ def test_other_kinds_are_named():
 
 
 READERS = {
-  'x.people.json': lambda folder: people_file.read(folder / 'x.rec'),
+  'x.people.json': lambda folder: people_file.read_people(folder / 'x.rec'),
   'faces.json': fingerprint.read,
   'metrics.jsonl': history.read_curves,
   'x-symbol.json': lambda folder: mxnet_symbol.read(folder / 'x-symbol.json'),

@@ -226,7 +226,7 @@ TARGETS = (
   ),
   json_target(
     'people',
-    lambda path: people_file.read(path.with_name('a.rec')),
+    lambda path: people_file.read_people(path.with_name('a.rec')),
     [['Ann', 1], ['Bob', 2]],
     'a.people.json',
   ),

@@ -1,4 +1,4 @@
-"""Templates of several images each, and pairs of them: IJB-B and IJB-C, 1:1."""
+"""IJB-B and IJB-C, 1:1: templates of several images, and pairs of templates."""
 
 import dataclasses
 import os
@@ -11,19 +11,20 @@ import numpy as np
 from faceqat.faces import images as face_images
 from faceqat.faces.alignment import align_points
 from faceqat.faces.image_files import read_lines
+from faceqat.faces.lazy_images import LazyImages
 from faceqat.faces.photographs import read_photograph
 from faceqat.files.image_size import ImageSize
 
 
 @dataclasses.dataclass(frozen=True)
 class TemplateSet:
-  """Images, the templates that they are of, and pairs of templates to compare.
+  """Images, their templates, and pairs of templates to compare.
 
   Attributes:
     name: of the benchmark.
     images: `len(images)` and `images[i]` -> uint8 [H, W, 3].
     template: int64 [N], the template of each image, in 0 .. T-1.
-    media: int64 [N], the photograph or video that each image is of.
+    media: int64 [N], the photograph or video of each image.
     quality: float64 [N], at least 0, of each image: the face detector's score.
     first: int64 [P], the first template of every pair.
     second: int64 [P], the second one.
@@ -43,33 +44,6 @@ class TemplateSet:
     return len(self.first)
 
 
-class _AlignedImages:
-  """Photographs, aligned by their landmarks when asked for."""
-
-  def __init__(
-    self,
-    paths: list[str],
-    landmarks: np.ndarray,
-    size: ImageSize,
-    template: str,
-  ):
-    self._paths, self._landmarks = paths, landmarks
-    self._size, self._template = size, template
-
-  def __len__(self) -> int:
-    return len(self._paths)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    image = read_photograph(self._paths[index])
-    landmarks = self._landmarks[index]
-    return align_points(image, landmarks, self._size, self._template)
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of a photograph, with a look at whether they are one."""
-    path = self._paths[index]
-    return face_images.checked(face_images.read_file(path), path)
-
-
 def read_ijb(
   folder: str | os.PathLike, image_size: ImageSize, template: str = 'arcface'
 ) -> TemplateSet:
@@ -84,9 +58,9 @@ def read_ijb(
   "IARPA Janus Benchmark - C".
 
   Args:
-    folder: that of `meta` and `loose_crop`.
+    folder: has `meta` and `loose_crop`.
     image_size: height and width of the images given, in pixels.
-    template: to which they are aligned, one of `alignment.TEMPLATES`.
+    template: one of `alignment.TEMPLATES`, to align them to.
 
   Raises:
     ValueError: a list is missing, has a line of another form, or does not fit
@@ -97,7 +71,7 @@ def read_ijb(
   if len(lists) != 1:
     raise ValueError(
       f'{meta} has {len(lists)} lists *_face_tid_mid.txt, wanted one: give the '
-      'folder that has meta/ and loose_crop/ of IJB-B or IJB-C in it.'
+      'folder that has meta/ and loose_crop/ of IJB-B or IJB-C in it'
     )
   name = lists[0].name.removesuffix('_face_tid_mid.txt')
   images, faces = _read_numbers(lists[0], 2, 'image template media')
@@ -112,11 +86,11 @@ def read_ijb(
     what = f'the template {absent[0]}' if len(absent) else 'another label'
     raise ValueError(
       f'{path} has {what}, wanted templates of {lists[0].name} and the labels '
-      '0 and 1: restore the lists.'
+      '0 and 1: restore the lists'
     )
   return TemplateSet(
     name=name,
-    images=_AlignedImages(
+    images=_aligned_images(
       [os.path.join(folder, 'loose_crop', image) for image in images],
       points[:, :10].reshape(-1, 5, 2),
       image_size,
@@ -131,6 +105,21 @@ def read_ijb(
   )
 
 
+def _aligned_images(
+  paths: list[str], landmarks: np.ndarray, size: ImageSize, template: str
+) -> LazyImages:
+  def pixels(index: int) -> np.ndarray:
+    image = read_photograph(paths[index])
+    return align_points(image, landmarks[index], size, template)
+
+  def encoded(index: int) -> bytes:
+    return face_images.checked(
+      face_images.read_file(paths[index]), paths[index]
+    )
+
+  return LazyImages(len(paths), pixels, encoded)
+
+
 def _read_points(
   path: pathlib.Path, images: list[str], list_name: str
 ) -> np.ndarray:
@@ -141,7 +130,7 @@ def _read_points(
   if named != images:
     raise ValueError(
       f'{path} is not of the images of {list_name}, in their order: restore '
-      'the lists.'
+      'the lists'
     )
   return points
 
@@ -155,17 +144,15 @@ def _read_numbers(
     image, *fields = line.split()[: count + 2] or ['']
     try:
       row = np.array(fields).astype(kind)
-    # The second of numbers that 64 bits do not hold.
+    # OverflowError: of numbers beyond 64 bits.
     except (ValueError, OverflowError):
       row = np.array([])
     if len(row) != count or not np.isfinite(row).all():
-      raise ValueError(
-        f'{path}, line {number} is "{line[:80]}", wanted {form}.'
-      )
+      raise ValueError(f'{path}, line {number} is "{line[:80]}", wanted {form}')
     # A list from elsewhere must not read outside the folder.
     if {'', '.', '..'} & set(image.split('/')) or '\\' in image:
       raise ValueError(
-        f'{path}, line {number} names "{image}", which is no file name.'
+        f'{path}, line {number} names "{image}", which is no file name'
       )
     names.append(image)
     rows.append(row)
@@ -180,14 +167,14 @@ def _read_pairs(path: pathlib.Path) -> np.ndarray:
       warnings.simplefilter('error')
       pairs = np.loadtxt(path, np.int64, ndmin=2)
   except FileNotFoundError:
-    raise ValueError(f'There is no list of pairs {path}.') from None
+    raise ValueError(f'There is no list of pairs {path}') from None
   except (ValueError, UserWarning) as error:
     raise ValueError(
-      f'{path} is no list of lines "template template label": {error}.'
+      f'{path} is no list of lines "template template label": {error}'
     ) from error
   if pairs.shape[1] != 3:
     raise ValueError(
       f'{path} has {pairs.shape[1]} numbers a line, wanted three, "template '
-      'template label".'
+      'template label"'
     )
   return pairs

@@ -1,7 +1,6 @@
-"""MATLAB's files of version 5 (its -v6 and -v7), as far as lists need them.
+"""Reads cells, structures and texts of MATLAB's files of version 5 (-v6, -v7).
 
-Read are cells, structures and texts, by these few lines: the reader of SciPy
-ends the process at some damaged files.
+SciPy's reader is not used, as some damaged files make it end the process.
 https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
 
@@ -24,11 +23,11 @@ _INT8, _UINT8, _UINT16, _MATRIX, _COMPRESSED, _UTF8, _UTF16 = (
 # Classes of arrays.
 _CELL, _STRUCT, _CHAR = 1, 2, 4
 _MAX_DEPTH, _MAX_DIMENSIONS = 32, 32
-# What a compressed variable may become.
+# Of a compressed variable, unpacked.
 _MAX_BYTES = 2**28
 
 
-def read(path: str | os.PathLike, name: str) -> Any:
+def read_mat(path: str | os.PathLike, name: str) -> Any:
   """Reads one variable.
 
   Args:

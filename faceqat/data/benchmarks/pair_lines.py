@@ -1,4 +1,4 @@
-"""The lines of lists of pairs, however people separate and order their fields.
+"""Lines of lists of pairs, however their fields are separated and ordered.
 
 Tabs, commas or spaces stand between fields, names may have spaces, the label
 comes first or last, and a first line may name the columns.
@@ -7,7 +7,7 @@ comes first or last, and a first line may name the columns.
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from faceqat.faces.image_files import read_lines
@@ -53,7 +53,7 @@ class Line(NamedTuple):
   Attributes:
     where: file and number, for messages.
     text: the whole line.
-    fields: what stands in it, without what separates.
+    fields: its fields, without separators.
   """
 
   where: str
@@ -61,17 +61,26 @@ class Line(NamedTuple):
   fields: list[str]
 
 
-class ImagePair(NamedTuple):
-  """Two images, whether they show one person, and a fold where one is given."""
+class ListedPair(NamedTuple):
+  """A pair of images as a list has it.
 
-  one: str
-  other: str
+  Attributes:
+    where: its place in the list, for messages.
+    files: of either image the paths that it may have, `folder/image.jpg`.
+    same: whether both show one person.
+    fold: its part of the cross-validation; None: the list does not say.
+    people: who is shown on either; None: the list does not say.
+  """
+
+  where: str
+  files: Sequence[Sequence[str]]
   same: bool
-  fold: int | None
+  fold: int | None = None
+  people: Sequence[str] | None = None
 
 
-def read(path: str | os.PathLike) -> list[Line]:
-  """The lines of a list.
+def read_pair_lines(path: str | os.PathLike) -> list[Line]:
+  """Reads the lines of a list.
 
   Raises:
     ValueError: there is no such file, or it is no text.
@@ -98,14 +107,17 @@ def names_columns(lines: list[Line]) -> bool:
   )
 
 
-def image_pairs(lines: list[Line]) -> Iterator[tuple[Line, ImagePair]]:
+def image_pairs(lines: list[Line]) -> list[ListedPair]:
   """The pairs of a list that has one in each line.
+
+  Source: the lists of face.evoLVe, MobileFaceNet_Pytorch and others, such as
+  `agedb_30_pair.txt` and `cfp_fp_pair.txt`.
 
   Raises:
     ValueError: a line is of another form, which is shown beside those that
       are read.
   """
-  header = []
+  header, pairs = [], []
   if names_columns(lines):
     header, lines = lines[0].fields, lines[1:]
   named = [i for i, name in enumerate(header) if _LABEL_COLUMN.fullmatch(name)]
@@ -124,10 +136,11 @@ def image_pairs(lines: list[Line]) -> Iterator[tuple[Line, ImagePair]]:
       or (label := fields[labels[0]].lower().removesuffix('.0')) not in _LABELS
       or not all(re.fullmatch('[0-9]{1,6}', fields[i]) for i in folds)
     ):
-      raise ValueError(f'{line.where}: "{line.text[:80].strip()}", {FORMS}.')
-    one, other = (fields[i] for i in images)
+      raise ValueError(f'{line.where}: "{line.text[:80].strip()}", {FORMS}')
+    files = [[fields[i]] for i in images]
     fold = int(fields[folds[0]]) if folds else None
-    yield line, ImagePair(one, other, _LABELS[label], fold)
+    pairs.append(ListedPair(line.where, files, _LABELS[label], fold))
+  return pairs
 
 
 def _fields(line: str) -> list[str]:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceqat.data.benchmarks.verification_bin import read_bin_entries
-from faceqat.faces import images as face_images
-from faceqat.faces.image_files import ImageFiles
+from faceqat.faces.lazy_images import encoded_images, selected
 from faceqat.files.image_size import ImageSize
 
-# Of a cross-validation, where no list says how many.
+# Of a cross-validation, unless a list has others.
 FOLDS = 10
 
 
@@ -25,14 +24,13 @@ class PairSet:
 
   Attributes:
     name: of the benchmark, for metric names.
-    images: `len(images)` and `images[i]` -> uint8 [H, W, 3]; each image that
-      pairs name is here once.
+    images: `len(images)` and `images[i]` -> uint8 [H, W, 3], each image once.
     first: int64 [P], index of the first image of every pair.
     second: int64 [P], index of the second one.
     same: bool [P], whether both show the same person.
-    fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    fold: int64 [P], the part of a cross-validation that the pair is in.
     people: int64 [P, 2], a number for each person shown, the same in all pairs;
-      None where the benchmark does not say who they are.
+      None: unknown.
   """
 
   name: str
@@ -56,49 +54,6 @@ class PairSet:
     return len(self.first)
 
 
-class _EncodedImages:
-  """Encoded images in memory, decoded when asked for."""
-
-  def __init__(
-    self, entries: list, name: str, sizes: tuple[ImageSize, ImageSize]
-  ):
-    self._entries = entries
-    self._name = name
-    self._sizes = sizes
-
-  def __len__(self) -> int:
-    return len(self._entries)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return face_images.decode_image(*self._of(index), *self._sizes)
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of an image, with a look at whether they are one."""
-    return face_images.checked(*self._of(index), *self._sizes)
-
-  def _of(self, index: int) -> tuple[bytes, str]:
-    """An entry, and what it is called."""
-    return bytes(self._entries[index]), f'{self._name}: image {index}'
-
-
-class SourceImages:
-  """The images of a source at some indices, without their labels."""
-
-  def __init__(self, source, indices: np.ndarray):
-    self._source = source
-    self._indices = indices
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return self._source[int(self._indices[index])]['image']
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of an image, with a look at whether they are one."""
-    return self._source.encoded(int(self._indices[index]))
-
-
 def read_bin(
   path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> PairSet:
@@ -119,11 +74,15 @@ def read_bin(
   num_pairs = len(same)
   if num_pairs < 10:
     raise ValueError(
-      f'{path} has {num_pairs} pairs: ten folds need at least ten.'
+      f'{path} has {num_pairs} pairs: ten folds need at least ten'
     )
+
+  def file(index: int) -> tuple[bytes, str]:
+    return entries[index], f'{path}: image {index}'
+
   return PairSet(
-    name=_stem(path),
-    images=_EncodedImages(entries, path, (image_size, stored_size)),
+    name=os.path.splitext(os.path.basename(path))[0],
+    images=encoded_images(len(entries), file, image_size, stored_size),
     first=np.arange(0, 2 * num_pairs, 2),
     second=np.arange(1, 2 * num_pairs, 2),
     same=same,
@@ -132,7 +91,7 @@ def read_bin(
 
 
 def check_kinds(same: np.ndarray, path: str):
-  """Refuses pairs that no threshold can be tried on.
+  """Refuses pairs that are all of one kind: they test no threshold.
 
   Args:
     same: bool [P].
@@ -146,7 +105,7 @@ def check_kinds(same: np.ndarray, path: str):
     raise ValueError(
       f'{path} has {num_same:,} pairs of the same and {len(same) - num_same:,} '
       'of different people: an evaluation needs both; add the others, or give '
-      'another set.'
+      'another set'
     )
 
 
@@ -163,11 +122,11 @@ def consecutive_folds(count: int, folds: int = FOLDS) -> np.ndarray:
 def number_people(
   names: Sequence[Sequence[str]], same: np.ndarray
 ) -> np.ndarray | None:
-  """Gives every name of P pairs a number, in the order of their appearance.
+  """Numbers the names of P pairs in the order of their appearance.
 
   Returns:
-    int64 [P, 2], or None where the names contradict `same`, bool [P]: then
-    they are not those of people.
+    int64 [P, 2], or None where the names contradict `same`, bool [P], and so
+    are not those of people.
   """
   numbers: dict[str, int] = {}
   people = np.array(
@@ -178,27 +137,6 @@ def number_people(
   )
   shows_one = people[:, 0] == people[:, 1]
   return people if np.array_equal(shows_one, same) else None
-
-
-def pairs_of_files(
-  name: str,
-  images: ImageFiles,
-  ends: Sequence[Sequence[int]],
-  same: Sequence[bool],
-  fold: Sequence[int],
-  people: Sequence[Sequence[str]],
-) -> PairSet:
-  """A set of P pairs: of each, both places in `images`, and both names."""
-  ends, same = np.array(ends), np.array(same)
-  return PairSet(
-    name=name,
-    images=images,
-    first=ends[:, 0],
-    second=ends[:, 1],
-    same=same,
-    fold=np.array(fold),
-    people=number_people(people, same),
-  )
 
 
 def synthetic_pairs(
@@ -223,13 +161,13 @@ def synthetic_pairs(
   if folds < 1 or num_pairs < 1 or num_pairs % (2 * folds):
     raise ValueError(
       f'num_pairs is {num_pairs}, wanted a positive multiple of {2 * folds} '
-      f'({folds} folds, half same and half different).'
+      f'({folds} folds, half same and half different)'
     )
   num_people = len(source.class_names)
   if num_people < 2 * folds:
     raise ValueError(
       f'The source has {num_people} people: {folds} person-disjoint folds '
-      f'need at least {2 * folds}. Use more people or fewer folds.'
+      f'need at least {2 * folds}. Use more people or fewer folds'
     )
   rng = np.random.default_rng(seed)
   per_half = num_pairs // folds // 2
@@ -243,7 +181,7 @@ def synthetic_pairs(
   flat = flat.reshape(-1, 2)
   return PairSet(
     name='drawn',
-    images=SourceImages(source, used),
+    images=selected(source, used),
     first=flat[:, 0],
     second=flat[:, 1],
     same=np.tile(np.repeat([True, False], per_half), folds),
@@ -253,11 +191,11 @@ def synthetic_pairs(
 
 
 def draw_pairs(source, most: int, seed: int) -> PairSet:
-  """Draws as many pairs as `synthetic_pairs` can, of people as they come.
+  """Draws as many pairs as `synthetic_pairs` can from these people.
 
   Args:
     source: a labelled source.
-    most: pairs that are enough.
+    most: upper limit of the pairs.
     seed: of the draw.
 
   Raises:
@@ -276,18 +214,16 @@ def draw_pairs(source, most: int, seed: int) -> PairSet:
       f'there are {len(sizes)} people, {np.sum(sizes > 1)} of whom have two '
       'images or more. At least two folds are needed, of two people each, one '
       'of whom has two images: add people and images, or set eval.pairs to a '
-      'list.'
+      'list'
     )
   return synthetic_pairs(source, best[0], seed, best[1])
 
 
 def _folds_of_people(source, rng, folds: int) -> list[list[np.ndarray]]:
-  """The images of each person, for each fold; nobody is in two of them."""
-  labels = np.asarray(source.labels)
-  order = np.argsort(labels, kind='stable')
+  """For each fold the images of each of its people; folds share nobody."""
   num_people = len(source.class_names)
-  ends = np.cumsum(np.bincount(labels, minlength=num_people))
-  images = np.split(order, ends[:-1])
+  ends = np.cumsum(np.bincount(source.labels, minlength=num_people))
+  images = np.split(np.argsort(source.labels, kind='stable'), ends[:-1])
   return [
     [images[person] for person in people]
     for people in np.array_split(rng.permutation(num_people), folds)
@@ -308,14 +244,14 @@ def _same_pairs(members, count, rng, where) -> list[tuple[int, int]]:
     upper = np.triu_indices(len(images), k=1)
     take = rng.permutation(len(upper[0]))[:count]
     queues.append(list(zip(images[upper[0][take]], images[upper[1][take]])))
-  # Round r has the r-th pair of everybody who has so many.
+  # Round r has the r-th pair of everybody with that many.
   rounds = itertools.zip_longest(*queues)
   pairs = [pair for turn in rounds for pair in turn if pair is not None]
   if len(pairs) < count:
     raise ValueError(
       f'{count} same pairs are wanted in {where} with only {len(pairs)} '
       'different ones among their images: use fewer pairs or folds, or people '
-      'with more images (2 at least).'
+      'with more images (2 at least)'
     )
   return pairs[:count]
 
@@ -327,7 +263,7 @@ def _different_pairs(members, count, rng, where) -> list[tuple[int, int]]:
   if available < count:
     raise ValueError(
       f'{count} different pairs are wanted in {where} with only {available} '
-      'among their images: use fewer pairs or folds, or more images.'
+      'among their images: use fewer pairs or folds, or more images'
     )
   # Insertion order, unlike a set's, is the same in every run.
   pairs: dict[tuple[int, int], None] = {}
@@ -337,7 +273,3 @@ def _different_pairs(members, count, rng, where) -> list[tuple[int, int]]:
     image_b = members[other][rng.integers(sizes[other])]
     pairs[int(image_a), int(image_b)] = None
   return list(pairs)
-
-
-def _stem(path: str) -> str:
-  return os.path.splitext(os.path.basename(path))[0]

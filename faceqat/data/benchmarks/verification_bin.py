@@ -1,15 +1,12 @@
-"""The pickle inside InsightFace's `.bin` files, read without running it.
+"""Reads the pickle inside InsightFace's `.bin` files without running it.
 
-It comes through `restricted_pickle`. Every name that the format needs stands
-for a function of this module, which checks what it is given and makes plain
-bytes, bools and ints; every other name is an error. No NumPy function is ever
-called on the file's behalf.
-
-The files in circulation come from Python 2 and 3 and NumPy 1 and 2, with the
-images as bytes or as uint8 arrays: hence the list of names.
+Every name that the format needs stands for a function of this module, which
+checks its arguments and makes plain bytes, bools and ints; any other name is an
+error (see restricted_pickle.py). No NumPy function is called on the file's
+behalf. Files in circulation come from Python 2 and 3 and NumPy 1 and 2, with
+the images as bytes or as uint8 arrays: hence the list of names.
 """
 
-import dataclasses
 import io
 import math
 from typing import Any
@@ -49,19 +46,19 @@ def read_bin_entries(path: str) -> tuple[list[bytes], np.ndarray]:
     with open(path, 'rb') as file:
       data = file.read()
   except FileNotFoundError:
-    raise ValueError(f'There is no verification file {path}.') from None
+    raise ValueError(f'There is no verification file {path}') from None
   try:
     content = _ArrayMachine().run(io.BytesIO(data))
   except NotAllowedError as error:
     raise ValueError(
-      f'{path} is not a plain verification file and was not run: {error}. '
-      'Use a file of (images, same) from a source you trust.'
+      f'{path} is not a plain verification file and was not run: {error}; '
+      'use a file of (images, same) from a source you trust'
     ) from error
   # A damaged program fails in as many ways as there are instructions.
   except Exception as error:
     raise ValueError(
       f'{path} is damaged, truncated or no pickle '
-      f'({type(error).__name__}: {error}): get it again.'
+      f'({type(error).__name__}: {error}): get it again'
     ) from error
   return _check(content, path)
 
@@ -70,47 +67,45 @@ def _check(content: Any, path: str) -> tuple[list[bytes], np.ndarray]:
   if not isinstance(content, tuple | list) or len(content) != 2:
     raise ValueError(
       f'{path} is no verification file: wanted two sequences, images and '
-      f'same, got {_describe(content)}.'
+      f'same, got {_describe(content)}'
     )
-  entries, same = content
-  entries = list(entries) if isinstance(entries, tuple) else entries
-  same = _as_list(same)
+  entries, same = map(_as_list, content)
   if not isinstance(entries, list) or not isinstance(same, list):
     raise ValueError(
       f'{path} is no verification file: wanted a sequence of images and one '
-      f'of flags, got {_describe(entries)} and {_describe(same)}.'
+      f'of flags, got {_describe(entries)} and {_describe(same)}'
     )
   if len(entries) != 2 * len(same):
     raise ValueError(
       f'{path} has {len(entries)} images for {len(same)} pairs, wanted '
-      f'{2 * len(same)}: get the file again.'
+      f'{2 * len(same)}: get the file again'
     )
-  images = []
-  for index, entry in enumerate(entries):
-    data = entry.data if isinstance(entry, _Array) else entry
-    if isinstance(entry, _Array) and not entry.is_image:
-      data = None
-    if not isinstance(data, bytes):
+  images = [e.data if _is_uint8_row(e) else e for e in entries]
+  for index, (entry, image) in enumerate(zip(entries, images)):
+    if not isinstance(image, bytes):
       raise ValueError(
         f'{path}: image {index} is {_describe(entry)}, wanted bytes or a '
-        'one-dimensional uint8 array.'
+        'one-dimensional uint8 array'
       )
-    images.append(data)
   for index, flag in enumerate(same):
     # 0 and 1 are found in place of False and True, also with a point.
     if not isinstance(flag, int | float) or flag not in (0, 1):
       raise ValueError(
-        f'{path}: flag {index} is {_describe(flag)}, wanted True or False.'
+        f'{path}: flag {index} is {_describe(flag)}, wanted True or False'
       )
   return images, np.array(same, bool)
 
 
 def _as_list(value: Any) -> Any:
-  if isinstance(value, tuple):
-    return list(value)
   if isinstance(value, _Array) and len(value.shape) == 1:
     return value.numbers()
-  return value
+  return list(value) if isinstance(value, tuple) else value
+
+
+def _is_uint8_row(value: Any) -> bool:
+  return (
+    isinstance(value, _Array) and value.code == 'u1' and len(value.shape) == 1
+  )
 
 
 def _describe(value: Any) -> str:
@@ -122,7 +117,7 @@ def _describe(value: Any) -> str:
 
 
 class _Dtype:
-  """An array's type: flags or numbers; nothing else is allowed."""
+  """The type of an array of flags or numbers; nothing else is allowed."""
 
   def __init__(self, code: Any, *_):
     text = code.decode() if isinstance(code, bytes) else code
@@ -136,23 +131,19 @@ class _Dtype:
     self.order = '>' if state[1] in ('>', b'>') else '<'
 
 
-@dataclasses.dataclass(eq=False)
 class _Array:
-  """What the pickle says about one array: shape, type and bytes."""
+  """An array of the pickle: its shape, type and bytes."""
 
-  code: str = ''
-  order: str = '<'
-  shape: tuple[int, ...] = ()
-  data: bytes = b''
+  code, order, shape, data = '', '<', (), b''
 
   def fill(self, shape: Any, dtype: Any, data: Any):
     if not isinstance(shape, tuple) or not isinstance(dtype, _Dtype):
       raise damaged('has an array without a shape or type')
-    # Without bounds, a million factors of a million digits could be asked for.
+    # The product of a million large numbers has a million digits.
     if len(shape) > _MAX_DIMENSIONS or not all(
       isinstance(n, int) and 0 <= n <= _MAX_SIZE for n in shape
     ):
-      raise damaged('has an array of a shape that NumPy has not')
+      raise damaged('has an array of a shape that NumPy does not know')
     if not isinstance(data, bytes):
       raise damaged(f'has {kind_of(data)} in place of bytes')
     if math.prod(shape) * int(dtype.code[1:]) != len(data):
@@ -161,10 +152,6 @@ class _Array:
       )
     self.code, self.order, self.shape = dtype.code, dtype.order, shape
     self.data = data
-
-  @property
-  def is_image(self) -> bool:
-    return self.code == 'u1' and len(self.shape) == 1
 
   def numbers(self) -> list:
     """The elements as Python's bools, ints or floats."""
@@ -182,12 +169,11 @@ def _array_from_buffer(data, dtype, shape, _) -> _Array:
 
 
 def _scalar(dtype, data) -> bool | int | float:
-  array = _array_from_buffer(data, dtype, (1,), 'C')
-  return array.numbers()[0]
+  return _array_from_buffer(data, dtype, (1,), 'C').numbers()[0]
 
 
 def _encode(text: str, encoding: str | bytes = 'latin1') -> bytes:
-  """How Python 3 writes bytes in protocol 2, which has none."""
+  """Makes bytes, which Python 3 writes so in protocol 2."""
   if encoding not in ('latin1', b'latin1'):
     raise NotAllowedError(f'it asks for the encoding {shown(encoding)}')
   if not isinstance(text, str):
@@ -217,7 +203,7 @@ _NAMES = {
 
 
 class _ArrayMachine(Machine):
-  """Knows what NumPy gives to its arrays and types after making them."""
+  """Sets the attributes of arrays and types as NumPy does."""
 
   def __init__(self):
     # Python 2 wrote bytes as its strings.

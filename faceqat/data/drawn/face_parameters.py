@@ -11,43 +11,43 @@ import numpy as np
 
 _BACKGROUND_NODES = 5  # the background is a smooth field of 5 x 5 colours
 _SKINS = np.array(
-  (
+  [
     (0.98, 0.84, 0.75),
     (0.90, 0.70, 0.55),
     (0.70, 0.48, 0.34),
-    (0.43, 0.28, 0.2),
-  )
+    (0.43, 0.28, 0.20),
+  ]
 )
 _HAIRS = np.array(
-  (
+  [
     (0.07, 0.06, 0.06),
     (0.20, 0.12, 0.08),
     (0.36, 0.22, 0.13),
     (0.55, 0.28, 0.12),
     (0.80, 0.64, 0.38),
     (0.52, 0.51, 0.50),
-  )
+  ]
 )
 _IRISES = np.array(
-  (
+  [
     (0.16, 0.09, 0.05),
     (0.36, 0.20, 0.09),
     (0.33, 0.36, 0.18),
     (0.24, 0.42, 0.62),
     (0.42, 0.47, 0.50),
-  )
+  ]
 )
 _FRAMES = np.array(
-  (
+  [
     (0.08, 0.08, 0.09),
     (0.35, 0.16, 0.08),
     (0.55, 0.50, 0.42),
     (0.12, 0.17, 0.40),
     (0.50, 0.10, 0.12),
-  )
+  ]
 )
 _MASKS = np.array(
-  ((0.62, 0.80, 0.88), (0.92, 0.92, 0.92), (0.12, 0.12, 0.14)), np.float32
+  [(0.62, 0.80, 0.88), (0.92, 0.92, 0.92), (0.12, 0.12, 0.14)], np.float32
 )
 
 
@@ -106,19 +106,21 @@ class Capture(NamedTuple):
 
 
 def sample_person(seed: int, person: int) -> Person:
-  """Samples the looks of a person.
+  """Samples the looks of a person: the same for the same arguments.
 
   Args:
     seed: at least 0.
     person: number of the person among those of the seed, at least 0.
-
-  Returns:
-    The same looks for the same arguments, whoever asks.
   """
   rng = np.random.default_rng([seed, 0, person])
   uniform, chance = rng.uniform, rng.random
-  width, chin = uniform(0.50, 0.66), uniform(0.80, 1.02)
-  volume, length = uniform(0.05, 0.16), uniform(0.0, 0.35)
+
+  def uniforms(*limits: tuple[float, float]) -> tuple[float, ...]:
+    return tuple(uniform(low, high) for low, high in limits)
+
+  width, chin, volume, length = uniforms(
+    (0.50, 0.66), (0.80, 1.02), (0.05, 0.16), (0.0, 0.35)
+  )
   style = chance()
   if style < 0.07:
     volume = 0.0
@@ -131,45 +133,32 @@ def sample_person(seed: int, person: int) -> Person:
     moustache = 0.85 if chance() < 0.5 else 0.0
   glasses = None
   if chance() < 0.22:
-    glasses = uniform(0.15, 0.205), uniform(0, 1), uniform(0.01, 0.028)
+    glasses = uniforms((0.15, 0.205), (0, 1), (0.01, 0.028))
   skin = _sample_skin_color(rng)
   hair_color = _sample_color(rng, _HAIRS)
   return Person(
     head=(width, uniform(0.72, 0.88), chin),
-    jaw=(uniform(1.7, 4.2), uniform(1.5, 2.6)),
+    jaw=uniforms((1.7, 4.2), (1.5, 2.6)),
     forehead=uniform(1.9, 3.2),
-    ear=(uniform(0.11, 0.19), uniform(0.05, 0.11), uniform(0.03, 0.15)),
-    eye=(
-      uniform(0.22, 0.33),
-      uniform(0.115, 0.175),
-      uniform(0.042, 0.088),
-      uniform(-0.2, 0.3),
-    ),
+    ear=uniforms((0.11, 0.19), (0.05, 0.11), (0.03, 0.15)),
+    eye=uniforms((0.22, 0.33), (0.115, 0.175), (0.042, 0.088), (-0.2, 0.3)),
     lid=max(uniform(-0.02, 0.045), 0.0),
     iris_radius=uniform(0.050, 0.070),
-    brow=(
-      uniform(0.12, 0.21),
-      uniform(0.012, 0.042),
-      uniform(0.0, 0.07),
-      uniform(-0.22, 0.22),
-    ),
-    nose=(uniform(0.27, 0.42), uniform(0.075, 0.15), uniform(0.55, 1.0)),
-    mouth=(
-      uniform(0.50, 0.62),
-      uniform(0.15, 0.25),
-      uniform(0.016, 0.05),
-      uniform(0.026, 0.07),
-      uniform(-0.035, 0.045),
+    brow=uniforms((0.12, 0.21), (0.012, 0.042), (0.0, 0.07), (-0.22, 0.22)),
+    nose=uniforms((0.27, 0.42), (0.075, 0.15), (0.55, 1.0)),
+    mouth=uniforms(
+      *((0.50, 0.62), (0.15, 0.25), (0.016, 0.05)),
+      *((0.026, 0.07), (-0.035, 0.045)),
     ),
     hair=(volume, length, uniform(-0.62, -0.36)),
-    fringe=(uniform(-0.45, 0.45), uniform(-0.12, 0.22), uniform(0.78, 1.0)),
+    fringe=uniforms((-0.45, 0.45), (-0.12, 0.22), (0.78, 1.0)),
     curl=(max(uniform(-0.03, 0.035), 0.0), uniform(12, 24)),
     beard=beard,
     goatee=goatee,
     moustache=moustache,
     glasses=glasses,
     moles=tuple(
-      (uniform(-0.36, 0.36), uniform(0.12, 0.7), uniform(0.014, 0.026))
+      uniforms((-0.36, 0.36), (0.12, 0.7), (0.014, 0.026))
       for _ in range(max(rng.integers(-2, 3), 0))
     ),
     skin=skin,
@@ -200,15 +189,12 @@ def _sample_lip_color(rng, skin):
 
 
 def sample_capture(seed: int, person: int, image: int) -> Capture:
-  """Samples the circumstances of one image of a person.
+  """Samples the circumstances of an image: the same for the same arguments.
 
   Args:
     seed: at least 0.
     person: number of the person among those of the seed, at least 0.
     image: number of the image among those of the person, at least 0.
-
-  Returns:
-    The same circumstances for the same arguments, whoever asks.
   """
   rng = np.random.default_rng([seed, 1, person, image])
   uniform, chance = rng.uniform, rng.random

@@ -75,7 +75,7 @@ class SyntheticFaces:
       if not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(
           f'SyntheticFaces got {name}={value!r}; give a whole number of at '
-          f'least {least}.'
+          f'least {least}'
         )
     self.num_people = num_people
     self.images_per_person = images_per_person
@@ -100,7 +100,7 @@ class SyntheticFaces:
   def _locate(self, index):
     if not -len(self) <= index < len(self):
       raise IndexError(
-        f'SyntheticFaces has {len(self)} images; there is no image {index}.'
+        f'SyntheticFaces has {len(self)} images; there is no image {index}'
       )
     return divmod(int(index) % len(self), self.images_per_person)
 

@@ -6,14 +6,14 @@ image and a label are read too.
 """
 
 import os
-import pathlib
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
 from faceqat.data.sources import people_file, tf_example
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
+from faceqat.data.sources.pack_writer import PackWriter
 from faceqat.files.image_size import ImageSize
 
 # One record to a group is what random access reads; images do not compress.
@@ -22,13 +22,11 @@ _OPTIONS = 'group_size:1,uncompressed'
 _BATCH = 1024
 
 
-class ArrayRecordSource:
+class ArrayRecordSource(EncodedSource):
   """Labelled images of an ArrayRecord file, in its order.
 
-  Attributes:
-    labels: int32 [N], made contiguous: 0 .. K-1 in the order of the labels in
-      the file.
-    class_names: the K names of people.
+  The labels are made contiguous, in the order of the labels in the file. They
+  are those of `x.people.json`, or else every record is read for them.
   """
 
   def __init__(
@@ -37,70 +35,39 @@ class ArrayRecordSource:
     image_size: ImageSize,
     stored_size: ImageSize = 0,
   ):
-    """Reads the labels: of `x.people.json`, or else of every record.
-
-    Args:
-      path: the `.array_record` file.
-      image_size: height and width of the images given, in pixels.
-      stored_size: height and width that every image must have, resized where
-        that is another size; 0: image_size.
+    """Opens a `.array_record` file and reads the labels.
 
     Raises:
       ValueError: no such file, a damaged one or one of other records, people
         that are not those of its records, or fewer than two people.
     """
-    self.path = os.fspath(path)
-    self.image_size = image_size
-    self.stored_size = stored_size
+    super().__init__(path, image_size, stored_size)
     if not os.path.isfile(self.path):
-      raise ValueError(f'There is no ArrayRecord file {self.path}.')
+      raise ValueError(f'There is no ArrayRecord file {self.path}')
     try:
       self._records = ArrayRecordDataSource(self.path)
       self._count = len(self._records)
     except (RuntimeError, ValueError) as error:
       raise ValueError(
         f'{self.path} is no ArrayRecord file, or is cut off '
-        f'({str(error) or "its end is missing"}): copy it again.'
+        f'({str(error) or "its end is missing"}): copy it again'
       ) from error
-    people = people_file.read(self.path)
-    if people is None:
-      self.labels, self.class_names = self._read_labels()
-    else:
-      self.labels, self.class_names = self._expand(people)
-    if len(self.class_names) < 2:
-      raise ValueError(
-        f'{self.path} has {self._count} images of {len(self.class_names)} '
-        'people: training needs at least two people.'
-      )
-
-  def __len__(self) -> int:
-    return self._count
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    image = images.decode_image(
-      self._data(index), self.name(index), self.image_size, self.stored_size
-    )
-    return {'image': image, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._data(index), self.name(index), self.image_size, self.stored_size
+    people = people_file.read_people(self.path)
+    self._set_people(
+      *(self._read_labels() if people is None else self._expand(people))
     )
 
   def name(self, index: int) -> str:
-    """The file and number of image `index`."""
     return f'{self.path}: record {index}'
 
-  def _data(self, index: int) -> bytes:
-    """An encoded image, which is of the person that the label says."""
+  def _bytes(self, index: int) -> bytes:
     data, _, person = self._decode(index, self._read([index])[0])
     known = self.class_names[self.labels[index]]
     if person != known:
       raise ValueError(
         f'{self.name(index)} is of {person!r}, and '
         f'{people_file.path_of(self.path)} says {known!r}: that file is of '
-        'another pack; remove it.'
+        'another pack; remove it'
       )
     return data
 
@@ -110,13 +77,12 @@ class ArrayRecordSource:
       raise ValueError(
         f'{people_file.path_of(self.path)} counts {sum(counts)} images, and '
         f'{self.path} has {self._count}: use the one that belongs to it, or '
-        'remove it and the labels are read from the records.'
+        'remove it and the labels are read from the records'
       )
-    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    labels = np.repeat(np.arange(len(counts)), counts)
     return labels, [name for name, _ in people]
 
   def _read_labels(self) -> tuple[np.ndarray, list[str]]:
-    """From every record."""
     numbers, names = [], {}
     for start in range(0, self._count, _BATCH):
       places = range(start, min(start + _BATCH, self._count))
@@ -126,10 +92,10 @@ class ArrayRecordSource:
         if names.setdefault(number, person) != person:
           raise ValueError(
             f'{self.name(place)} gives label {number} to {person!r}, which '
-            f'was {names[number]!r} before: write the file again.'
+            f'was {names[number]!r} before: write the file again'
           )
     known, labels = np.unique(numbers, return_inverse=True)
-    return labels.astype(np.int32), [names[int(number)] for number in known]
+    return labels, [names[int(number)] for number in known]
 
   def _read(self, places) -> list[bytes]:
     try:
@@ -139,61 +105,26 @@ class ArrayRecordSource:
       if len(places) > 1:
         where += f' or one of the {len(places) - 1} after it'
       raise ValueError(
-        f'{where} is damaged ({error}): copy the file again.'
+        f'{where} is damaged ({error}): copy the file again'
       ) from error
 
   def _decode(self, place: int, record: bytes) -> tuple[bytes, int, str]:
     try:
       return tf_example.decode(record)
     except ValueError as error:
-      raise ValueError(f'{self.name(place)} {error}.') from error
+      raise ValueError(f'{self.name(place)} {error}') from error
 
 
-class ArrayRecordWriter:
-  """Writes `x.array_record` and `x.people.json`; a context.
+class ArrayRecordWriter(PackWriter):
+  """Writes `x.array_record` and `x.people.json`."""
 
-  They appear when the context is left, or not at all if that is by an error.
-  """
+  suffix = '.array_record'
 
-  def __init__(self, path: str | os.PathLike):
-    """Opens a file to write.
-
-    Args:
-      path: the `.array_record` file, in a folder that exists.
-
-    Raises:
-      ValueError: the name does not end in `.array_record`.
-    """
-    self._path = pathlib.Path(path)
-    if self._path.suffix != '.array_record':
-      raise ValueError(f'{path} has to end in .array_record.')
-    self._temporary = self._path.with_name(f'.{self._path.name}.tmp')
-    self._counter = people_file.Counter()
-
-  def __enter__(self) -> 'ArrayRecordWriter':
+  def _open(self):
     self._writer = _Writer(os.fspath(self._temporary), _OPTIONS)
-    return self
 
-  def write(self, image_bytes: bytes, label: int, person_name: str):
-    """Appends an image.
-
-    Args:
-      image_bytes: encoded, such as a JPEG file.
-      label: 0 .. K-1, not below that of the image before, and at most one
-        above.
-      person_name: of this label.
-
-    Raises:
-      ValueError: the label is out of order or has had another name.
-    """
-    self._counter.add(label, person_name)
+  def _append(self, image_bytes: bytes, label: int, person_name: str):
     self._writer.write(tf_example.encode(image_bytes, label, person_name))
 
-  def __exit__(self, error_type, *_):
-    try:
-      self._writer.close()
-      if error_type is None:
-        people_file.write(self._counter.people, self._path)
-        self._temporary.replace(self._path)
-    finally:
-      self._temporary.unlink(missing_ok=True)
+  def _close(self, complete: bool):
+    self._writer.close()

@@ -1,8 +1,8 @@
 """CRC-32C, the checksum of TFRecord files, in NumPy.
 
 Polynomial 0x1EDC6F41, reflected (RFC 3720, appendix B.4). A checksum is linear:
-what a byte adds to it depends on the byte and on how many follow, so a block is
-one look-up for each of its bytes and an exclusive or over them.
+the contribution of a byte depends on it and on the number of bytes that follow,
+so a block is a look-up for each byte and an exclusive or over them.
 """
 
 import functools
@@ -44,7 +44,7 @@ def masked_crc32c(data: bytes) -> int:
 
 @functools.cache
 def _table() -> tuple[np.ndarray, np.ndarray]:
-  """What a byte adds at each place of a block.
+  """The contribution of a byte at each place of a block.
 
   Returns:
     uint32 [block * 256], and the index of each place's first, [block].

@@ -4,28 +4,27 @@ import os
 
 import numpy as np
 
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.faces import fingerprint, images, made
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 
 
-class FolderSource:
-  """Labelled images from root/person/image, one folder for each person.
+class FolderSource(EncodedSource):
+  """Labelled images from path/person/image, one folder for each person.
 
   People and their images are in sorted order, so an index means the same image
-  on every machine; names that start with a dot, and what systems leave in
+  on every machine. Names that start with a dot, and files that systems leave in
   folders (Thumbs.db), are not looked at.
 
   Attributes:
-    labels: int32 [N], 0 .. K-1 in the sorted order of the people.
-    class_names: the K folder names.
     ignored: the names of files beside the people, but for its fingerprint.
     made: bool [N], which images were made of others.
   """
 
   def __init__(
     self,
-    root: str | os.PathLike,
+    path: str | os.PathLike,
     image_size: ImageSize,
     stored_size: ImageSize = 0,
     field: str = 'data.path',
@@ -33,62 +32,37 @@ class FolderSource:
     """Lists the folder; images are read when they are asked for.
 
     Args:
-      root: the folder with one folder for each person.
-      image_size: height and width of the images given, in pixels.
-      stored_size: height and width that every file must have, resized where
-        that is another size; 0: image_size.
+      path: the folder with one folder for each person.
+      image_size: as of `EncodedSource`.
+      stored_size: as of `EncodedSource`.
       field: of the config, for messages.
 
     Raises:
       ValueError: no such folder, no people, only one person, a person without
         images, or a file that is no image.
     """
-    self.root = os.fspath(root)
-    self.image_size = image_size
-    self.stored_size = stored_size
-    self.class_names, self.ignored = _people(self.root, field)
-    self._files: list[str] = []
-    counts = []
-    for person in self.class_names:
-      files = _image_files(os.path.join(self.root, person), field)
-      self._files.extend(files)
-      counts.append(len(files))
-    if len(counts) == 1:
-      raise ValueError(
-        f'{self.root} has one person only ({self.class_names[0]}): at least '
-        'two are needed.'
-      )
-    self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    super().__init__(path, image_size, stored_size)
+    people, self.ignored = _people(self.path, field)
+    files = [_image_files(os.path.join(self.path, p), field) for p in people]
+    counts = [len(of_person) for of_person in files]
+    self._set_people(np.repeat(np.arange(len(people)), counts), people)
+    self._files = [name for of_person in files for name in of_person]
     self.made = np.array([made.is_made(name) for name in self._files])
 
-  def __len__(self) -> int:
-    return len(self._files)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    image = images.read_image(
-      self.name(index), self.image_size, self.stored_size
-    )
-    return {'image': image, 'label': self.labels[index]}
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    path = self.name(index)
-    return images.checked(
-      images.read_file(path), path, self.image_size, self.stored_size
-    )
-
   def name(self, index: int) -> str:
-    """The path of image `index`."""
     person = self.class_names[self.labels[index]]
-    return os.path.join(self.root, person, self._files[index])
+    return os.path.join(self.path, person, self._files[index])
+
+  def _bytes(self, index: int) -> bytes:
+    return images.read_file(self.name(index))
 
 
 def _people(root: str, field: str) -> tuple[list[str], list[str]]:
-  """The folders of people, and what else is there; both sorted."""
+  """The folders of people, and the names of other files; both sorted."""
   if not os.path.isdir(root):
     raise ValueError(
       f'There is no image folder {root}: set {field} to the folder that holds '
-      'one folder of images for each person.'
+      'one folder of images for each person'
     )
   people, ignored = [], []
   for entry in folders.visible(root):
@@ -100,14 +74,14 @@ def _people(root: str, field: str) -> tuple[list[str], list[str]]:
       # Or a person would be gone without a word.
       raise ValueError(
         f'{entry.path} is a link to {os.readlink(entry.path)}, which is not '
-        'there: correct or remove the link.'
+        'there: correct or remove the link'
       )
     elif entry.name != fingerprint.FILE_NAME:
       ignored.append(entry.name)
   if not people:
     raise ValueError(
       f'{root} has no person folders: images must lie in {root}/person/; set '
-      f'{field} to the folder that holds those of the people.'
+      f'{field} to the folder that holds those of the people'
     )
   return people, ignored
 
@@ -116,13 +90,13 @@ def _image_among_people(image: str, root: str, field: str) -> str:
   if any(entry.is_dir() for entry in folders.visible(root)):
     return (
       f'The image {image} lies beside the people: move it into the folder of '
-      f'its person, as {field} wants {root}/person/image.jpg.'
+      f'its person, as {field} wants {root}/person/image.jpg'
     )
   parent = os.path.dirname(os.path.abspath(root))
   return (
     f'{root} has images and no folders, as that of one person: set {field} to '
     f'the folder of all people, such as {parent}; wanted is '
-    f'{field}/person/image.jpg.'
+    f'{field}/person/image.jpg'
   )
 
 
@@ -132,12 +106,12 @@ def _image_files(folder: str, field: str) -> list[str]:
   if inner and len(inner) == len(found):
     raise ValueError(
       f'{folder} holds no images but folders, such as {inner[0]}: if these are '
-      f'people, set {field} to {folder}; wanted is {field}/person/image.jpg.'
+      f'people, set {field} to {folder}; wanted is {field}/person/image.jpg'
     )
   if inner:
     raise ValueError(
       f'{folder}/{inner[0]} is not an image file but a folder inside of a '
-      f"person's: {field} wants the images themselves in {folder}."
+      f"person's: {field} wants the images themselves in {folder}"
     )
   others = [entry for entry in found if not decoding.is_image(entry.name)]
   if others:
@@ -145,10 +119,10 @@ def _image_files(folder: str, field: str) -> list[str]:
     raise ValueError(
       f'{first.path} is not an image file: '
       f'{decoding.why_no_image(first.name)}. Move it out of {folder}'
-      + (f', and {more} more that are none.' if more else '.')
+      + (f', and {more} more that are none' if more else '')
     )
   if not found:
     raise ValueError(
-      f'The person folder {folder} has no images: add some or remove it.'
+      f'The person folder {folder} has no images: add some or remove it'
     )
   return [entry.name for entry in found]

@@ -17,30 +17,26 @@ import struct
 
 import numpy as np
 
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files.image_size import ImageSize
 
-_MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack('<I', _MAGIC)
-_WHOLE, _START, _MIDDLE, _END = range(4)
-_IMAGE_HEADER = struct.Struct('<IfQQ')
+MAGIC = 0xCED7230A
+MAGIC_BYTES = struct.pack('<I', MAGIC)
+WHOLE, START, MIDDLE, END = range(4)
+IMAGE_HEADER = struct.Struct('<IfQQ')
 # float32 has 24 bits: from here on two neighbouring labels may be one number.
-_EXACT_LABELS = 2**24
+EXACT_FLOATS = 2**24
 # Of a number in an index: as many as 64 bits take.
 _MAX_DIGITS = 20
 
 
-class RecordIOSource:
-  """Labelled images of a RecordIO pack.
+class RecordIOSource(EncodedSource):
+  """Labelled images of a RecordIO pack, in the order of their record keys.
 
-  Images are in the order of their record keys. The index file beside the pack
-  gives the keys and must describe the pack completely; where it is missing, the
-  pack is walked once to find the records and they are numbered from 0.
-
-  Attributes:
-    labels: int32 [N], made contiguous: 0 .. K-1 in the order of the labels in
-      the pack.
-    class_names: the K labels of the pack, as text.
+  The index file beside the pack gives the keys and must describe the pack
+  completely. Without it the pack is walked once to find the records, and they
+  are numbered from 0. The labels are made contiguous, in the order of the
+  labels in the pack; the class names are those labels, as text.
   """
 
   def __init__(
@@ -51,185 +47,212 @@ class RecordIOSource:
   ):
     """Reads the index and the label of every record, not the images.
 
-    Args:
-      path: the `.rec` file.
-      image_size: height and width of the images given, in pixels.
-      stored_size: height and width that every image must have, resized where
-        that is another size; 0: image_size.
-
     Raises:
       ValueError: no such file, a truncated or damaged pack, an index that
         disagrees with it, labels that float32 cannot hold, or fewer than two
         people.
     """
-    self.path = os.fspath(path)
-    self.image_size = image_size
-    self.stored_size = stored_size
-    self._pack = _map(self.path)
-    keys, offsets = _read_index(self.path, self._pack)
-    starts, labels = _read_headers(self.path, self._pack, keys, offsets)
+    super().__init__(path, image_size, stored_size)
+    self._pack = _Pack(self.path)
+    keys, offsets = self._pack.read_index()
+    starts, labels = self._pack.read_headers(keys, offsets)
     is_image = starts > 0
     self._keys, self._offsets = keys[is_image], offsets[is_image]
     self._image_starts = starts[is_image]
     self._check_labels(labels[is_image])
     names, labels = np.unique(labels[is_image], return_inverse=True)
-    if len(names) < 2:
-      raise ValueError(
-        f'{self.path} has {len(self._keys)} images of {len(names)} people: '
-        'training needs at least two people.'
-      )
-    self.labels = labels.astype(np.int32)
-    self.class_names = [str(int(name)) for name in names]
-
-  def __len__(self) -> int:
-    return len(self._keys)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return {
-      'image': images.decode_image(
-        self._read(index), self.name(index), self.image_size, self.stored_size
-      ),
-      'label': self.labels[index],
-    }
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._read(index), self.name(index), self.image_size, self.stored_size
-    )
+    self._set_people(labels, [str(int(name)) for name in names])
 
   def name(self, index: int) -> str:
-    """The file, record key and offset of image `index`."""
-    return _where(self.path, self._keys[index], self._offsets[index])
+    return self._pack.where(self._keys[index], self._offsets[index])
 
-  def _read(self, index: int) -> bytes:
-    offset = int(self._offsets[index])
-    parts, _ = _parts(self.path, self._pack, self._keys[index], offset)
-    return _join(self._pack, parts)[int(self._image_starts[index]) :]
+  def _bytes(self, index: int) -> bytes:
+    payload = self._pack.payload(self._keys[index], self._offsets[index])
+    return payload[int(self._image_starts[index]) :]
 
   def _check_labels(self, labels: np.ndarray):
-    whole = (labels >= 0) & (labels < _EXACT_LABELS) & (labels % 1 == 0)
+    whole = (labels >= 0) & (labels < EXACT_FLOATS) & (labels % 1 == 0)
     if whole.all():
       return
     worst = int(np.argmin(whole))
     raise ValueError(
       f'{self.name(worst)} has label {labels[worst]}, wanted a whole number '
-      f'from 0 to {_EXACT_LABELS - 1}: the pack stores labels as float32, '
+      f'from 0 to {EXACT_FLOATS - 1}: the pack stores labels as float32, '
       'which cannot tell larger ones apart. Number the people from 0 and pack '
-      'again.'
+      'again'
     )
 
-  def __getstate__(self) -> dict:
+
+class _Pack:
+  """The records of a pack, mapped into memory."""
+
+  def __init__(self, path: str):
+    self.path = path
+    # Reading a map needs no file position: threads cannot disturb each other.
+    try:
+      with open(path, 'rb') as file:
+        if not os.fstat(file.fileno()).st_size:
+          raise ValueError(f'{path} is empty (0 bytes): copy the pack again')
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+      raise ValueError(f'There is no RecordIO pack {path}') from None
+
+  def __reduce__(self):
     # A memory map belongs to its process.
-    return {**self.__dict__, '_pack': None}
+    return _Pack, (self.path,)
 
-  def __setstate__(self, state: dict):
-    self.__dict__.update(state)
-    self._pack = _map(self.path)
+  def where(self, key: int, offset: int) -> str:
+    return f'{self.path}: record {key} (offset {offset})'
 
+  def read_index(self) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, offsets), int64 [N] each, in the order of the keys."""
+    index_path = os.path.splitext(self.path)[0] + '.idx'
+    if not os.path.exists(index_path):
+      offsets = self._scan()
+      return np.arange(len(offsets)), offsets
+    with open(index_path, 'rb') as file:
+      fields = file.read().split()
+    try:
+      # An array of texts takes as much for each as for the longest.
+      if max(map(len, fields), default=0) > _MAX_DIGITS:
+        raise ValueError('a number is too long')
+      table = np.array(fields).astype(np.int64).reshape(-1, 2)
+    except (ValueError, OverflowError) as error:
+      raise ValueError(
+        f'{index_path} is no index: wanted lines of "key offset" ({error}). '
+        'Remove it and the pack is walked instead'
+      ) from error
+    keys, offsets = table[np.argsort(table[:, 0], kind='stable')].T
+    repeated = keys[1:][keys[1:] == keys[:-1]]
+    if len(repeated):
+      raise ValueError(
+        f'{index_path} has key {repeated[0]} twice. Remove it and the pack is '
+        'walked instead'
+      )
+    self._check_index(keys, offsets)
+    return keys, offsets
 
-def _where(path: str, key: int, offset: int) -> str:
-  return f'{path}: record {key} (offset {offset})'
+  def _scan(self) -> np.ndarray:
+    """The offsets of all records, from the first byte to the last."""
+    offsets, offset = [], 0
+    while offset < len(self._map):
+      offsets.append(offset)
+      _, offset = self._parts(len(offsets) - 1, offset)
+    return np.array(offsets, np.int64)
 
-
-def _map(path: str) -> mmap.mmap:
-  # Reading a map needs no file position: threads cannot disturb each other.
-  try:
-    with open(path, 'rb') as file:
-      if not os.fstat(file.fileno()).st_size:
-        raise ValueError(f'{path} is empty (0 bytes): copy the pack again.')
-      return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-  except FileNotFoundError:
-    raise ValueError(f'There is no RecordIO pack {path}.') from None
-
-
-def _read_index(path: str, pack: mmap.mmap) -> tuple[np.ndarray, np.ndarray]:
-  """(keys, offsets), int64 [N] each, in the order of the keys."""
-  index_path = os.path.splitext(path)[0] + '.idx'
-  if not os.path.exists(index_path):
-    offsets = _scan(path, pack)
-    return np.arange(len(offsets)), offsets
-  with open(index_path, 'rb') as file:
-    fields = file.read().split()
-  try:
-    # An array of texts takes as much for each as for the longest.
-    if max(map(len, fields), default=0) > _MAX_DIGITS:
-      raise ValueError('a number is too long')
-    table = np.array(fields).astype(np.int64).reshape(-1, 2)
-  except (ValueError, OverflowError) as error:
+  def _check_index(self, keys: np.ndarray, offsets: np.ndarray):
+    """Refuses an index that does not name each record, and no other."""
+    order = np.argsort(offsets, kind='stable')
+    keys, offsets = keys[order], offsets[order]
+    ends = self._ends(keys, offsets)
+    expected = np.concatenate([[0], ends[:-1]])
+    wrong = (offsets != expected) | (ends < 0) | (ends > len(self._map))
+    if not wrong.any() and len(ends) and ends[-1] == len(self._map):
+      return
+    remedy = 'Use the .idx of this pack, or remove it: the pack is then walked'
+    if not wrong.any():
+      raise ValueError(
+        f'{self.path} and its .idx disagree: the pack goes on at offset '
+        f'{ends[-1] if len(ends) else 0}, after the last indexed record. '
+        f'{remedy}'
+      )
+    bad = int(np.argmax(wrong))
+    if offsets[bad] == expected[bad]:
+      # Raises, with what is wrong there, such as the end of a truncated pack.
+      self._parts(keys[bad], offsets[bad])
     raise ValueError(
-      f'{index_path} is no index: wanted lines of "key offset" ({error}). '
-      'Remove it and the pack is walked instead.'
-    ) from error
-  keys, offsets = table[np.argsort(table[:, 0], kind='stable')].T
-  repeated = keys[1:][keys[1:] == keys[:-1]]
-  if len(repeated):
-    raise ValueError(
-      f'{index_path} has key {repeated[0]} twice. Remove it and the pack is '
-      'walked instead.'
+      f'{self.path} and its .idx disagree: record {keys[bad]} is indexed at '
+      f'offset {offsets[bad]}, where the pack has its next record at '
+      f'{expected[bad]}. {remedy}'
     )
-  _check_index(path, pack, keys, offsets)
-  return keys, offsets
 
+  def _words(self, dtype: str) -> np.ndarray:
+    """The whole pack as four-byte numbers: every record starts at one."""
+    return np.frombuffer(self._map, dtype, count=len(self._map) // 4)
 
-def _scan(path: str, pack: mmap.mmap) -> np.ndarray:
-  """The offsets of all records, from the first byte to the last."""
-  offsets, offset = [], 0
-  while offset < len(pack):
-    offsets.append(offset)
-    _, offset = _parts(path, pack, len(offsets) - 1, offset)
-  return np.array(offsets, np.int64)
-
-
-def _check_index(
-  path: str, pack: mmap.mmap, keys: np.ndarray, offsets: np.ndarray
-):
-  """Raises unless the index names each record of the pack, and no other."""
-  order = np.argsort(offsets, kind='stable')
-  keys, offsets = keys[order], offsets[order]
-  ends = _ends(path, pack, keys, offsets)
-  expected = np.concatenate([[0], ends[:-1]])
-  wrong = (offsets != expected) | (ends < 0) | (ends > len(pack))
-  if not wrong.any() and len(ends) and ends[-1] == len(pack):
-    return
-  remedy = 'Use the .idx of this pack, or remove it: the pack is then walked.'
-  if not wrong.any():
-    raise ValueError(
-      f'{path} and its .idx disagree: the pack goes on at offset '
-      f'{ends[-1] if len(ends) else 0}, after the last indexed record. {remedy}'
+  def _ends(self, keys: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The offset behind each record, -1 where there is none; int64 [N]."""
+    # A pack has millions of records: array operations, where they suffice.
+    ends = np.full(len(offsets), -1)
+    # Nothing is added to what may be the largest number there is.
+    inside = (
+      (offsets >= 0) & (offsets % 4 == 0) & (offsets <= len(self._map) - 8)
     )
-  bad = int(np.argmax(wrong))
-  if offsets[bad] == expected[bad]:
-    # Raises, with what is wrong there, such as the end of a truncated pack.
-    _parts(path, pack, keys[bad], int(offsets[bad]))
-  raise ValueError(
-    f'{path} and its .idx disagree: record {keys[bad]} is indexed at offset '
-    f'{offsets[bad]}, where the pack has its next record at {expected[bad]}. '
-    f'{remedy}'
-  )
+    at = np.flatnonzero(inside)
+    words = self._words('<u4')
+    at = at[words[offsets[at] // 4] == MAGIC]
+    flags, lengths = _flag_and_length(words[offsets[at] // 4 + 1])
+    ends[at] = np.where(flags == WHOLE, offsets[at] + 8 + _padded(lengths), -1)
+    for index in at[flags == START]:
+      _, ends[index] = self._parts(keys[index], offsets[index])
+    return ends
 
+  def _parts(self, key: int, offset: int) -> tuple[list[tuple[int, int]], int]:
+    """The payload ranges of the record at `offset`, and where it ends."""
+    where = self.where(key, offset)
+    ranges: list[tuple[int, int]] = []
+    end = int(offset)
+    while True:
+      if end + 8 > len(self._map):
+        self._refuse_truncated(where)
+      magic, word = struct.unpack_from('<II', self._map, end)
+      flag, length = word >> 29, word & (2**29 - 1)
+      wanted = (MIDDLE, END) if ranges else (WHOLE, START)
+      if magic != MAGIC or flag not in wanted:
+        raise ValueError(
+          f'{where} is damaged: no part of a record begins at offset {end} '
+          f'(magic {magic:#010x}, flag {flag}): copy the pack again'
+        )
+      start = end + 8
+      end = start + _padded(length)
+      if end > len(self._map):
+        self._refuse_truncated(where)
+      ranges.append((start, start + length))
+      if flag in (WHOLE, END):
+        return ranges, end
 
-def _words(pack: mmap.mmap, dtype: str) -> np.ndarray:
-  """The whole pack as four-byte numbers: every record starts at one."""
-  return np.frombuffer(pack, dtype, count=len(pack) // 4)
+  def payload(self, key: int, offset: int) -> bytes:
+    """The payload of a record; the writer left out the magic at its cuts."""
+    ranges, _ = self._parts(key, offset)
+    return MAGIC_BYTES.join(self._map[start:stop] for start, stop in ranges)
 
+  def read_headers(
+    self, keys: np.ndarray, offsets: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The start of the image in each payload (0: none), and its label.
 
-def _ends(
-  path: str, pack: mmap.mmap, keys: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
-  """The offset behind each record, -1 where there is none; int64 [N]."""
-  # A pack has millions of records: array operations, where they suffice.
-  ends = np.full(len(offsets), -1)
-  # Nothing is added to what may be the largest number there is.
-  inside = (offsets >= 0) & (offsets % 4 == 0) & (offsets <= len(pack) - 8)
-  at = np.flatnonzero(inside)
-  words = _words(pack, '<u4')
-  at = at[words[offsets[at] // 4] == _MAGIC]
-  flags, lengths = _flag_and_length(words[offsets[at] // 4 + 1])
-  ends[at] = np.where(flags == _WHOLE, offsets[at] + 8 + _padded(lengths), -1)
-  for index in at[flags == _START]:
-    _, ends[index] = _parts(path, pack, keys[index], int(offsets[index]))
-  return ends
+    The label of a record with extra labels is the first of them.
+    """
+    first = offsets // 4
+    words, floats = self._words('<u4'), self._words('<f4')
+    flags, lengths = _flag_and_length(words[first + 1])
+    extra = np.zeros(len(keys), np.int64)
+    labels = np.zeros(len(keys), np.float32)
+    whole = np.flatnonzero((flags == WHOLE) & (lengths >= IMAGE_HEADER.size))
+    extra[whole] = words[first[whole] + 2]
+    labels[whole] = floats[first[whole] + 3]
+    many = whole[(extra[whole] > 0) & (lengths[whole] >= IMAGE_HEADER.size + 4)]
+    labels[many] = floats[first[many] + 8]
+    for index in np.flatnonzero(flags == START):
+      payload = self.payload(keys[index], offsets[index])
+      lengths[index] = len(payload)
+      # Zeros complete a header that is cut short: see the check below.
+      header = struct.unpack_from('<IfQQf', payload + bytes(32))
+      extra[index], labels[index] = header[0], header[4 if header[0] else 1]
+    starts = IMAGE_HEADER.size + 4 * extra
+    for index in np.flatnonzero(starts > lengths)[:1]:
+      where = self.where(keys[index], offsets[index])
+      raise ValueError(
+        f'{where} has {lengths[index]} bytes, its image header takes '
+        f'{starts[index]}: this is no pack of images'
+      )
+    return np.where(starts < lengths, starts, 0), labels
+
+  def _refuse_truncated(self, where: str):
+    raise ValueError(
+      f'{where} goes on behind the end of the file at {len(self._map)} bytes: '
+      'the pack is truncated, copy it again'
+    )
 
 
 def _flag_and_length(word):
@@ -238,76 +261,3 @@ def _flag_and_length(word):
 
 def _padded(length):
   return (length + 3) // 4 * 4
-
-
-def _parts(
-  path: str, pack: mmap.mmap, key: int, offset: int
-) -> tuple[list[tuple[int, int]], int]:
-  """The payload ranges of the record at `offset`, and the offset behind it."""
-  where = _where(path, key, offset)
-  ranges: list[tuple[int, int]] = []
-  end = offset
-  while True:
-    if end + 8 > len(pack):
-      raise ValueError(_truncated(where, len(pack)))
-    magic, word = struct.unpack_from('<II', pack, end)
-    flag, length = word >> 29, word & (2**29 - 1)
-    wanted = (_MIDDLE, _END) if ranges else (_WHOLE, _START)
-    if magic != _MAGIC or flag not in wanted:
-      raise ValueError(
-        f'{where} is damaged: no part of a record begins at offset {end} '
-        f'(magic {magic:#010x}, flag {flag}). Copy the pack again.'
-      )
-    start = end + 8
-    end = start + _padded(length)
-    if end > len(pack):
-      raise ValueError(_truncated(where, len(pack)))
-    ranges.append((start, start + length))
-    if flag in (_WHOLE, _END):
-      return ranges, end
-
-
-def _truncated(where: str, size: int) -> str:
-  return (
-    f'{where} goes on behind the end of the file at {size} bytes: the pack is '
-    'truncated, copy it again.'
-  )
-
-
-def _join(pack: mmap.mmap, ranges: list[tuple[int, int]]) -> bytes:
-  """The payload; the writer left out the magic at which it cut."""
-  return _MAGIC_BYTES.join(pack[start:stop] for start, stop in ranges)
-
-
-def _read_headers(
-  path: str, pack: mmap.mmap, keys: np.ndarray, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Where the image begins in each payload (0: it has none), and its label.
-
-  The label of a record with extra labels is the first of them.
-  """
-  first = offsets // 4
-  words, floats = _words(pack, '<u4'), _words(pack, '<f4')
-  flags, lengths = _flag_and_length(words[first + 1])
-  extra = np.zeros(len(keys), np.int64)
-  labels = np.zeros(len(keys), np.float32)
-  whole = np.flatnonzero((flags == _WHOLE) & (lengths >= _IMAGE_HEADER.size))
-  extra[whole] = words[first[whole] + 2]
-  labels[whole] = floats[first[whole] + 3]
-  many = whole[(extra[whole] > 0) & (lengths[whole] >= _IMAGE_HEADER.size + 4)]
-  labels[many] = floats[first[many] + 8]
-  for index in np.flatnonzero(flags == _START):
-    ranges, _ = _parts(path, pack, keys[index], int(offsets[index]))
-    payload = _join(pack, ranges)
-    lengths[index] = len(payload)
-    # Zeros in place of a header that is cut short: its length is checked below.
-    header = struct.unpack_from('<IfQQf', payload + bytes(32))
-    extra[index], labels[index] = header[0], header[4 if header[0] else 1]
-  starts = _IMAGE_HEADER.size + 4 * extra
-  for index in np.flatnonzero(starts > lengths)[:1]:
-    where = _where(path, keys[index], offsets[index])
-    raise ValueError(
-      f'{where} has {lengths[index]} bytes, its image header takes '
-      f'{starts[index]}: this is no pack of images.'
-    )
-  return np.where(starts < lengths, starts, 0), labels

@@ -1,15 +1,43 @@
 """`tf.train.Example`, the record of TensorFlow's data sets, without TensorFlow.
 
-Importing that takes seconds in every process that reads. The message is built
-here from its published fields, with Google's protobuf: the bytes are the same.
+Importing that takes seconds in every process that reads. The message is made
+here of its published fields, with Google's protobuf: the bytes are the same.
 https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example
 """
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import (
+  descriptor_pb2,
+  descriptor_pool,
+  message_factory,
+  text_format,
+)
 from google.protobuf.message import DecodeError
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_PACKAGE = 'tensorflow'
+_FILE = """
+  name: "faceqat/example.proto" package: "tensorflow" syntax: "proto3"
+  message_type { name: "BytesList" field {
+    name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+  message_type { name: "FloatList" field {
+    name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+  message_type { name: "Int64List" field {
+    name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+  message_type { name: "Feature" oneof_decl { name: "kind" }
+    field { name: "bytes_list" number: 1 oneof_index: 0
+      type: TYPE_MESSAGE type_name: ".tensorflow.BytesList" }
+    field { name: "float_list" number: 2 oneof_index: 0
+      type: TYPE_MESSAGE type_name: ".tensorflow.FloatList" }
+    field { name: "int64_list" number: 3 oneof_index: 0
+      type: TYPE_MESSAGE type_name: ".tensorflow.Int64List" } }
+  message_type { name: "Features"
+    nested_type { name: "FeatureEntry" options { map_entry: true }
+      field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+      field { name: "value" number: 2 label: LABEL_OPTIONAL
+        type: TYPE_MESSAGE type_name: ".tensorflow.Feature" } }
+    field { name: "feature" number: 1 label: LABEL_REPEATED
+      type: TYPE_MESSAGE type_name: ".tensorflow.Features.FeatureEntry" } }
+  message_type { name: "Example" field { name: "features" number: 1
+    type: TYPE_MESSAGE type_name: ".tensorflow.Features" } }
+"""
 
 
 def encode(image: bytes, label: int, person: str) -> bytes:
@@ -32,7 +60,7 @@ def decode(record: bytes) -> tuple[bytes, int, str]:
     feature = Example.FromString(record).features.feature
   except DecodeError as error:
     raise ValueError(f'is no tf.train.Example ({error})') from error
-  # Asking a protobuf map for what it has not would add it.
+  # Looking up a name that a protobuf map lacks would add it.
   images = feature['image'].bytes_list.value if 'image' in feature else []
   labels = feature['label'].int64_list.value if 'label' in feature else []
   if len(images) != 1 or len(labels) != 1:
@@ -45,53 +73,13 @@ def decode(record: bytes) -> tuple[bytes, int, str]:
   return images[0], labels[0], person
 
 
-def _field(name: str, number: int, kind: int, repeated: bool, message=''):
-  return _FIELD(
-    name=name,
-    number=number,
-    type=kind,
-    label=_FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL,
-    type_name=f'.{_PACKAGE}.{message}' if message else None,
-  )
-
-
-def _make_example():
-  """The class of the message, in a pool that TensorFlow's is not in."""
-  file = descriptor_pb2.FileDescriptorProto(
-    name='faceqat/example.proto', package=_PACKAGE, syntax='proto3'
-  )
-  kinds = {
-    'BytesList': _FIELD.TYPE_BYTES,
-    'FloatList': _FIELD.TYPE_FLOAT,
-    'Int64List': _FIELD.TYPE_INT64,
-  }
-  feature = descriptor_pb2.DescriptorProto(name='Feature')
-  feature.oneof_decl.add(name='kind')
-  for number, (name, kind) in enumerate(kinds.items(), 1):
-    values = file.message_type.add(name=name)
-    values.field.append(_field('value', 1, kind, True))
-    field = f'{name.removesuffix("List").lower()}_list'
-    feature.field.append(
-      _field(field, number, _FIELD.TYPE_MESSAGE, False, name)
-    )
-    feature.field[-1].oneof_index = 0
-  file.message_type.append(feature)
-  features = file.message_type.add(name='Features')
-  entry = features.nested_type.add(name='FeatureEntry')
-  entry.options.map_entry = True
-  entry.field.append(_field('key', 1, _FIELD.TYPE_STRING, False))
-  entry.field.append(_field('value', 2, _FIELD.TYPE_MESSAGE, False, 'Feature'))
-  features.field.append(
-    _field('feature', 1, _FIELD.TYPE_MESSAGE, True, 'Features.FeatureEntry')
-  )
-  example = file.message_type.add(name='Example')
-  example.field.append(
-    _field('features', 1, _FIELD.TYPE_MESSAGE, False, 'Features')
-  )
+def _message_class():
+  """In a pool of its own: TensorFlow's has a message of this name too."""
   pool = descriptor_pool.DescriptorPool()
-  pool.Add(file)
-  found = pool.FindMessageTypeByName(f'{_PACKAGE}.Example')
-  return message_factory.GetMessageClass(found)
+  pool.Add(text_format.Parse(_FILE, descriptor_pb2.FileDescriptorProto()))
+  return message_factory.GetMessageClass(
+    pool.FindMessageTypeByName('tensorflow.Example')
+  )
 
 
-Example = _make_example()
+Example = _message_class()

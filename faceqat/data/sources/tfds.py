@@ -1,8 +1,8 @@
-"""Data sets of tensorflow-datasets (TFDS), where TFDS has prepared them.
+"""Data sets of tensorflow-datasets (TFDS) that TFDS has prepared.
 
-Nothing is downloaded or prepared here, and no code of a data set runs: that is
-what `tfds build` is for, which needs TensorFlow. Reading does not; TFDS itself
-is imported when a source is made.
+Nothing is downloaded or prepared here, and no code of a data set runs: `tfds
+build` does that, and needs TensorFlow. Reading does not; TFDS itself is
+imported when a source is made.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from faceqat.data.sources.crc32c import masked_crc32c
-from faceqat.faces import images
+from faceqat.data.sources.labelled import EncodedSource
 from faceqat.files import strict_json
 from faceqat.files.image_size import ImageSize
 
@@ -30,16 +30,15 @@ _PATH = re.compile(
 _LENGTH, _CHECKSUM = struct.Struct('<Q'), struct.Struct('<I')
 
 
-class TFDSSource:
+class TFDSSource(EncodedSource):
   """Labelled images of a data set of TFDS, in the order of its files.
 
   The images stay in their files, `.array_record` or `.tfrecord`, whatever their
-  number; their labels are read once, for which all files are gone through.
+  number; their labels are read once, for which all files are gone through. The
+  class names are those that the split has images of, in the order of the data
+  set's classes, or else sorted.
 
   Attributes:
-    labels: int32 [N], 0 .. K-1 in the order of the people.
-    class_names: K names: those that the split has images of, in the order of
-      the data set's classes, or else sorted.
     folder: where TFDS keeps the data set.
   """
 
@@ -56,9 +55,8 @@ class TFDSSource:
       path: `tfds:NAME`, or `tfds:NAME/CONFIG:VERSION:SPLIT`, where all but the
         name may be left out. SPLIT is as TFDS takes it, such as `train+test`;
         without it, `train` or the only one.
-      image_size: height and width of the images given, in pixels.
-      stored_size: height and width that every image must have, resized where
-        that is another size; 0: image_size.
+      image_size: as of `EncodedSource`.
+      stored_size: as of `EncodedSource`.
       data_dir: the folder that TFDS keeps its data sets in; '': its own.
 
     Raises:
@@ -66,9 +64,7 @@ class TFDSSource:
         prepared; it has not one image and one label an example; an image
         without a label; fewer than two people.
     """
-    self.path = path
-    self.image_size = image_size
-    self.stored_size = stored_size
+    super().__init__(path, image_size, stored_size)
     self.folder = find_folder(path, data_dir)
     _check_classes(self.folder / 'features.json')
     tfds = _import_tfds()
@@ -80,35 +76,13 @@ class TFDSSource:
     )
     self._decoders = {self._image: tfds.decode.SkipDecoding()}
     self._records = _open_records(path, builder, tfds)
-    self.labels, self.class_names = self._people(tfds)
-
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    example = self._example(index)
-    return {
-      'image': images.decode_image(
-        example[self._image],
-        self.name(index),
-        self.image_size,
-        self.stored_size,
-      ),
-      'label': self.labels[index],
-    }
-
-  def encoded(self, index: int) -> bytes:
-    """The bytes of image `index`, with a look at whether they are one."""
-    return images.checked(
-      self._example(index)[self._image],
-      self.name(index),
-      self.image_size,
-      self.stored_size,
-    )
+    self._read_people(tfds)
 
   def name(self, index: int) -> str:
-    """The data set and the number of image `index`."""
     return f'{self.path}: example {index}'
+
+  def _bytes(self, index: int) -> bytes:
+    return self._example(index)[self._image]
 
   def _example(self, index: int) -> dict[str, Any]:
     # Libraries for files and records have errors of their own.
@@ -119,32 +93,25 @@ class TFDSSource:
     except Exception as error:
       raise ValueError(
         f'{self.name(index)} cannot be read ({type(error).__name__}: {error}): '
-        f'a file in {self.folder} is damaged; prepare the data set again.'
+        f'a file in {self.folder} is damaged; prepare the data set again'
       ) from error
 
-  def _people(self, tfds) -> tuple[np.ndarray, list[str]]:
-    """Labels from 0 without gaps, and whose they are."""
-    values = [self._example(i)[self._label] for i in range(len(self))]
+  def _read_people(self, tfds):
+    values = [self._example(i)[self._label] for i in range(len(self._records))]
     kept, labels = np.unique(np.array(values), return_inverse=True)
-    if len(kept) < 2:
-      raise ValueError(
-        f'{self.path} has {len(values)} images of {len(kept)} people: training '
-        'needs at least two people.'
-      )
     feature = self._features[self._label]
+    names = [str(value) for value in kept]
     if isinstance(feature, tfds.features.ClassLabel):
       # So TFDS marks what has no label, as in the test split of a contest.
-      if kept[0] < 0:
+      if np.any(kept < 0):
         raise ValueError(
           f'{self.name(int(np.argmin(values)))} has no label: give another '
-          'split.'
+          'split'
         )
       names = [feature.int2str(int(value)) for value in kept]
     elif isinstance(feature, tfds.features.Text):
       names = [value.decode('utf-8', 'replace') for value in kept]
-    else:
-      names = [str(value) for value in kept]
-    return labels.astype(np.int32), names
+    self._set_people(labels, names)
 
 
 def find_folder(path: str, data_dir: str | os.PathLike = '') -> pathlib.Path:
@@ -247,7 +214,7 @@ def _check_classes(path: pathlib.Path):
             raise ValueError(f'it asks for {name}, which is not one')
   except ValueError as error:
     raise ValueError(
-      f'{path} does not describe a data set by features of TFDS: {error}.'
+      f'{path} does not describe a data set by features of TFDS: {error}'
     ) from error
 
 
@@ -279,7 +246,7 @@ def _keys(path: str, features, tfds) -> tuple[str, str]:
 
 
 def _open_records(path: str, builder, tfds):
-  """The encoded examples of a split, by their number."""
+  """A sequence of the encoded examples of a split."""
   splits = builder.info.splits
   split = _PATH.fullmatch(path)['split']
   if split is None:
@@ -316,7 +283,7 @@ class _TFRecords:
       if len(found) != part.examples_in_shard:
         raise ValueError(
           f'{self._files[number]} has {len(found)} records, TFDS wrote '
-          f'{part.examples_in_shard}: prepare the data set again.'
+          f'{part.examples_in_shard}: prepare the data set again'
         )
       taken = found[part.skip : part.skip + part.examples_in_shard]
       taken = taken[: part.take] if part.take >= 0 else taken
@@ -355,9 +322,9 @@ def _scan(path: str) -> list[tuple[int, int, int]]:
 
 
 def _compare(data: bytes, checksum: bytes, path: str, number: int, what=''):
-  """Raises where the bytes are not those that the checksum was made of."""
+  """Refuses bytes that do not have the checksum."""
   if checksum != _CHECKSUM.pack(masked_crc32c(data)):
     raise ValueError(
       f'{path}: the{what} checksum of record {number} is not that of its '
-      'bytes: the file is damaged, copy it again or prepare the data set again.'
+      'bytes: the file is damaged, copy it again or prepare the data set again'
     )

@@ -1,8 +1,7 @@
-"""The pickles inside PyTorch's files, read without running them.
+"""Reads the pickles inside PyTorch's files without running them.
 
 They come through `restricted_pickle`, with the names that a dictionary of
-tensors needs and no other. A tensor comes out as a description of where its
-numbers lie in the file.
+tensors needs and no other. A tensor comes out as its place in the file.
 """
 
 import io
@@ -18,7 +17,7 @@ from faceqat.files.restricted_pickle import (
   shown,
 )
 
-# NumPy's codes; bfloat16, which NumPy has not, is read as its 16 bits.
+# NumPy's codes; bfloat16, which NumPy lacks, is read as its 16 bits.
 _STORAGE_TYPES = {
   'BFloat16Storage': 'bfloat16',
   'BoolStorage': '?',
@@ -71,8 +70,8 @@ def read_pickle(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
     file: the bytes, in memory.
 
   Returns:
-    What it builds, of dicts, lists, tuples, str, bytes, numbers, None and
-    `StoredTensor` (sets come as lists); and the storages by key.
+    The value that it builds, of dicts, lists, tuples, str, bytes, numbers,
+    None and `StoredTensor` (sets come as lists); and the storages by key.
 
   Raises:
     NotAllowedError: names the instruction, function or type that is refused.
@@ -120,26 +119,21 @@ def _ordered_dict(items=()) -> dict:
   return dict(items)
 
 
-def _counter(counts=None) -> dict:
-  return {} if counts is None else counts
-
-
-def _set(items) -> list:
-  return items
-
-
 # Lightning kept the state of each callback under its class until 1.5. A class
 # comes out as its name: nothing can be made of it.
 _CALLBACKS = (
   ('model_checkpoint', 'ModelCheckpoint'),
   ('early_stopping', 'EarlyStopping'),
 )
+# Nothing is copied into a dict or a set here, as that hashes what it is given.
+_COUNTER = Function(lambda counts=None: {} if counts is None else counts)
+_SET = Function(lambda items: items)
 _NAMES = {
   ('collections', 'OrderedDict'): Function(_ordered_dict),
   # Milestones of a learning rate schedule.
-  ('collections', 'Counter'): Function(_counter),
-  ('__builtin__', 'set'): Function(_set),
-  ('builtins', 'set'): Function(_set),
+  ('collections', 'Counter'): _COUNTER,
+  ('__builtin__', 'set'): _SET,
+  ('builtins', 'set'): _SET,
   ('torch._utils', '_rebuild_tensor'): Function(_tensor),
   ('torch._utils', '_rebuild_tensor_v2'): Function(_tensor),
   ('torch._utils', '_rebuild_parameter'): Function(_parameter),

@@ -29,7 +29,7 @@ def write(path, value, **options):
 @pytest.mark.parametrize('shape', [(1, 3), (2, 4), (2, 1, 3)])
 def test_cells_structures_and_texts_are_read(shape, compressed, tmp_path):
   path = write(tmp_path / 'a.mat', cells(*shape), do_compression=compressed)
-  found = mat_file.read(path, 'splits')
+  found = mat_file.read_mat(path, 'splits')
   assert found.shape == shape
   for place in np.ndindex(*shape):
     assert found[place][0, 0].tolist() == [[(f'Zoë {place}', None)]]
@@ -44,22 +44,22 @@ def test_what_is_not_of_lists_is_refused(tmp_path):
   ):
     write(path, value)
     if message is None:
-      assert mat_file.read(path, 'splits').tolist() == [['ab'], ['cd']]
+      assert mat_file.read_mat(path, 'splits').tolist() == [['ab'], ['cd']]
       with pytest.raises(ValueError, match='has no variable other'):
-        mat_file.read(path, 'other')
+        mat_file.read_mat(path, 'other')
       continue
     with pytest.raises(ValueError, match=message):
-      mat_file.read(path, 'splits')
+      mat_file.read_mat(path, 'splits')
   deep = 'text'
   for _ in range(40):
     outer = np.empty([1, 1], object)
     outer[0, 0] = deep
     deep = outer
   with pytest.raises(ValueError, match='too deep'):
-    mat_file.read(write(path, deep), 'splits')
+    mat_file.read_mat(write(path, deep), 'splits')
   path.write_bytes(bytes(200))
   with pytest.raises(ValueError, match='no file of MATLAB'):
-    mat_file.read(path, 'splits')
+    mat_file.read_mat(path, 'splits')
 
 
 @pytest.mark.parametrize('compressed', [True, False])
@@ -69,13 +69,13 @@ def test_damaged_bytes_end_in_an_error_or_are_read(compressed, tmp_path):
   for length in range(0, len(content), 40):
     path.write_bytes(content[:length])
     with pytest.raises((ValueError, zlib.error)):
-      mat_file.read(path, 'splits')
+      mat_file.read_mat(path, 'splits')
   rng = np.random.default_rng(0)
   for _ in range(100):
     damaged = bytearray(content)
     damaged[int(rng.integers(len(content)))] ^= int(rng.integers(1, 256))
     path.write_bytes(damaged)
     try:
-      mat_file.read(path, 'splits')
+      mat_file.read_mat(path, 'splits')
     except (ValueError, zlib.error):
       continue

@@ -8,11 +8,15 @@ from faceqat.data.benchmarks import pair_lines
 def read(tmp_path, text, encoding='utf-8'):
   path = tmp_path / 'pairs.txt'
   path.write_bytes(text.encode(encoding))
-  return pair_lines.read(path)
+  return pair_lines.read_pair_lines(path)
 
 
 def pairs_of(lines):
-  return [tuple(pair) for _, pair in pair_lines.image_pairs(lines)]
+  return [
+    (one, other, pair.same, pair.fold)
+    for pair in pair_lines.image_pairs(lines)
+    for (one,), (other,) in [pair.files]
+  ]
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig'])

@@ -3,6 +3,8 @@ import pickle
 import numpy as np
 import pytest
 import real_data
+from benchmark_files import value_of
+from numbered_images import Numbered
 from pictures import filled
 
 from faceqat.data.benchmarks import pair_lists, pairs
@@ -16,30 +18,8 @@ ARRAYS = real_data.path('data/lfw_20pairs_ndarray.bin')
 SIZE = 8
 
 
-def value_of(pair_set, index):
-  return int(pair_set.images[int(index)][0, 0, 0])
-
-
-class Labelled:
-  """Image i is filled with i."""
-
-  def __init__(self, counts):
-    self.labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-    self.class_names = [str(i) for i in range(len(counts))]
-
-  def __len__(self):
-    return len(self.labels)
-
-  def __getitem__(self, index):
-    image = np.full((SIZE, SIZE, 3), index, np.uint8)
-    return {'image': image, 'label': self.labels[index]}
-
-  def name(self, index):
-    return f'image{index}'
-
-
 def test_drawn_pairs_are_balanced_distinct_and_true():
-  source = Labelled([4] * 12)
+  source = Numbered([4] * 12)
   pair_set = pairs.synthetic_pairs(source, 36, seed=0, folds=3)
   assert len(pair_set) == 36
   people = {}
@@ -69,7 +49,7 @@ def test_drawn_pairs_are_balanced_distinct_and_true():
 
 def test_same_pairs_go_around_the_people():
   # One person could fill the fold alone.
-  source = Labelled([30, 3, 3, 3])
+  source = Numbered([30, 3, 3, 3])
   pair_set = pairs.synthetic_pairs(source, 16, seed=0, folds=1)
   firsts = pair_set.first[pair_set.same]
   labels = [int(source.labels[value_of(pair_set, index)]) for index in firsts]
@@ -77,7 +57,7 @@ def test_same_pairs_go_around_the_people():
 
 
 def test_drawn_pairs_follow_the_seed():
-  source = Labelled([5] * 10)
+  source = Numbered([5] * 10)
   one, same, other = (
     pairs.synthetic_pairs(source, 40, seed, folds=2) for seed in (1, 1, 2)
   )
@@ -87,7 +67,7 @@ def test_drawn_pairs_follow_the_seed():
 
 
 def test_the_last_possible_pairs_are_found():
-  pair_set = pairs.synthetic_pairs(Labelled([2, 2]), 4, seed=0, folds=1)
+  pair_set = pairs.synthetic_pairs(Numbered([2, 2]), 4, seed=0, folds=1)
   assert len(pair_set) == 4
 
 
@@ -106,7 +86,7 @@ def test_pairs_that_cannot_be_drawn_are_explained(
   counts, num_pairs, folds, message
 ):
   with pytest.raises(ValueError, match=message):
-    pairs.synthetic_pairs(Labelled(counts), num_pairs, seed=0, folds=folds)
+    pairs.synthetic_pairs(Numbered(counts), num_pairs, seed=0, folds=folds)
 
 
 def test_verification_file_is_cut_into_ten_consecutive_folds(tmp_path):
@@ -146,7 +126,7 @@ def test_too_few_pairs_for_ten_folds_are_refused(tmp_path):
 
 @real_data.needs(LFW, FIRST_30)
 def test_real_verification_files_agree_with_the_list():
-  lfw = pair_lists.read_pairs_txt(LFW / 'images', LFW / 'pairs.txt', 112)
+  lfw = pair_lists.read_list(LFW / 'images', LFW / 'pairs.txt', 112)
   first_30 = pairs.read_bin(FIRST_30, 112)
   assert len(first_30) == 600
   assert first_30.same.sum() == 300

@@ -46,7 +46,8 @@ def test_numbers_of_cfp_are_those_of_its_image_lists(kind, offset, tmp_path):
 )
 def test_wrong_lines_of_cfp_are_named(file, line, message, tmp_path):
   split = make_cfp(tmp_path)
-  write_text(tmp_path / 'Protocol' / file, [line])
+  path = tmp_path / 'Protocol' / file
+  write_text(path, [line, *path.read_text().splitlines()[1:]])
   with pytest.raises(ValueError, match=message):
     read(tmp_path, split / 'FP')
 

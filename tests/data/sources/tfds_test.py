@@ -15,7 +15,7 @@ from pictures import filled
 from settings import ROOT
 
 from configs import common
-from faceqat.data import datasets
+from faceqat.data import datasets, stated_faces
 from faceqat.data.sources.tfds import TFDSSource, find_folder
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
@@ -201,7 +201,7 @@ def config_of(root, **changes):
 def test_training_takes_it_with_its_fingerprint_and_its_size(root):
   data = datasets.make_training_data(config_of(root))
   assert len(data.train) == PEOPLE * (IMAGES - 1)
-  assert datasets.training_fingerprint(config_of(root)) is None
+  assert stated_faces.training_fingerprint(config_of(root)) is None
   resized = config_of(root, image_size=12, stored_size=SIZE)
   image = datasets.make_training_data(resized).train[0]['image']
   assert image.shape == (12, 12, 3)
@@ -209,7 +209,7 @@ def test_training_takes_it_with_its_fingerprint_and_its_size(root):
     datasets.make_training_data(config_of(root, image_size=12))
   folder = find_folder('tfds:tiny_faces', root)
   fingerprint.write(Fingerprint('mine', SIZE, 'BGR'), folder)
-  told = datasets.training_fingerprint(config_of(root))
+  told = stated_faces.training_fingerprint(config_of(root))
   exchanged = datasets.make_training_data(config_of(root)).train[0]['image']
   (folder / 'faces.json').unlink()
   assert told == Fingerprint('mine', SIZE)

@@ -1,3 +1,4 @@
+import functools
 import io
 import tracemalloc
 import zipfile
@@ -5,9 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch_files as files
+from hostile_pickles import check_flips, check_truncations
 from torch_files import FORMATS, NUMBERS, by_hand, read
 
 from faceqat.models.weights import torch_checkpoint
+
+TRUNCATED = r'net\.pth is damaged, truncated'
 
 
 @pytest.fixture(params=FORMATS)
@@ -332,10 +336,8 @@ def test_a_legacy_file_whose_parts_disagree_is_refused(
 
 @pytest.mark.parametrize('kind', FORMATS)
 def test_every_truncation_is_a_clear_error(tmp_path, kind):
-  data = by_hand(kind)
-  for length in range(len(data)):
-    with pytest.raises(ValueError, match=r'net\.pth is damaged, truncated'):
-      read(tmp_path, data[:length])
+  reader = functools.partial(read, tmp_path)
+  check_truncations(reader, by_hand(kind), TRUNCATED)
 
 
 @pytest.mark.parametrize('zipped', [True, False])
@@ -348,26 +350,20 @@ def test_truncations_of_pytorchs_own_files_are_clear_errors(tmp_path, zipped):
   torch.save(state, file, _use_new_zipfile_serialization=zipped)
   data = file.getvalue()
   rng = np.random.default_rng(0)
-  for length in {0, 1, len(data) - 1, *rng.integers(len(data), size=300)}:
-    with pytest.raises(ValueError, match=r'net\.pth is damaged, truncated'):
-      read(tmp_path, data[:length])
+  lengths = {0, 1, len(data) - 1, *rng.integers(len(data), size=300)}
+  reader = functools.partial(read, tmp_path)
+  check_truncations(reader, data, TRUNCATED, lengths)
 
 
 @pytest.mark.parametrize('kind', FORMATS)
 def test_flipped_bits_give_data_or_a_value_error(tmp_path, kind):
-  data = by_hand(kind)
-  rng = np.random.default_rng(0)
-  outcomes = set()
-  for _ in range(600):
-    damaged = bytearray(data)
-    damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    # Any other exception ends the test.
-    try:
-      arrays = read(tmp_path, bytes(damaged))
-      outcomes.add(all(array.size <= 6 for array in arrays.values()))
-    except ValueError as error:
-      outcomes.add('refused' if 'net.pth' in str(error) else 'unnamed')
-  assert outcomes == {True, 'refused'}
+  check_flips(
+    functools.partial(read, tmp_path),
+    by_hand(kind),
+    count=600,
+    is_right=lambda arrays: all(a.size <= 6 for a in arrays.values()),
+    name='net.pth',
+  )
 
 
 def test_damaged_numbers_in_a_zip_are_noticed(tmp_path):

@@ -1,5 +1,6 @@
 """Starts a model from the weights of another project."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,23 +13,26 @@ from faceqat.models.weights import (
   iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
+  torch_network,
   weight_formats,
 )
 from faceqat.models.weights.assign import EPSILON, assign
 from faceqat.models.weights.pixels import Imported
 from faceqat.quant.norm import BatchNorm
 
-_PYTORCH = ('PyTorch', 'safetensors', 'ONNX')
 # (model, format of the file): what reads it as arrays by the model's paths.
 _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
   ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read,
-  **{('mobilefacenet', name): mobilefacenet_torch.read for name in _PYTORCH},
-  **{('iresnet', name): iresnet_torch.read for name in _PYTORCH},
-  **{
-    ('inception_resnet_v1', name): inception_resnet_v1_torch.read
-    for name in _PYTORCH
-  },
   ('inception_resnet_v1', 'TensorFlow'): inception_resnet_v1_tensorflow.read,
+  **{
+    (model, kind): functools.partial(torch_network.read, network=module.NETWORK)
+    for model, module in (
+      ('mobilefacenet', mobilefacenet_torch),
+      ('iresnet', iresnet_torch),
+      ('inception_resnet_v1', inception_resnet_v1_torch),
+    )
+    for kind in ('PyTorch', 'safetensors', 'ONNX')
+  },
 }
 # Whose first convolution is not padded: what is folded into it is exact.
 _UNPADDED = ('inception_resnet_v1',)
@@ -90,7 +94,7 @@ def load_pretrained(
     raise ValueError(
       f'{path} is of {kind} and cannot be read for {_wanted(name, known)}'
     )
-  values, project = _READERS[name, kind](path, given)
+  values, project = _READERS[name, kind](path, given=given)
   weights = f'{project.name}: {project.pixels}'
   sentence = f'{path} has the weights of {project.name}, which saw '
   sentence += f'{project.pixels}: folded into the first convolution'

@@ -4,22 +4,21 @@
   python -m faceqat.prepare photos.zip OUT --alignment=margin --format=recordio
 
 PHOTOS is a folder with a folder of photographs for each person, or an archive
-(.zip, .tar, .tar.gz) of one. OUT is a folder that appears when all is done: the
-faces (OUT/person/photo.jpg; or OUT/train.rec; or OUT/train.array_record),
-`prepare.json` with what became of each photograph, and `prepare.txt` with what
-is worth a look. With --split there are pairs of the people of OUT/test too, to
-evaluate on: --config.eval.path=OUT/test --config.eval.pairs=OUT/test_pairs.csv
+of one (.zip, .tar, .tar.gz). OUT is a folder that appears when all is done. It
+holds the faces (person/photo.jpg, train.rec or train.array_record),
+`prepare.json` with a record of each photograph, and `prepare.txt` with the
+findings. With --split there are also pairs of the people in OUT/test, for
+--config.eval.path=OUT/test --config.eval.pairs=OUT/test_pairs.csv
 
-OUT.work keeps the crops, what an archive held, and `missed.png`, photographs
-without a face. A run that was stopped goes on there, and a run with another
-selection (--remove, --min_images, --split, --format) need not look for faces
-again; remove it when the data set is as you want it.
+OUT.work keeps the crops, the content of an archive, and `missed.png`, the
+photographs without a face. A stopped run goes on there, and a run with another
+selection (--remove, --min_images, --split, --format) finds its crops there.
+Remove it when the data set is as you want it.
 
-Duplicates, people of an evaluation set and photographs whose face is not clear
-are reported and stay; with --remove=duplicates,shared,ambiguous they go. People
-with few images are left out by --min_images; where they stay, training fills
-them up (data.people_per_batch), or --complete does: with images that are made
-of theirs, NAME.made1.jpg, which are trained on and never compared.
+Duplicates, people of an evaluation set and photographs with an unclear face are
+reported; --remove=duplicates,shared,ambiguous removes them. --min_images leaves
+out people with few images; --complete gives them more, made of their own
+(NAME.made1.jpg), which are trained on and never compared.
 """
 
 import signal

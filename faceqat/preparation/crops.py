@@ -1,12 +1,13 @@
-"""Cuts the faces out of photographs, on every core.
+"""Cuts the faces out of photographs, in one process for each core.
 
-Each worker is a process of its own: OpenCV and Pillow hold Python's lock for
-part of their work. It is spawned, as forking a process with threads may hang.
+OpenCV and Pillow hold Python's lock for part of their work, so threads would
+not do. Workers are spawned: forking a process with threads may hang.
 """
 
 import dataclasses
 import hashlib
 import io
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -29,17 +30,19 @@ from faceqat.files.image_size import ImageSize, height_width
 from faceqat.preparation import duplicates, listing
 
 ALIGNMENTS = (*alignment.TEMPLATES, 'margin')
-# What crops have that are given no size.
-_SIZES = {name: made.size for name, made in alignment.TEMPLATES.items()}
-_SIZES['margin'] = 160
-# A face of 112x112 takes 6 KB so, as a PNG three times that and twice the time
-# to read. Colours are not halved, as JPEG does by default.
+_DEFAULT_SIZES = {
+  **{name: template.size for name, template in alignment.TEMPLATES.items()},
+  'margin': 160,
+}
+# A 112x112 face takes 6 KB at this JPEG quality with full colour resolution. A
+# PNG takes three times as much, and twice the time to read.
 _QUALITY = 95
-# What waits in a worker's queue is done again after a stop.
+# Photographs in a worker's queue are cropped again after a stop.
 _QUEUED_PER_WORKER = 4
 
-# What happened to a photograph, and how that is said.
+# What can become of a photograph.
 STATUSES = ('found', 'ambiguous', 'missed', 'unreadable')
+# Of a photograph, ready for JSON; see `crop_photograph`.
 Record = dict[str, Any]
 
 
@@ -69,15 +72,15 @@ class CropSettings:
   )
 
   def __post_init__(self):
-    size = _SIZES[self.alignment] if self.size is None else self.size
+    size = _DEFAULT_SIZES[self.alignment] if self.size is None else self.size
     object.__setattr__(self, 'size', height_width(size, 'size'))
     if self.alignment in alignment.TEMPLATES:
-      # It says what does not go together.
+      # Refuses a size of other proportions.
       alignment.template_points(self.alignment, self.size)
 
   @property
   def template(self) -> str:
-    """The name that a fingerprint has for the alignment."""
+    """The alignment as a fingerprint names it."""
     named = self.alignment in alignment.TEMPLATES
     return self.alignment if named else alignment.WITH_MARGIN
 
@@ -92,18 +95,17 @@ def crop_photograph(
   """Writes the faces of a photograph as JPEG files.
 
   Args:
-    settings: how.
-    detect: what `detection.make_detector` gives.
-    root: where the photograph's name starts.
+    settings: how they are cut out.
+    detect: as `detection.make_detector` makes it.
+    root: the folder that the photograph's name starts in.
     photograph: what to read.
-    folder: the crops are written below it, as their names say.
+    folder: the crops are written below it, as person/name.jpg.
 
   Returns:
-    What happened, ready for JSON: `photograph`, `crop`, `size` and `modified`
-    as listed, `status` (one of `STATUSES`), `reason` (a sentence, if it is
-    'missed' or 'unreadable'), `faces` (how many were found), and `crops`, for
-    each the `file`, `box`, `score`, `pixels` (a digest of them) and `hash`
-    (the perceptual one).
+    `photograph`, `crop`, `size` and `modified` as listed; `status`, one of
+    `STATUSES`; `reason`, a sentence if it is 'missed' or 'unreadable'; `faces`,
+    how many were found; and `crops`, each with `file`, `box`, `score`,
+    `pixels` (their digest) and `hash` (the perceptual one).
   """
   record = {
     'photograph': photograph.name,
@@ -120,7 +122,7 @@ def crop_photograph(
       pathlib.Path(root) / photograph.name
     )
     found = detect(image)
-  # Of OpenCV also where memory is too small for a large photograph.
+  # OpenCV raises its own error where memory is short for a large photograph.
   except (ValueError, cv2.error, MemoryError) as error:
     return {**record, 'status': 'unreadable', 'reason': str(error)}
   if not found:
@@ -149,7 +151,6 @@ def _write_crop(
   folder: str | os.PathLike,
   name: str,
 ) -> dict[str, Any]:
-  """Writes one face, and describes it."""
   path = pathlib.Path(folder) / name
   path.parent.mkdir(parents=True, exist_ok=True)
   atomic.write(path, encode(pixels))
@@ -172,22 +173,26 @@ def crop_photographs(
   """Runs `crop_photograph` on many photographs, in any order.
 
   Args:
-    settings: how.
-    root: where the photographs' names start.
+    settings, root, folder: see `crop_photograph`.
     photographs: what to read.
-    folder: where to write.
-    workers: processes; 1: this one.
+    workers: processes; 1: no other than this one.
 
   Raises:
-    ValueError: the detector cannot be made, or a worker died; some of the
-      photographs that it may have died of are named.
+    ValueError: the detector cannot be made, or a worker died; it names the
+      photographs that may be the cause.
   """
-  # Here too, so that a wrong detector is an error of this process.
+  # With several workers too: a wrong detector is an error of this process.
   detect = detection.make_detector(settings.detector or None)
-  if workers == 1:
-    for photograph in photographs:
-      yield crop_photograph(settings, detect, root, photograph, folder)
+  if workers > 1:
+    yield from _in_processes(settings, root, photographs, folder, workers)
     return
+  for photograph in photographs:
+    yield crop_photograph(settings, detect, root, photograph, folder)
+
+
+def _in_processes(
+  settings, root, photographs, folder, workers
+) -> Iterator[Record]:
   executor = futures.ProcessPoolExecutor(
     workers,
     multiprocessing.get_context('spawn'),
@@ -198,12 +203,11 @@ def crop_photographs(
   left = iter(photographs)
   try:
     while True:
-      # A few at a time: results are noted as they come, and a stop is quick.
-      for photograph in left:
+      # Few are queued, so that results come soon and a stop is quick.
+      room = _QUEUED_PER_WORKER * workers - len(waiting)
+      for photograph in itertools.islice(left, room):
         future = executor.submit(_work, root, photograph, folder)
         waiting[future] = photograph
-        if len(waiting) >= _QUEUED_PER_WORKER * workers:
-          break
       if not waiting:
         return
       done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
@@ -215,14 +219,14 @@ def crop_photographs(
     raise ValueError(
       f'A worker died (of too little memory, or of a photograph) at one of '
       f'{names}: run it again with fewer --workers; if it dies again, remove '
-      'the photographs that --workers=1 does not get past.'
+      'the photographs that --workers=1 does not get past'
     ) from None
   finally:
     executor.shutdown(cancel_futures=True)
 
 
 def encode(pixels: np.ndarray) -> bytes:
-  """A crop, uint8 [H, W, 3], as the JPEG file that is written of it."""
+  """The JPEG file of a crop, uint8 [H, W, 3]."""
   stream = io.BytesIO()
   Image.fromarray(pixels).save(
     stream, 'JPEG', quality=_QUALITY, subsampling=0, optimize=True
@@ -230,17 +234,17 @@ def encode(pixels: np.ndarray) -> bytes:
   return stream.getvalue()
 
 
-# What a worker makes once: settings, and a detector, which is for one thread.
+# Made once in each worker: a detector is for one thread.
 _worker: tuple[CropSettings, Callable] | None = None
 
 
 def _start_worker(settings: CropSettings):
   global _worker
-  # Ctrl-C reaches every process; the first one tells the others.
+  # Ctrl-C reaches every process; the parent stops its workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # Else a worker waits for ever for one that was killed.
+  # Else a worker would wait for ever for a parent that was killed.
   threading.Thread(target=_leave_with_parent, daemon=True).start()
-  # Each has a core.
+  # Each worker has one core.
   cv2.setNumThreads(1)
   _worker = settings, detection.make_detector(settings.detector or None)
 

@@ -1,4 +1,4 @@
-"""Makes a data set of photographs: crops, a choice of them, and their files."""
+"""Makes a data set of photographs: cuts faces out, chooses and writes them."""
 
 import dataclasses
 import hashlib
@@ -27,10 +27,9 @@ from faceqat.preparation import (
 )
 from faceqat.preparation.crops import CropSettings
 
-# Of a crop, in pixels.
-_LEAST, _MOST = 16, 1024
-# Seconds between two lines of progress.
-_PAUSE = 10
+_LEAST_SIDE, _MOST_SIDE = 16, 1024
+# Between two lines of progress.
+_PAUSE_SECONDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +74,17 @@ def prepare(
 
   Args:
     source: a folder or an archive.
-    out: the folder to make; one that was prepared before is replaced. Its
-      crops are kept beside it, with `.work` behind the name.
+    out: the folder to make; one that was prepared before is replaced. The
+      crops are kept in `out`.work.
     settings: how faces are found and cut out.
     options: which crops are taken, and how they are written.
 
   Returns:
-    What `prepare.json` says (`report.make_report`).
+    The content of `prepare.json` (`report.make_report`).
 
   Raises:
     ValueError: there are no photographs or no faces, the archive is not safe,
-      `out` holds something else, or the crops there were made otherwise.
+      `out` holds something else, or its crops were made with other settings.
   """
   source, out = pathlib.Path(source), pathlib.Path(out)
   _check_options(settings, options)
@@ -128,7 +127,7 @@ def prepare(
     atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
-  # Of a run that was killed, now that it is not needed any more.
+  # Temporary folders of runs that were killed.
   atomic.clear(out.parent, out.name)
   return outcome
 
@@ -139,7 +138,7 @@ def _find_faces(
   settings: CropSettings,
   workers: int,
 ) -> tuple[listing.Listing, list[crops.Record]]:
-  """Cuts out all faces, or goes on; what there is, and what became of it."""
+  """Cuts out the faces that are not yet; a record of each photograph."""
   folder = source
   with journal.Journal(work, _manifest(source, settings)) as done:
     if archive.is_archive(source):
@@ -150,13 +149,13 @@ def _find_faces(
     found = listing.list_photographs(folder)
     _crop(settings, found, work / 'crops', done, workers or os.cpu_count() or 1)
     records = [done.find(photograph) for photograph in found.photographs]
-  # Not into the data set, where it would be taken for one of its images.
+  # In the data set it would be taken for one of its images.
   report.write_missed_picture(records, found.root, work)
   if not any(record['crops'] for record in records):
     first = next((r['reason'] for r in records if r['reason']), '')
     raise ValueError(
       f'None of the {len(records)} photographs in {source} has a face that '
-      f'could be cut out ({records[0]["photograph"]}: {first}).'
+      f'could be cut out ({records[0]["photograph"]}: {first})'
     )
   return found, records
 
@@ -169,7 +168,7 @@ def _complete(
   settings: CropSettings,
   options: Options,
 ):
-  """Adds to a part what goes with its crops: made ones, fingerprint, pairs."""
+  """Adds made images, the fingerprint and pairs to the crops of a part."""
   completion.write(made, path, options.seed)
   fingerprint.write(
     fingerprint.Fingerprint(settings.template, settings.size), path
@@ -184,7 +183,7 @@ def _described(
   options: Options,
   shares: Sequence[float] | None,
 ) -> dict[str, Any]:
-  """All that was asked for, as `prepare.json` has it."""
+  """The settings and options as `prepare.json` has them."""
   return {
     'source': os.fspath(source),
     'alignment': settings.template,
@@ -201,56 +200,58 @@ def _described(
 
 
 def _check_options(settings: CropSettings, options: Options):
-  """Refuses what cannot be, before anything is read."""
-  if not all(_LEAST <= side <= _MOST for side in settings.size):
+  """Refuses wrong options before anything is read."""
+  if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in settings.size):
     raise ValueError(
-      f'--size is {to_text(settings.size)}, wanted {_LEAST} to {_MOST} pixels.'
+      f'--size is {to_text(settings.size)}, wanted {_LEAST_SIDE} to '
+      f'{_MOST_SIDE} pixels'
     )
   unknown = sorted({*options.remove} - {*selection.REMOVALS})
   if unknown:
     raise ValueError(
-      f'--remove={unknown[0]} is none of {", ".join(selection.REMOVALS)}.'
+      f'--remove={unknown[0]} is none of {", ".join(selection.REMOVALS)}'
     )
   if 'shared' in options.remove and not options.evaluation:
-    raise ValueError('--remove=shared needs --evaluation=FOLDER.')
+    raise ValueError('--remove=shared needs --evaluation=FOLDER')
   completion.check(options.complete, options.format)
 
 
 def _check_places(source: pathlib.Path, out: pathlib.Path):
-  """Refuses what would be overwritten, or read as a photograph."""
-  if not source.exists():
-    raise ValueError(
-      f'There is no {source}: give a folder with a folder of photographs for '
-      f'each person, or an archive of it ({", ".join(archive.SUFFIXES)}).'
+  """Refuses to overwrite foreign files, or to write among the photographs."""
+  if not source.is_dir() and not (
+    source.is_file() and archive.is_archive(source)
+  ):
+    fault = (
+      f'{source} is a file' if source.exists() else f'There is no {source}'
     )
-  if source.is_file() and not archive.is_archive(source):
     raise ValueError(
-      f'{source} is a file: wanted a folder, or an archive '
-      f'({", ".join(archive.SUFFIXES)}).'
+      f'{fault}: wanted a folder, or an archive '
+      f'({", ".join(archive.SUFFIXES)}), with a folder of photographs for each '
+      'person'
     )
   if out.suffix in ('.rec', '.array_record'):
     raise ValueError(
       f'OUT is {out}, wanted a folder: --format=recordio writes train.rec '
-      'into it, --format=arrayrecord train.array_record.'
+      'into it, --format=arrayrecord train.array_record'
     )
   inner, outer = out.resolve(), source.resolve()
   if inner == outer or outer in inner.parents or inner in outer.parents:
     raise ValueError(
       f'OUT is {out} and the photographs are in {source}: give a folder that '
-      'is not inside of the other.'
+      'is not inside of the other'
     )
   if not out.parent.is_dir():
-    raise ValueError(f'There is no folder {out.parent} for {out}: make it.')
+    raise ValueError(f'There is no folder {out.parent} for {out}: make it')
   if not out.exists():
     return
   if not out.is_dir():
-    raise ValueError(f'{out} is a file: give a folder to make.')
-  # What is replaced is removed.
+    raise ValueError(f'{out} is a file: give a folder to make')
+  # Whatever is there will be removed.
   foreign = report.not_written(out)
   if foreign:
     raise ValueError(
       f'{out} has {foreign[0]!r}, which no preparation has put there: move it '
-      'away, or give another OUT.'
+      'away, or give another OUT'
     )
 
 
@@ -259,7 +260,7 @@ def _read_evaluation(
 ) -> selection.EvaluationSet | None:
   if not folder:
     return None
-  # Pictures are only alike if they are cut out alike.
+  # Only pictures that are cut out alike can be compared.
   fingerprint.check(
     fingerprint.read(folder),
     fingerprint.Fingerprint(settings.template, settings.size),
@@ -270,10 +271,10 @@ def _read_evaluation(
 
 
 def _manifest(source: pathlib.Path, settings: CropSettings) -> dict[str, Any]:
-  """All that decides what the crops are."""
+  """The settings of the crops, in full."""
   weights = pathlib.Path(settings.detector or detection.packaged_weights())
   if not weights.is_file():
-    raise ValueError(f'There is no detector {weights}.')
+    raise ValueError(f'There is no detector {weights}')
   manifest = {
     'photographs': os.fspath(source.resolve()),
     'alignment': settings.alignment,
@@ -294,7 +295,7 @@ def _crop(
   done: journal.Journal,
   workers: int,
 ):
-  """Crops what the journal does not have, and says how far it is."""
+  """Crops the photographs that are not in the journal; prints progress."""
   todo = [
     photograph
     for photograph in found.photographs
@@ -314,7 +315,7 @@ def _crop(
     ):
       done.add(record)
       count += 1
-      if count == total or time.monotonic() - shown > _PAUSE:
+      if count == total or time.monotonic() - shown > _PAUSE_SECONDS:
         shown = time.monotonic()
         rate = pace.rate(count)
         print(
@@ -330,7 +331,7 @@ def _crop(
 
 
 def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
-  """Whether a record is there, and all of its crops."""
+  """Whether there is a record, and all of its crops are there."""
   return record is not None and all(
     (folder / crop['file']).is_file() for crop in record['crops']
   )

@@ -48,18 +48,6 @@ def outputs_of(model, image_size):
   }
 
 
-def test_size_is_that_of_facenet():
-  parameters, multiply_adds = checks.count(FULL, 160, embedding=True)
-  # facenet-pytorch's InceptionResnetV1 without logits, by its definition.
-  assert sum(parameters.values()) == 23_482_624
-  scales = sum(n for name, n in parameters.items() if name.endswith('scale'))
-  # As it is served, each batch norm folded into a bias, Open Model Zoo says
-  # 23.469 M (facenet-20180408-102900), and 2.846 GFLOPs. The latter also has
-  # activations, pools and sums.
-  assert sum(parameters.values()) - scales == 23_467_824
-  assert 2 * multiply_adds == 2_835_324_608
-
-
 def test_shapes_are_those_of_facenet_at_160():
   shapes = {
     name: leaf.shape[1:] for name, leaf in outputs_of(FULL, 160).items()
@@ -220,18 +208,6 @@ def test_dropout_is_for_training_alone(backbone):
     jax.eval_shape(lambda: embed(Mode(train=True, freeze_bn=True)))
 
 
-def test_integers_equal_the_oracle_at_every_tensor(backbone):
-  checks.check_integers_equal_the_oracle(backbone)
-
-
-def test_integer_program_has_no_float(backbone):
-  checks.check_program_has_no_float(backbone)
-
-
-def test_embeddings_of_the_precisions_are_close(backbone):
-  checks.check_embeddings_are_close(backbone)
-
-
 def test_every_tensor_has_one_range(backbone):
   ranges = flax.traverse_util.flatten_dict(backbone.variables['quant_stats'])
   # The largest of some values is quantized as these are, and what is joined as
@@ -249,3 +225,8 @@ def test_in_bfloat16_the_embedding_is_float32_and_the_convolutions_are_not():
   shapes = outputs_of(FULL.clone(dtype=jnp.bfloat16), 75)
   wide = {name for name, leaf in shapes.items() if leaf.dtype == jnp.float32}
   assert wide == {'embedding'}
+
+
+@checks.each()
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)

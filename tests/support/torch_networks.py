@@ -65,7 +65,7 @@ class Case(NamedTuple):
 
 def convert(network, state, pixels=HOUSE) -> dict[str, np.ndarray]:
   given = dataclasses.asdict(pixels)
-  return torch_network.convert(state, network, given).values
+  return torch_network.convert_state(state, network, given).values
 
 
 def _mobilefacenet(naming: str, pixels: Pixels) -> Case:

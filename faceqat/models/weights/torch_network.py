@@ -1,7 +1,7 @@
 """Networks that were trained in PyTorch, as weights of a model.
 
-A module of this package says how the projects name a network's modules; here
-the file is read, the project recognised and the tensors converted.
+The modules `*_torch` say how projects name a network's modules. Here a file is
+read, its project recognised, and its tensors are converted.
 """
 
 import os
@@ -30,9 +30,9 @@ class Named(NamedTuple):
   """A network as a project names it.
 
   Attributes:
-    units: by the model's layers; the first one sees the pixels, 'embedding' is
-      the last.
-    projects: whose network it may be.
+    units: by the model's layers; the first one sees the pixels, and the last
+      one is 'embedding'.
+    projects: those whose network it may be.
   """
 
   units: dict[str, Unit]
@@ -43,16 +43,16 @@ class Named(NamedTuple):
     return set().union(*(unit.tensors() for unit in self.units.values()))
 
 
-# From a state without prefix, and the parts of that prefix.
+# From a state without its prefix, and the parts of that prefix.
 Naming = Callable[[State, Collection[str]], Named]
 
 
 class TorchNetwork(NamedTuple):
-  """A network, whoever named its modules.
+  """A network under all of its names.
 
   Attributes:
     name: for messages.
-    namings: each with the name of the first tensor.
+    namings: each behind the name of its first tensor.
     head: a module that is left out, such as a classifier.
   """
 
@@ -61,7 +61,7 @@ class TorchNetwork(NamedTuple):
   head: str = ''
 
 
-def read(
+def read_torch(
   path: str | os.PathLike,
   network: TorchNetwork,
   given: Mapping[str, Any] | None = None,
@@ -69,14 +69,13 @@ def read(
   """Reads a weight file, for `assign.assign`.
 
   Args:
-    path: PyTorch's, see `torch_checkpoint.read`; safetensors; or ONNX, see
-      `onnx_initializers.read`. What it holds decides, not its name.
-    network: what it has to hold.
-    given: see `convert`.
+    path: of `torch.save`, safetensors or ONNX, recognised by its content.
+    network: the network that it has to hold.
+    given: see `convert_state`.
 
   Raises:
-    ValueError: names the file: it is damaged, or `convert` refuses it; of an
-      ONNX file, which names are not PyTorch's, and how to export them.
+    ValueError: names the file: it is damaged, or `convert_state` refuses it; of
+      an ONNX file, also the names that are not PyTorch's, and how to export it.
   """
   path = os.fspath(path)
   kind = weight_formats.format_of(path)
@@ -85,15 +84,15 @@ def read(
     # No other format needs the package onnx.
     from faceqat.models.weights import onnx_initializers
 
-    arrays = onnx_initializers.read(path)
+    arrays = onnx_initializers.read_initializers(path)
     state, replaced = onnx_initializers.split_parameters(arrays)
     state = without_wrappers(state)
   elif kind == 'safetensors':
-    state = without_wrappers(safetensors_file.read(path))
+    state = without_wrappers(safetensors_file.read_safetensors(path))
   else:
     state = torch_checkpoint.read(path)
   try:
-    return convert(state, network, given)
+    return convert_state(state, network, given)
   except SeveralProjectsError as error:
     raise ValueError(f'{path}: {error}') from None
   except ValueError as error:
@@ -109,33 +108,32 @@ def read(
   raise ValueError(message)
 
 
-def convert(
+def convert_state(
   state: State, network: TorchNetwork, given: Mapping[str, Any] | None = None
 ) -> Imported:
   """Renames a state dictionary's tensors and brings them into our layout.
 
   Args:
     state: arrays by PyTorch's names, of any depth and embedding size. Where
-      all names of the network stand behind one prefix, tensors without it are
-      left out.
-    network: what it has to be.
-    given: fields of `pixels.Pixels` that are known of the network; the others
-      are those of the project that has such names.
+      the network's names have a prefix, tensors without it are left out.
+    network: the network that it has to be.
+    given: fields of `pixels.Pixels` that the user knows; the others are those
+      of the project with such names.
 
   Returns:
     float32 arrays by path in the model's variables.
 
   Raises:
-    ValueError: lists the tensors that are missing and those that the network
-      has no place for; or names one of a wrong shape; or lists the projects
-      with such names, which saw different pixels.
+    ValueError: lists the tensors that are missing and those that have no place;
+      or names one of a wrong shape; or lists several projects with such names,
+      which saw different pixels.
   """
   candidates = []
   for first, naming in network.namings:
     for prefix in _prefixes(state, first):
       inner = _behind(prefix, state, network.head)
       candidates.append((inner, naming(inner, prefix.split('.'))))
-  # Whatever explains most of the tensors.
+  # The naming that explains most of the tensors.
   state, named = max(
     candidates, key=lambda found: len(found[0].keys() & found[1].tensors())
   )
@@ -152,13 +150,13 @@ def convert(
 
 
 def _prefixes(state: State, first: str) -> list[str]:
-  """What stands before the name of the first tensor, such as 'model.'."""
+  """The possible prefixes, such as 'model.', of the first tensor's name."""
   found = {name.removesuffix(first) for name in state if name.endswith(first)}
   return sorted(found | {''})
 
 
 def _behind(prefix: str, state: State, head: str) -> dict[str, np.ndarray]:
-  """The tensors behind a prefix; but no counts of batches, and no head."""
+  """The tensors with a prefix, without counts of batches and the head."""
   found = {
     name.removeprefix(prefix): array
     for name, array in state.items()
@@ -172,7 +170,7 @@ def _behind(prefix: str, state: State, head: str) -> dict[str, np.ndarray]:
 
 
 def _check_names(state: State, named: Named):
-  """The last batch norm may have no gamma and beta (`affine=False`)."""
+  """Refuses other tensors; the last batch norm may have `affine=False`."""
   last = named.units['embedding'].norm
   optional = {f'{last}.weight', f'{last}.bias'}
   wanted = named.tensors()

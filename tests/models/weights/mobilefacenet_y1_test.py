@@ -25,7 +25,7 @@ PAD = {'conv_1_conv2d': 0.5 / 128}
 
 def embed(path, images):
   shapes = layer_network.random_variables(MODEL, images.shape[1:])
-  variables = assign(shapes, mobilefacenet_y1.read(path).values)
+  variables = assign(shapes, mobilefacenet_y1.read_y1(path).values)
   run = jax.jit(lambda v, x: MODEL.apply(v, x, FLOAT))
   return np.asarray(run(variables, images))
 
@@ -97,7 +97,7 @@ def test_every_layer_of_the_model_has_its_origin(drawn):
 
 def test_a_fixed_gamma_is_one_whatever_the_file_holds(drawn):
   # 2e-5 in place of 1e-3, at a variance near 1.
-  gamma = mobilefacenet_y1.read(drawn[0]).values['embedding/bn/scale']
+  gamma = mobilefacenet_y1.read_y1(drawn[0]).values['embedding/bn/scale']
   np.testing.assert_allclose(gamma, 1.0005, atol=2e-4)
 
 
@@ -118,8 +118,8 @@ def test_the_pixels_scale_is_folded(tmp_path, drawn):
     network.node('_mulscalar0')['attrs']['scalar'] = repr(1 / 127.5)
     network.tensors['arg:conv_1_conv2d_weight'] *= np.float32(127.5 / 128)
 
-  original = mobilefacenet_y1.read(drawn[0]).values
-  changed = mobilefacenet_y1.read(save(tmp_path, change)).values
+  original = mobilefacenet_y1.read_y1(drawn[0]).values
+  changed = mobilefacenet_y1.read_y1(save(tmp_path, change)).values
   for name, value in original.items():
     np.testing.assert_allclose(changed[name], value, rtol=1e-5, err_msg=name)
 
@@ -141,7 +141,7 @@ def test_a_graph_that_computes_something_else_is_refused(
 ):
   path = save(tmp_path, set_attribute(name, key, value))
   with pytest.raises(ValueError, match=rf'model-symbol\.json is not .*{match}'):
-    mobilefacenet_y1.read(path)
+    mobilefacenet_y1.read_y1(path)
 
 
 def test_an_operator_that_the_model_lacks_is_refused(tmp_path):
@@ -149,7 +149,7 @@ def test_an_operator_that_the_model_lacks_is_refused(tmp_path):
     network.node('res_3_plus0')['op'] = 'elemwise_mul'
 
   with pytest.raises(ValueError, match='res_3_plus0 is a elemwise_mul'):
-    mobilefacenet_y1.read(save(tmp_path, change))
+    mobilefacenet_y1.read_y1(save(tmp_path, change))
 
 
 def test_another_network_is_refused_with_the_layers_of_both(tmp_path):
@@ -159,7 +159,7 @@ def test_another_network_is_refused_with_the_layers_of_both(tmp_path):
   with pytest.raises(
     ValueError, match=r'lacks the layers conv_6sep_conv2d; .* conv_7'
   ):
-    mobilefacenet_y1.read(save(tmp_path, change))
+    mobilefacenet_y1.read_y1(save(tmp_path, change))
 
 
 def test_tensors_of_another_network_are_listed_on_both_sides(tmp_path):
@@ -170,7 +170,7 @@ def test_tensors_of_another_network_are_listed_on_both_sides(tmp_path):
     ValueError,
     match=r'0000\.params lacks its tensors fc1_beta; .* besides fc1_beta2',
   ):
-    mobilefacenet_y1.read(save(tmp_path, change))
+    mobilefacenet_y1.read_y1(save(tmp_path, change))
 
 
 def test_a_layer_without_batch_norm_is_refused(tmp_path):
@@ -178,4 +178,4 @@ def test_a_layer_without_batch_norm_is_refused(tmp_path):
     network.node('conv_6sep_batchnorm')['inputs'][0] = [0, 0, 0]
 
   with pytest.raises(ValueError, match='no BatchNorm follows conv_6sep_conv2d'):
-    mobilefacenet_y1.read(save(tmp_path, change))
+    mobilefacenet_y1.read_y1(save(tmp_path, change))

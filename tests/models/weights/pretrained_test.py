@@ -107,7 +107,9 @@ def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
       torch.onnx.export(
         network.eval(), torch.zeros(1, 3, 5, 5), path, dynamo=False, **options
       )
-    return onnx_initializers.split_parameters(onnx_initializers.read(path))
+    return onnx_initializers.split_parameters(
+      onnx_initializers.read_initializers(path)
+    )
 
   parameters, _ = export(do_constant_folding=False)
   expected = {

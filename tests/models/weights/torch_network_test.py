@@ -311,15 +311,15 @@ def test_a_file_is_read_and_named(tmp_path, case, save):
   path = tmp_path / 'net.pth'
   save({f'module.{name}': array for name, array in state.items()}, path)
   given = {'channels': 'BGR'}
-  values = torch_network.read(path, case.network, given).values
-  expected = torch_network.convert(state, case.network, given).values
+  values = torch_network.read_torch(path, case.network, given).values
+  expected = torch_network.convert_state(state, case.network, given).values
   check_equal(values, expected)
   state.popitem()
   save(state, path)
   with pytest.raises(
     ValueError, match=rf'net\.pth is not of the {case.network.name} that'
   ):
-    torch_network.read(path, case.network)
+    torch_network.read_torch(path, case.network)
 
 
 @pytest.mark.parametrize('name', ['insightface', 'output_layer', 'xiaoccer'])

@@ -146,7 +146,7 @@ def test_a_project_is_known_by_its_names(network, state, prefix, head, project):
   state = prefixed(prefix, state)
   if head:
     state[head] = np.zeros((24, 10), np.float32)
-  assert torch_network.convert(state, network).project == project
+  assert torch_network.convert_state(state, network).project == project
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,16 @@ def test_what_no_name_tells_is_asked_for(tmp_path, network, state, message):
   with pytest.raises(
     ValueError, match=rf'MODEL\.SAFETENSORS: its .*{message}.*\.channels='
   ):
-    torch_network.read(path, network)
+    torch_network.read_torch(path, network)
   for channels in ('RGB', 'BGR'):
-    found = torch_network.read(path, network, {'channels': channels}).project
+    found = torch_network.read_torch(
+      path, network, {'channels': channels}
+    ).project
     assert found.pixels == Pixels(channels)
 
 
 def test_magface_s_epsilon_and_pixels_are_its_own():
-  values = torch_network.convert(
+  values = torch_network.convert_state(
     prefixed('features.', ARCFACE_STATE), NETWORK
   ).values
   # Variances down to 1e-4, to which 1e-5 are some percent.

@@ -18,8 +18,7 @@ from faceqat.preparation.prepare import Options, prepare
 
 PHOTOS = real_data.path('data/photos')
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
-EVERYTHING = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']
-EVERYTHING += ['Eve/1.jpg']
+EVERYTHING = prepare_inputs.CROPS
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +44,7 @@ def run(source, out, settings=SETTINGS, **options):
 
 
 def images(out):
-  return sorted(p.relative_to(out).as_posix() for p in out.rglob('*/*.jpg'))
+  return sorted(prepare_inputs.read_images(out))
 
 
 def contents(out):
@@ -291,11 +290,14 @@ def test_two_people_with_one_name_are_kept_apart_and_named(source, tmp_path):
 def test_other_files_and_corrupt_photographs_are_named(source, tmp_path):
   (source / 'Ann/notes.txt').write_text('')
   (source / 'Ann/9.jpg').write_bytes(b'no photograph')
+  prepare_inputs.make_photograph(source / 'Ann/2019/1.jpg', 20)
   report = run(source, tmp_path / 'out')
-  assert report['ignored'] == ['Ann/notes.txt']
+  assert report['ignored'] == ['Ann/2019/', 'Ann/notes.txt']
   assert report['counts']['unreadable'] == 1
   text = (tmp_path / 'out/prepare.txt').read_text()
   assert 'unreadable: Ann/9.jpg: ' in text
+  assert 'ignored: Ann/2019/ (a folder)\nignored: Ann/notes.txt\n' in text
+  assert 'ignored; 1 of them folders\n' in text
   assert images(tmp_path / 'out') == EVERYTHING
 
 

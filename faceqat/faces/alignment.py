@@ -3,6 +3,9 @@
 Networks with margin losses see five points of the face moved onto a template
 (`align_points`), those after FaceNet the detector's box with a margin
 (`crop_with_margin`). A network trained on the one fails on the other.
+
+Images are [H, W, 3] uint8, crops have the channels' order of their image.
+Points are [N, 2], x and y in pixels; landmarks those five of a face.
 """
 
 import math
@@ -19,8 +22,8 @@ from faceqat.files.image_size import (
   shown,
 )
 
-# The eyes, the nose and the corners of the mouth in InsightFace's crops of
-# 112x112, from the left to the right of the picture (`arcface_dst`).
+# Landmarks in InsightFace's crops of 112x112 (`arcface_dst`): eyes, nose and
+# corners of the mouth, from the left to the right of the picture.
 ARCFACE_TEMPLATE = np.array(
   [
     [38.2946, 51.6963],
@@ -33,12 +36,7 @@ ARCFACE_TEMPLATE = np.array(
 
 
 class Template(NamedTuple):
-  """The five points in a crop.
-
-  Attributes:
-    points: [5, 2], x and y in pixels.
-    size: height and width of the crop.
-  """
+  """The landmarks in a crop, and its height and width."""
 
   points: np.ndarray
   size: tuple[int, int]
@@ -56,10 +54,7 @@ WITH_MARGIN = f'margin_{MARGIN}'
 
 
 def template_points(name: str, size: ImageSize) -> np.ndarray:
-  """The points of one of the `TEMPLATES` in a crop of any size.
-
-  Returns:
-    [5, 2] x, y in pixels, in the order of `ARCFACE_TEMPLATE`.
+  """The landmarks of one of the `TEMPLATES` in a crop of any size.
 
   Raises:
     ValueError: the size has other proportions than the template.
@@ -100,10 +95,6 @@ def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
   the best one a quotient. OpenCV's estimateAffinePartial2D would leave out
   points that fit badly, and five are too few for that.
 
-  Args:
-    points: [N, 2] x, y in pixels.
-    targets: [N, 2], the same.
-
   Returns:
     [2, 3] float64: a point p goes to matrix[:, :2] @ p + matrix[:, 2].
 
@@ -139,14 +130,11 @@ def warp(
   blocks of k x k pixels are averaged first, to a scale between a half and one.
 
   Args:
-    image: [H, W, 3] uint8.
-    matrix: [2, 3], from pixels of the image to those of the result.
-    size: of the result.
-    extend: repeats the image's border pixels outside of it; else the result is
+    image: what is moved.
+    matrix: [2, 3], from pixels of the image to those of the frame.
+    size: of the frame.
+    extend: repeats the image's border pixels outside of it; else the frame is
       black there, as InsightFace's crops are.
-
-  Returns:
-    [h, w, 3] uint8 of that size.
   """
   height, width = height_width(size)
   turn, shift = matrix[:, :2], matrix[:, 2]
@@ -188,18 +176,9 @@ def align_points(
   As InsightFace's `norm_crop`: the template is scaled to the size, and the crop
   is black outside of the photograph.
 
-  Args:
-    image: [H, W, 3] uint8.
-    landmarks: [5, 2] x, y in pixels of the image, in the template's order.
-    size: of the crop.
-    template: one of `TEMPLATES`.
-
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
-
   Raises:
     ValueError: the landmarks are not five different finite points, or the size
-      has other proportions than the template.
+      has other proportions than the template, one of `TEMPLATES`.
   """
   targets = template_points(template, size)
   return warp(image, estimate_similarity(landmarks, targets), size)
@@ -219,13 +198,10 @@ def crop_with_margin(
   border, and stretched to the proportions of the crop.
 
   Args:
-    image: [H, W, 3] uint8.
+    image: the photograph.
     box: [4] x, y, width, height in pixels of the image.
     size: of the crop.
     margin: in pixels of the crop.
-
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
 
   Raises:
     ValueError: the box lies outside of the image, or the margin is too large.
@@ -266,13 +242,10 @@ def cut_out(
   """Cuts a face out onto the template of a `Fingerprint`.
 
   Args:
-    image: [H, W, 3] uint8.
+    image: the photograph.
     face: a `detection.Face`.
     template: one of `TEMPLATES`, or `WITH_MARGIN`.
     size: of the crop.
-
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
 
   Raises:
     ValueError: as `align_points` and `crop_with_margin` do.

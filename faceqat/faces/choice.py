@@ -19,17 +19,14 @@ _CLEAR_LEAD = 0.5
 def choose(
   faces: Sequence[Face], choice: str, image_shape: Sequence[int]
 ) -> list[Face]:
-  """The faces to take.
+  """Chooses one face, or all, the largest first.
 
   Args:
-    faces: those found in one photograph, in any order.
+    faces: those of one photograph, in any order.
     choice: 'largest', by the area of the box; 'central', by the area less
       twice the squared distance of its centre from the photograph's, as in
       FaceNet's `align_dataset_mtcnn.py`; 'all'.
     image_shape: [H, W, ...] of the photograph.
-
-  Returns:
-    One face, or all, the largest first; none of none.
 
   Raises:
     ValueError: the choice is none of `CHOICES`.

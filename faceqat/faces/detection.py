@@ -43,9 +43,8 @@ class Face:
 
   Attributes:
     box: [4] float64: x, y, width, height in pixels; may reach outside.
-    landmarks: [5, 2] float64: x, y in pixels of the eye that is on the left of
-      the picture, the other eye, the nose, the corner of the mouth on the left,
-      the other corner: the order of `alignment.ARCFACE_TEMPLATE`.
+    landmarks: [5, 2] float64: x, y in pixels, in the order of
+      `alignment.ARCFACE_TEMPLATE`.
     score: 0 .. 1, how sure the detector is.
   """
 

@@ -231,10 +231,8 @@ def warn_of_drawn(
   """Warns of drawn faces for a network for photographs, and of the reverse.
 
   Args:
-    found: of a data set; None: it has none, and so is not drawn.
-    wanted: of a network; None: it has none, and nothing is known.
-    found_in: the data set, for the message.
-    wanted_by: the network, for the message.
+    found, wanted, found_in, wanted_by: see `check`. A data set without a
+      fingerprint is not drawn; of a network without one nothing is known.
 
   Returns:
     A sentence for the user, or none.

@@ -90,11 +90,10 @@ def decode_image(
 def wanted_and_stored(
   image_size: ImageSize, stored_size: ImageSize
 ) -> tuple[_Size, _Size]:
-  """The sizes of images as they are returned and in their files.
+  """The sizes of images as they are returned, and in their files.
 
-  Args:
-    image_size: of a config.
-    stored_size: of a config; 0: image_size.
+  >>> wanted_and_stored(112, 0)
+  ((112, 112), (112, 112))
 
   Raises:
     ValueError: one is no size; or their proportions differ, so that faces
@@ -162,13 +161,7 @@ def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
 def read_image(
   path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> np.ndarray:
-  """Reads one image file, as `decode_image` decodes it.
-
-  Raises:
-    DamagedImageError: it is not there (a link may lead nowhere), cannot be
-      read, or is damaged.
-    WrongSizeError: the image has another size than stored_size.
-  """
+  """Reads one image file; see `read_file` and `decode_image`."""
   data = read_file(path)
   return decode_image(data, os.fspath(path), image_size, stored_size)
 

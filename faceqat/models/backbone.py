@@ -1,17 +1,18 @@
-"""What all backbones share: their settings, their input and their embedding."""
+"""The base of all backbones: their settings, their input, their embedding."""
 
 import functools
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from faceqat.models.blocks import Conv
 from faceqat.quant.layers import QuantConv, QuantDense, Value, input_image
 from faceqat.quant.norm import Norm
 from faceqat.quant.spec import Mode, QuantSpec
 
 
 class Backbone(nn.Module):
-  """A network from faces to embeddings; a model says what lies between.
+  """A network from faces to embeddings; a model has its own `body`.
 
   Attributes:
     embedding_size: D.
@@ -50,15 +51,9 @@ class Backbone(nn.Module):
       name='embedding',
     )(x, mode)
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
-    """The features that the embedding is a linear function of.
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
+    """From pixels, `[B, H, W, 3]`, to the features `[B, F]` of the embedding.
 
-    Args:
-      x: `[B, H, W, 3]` pixels as `input_image` reads them, or a symbol.
-      mode: of the call.
-      conv: `QuantConv` with the model's settings bound.
-
-    Returns:
-      `[B, F]`, or a symbol.
+    Both may be symbols.
     """
     raise NotImplementedError

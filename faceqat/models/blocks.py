@@ -1,4 +1,4 @@
-"""The blocks of the mobile backbones."""
+"""What the backbones are built of, and the blocks of the mobile ones."""
 
 import functools
 import math
@@ -8,14 +8,20 @@ import flax.linen as nn
 from faceqat.quant.layers import Add, PReLU, Value
 from faceqat.quant.spec import Mode
 
-# Of the last batch norm of a block that adds its input: it begins near the
-# identity, and a deep network learns from the first steps on (Goyal et al.
-# 2017, section 5.1, who begin at 0, of which no range can be observed).
+# `QuantConv` with the model's `quant`, `norm` and `dtype` bound.
+Conv = functools.partial
+
+# Of the last batch norm of a block that adds its input, so that the block
+# begins near the identity (Goyal et al. 2017, section 5.1, who begin at 0, of
+# which no range can be observed).
 _INITIAL_GAMMA = 0.2
 
 
 def scale_depth(repeats: int, multiplier: float) -> int:
-  """How many blocks a stage of so many has in a shallower or deeper network.
+  """The blocks of a stage in a shallower or deeper network.
+
+  >>> [scale_depth(repeats, 0.25) for repeats in (1, 4, 5)]
+  [1, 1, 2]
 
   Raises:
     ValueError: the multiplier is not above 0.
@@ -30,15 +36,15 @@ def scale_depth(repeats: int, multiplier: float) -> int:
 
 
 def conv_unit(
-  conv: functools.partial, x: Value, mode: Mode, *, name: str, **fields
+  conv: Conv, x: Value, mode: Mode, *, name: str, **fields
 ) -> Value:
   """Applies a convolution and its activation inside a compact method.
 
   'relu' and 'relu6' are fused into the convolution; 'prelu' is a layer
-  `<name>_prelu` of its own, as in the runtimes, with a range of its own.
+  `<name>_prelu` with a range of its own, as in the runtimes.
 
   Args:
-    conv: `QuantConv` with the model's settings bound, `quant` among them.
+    conv: makes the convolution.
     x: `[B, H, W, C]`, or a symbol of that shape.
     mode: of the call.
     name: of the convolution.
@@ -58,20 +64,20 @@ class InvertedResidual(nn.Module):
 
   Attributes:
     features: output channels.
-    expanded: channels between expansion and projection; where they equal the
-      input's and `always_expand` is off, there is no expansion.
+    expanded: channels between expansion and projection.
     strides: of the depthwise convolution; the input is added where they are 1
       and the channels agree.
     activation: after expansion and depthwise; the projection is linear.
+    conv: makes the convolutions.
     padding: of the depthwise convolution.
-    conv: `QuantConv` with the model's settings bound.
+    always_expand: also if the input has `expanded` channels already.
   """
 
   features: int
   expanded: int
   strides: int
   activation: str
-  conv: functools.partial
+  conv: Conv
   padding: str | tuple = 'SAME'
   always_expand: bool = True
 

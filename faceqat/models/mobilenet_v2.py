@@ -1,9 +1,12 @@
 """MobileNetV2 as a face-embedding network (Sandler et al. 2018, table 2)."""
 
-import functools
-
 from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
+from faceqat.models.blocks import (
+  Conv,
+  InvertedResidual,
+  conv_unit,
+  scale_depth,
+)
 from faceqat.quant.layers import MeanPool, Value
 from faceqat.quant.spec import Mode
 
@@ -20,7 +23,11 @@ STAGES = (
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-  """Rounds to a multiple of `divisor`, losing at most a tenth."""
+  """Rounds to a multiple of `divisor`, losing at most a tenth.
+
+  >>> [round_channels(channels) for channels in (1, 11, 18, 20)]
+  [8, 16, 24, 24]
+  """
   rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
   return rounded if rounded >= 0.9 * channels else rounded + divisor
 
@@ -35,7 +42,7 @@ class Model(Backbone):
 
   width: float
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     channels = round_channels(32 * self.width)
     x = conv_unit(
       conv,

@@ -182,26 +182,27 @@ def _checked_path(
     or '..' in path.parts
     or any(character in entry.name for character in '\\:\0')
   )
-  if outside:
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, which leads outside of the '
-      'folder that it is unpacked into: nothing of it was kept; do not trust '
-      'this archive'
-    )
-  if entry.kind not in ('file', 'folder'):
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, a {entry.kind}: wanted files '
-      'and folders only; pack the photographs themselves'
-    )
   # The folder that was packed may be '.'.
   if (entry.kind == 'file' and not path.parts) or not entry.name:
     raise ValueError(f'{archive} has an entry without a name: make it again')
-  if len(path.parts) > MAX_DEPTH:
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, {len(path.parts)} folders '
-      f'deep: wanted person/photograph, at most {MAX_DEPTH} deep'
+  if outside:
+    fault = (
+      'which leads outside of the folder that it is unpacked into: nothing of '
+      'it was kept; do not trust this archive'
     )
-  return path
+  elif entry.kind not in ('file', 'folder'):
+    fault = (
+      f'a {entry.kind}: wanted files and folders only; pack the photographs '
+      'themselves'
+    )
+  elif len(path.parts) > MAX_DEPTH:
+    fault = (
+      f'{len(path.parts)} folders deep: wanted person/photograph, at most '
+      f'{MAX_DEPTH} deep'
+    )
+  else:
+    return path
+  raise ValueError(f'{archive} has the entry {_shown(entry)}, {fault}')
 
 
 def _shown(entry: _Entry) -> str:

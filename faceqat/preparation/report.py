@@ -39,9 +39,8 @@ def make_report(
     found: the input.
     records: of every photograph.
     chosen: what was found in the crops.
-    parts: the data sets by split ('' for the only one), as written.
-    made: by split, the images that were made for each person; `images` counts
-      them too.
+    parts: by split, the crops that were written.
+    made: by split, the images that were made; `images` counts them too.
   """
   statuses = collections.Counter(record['status'] for record in records)
   counts = {

@@ -52,7 +52,7 @@ def _block(layer: str, module: str, branches) -> dict[str, Unit]:
 
 def _branches(layer: str, module: str, branches) -> Iterator[tuple[str, Unit]]:
   for number, convolutions in enumerate(branches):
-    for index, (name, _, _) in enumerate(convolutions):
+    for index, (name, _) in enumerate(convolutions):
       # A branch of one convolution is that module itself.
       place = f'.{index}' if len(convolutions) > 1 else ''
       unit = _unit(f'{module}.branch{number}{place}')

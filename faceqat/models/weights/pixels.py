@@ -110,13 +110,7 @@ class SeveralProjectsError(ValueError):
 
 
 class Project(NamedTuple):
-  """A project whose weights can be read.
-
-  Attributes:
-    name: owner and repository, or as its users call it.
-    pixels: the input of its networks.
-    epsilon: of its batch norms.
-  """
+  """A project whose weights can be read; the epsilon is of its batch norms."""
 
   name: str
   pixels: Pixels

@@ -165,112 +165,83 @@ def test_a_last_batch_norm_without_gamma_and_beta():
   assert not values['embedding/bn/bias'].any()
 
 
-LINEAR = {'linear.bias': np.zeros(24)}
-GATE = 'body.1.res_layer.5.fc2.weight'
-
-
 @pytest.mark.parametrize(
-  ('name', 'without', 'changes', 'message'),
+  ('name', 'tensor', 'value', 'message'),
   [
+    ('insightface', 'conv1.bn.weight', None, r'conv1\.bn\.weight; .* none'),
+    ('insightface', 'linear.bias', np.ones(24), r'none; .* linear\.bias'),
     (
       'insightface',
-      'conv_4.model.2.project.bn.running_var',
-      LINEAR,
-      r'lacks the tensors conv_4\.model\.2\.project\.bn\.running_var; it has '
-      r'besides linear\.bias',
-    ),
-    (
-      'insightface',
-      'conv1.bn.weight',
-      {},
-      r'tensors conv1\.bn\.weight; .*none',
-    ),
-    (
-      'insightface',
-      '',
-      {'linear.weight': np.zeros((24, 512, 3, 3))},
+      'linear.weight',
+      np.zeros((24, 512, 3, 3)),
       r'linear\.weight .*wanted \[O, I\] or \[O, I, 1, 1\]',
     ),
     (
       'insightface',
-      '',
-      {'conv1.conv.weight': np.zeros((64, 27))},
+      'conv1.conv.weight',
+      np.zeros((64, 27)),
       r'conv1\.conv\.weight .*wanted \[O, I, kh, kw\]',
     ),
+    ('insightface', 'conv1.bn.weight', np.ones(63), r'1\.bn have the shapes'),
+    ('insightface', 'conv1.bn.running_var', -np.ones(64), r'_var has negative'),
     (
       'insightface',
-      '',
-      {'conv1.bn.weight': np.zeros(63)},
-      'bn have the shapes',
-    ),
-    (
-      'insightface',
-      '',
-      {'conv1.bn.running_var': -np.ones(64)},
-      r'conv1\.bn\.running_var has negative',
-    ),
-    (
-      'insightface',
-      '',
-      {'conv1.bn.running_var': np.full(64, np.nan)},
+      'conv1.bn.running_var',
+      np.full(64, np.nan),
       r'conv1\.bn\.running_var has negative or no numbers',
     ),
     (
       'face_evolve_ir',
       'body.4.shortcut_layer.0.weight',
-      {},
+      None,
       r'lacks .*4\.shortcut_layer\.0',
     ),
     (
       'face_evolve_ir',
-      '',
-      {'body.0.res_layer.5.weight': np.ones(8)},
+      'body.0.res_layer.5.weight',
+      np.ones(8),
       r'tensors none; it has besides body\.0\.res_layer\.5\.weight',
     ),
     (
       'face_evolve_ir',
-      '',
-      {'output_layer.3.weight': np.ones((24, 16 * 6))},
+      'output_layer.3.weight',
+      np.ones((24, 16 * 6)),
       r'output_layer\.3\.weight .* wanted \[O, 16 \* side\^2\]',
     ),
     (
       'face_evolve_ir',
-      '',
-      {'output_layer.0.running_mean': np.ones(0)},
+      'output_layer.0.running_mean',
+      np.ones(0),
       r'output_layer\.0 have the shapes',
-    ),
-    (
-      'face_evolve_ir',
-      '',
-      {'body.1.res_layer.0.running_var': -np.ones(8)},
-      r'body\.1\.res_layer\.0\.running_var',
     ),
     (
       'arcface_torch',
       'layer2.0.downsample.0.weight',
-      {},
+      None,
       r'lacks the tensors layer2\.0\.downsample\.0\.weight; .* besides none',
     ),
     (
       'arcface_torch',
-      '',
-      {'layer1.0.se.fc1.weight': np.ones((2, 8))},
+      'layer1.0.se.fc1.weight',
+      np.ones((2, 8)),
       r'tensors none; it has besides layer1\.0\.se\.fc1\.weight',
     ),
     (
       'face_evolve_ir_se',
-      '',
-      {GATE: np.ones((8, 2, 3, 3))},
+      'body.1.res_layer.5.fc2.weight',
+      np.ones((8, 2, 3, 3)),
       r'res_layer\.5\.fc2\.weight .* wanted \[O, I, 1, 1\]',
     ),
   ],
 )
 def test_states_of_other_networks_are_refused_by_name(
-  case, without, changes, message
+  case, tensor, value, message
 ):
   state = case.random_state()
-  state.pop(without, None)
-  state |= {name: np.float32(value) for name, value in changes.items()}
+  if value is None:
+    del state[tensor]
+  else:
+    state[tensor] = np.float32(value)
   with pytest.raises(ValueError, match=message):
     case.convert(state)
 

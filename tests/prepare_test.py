@@ -1,9 +1,11 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 
+import command_line
 import numpy as np
 import prepare_inputs
 import pytest
@@ -11,6 +13,7 @@ import real_data
 from PIL import Image
 from settings import ROOT
 
+from faceqat import prepare as prepare_command
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
@@ -349,6 +352,24 @@ def test_a_missing_detector_is_refused(source, tmp_path):
     run(source, tmp_path / 'out', settings)
 
 
+@pytest.mark.parametrize(
+  ('source', 'flags', 'part'),
+  [
+    ('in', {'remove': 'all'}, '--remove=all is none of duplicates'),
+    ('in', {'remove': 'shared'}, 'needs --evaluation'),
+    ('in', {'size': 8}, '--size is 8, wanted 16 to 1024 pixels'),
+    ('/none', {'split': '80,10,10'}, 'There is no /none'),
+    ('in', {'split': '80,10'}, 'split is 80,10, wanted three percentages'),
+  ],
+)
+def test_wrong_flags_are_one_sentence(source, flags, part, monkeypatch):
+  # Of the test's own process.
+  monkeypatch.setattr(signal, 'signal', lambda *_: None)
+  with pytest.raises(ValueError, match=part) as error:
+    command_line.run(prepare_command, source, 'out', **flags)
+  assert '\n' not in str(error.value)
+
+
 def command(*arguments):
   return subprocess.run(
     [sys.executable, '-m', 'faceqat.prepare', *map(str, arguments)],
@@ -364,10 +385,6 @@ def command(*arguments):
   [
     (['in'], 'OUT is missing; give PHOTOS OUT'),
     (['in', 'out', 'more'], "unexpected argument 'more'"),
-    (['in', 'out', '--remove=all'], '--remove=all is none of duplicates'),
-    (['in', 'out', '--remove=shared'], 'needs --evaluation'),
-    (['in', 'out', '--size=8'], '--size is 8, wanted 16 to 1024 pixels'),
-    (['/none', 'out', '--split=80,10,10'], 'There is no /none'),
   ],
 )
 def test_a_wrong_command_is_one_sentence(arguments, part):

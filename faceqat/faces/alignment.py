@@ -48,7 +48,7 @@ TEMPLATES = {
   'arcface': Template(ARCFACE_TEMPLATE, (112, 112)),
   'sphereface': Template(ARCFACE_TEMPLATE - [8, 0], (112, 96)),
 }
-# Of `crop_with_margin`, in pixels of the crop, and its name in fingerprints.
+# The margin in pixels of the crop, and the name of such crops in fingerprints.
 MARGIN = 32
 WITH_MARGIN = f'margin_{MARGIN}'
 

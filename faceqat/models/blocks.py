@@ -1,4 +1,4 @@
-"""What the backbones are built of, and the blocks of the mobile ones."""
+"""Blocks of the backbones, and what these share."""
 
 import functools
 import math
@@ -11,9 +11,9 @@ from faceqat.quant.spec import Mode
 # `QuantConv` with the model's `quant`, `norm` and `dtype` bound.
 Conv = functools.partial
 
-# Of the last batch norm of a block that adds its input, so that the block
-# begins near the identity (Goyal et al. 2017, section 5.1, who begin at 0, of
-# which no range can be observed).
+# The last batch norm of a block that adds its input begins with it, so that the
+# block begins near the identity (Goyal et al. 2017, section 5.1, who begin at
+# 0, of which no range can be observed).
 _INITIAL_GAMMA = 0.2
 
 

@@ -37,7 +37,7 @@ _DAMAGE = (
   zlib.error,
   EOFError,
   gzip.BadGzipFile,
-  # Of zipfile: a password, an unknown compression, a name that is not text,
+  # zipfile's: a password, an unknown compression, a name that is not text,
   # offsets outside of the file.
   RuntimeError,
   NotImplementedError,
@@ -237,7 +237,7 @@ def _zip_entries(archive: pathlib.Path) -> Iterator[_Entry]:
       if info.filename.endswith('/'):
         yield _Entry(info.filename, 'folder', 0, None)
       elif mode in (0, stat.S_IFREG):
-        # What it opens ends after `file_size` bytes.
+        # The opened file ends after `file_size` bytes.
         content = functools.partial(opened.open, info)
         yield _Entry(info.filename, 'file', info.file_size, content)
       else:

@@ -40,9 +40,9 @@ _QUALITY = 95
 # Photographs in a worker's queue are cropped again after a stop.
 _QUEUED_PER_WORKER = 4
 
-# What can become of a photograph.
+# The outcomes for a photograph.
 STATUSES = ('found', 'ambiguous', 'missed', 'unreadable')
-# Of a photograph, ready for JSON; see `crop_photograph`.
+# The record of a photograph, ready for JSON; see `crop_photograph`.
 Record = dict[str, Any]
 
 
@@ -242,7 +242,7 @@ def _start_worker(settings: CropSettings):
   global _worker
   # Ctrl-C reaches every process; the parent stops its workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # Else a worker would wait for ever for a parent that was killed.
+  # A worker would wait for ever for a parent that was killed.
   threading.Thread(target=_leave_with_parent, daemon=True).start()
   # Each worker has one core.
   cv2.setNumThreads(1)

@@ -66,7 +66,7 @@ def without_steps(values: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-# Of the batch norms of models that weights are read into.
+# All batch norms of a model that weights are read into have it.
 EPSILON = 1e-3
 
 

@@ -11,7 +11,7 @@ import numpy as np
 try:
   import onnx
   from google.protobuf.message import DecodeError
-  from onnx import TensorProto, numpy_helper
+  from onnx import SparseTensorProto, TensorProto, numpy_helper
 except ImportError as error:
   raise ImportError(
     "Reading .onnx files needs the package 'onnx': pip install onnx"
@@ -54,24 +54,20 @@ def read_initializers(path: str | os.PathLike) -> dict[str, np.ndarray]:
       'of its operators. Get it again'
     )
   graph = model.graph
-  if graph.sparse_initializer:
-    name = graph.sparse_initializer[0].values.name
-    raise ValueError(
-      f'{path}: initialiser {name!r} is sparse: export the model with dense '
-      'weights'
-    )
-  if not graph.initializer:
+  if not graph.initializer and not graph.sparse_initializer:
     raise ValueError(
       f'{path} has no initialisers: export the model with its parameters, and '
       'not as Constant nodes'
     )
   arrays = {}
-  for tensor in graph.initializer:
-    if tensor.name in arrays:
-      raise ValueError(
-        f'{path} has two initialisers {tensor.name!r}: export it again'
-      )
-    arrays[tensor.name] = _to_array(tensor, path)
+  for tensor in (*graph.sparse_initializer, *graph.initializer):
+    name = getattr(tensor, 'values', tensor).name
+    if name in arrays:
+      raise ValueError(f'{path} has two initialisers {name!r}: export it again')
+    try:
+      arrays[name] = _to_array(tensor)
+    except ValueError as error:
+      raise ValueError(f'{path}: initialiser {name!r} {error}') from error
   return arrays
 
 
@@ -99,16 +95,18 @@ def split_parameters(
   return parameters, sorted(others)
 
 
-def _to_array(tensor: TensorProto, path: str) -> np.ndarray:
+def _to_array(tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+  if isinstance(tensor, SparseTensorProto):
+    raise ValueError('is sparse: export the model with dense weights')
   if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
     places = {entry.key: entry.value for entry in tensor.external_data}
     raise ValueError(
-      f'{path}: initialiser {tensor.name!r} lies in another file, '
-      f'{places.get("location", "")!r}, and no other file is read: save the '
-      'model as one, onnx.save(model, path, save_as_external_data=False)'
+      f'lies in another file, {places.get("location", "")!r}, and no other '
+      'file is read: save the model as one, onnx.save(model, path, '
+      'save_as_external_data=False)'
     )
   if tensor.data_type == TensorProto.STRING:
-    raise ValueError(f'{path}: initialiser {tensor.name!r} holds text')
+    raise ValueError('holds text')
   try:
     array = numpy_helper.to_array(tensor)
     # With a negative dimension it derives one from the data.
@@ -117,7 +115,7 @@ def _to_array(tensor: TensorProto, path: str) -> np.ndarray:
   # Wrong types, sizes and dimensions raise different errors.
   except Exception as error:
     raise ValueError(
-      f'{path}: initialiser {tensor.name!r} of shape {list(tensor.dims)} is '
-      f'damaged ({type(error).__name__}: {error}): get the file again'
+      f'of shape {list(tensor.dims)} is damaged ({type(error).__name__}: '
+      f'{error}): get the file again'
     ) from error
   return array.astype(np.float32) if array.dtype.name == 'bfloat16' else array

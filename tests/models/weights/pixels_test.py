@@ -1,4 +1,4 @@
-"""What a network saw is folded into its weights, and known or asked for."""
+"""The pixels of another network are folded into its weights."""
 
 import dataclasses
 

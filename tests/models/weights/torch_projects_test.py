@@ -1,4 +1,4 @@
-"""Whose network it is, and that each is read as its own."""
+"""A project is recognised, and its network read as its own."""
 
 import layer_network
 import numpy as np

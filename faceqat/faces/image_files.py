@@ -14,7 +14,7 @@ from faceqat.files.image_size import ImageSize
 
 
 class ImageFiles:
-  """A sequence of image files, read when needed."""
+  """Image files, read when asked for."""
 
   def __init__(
     self, paths: list[str], image_size: ImageSize, stored_size: ImageSize
@@ -29,7 +29,7 @@ class ImageFiles:
     return face_images.read_image(self._paths[index], *self._sizes)
 
   def encoded(self, index: int) -> bytes:
-    """The bytes of an image, after a check of its header and end."""
+    """The bytes of an image, with a look at whether they are one."""
     path = self._paths[index]
     return face_images.checked(face_images.read_file(path), path, *self._sizes)
 

@@ -5,10 +5,12 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from faceqat.models.blocks import Conv
 from faceqat.quant.layers import QuantConv, QuantDense, Value, input_image
 from faceqat.quant.norm import Norm
 from faceqat.quant.spec import Mode, QuantSpec
+
+# `QuantConv` with the model's `quant`, `norm` and `dtype` bound.
+Conv = functools.partial
 
 
 class Backbone(nn.Module):

@@ -8,9 +8,6 @@ import flax.linen as nn
 from faceqat.quant.layers import Add, PReLU, Value
 from faceqat.quant.spec import Mode
 
-# `QuantConv` with the model's `quant`, `norm` and `dtype` bound.
-Conv = functools.partial
-
 # The last batch norm of a block that adds its input begins with it, so that the
 # block begins near the identity (Goyal et al. 2017, section 5.1, who begin at
 # 0, of which no range can be observed).
@@ -36,7 +33,7 @@ def scale_depth(repeats: int, multiplier: float) -> int:
 
 
 def conv_unit(
-  conv: Conv, x: Value, mode: Mode, *, name: str, **fields
+  conv: functools.partial, x: Value, mode: Mode, *, name: str, **fields
 ) -> Value:
   """Applies a convolution and its activation inside a compact method.
 
@@ -77,7 +74,7 @@ class InvertedResidual(nn.Module):
   expanded: int
   strides: int
   activation: str
-  conv: Conv
+  conv: functools.partial
   padding: str | tuple = 'SAME'
   always_expand: bool = True
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import Conv, scale_depth
+from faceqat.models.backbone import Backbone, Conv
+from faceqat.models.blocks import scale_depth
 from faceqat.quant.layers import Concat, MaxPool, MeanPool, Value
 from faceqat.quant.pooling import L2Pool
 from faceqat.quant.spec import Mode

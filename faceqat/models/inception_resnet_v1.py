@@ -10,8 +10,8 @@ import functools
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import Conv, scale_depth
+from faceqat.models.backbone import Backbone, Conv
+from faceqat.models.blocks import scale_depth
 from faceqat.quant.layers import Add, Concat, Dropout, MaxPool, MeanPool, Value
 from faceqat.quant.spec import Mode
 

@@ -18,8 +18,8 @@ import functools
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import Conv, conv_unit, scale_depth
+from faceqat.models.backbone import Backbone, Conv
+from faceqat.models.blocks import conv_unit, scale_depth
 from faceqat.quant.layers import (
   Add,
   Dropout,

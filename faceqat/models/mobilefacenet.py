@@ -2,13 +2,8 @@
 
 import functools
 
-from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import (
-  Conv,
-  InvertedResidual,
-  conv_unit,
-  scale_depth,
-)
+from faceqat.models.backbone import Backbone, Conv
+from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.layers import Flatten, Value
 from faceqat.quant.spec import Mode
 

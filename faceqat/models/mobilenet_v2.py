@@ -1,12 +1,7 @@
 """MobileNetV2 as a face-embedding network (Sandler et al. 2018, table 2)."""
 
-from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import (
-  Conv,
-  InvertedResidual,
-  conv_unit,
-  scale_depth,
-)
+from faceqat.models.backbone import Backbone, Conv
+from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.layers import MeanPool, Value
 from faceqat.quant.spec import Mode
 

@@ -27,9 +27,10 @@ from faceqat.preparation import (
 )
 from faceqat.preparation.crops import CropSettings
 
-_LEAST_SIDE, _MOST_SIDE = 16, 1024
-# Between two lines of progress.
-_PAUSE_SECONDS = 10
+# Of a crop, in pixels.
+_LEAST, _MOST = 16, 1024
+# Seconds between two lines of progress.
+_PAUSE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +202,9 @@ def _described(
 
 def _check_options(settings: CropSettings, options: Options):
   """Refuses wrong options before anything is read."""
-  if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in settings.size):
+  if not all(_LEAST <= side <= _MOST for side in settings.size):
     raise ValueError(
-      f'--size is {to_text(settings.size)}, wanted {_LEAST_SIDE} to '
-      f'{_MOST_SIDE} pixels'
+      f'--size is {to_text(settings.size)}, wanted {_LEAST} to {_MOST} pixels'
     )
   unknown = sorted({*options.remove} - {*selection.REMOVALS})
   if unknown:
@@ -315,7 +315,7 @@ def _crop(
     ):
       done.add(record)
       count += 1
-      if count == total or time.monotonic() - shown > _PAUSE_SECONDS:
+      if count == total or time.monotonic() - shown > _PAUSE:
         shown = time.monotonic()
         rate = pace.rate(count)
         print(

@@ -25,6 +25,7 @@ from PIL import Image
 from faceqat.command import option
 from faceqat.faces import alignment, choice, detection
 from faceqat.faces import photographs as photograph_files
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.preparation import duplicates, listing
@@ -77,6 +78,10 @@ class CropSettings:
     if self.alignment in alignment.TEMPLATES:
       # Refuses a size of other proportions.
       alignment.template_points(self.alignment, self.size)
+
+  @property
+  def fingerprint(self) -> Fingerprint:
+    return Fingerprint(self.template, self.size)
 
   @property
   def template(self) -> str:

@@ -103,27 +103,19 @@ def prepare(
   )
   parts = selection.split(chosen, shares, options.seed)
   made = completion.plan(parts, options.complete)
-  outcome = report.make_report(
-    _described(source, settings, options, shares),
-    found,
-    records,
-    chosen,
-    parts,
-    made,
-  )
+  asked = _described(source, settings, options, shares)
+  outcome = report.make_report(asked, found, records, chosen, parts, made)
   temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
     for name, people in parts.items():
       path = data_set.write(
-        people,
-        work / 'crops',
-        temporary,
-        name,
-        options.format,
-        settings.size,
+        people, work / 'crops', temporary, name, options.format, settings.size
       )
-      _complete(path, name, people, made.get(name, {}), settings, options)
+      completion.write(made.get(name, {}), path, options.seed)
+      fingerprint.write(settings.fingerprint, path)
+      if options.format == 'folder' and name not in ('', 'train'):
+        data_set.write_pairs(people, path, options.seed)
     report.write(outcome, temporary)
     atomic.replace_folder(temporary, out)
   finally:
@@ -139,7 +131,11 @@ def _find_faces(
   settings: CropSettings,
   workers: int,
 ) -> tuple[listing.Listing, list[crops.Record]]:
-  """Cuts out the faces that are not yet; a record of each photograph."""
+  """Cuts out all faces that are not cut out yet.
+
+  Returns:
+    The photographs, and the record of each.
+  """
   folder = source
   with journal.Journal(work, _manifest(source, settings)) as done:
     if archive.is_archive(source):
@@ -159,23 +155,6 @@ def _find_faces(
       f'could be cut out ({records[0]["photograph"]}: {first})'
     )
   return found, records
-
-
-def _complete(
-  path: pathlib.Path,
-  part: str,
-  people: data_set.People,
-  made: completion.Plan,
-  settings: CropSettings,
-  options: Options,
-):
-  """Adds made images, the fingerprint and pairs to the crops of a part."""
-  completion.write(made, path, options.seed)
-  fingerprint.write(
-    fingerprint.Fingerprint(settings.template, settings.size), path
-  )
-  if options.format == 'folder' and part not in ('', 'train'):
-    data_set.write_pairs(people, path, options.seed)
 
 
 def _described(
@@ -263,7 +242,7 @@ def _read_evaluation(
   # Only pictures that are cut out alike can be compared.
   fingerprint.check(
     fingerprint.read(folder),
-    fingerprint.Fingerprint(settings.template, settings.size),
+    settings.fingerprint,
     folder,
     f'--alignment={settings.alignment}',
   )

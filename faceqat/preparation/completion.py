@@ -25,7 +25,7 @@ _MAX_BRIGHTNESS = 0.2
 Plan = dict[str, list[tuple[str, int]]]
 
 
-def check(least: int, data_format: str):
+def check_format(least: int, data_format: str):
   """Refuses to complete people in packs."""
   if least and data_format != 'folder':
     raise ValueError(
@@ -61,7 +61,7 @@ def plan(
   }
 
 
-def write(planned: Plan, folder: str | os.PathLike, seed: int):
+def write_images(planned: Plan, folder: str | os.PathLike, seed: int):
   """Makes the images of a plan.
 
   Args:

@@ -18,7 +18,7 @@ _NUM_PAIRS = 6000
 People = Mapping[str, Sequence[str]]
 
 
-def write(
+def write_set(
   people: People,
   crops: str | os.PathLike,
   folder: str | os.PathLike,

@@ -101,7 +101,7 @@ def prepare(
     remove=options.remove,
     min_images=options.min_images,
   )
-  parts = selection.split(chosen, shares, options.seed)
+  parts = selection.split_selection(chosen, shares, options.seed)
   made = completion.plan(parts, options.complete)
   asked = _described(source, settings, options, shares)
   outcome = report.make_report(asked, found, records, chosen, parts, made)
@@ -109,14 +109,14 @@ def prepare(
   temporary.mkdir()
   try:
     for name, people in parts.items():
-      path = data_set.write(
+      path = data_set.write_set(
         people, work / 'crops', temporary, name, options.format, settings.size
       )
-      completion.write(made.get(name, {}), path, options.seed)
+      completion.write_images(made.get(name, {}), path, options.seed)
       fingerprint.write(settings.fingerprint, path)
       if options.format == 'folder' and name not in ('', 'train'):
         data_set.write_pairs(people, path, options.seed)
-    report.write(outcome, temporary)
+    report.write_report(outcome, temporary)
     atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
@@ -192,7 +192,7 @@ def _check_options(settings: CropSettings, options: Options):
     )
   if 'shared' in options.remove and not options.evaluation:
     raise ValueError('--remove=shared needs --evaluation=FOLDER')
-  completion.check(options.complete, options.format)
+  completion.check_format(options.complete, options.format)
 
 
 def _check_places(source: pathlib.Path, out: pathlib.Path):

@@ -80,7 +80,7 @@ def make_report(
   }
 
 
-def write(report: Mapping[str, Any], folder: str | os.PathLike):
+def write_report(report: Mapping[str, Any], folder: str | os.PathLike):
   """Writes `prepare.json`, and `prepare.txt` with a line for each finding.
 
   Args:
@@ -101,7 +101,7 @@ def write(report: Mapping[str, Any], folder: str | os.PathLike):
     f'ignored: {name}{" (a folder)" if name.endswith("/") else ""}'
     for name in report['ignored']
   ]
-  lines += selection.lines(report)
+  lines += selection.finding_lines(report)
   lines += [
     f'made: {person}: {count}'
     for part in report['splits'].values()

@@ -121,7 +121,7 @@ def select(
   return Selection(left, same + across, findings)
 
 
-def lines(findings: Findings) -> list[str]:
+def finding_lines(findings: Findings) -> list[str]:
   """The findings in words, a line each."""
   found = [f'same name: {" | ".join(g)}' for g in findings['same_names']]
   for entry in findings['duplicates']:
@@ -145,7 +145,7 @@ def lines(findings: Findings) -> list[str]:
   return found
 
 
-def split(
+def split_selection(
   selection: Selection, shares: Sequence[float] | None, seed: int
 ) -> dict[str, data_set.People]:
   """The people of each split; without shares, of the split ''.

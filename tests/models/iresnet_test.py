@@ -52,16 +52,19 @@ def test_depth_counts_the_convolutions_and_the_dense_layer():
     assert 2 + 2 * sum(units) == depth
 
 
-def test_an_unknown_depth_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r'model\.depth is 20; .* 18, 34, 50, 1'):
-    layer_network.random_variables(make_network('ir18', depth=20), (32, 32, 3))
-
-
-def test_an_unknown_shortcut_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r"model\.shortcut is 'conv'; .* subsam"):
-    layer_network.random_variables(
-      make_network('ir50', shortcut='conv'), (32, 32, 3)
-    )
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('depth', 20, r'model\.depth is 20; .* 18, 34, 50, 1'),
+    ('shortcut', 'conv', r"model\.shortcut is 'conv'; .* subsam"),
+  ],
+)
+def test_what_is_unknown_is_refused_and_the_known_are_listed(
+  field, value, message
+):
+  model = make_network('ir18', **{field: value})
+  with pytest.raises(ValueError, match=message):
+    layer_network.random_variables(model, (32, 32, 3))
 
 
 def test_the_shortcut_is_the_input_itself_where_it_can_be(backbone):

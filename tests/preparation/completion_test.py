@@ -87,7 +87,7 @@ def test_what_is_made_follows_from_seed_person_and_name(tmp_path):
       path.write_bytes(crops.encode(pixels))
     plan = completion.plan({'train': files, 'test': files}, 3)
     assert list(plan) == ['train']
-    completion.write(plan['train'], tmp_path / folder, seed=0)
+    completion.write_images(plan['train'], tmp_path / folder, seed=0)
     made[folder] = read_images(tmp_path / folder)
   assert made['b'].items() <= made['a'].items()
   one, other = (made['a'][f'{name}/1.made2.jpg'] for name in ('ann', 'bob'))

@@ -157,15 +157,12 @@ def _prefixes(state: State, first: str) -> list[str]:
 
 def _behind(prefix: str, state: State, head: str) -> dict[str, np.ndarray]:
   """The tensors with a prefix, without counts of batches and the head."""
-  found = {
+  return {
     name.removeprefix(prefix): array
     for name, array in state.items()
-    if name.startswith(prefix) and not name.endswith('.num_batches_tracked')
-  }
-  return {
-    name: array
-    for name, array in found.items()
-    if not head or not name.startswith(f'{head}.')
+    if name.startswith(prefix)
+    and not name.endswith('.num_batches_tracked')
+    and not (head and name.startswith(f'{prefix}{head}.'))
   }
 
 

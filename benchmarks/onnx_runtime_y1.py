@@ -58,10 +58,10 @@ def build(weights: str | os.PathLike) -> onnx.ModelProto:
   # MXNet prefixes each name with the kind of its tensor.
   tensors = {
     name.partition(':')[2]: array
-    for name, array in mxnet_params.read(weights).items()
+    for name, array in mxnet_params.read_params(weights).items()
   }
   nodes, constants = [], {}
-  for node in mxnet_symbol.read(path):
+  for node in mxnet_symbol.read_symbol(path):
     if node.name == _IMAGE:
       continue
     if node.operator == VARIABLE:

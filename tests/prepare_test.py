@@ -1,9 +1,11 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 
+import command_line
 import numpy as np
 import prepare_inputs
 import pytest
@@ -11,6 +13,7 @@ import real_data
 from PIL import Image
 from settings import ROOT
 
+from faceqat import prepare as prepare_command
 from faceqat.data.sources import arrayrecord, folder, recordio
 from faceqat.faces import detection, fingerprint
 from faceqat.preparation import crops
@@ -18,8 +21,7 @@ from faceqat.preparation.prepare import Options, prepare
 
 PHOTOS = real_data.path('data/photos')
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
-EVERYTHING = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']
-EVERYTHING += ['Eve/1.jpg']
+EVERYTHING = prepare_inputs.CROPS
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def run(source, out, settings=SETTINGS, **options):
 
 
 def images(out):
-  return sorted(p.relative_to(out).as_posix() for p in out.rglob('*/*.jpg'))
+  return sorted(prepare_inputs.read_images(out))
 
 
 def contents(out):
@@ -82,17 +84,15 @@ def test_photographs_become_a_folder_set_with_a_fingerprint(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('data_format', 'name', 'reader'),
+  ('pack', 'name', 'reader'),
   [
     ('recordio', 'train.rec', recordio.RecordIOSource),
     ('arrayrecord', 'train.array_record', arrayrecord.ArrayRecordSource),
   ],
 )
-def test_packs_have_the_same_images(
-  data_format, name, reader, source, tmp_path
-):
+def test_packs_have_the_same_images(pack, name, reader, source, tmp_path):
   run(source, tmp_path / 'a')
-  run(source, tmp_path / 'b', data_format=data_format)
+  run(source, tmp_path / 'b', format=pack)
   expected = folder.FolderSource(tmp_path / 'a', 112)
   found = reader(tmp_path / 'b' / name, 112)
   np.testing.assert_array_equal(found.labels, expected.labels)
@@ -102,7 +102,7 @@ def test_packs_have_the_same_images(
     )
   made = fingerprint.Fingerprint('arcface', 112)
   assert fingerprint.read(tmp_path / 'b' / name) == made
-  if data_format == 'recordio':
+  if pack == 'recordio':
     assert (tmp_path / 'b/property').read_text() == '3,112,112\n'
 
 
@@ -111,7 +111,7 @@ def test_oblong_crops_have_their_own_template_and_go_on(
 ):
   settings = crops.CropSettings('sphereface', (112, 96), 'largest')
   out = tmp_path / 'out'
-  report = run(source, out, settings, data_format='recordio')
+  report = run(source, out, settings, format='recordio')
   assert report['options']['size'] == [112, 96]
   assert (out / 'property').read_text() == '3,112,96\n'
   found = recordio.RecordIOSource(out / 'train.rec', (112, 96))
@@ -167,7 +167,7 @@ def test_another_selection_looks_for_no_faces(source, tmp_path, detector):
   out = tmp_path / 'out'
   run(source, out)
   detector.clear()
-  run(source, out, min_images=2, data_format='recordio')
+  run(source, out, min_images=2, format='recordio')
   assert not detector
   assert sorted(path.name for path in out.iterdir()) == [
     'prepare.json',
@@ -235,7 +235,7 @@ def test_an_unsafe_archive_leaves_nothing_outside(tmp_path):
 
 def test_splits_are_sets_of_their_own(source, tmp_path):
   out = tmp_path / 'out'
-  report = run(source, out, shares=(0.7, 0.0, 0.3))
+  report = run(source, out, split=(70, 0, 30))
   people = {}
   for name in ('train', 'test'):
     found = [path.name for path in (out / name).iterdir() if path.is_dir()]
@@ -244,7 +244,7 @@ def test_splits_are_sets_of_their_own(source, tmp_path):
     assert fingerprint.read(out / name) is not None
   assert sorted(people['train'] + people['test']) == ['Ann', 'Bob', 'Eve']
   # The same in packs.
-  run(source, out, shares=(0.7, 0.0, 0.3), data_format='recordio')
+  run(source, out, split=(70, 0, 30), format='recordio')
   train = recordio.RecordIOSource(out / 'train.rec', 112)
   assert len(train.class_names) == len(people['train'])
   assert fingerprint.read(out / 'test.rec') is not None
@@ -293,11 +293,14 @@ def test_two_people_with_one_name_are_kept_apart_and_named(source, tmp_path):
 def test_other_files_and_corrupt_photographs_are_named(source, tmp_path):
   (source / 'Ann/notes.txt').write_text('')
   (source / 'Ann/9.jpg').write_bytes(b'no photograph')
+  prepare_inputs.make_photograph(source / 'Ann/2019/1.jpg', 20)
   report = run(source, tmp_path / 'out')
-  assert report['ignored'] == ['Ann/notes.txt']
+  assert report['ignored'] == ['Ann/2019/', 'Ann/notes.txt']
   assert report['counts']['unreadable'] == 1
   text = (tmp_path / 'out/prepare.txt').read_text()
   assert 'unreadable: Ann/9.jpg: ' in text
+  assert 'ignored: Ann/2019/ (a folder)\nignored: Ann/notes.txt\n' in text
+  assert 'ignored; 1 of them folders\n' in text
   assert images(tmp_path / 'out') == EVERYTHING
 
 
@@ -349,6 +352,24 @@ def test_a_missing_detector_is_refused(source, tmp_path):
     run(source, tmp_path / 'out', settings)
 
 
+@pytest.mark.parametrize(
+  ('source', 'flags', 'part'),
+  [
+    ('in', {'remove': 'all'}, '--remove=all is none of duplicates'),
+    ('in', {'remove': 'shared'}, 'needs --evaluation'),
+    ('in', {'size': 8}, '--size is 8, wanted 16 to 1024 pixels'),
+    ('/none', {'split': '80,10,10'}, 'There is no /none'),
+    ('in', {'split': '80,10'}, 'split is 80,10, wanted three percentages'),
+  ],
+)
+def test_wrong_flags_are_one_sentence(source, flags, part, monkeypatch):
+  # Of the test's own process.
+  monkeypatch.setattr(signal, 'signal', lambda *_: None)
+  with pytest.raises(ValueError, match=part) as error:
+    command_line.run(prepare_command, source, 'out', **flags)
+  assert '\n' not in str(error.value)
+
+
 def command(*arguments):
   return subprocess.run(
     [sys.executable, '-m', 'faceqat.prepare', *map(str, arguments)],
@@ -364,10 +385,6 @@ def command(*arguments):
   [
     (['in'], 'OUT is missing; give PHOTOS OUT'),
     (['in', 'out', 'more'], "unexpected argument 'more'"),
-    (['in', 'out', '--remove=all'], '--remove=all is none of duplicates'),
-    (['in', 'out', '--remove=shared'], 'needs --evaluation'),
-    (['in', 'out', '--size=8'], '--size is 8, wanted 16 to 1024 pixels'),
-    (['/none', 'out', '--split=80,10,10'], 'There is no /none'),
   ],
 )
 def test_a_wrong_command_is_one_sentence(arguments, part):

@@ -1,9 +1,11 @@
-"""From a face in a photograph to the crop that a network is fed.
+"""Cuts a face out of a photograph, as networks are trained on it.
 
-Two ways are in use. Networks trained with margin losses see five points of the
-face moved onto a template by a similarity (`align_points`); the FaceNet line
-of work sees the detector's box with a margin (`crop_with_margin`). A network
-trained on the one is lost on the other.
+Networks with margin losses see five points of the face moved onto a template
+(`align_points`), those after FaceNet the detector's box with a margin
+(`crop_with_margin`). A network trained on the one fails on the other.
+
+Images are [H, W, 3] uint8, crops have the channels' order of their image.
+Points are [N, 2], x and y in pixels; landmarks those five of a face.
 """
 
 import math
@@ -20,8 +22,8 @@ from faceqat.files.image_size import (
   shown,
 )
 
-# Where InsightFace's crops of 112x112 have the eyes, the nose and the corners
-# of the mouth, from the left to the right of the picture (`arcface_dst`).
+# Landmarks in InsightFace's crops of 112x112 (`arcface_dst`): eyes, nose and
+# corners of the mouth, from the left to the right of the picture.
 ARCFACE_TEMPLATE = np.array(
   [
     [38.2946, 51.6963],
@@ -34,37 +36,25 @@ ARCFACE_TEMPLATE = np.array(
 
 
 class Template(NamedTuple):
-  """Where a crop has the five points.
-
-  Attributes:
-    points: [5, 2], x and y in pixels.
-    size: height and width of the crop for which they are given.
-  """
+  """The landmarks in a crop, and its height and width."""
 
   points: np.ndarray
   size: tuple[int, int]
 
 
-# By the name that a fingerprint has for it. That of SphereFace, CosFace and
-# what was trained on their crops (`coord5points`, `imgSize`) is InsightFace's
-# without 8 pixels on the left and on the right.
+# By their names in fingerprints. SphereFace's and CosFace's (`coord5points`,
+# `imgSize`) is InsightFace's without 8 pixels on the left and on the right.
 TEMPLATES = {
   'arcface': Template(ARCFACE_TEMPLATE, (112, 112)),
   'sphereface': Template(ARCFACE_TEMPLATE - [8, 0], (112, 96)),
 }
-# What a fingerprint calls the crops that `crop_with_margin` makes.
-WITH_MARGIN = 'margin_32'
+# The margin in pixels of the crop, and the name of such crops in fingerprints.
+MARGIN = 32
+WITH_MARGIN = f'margin_{MARGIN}'
 
 
 def template_points(name: str, size: ImageSize) -> np.ndarray:
-  """The points of a template in a crop of any size.
-
-  Args:
-    name: one of `TEMPLATES`.
-    size: of the crop.
-
-  Returns:
-    [5, 2] x, y in pixels, in the order of `ARCFACE_TEMPLATE`.
+  """The landmarks of one of the `TEMPLATES` in a crop of any size.
 
   Raises:
     ValueError: the size has other proportions than the template.
@@ -84,7 +74,11 @@ def template_points(name: str, size: ImageSize) -> np.ndarray:
 
 
 def usual_template(size: ImageSize) -> str:
-  """On which networks for faces of a size are trained most often."""
+  """The template that most networks for such a size are trained on.
+
+  >>> usual_template((112, 96))
+  'sphereface'
+  """
   fitting = (
     name
     for name, template in TEMPLATES.items()
@@ -96,27 +90,23 @@ def usual_template(size: ImageSize) -> str:
 def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
   """The rotation, scale and shift that move points onto targets best.
 
-  Least squares (Umeyama 1991, https://doi.org/10.1109/34.88573), never a
-  reflection. In the plane a rotation with a scale is one complex factor, and
-  the best one a quotient. OpenCV's estimateAffinePartial2D is another thing:
-  it leaves out points that fit badly, of which five are too few.
-
-  Args:
-    points: [N, 2] x, y in pixels.
-    targets: [N, 2] where they should be.
+  Least squares (Umeyama 1991, https://doi.org/10.1109/34.88573), without
+  reflections. In the plane a rotation with a scale is one complex factor, and
+  the best one a quotient. OpenCV's estimateAffinePartial2D would leave out
+  points that fit badly, and five are too few for that.
 
   Returns:
     [2, 3] float64: a point p goes to matrix[:, :2] @ p + matrix[:, 2].
 
   Raises:
-    ValueError: there are not as many targets, or the points are no numbers, or
-      are all in one place.
+    ValueError: the shapes differ, or the points are not finite or all in one
+      place.
   """
   points, targets = np.asarray(points, float), np.asarray(targets, float)
   if points.shape != targets.shape or points.ndim != 2 or len(points) < 2:
     raise ValueError(
       f'landmarks have shape {points.shape}, wanted {targets.shape}: x and y '
-      'of both eyes, the nose and both corners of the mouth.'
+      'of both eyes, the nose and both corners of the mouth'
     )
   centre, target_centre = points.mean(axis=0), targets.mean(axis=0)
   offsets = (points - centre) @ [1, 1j]
@@ -124,7 +114,7 @@ def estimate_similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
   if not math.isfinite(spread) or spread < 1e-9:
     raise ValueError(
       f'landmarks {points.round(1).tolist()} span no face: they have to be '
-      'finite and in different places; take those of a detector.'
+      'finite and in different places; take those of a detector'
     )
   factor = np.vdot(offsets, (targets - target_centre) @ [1, 1j]) / spread
   turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
@@ -136,32 +126,27 @@ def warp(
 ) -> np.ndarray:
   """Moves an image by a similarity, without aliasing, into a frame.
 
-  Bilinear, as InsightFace does it. That skips pixels where the image gets
-  smaller than half, so there it is first averaged over whole blocks of k x k
-  pixels, which leaves a scale between a half and one.
+  Bilinear, as in InsightFace. That skips pixels below half the size, so there
+  blocks of k x k pixels are averaged first, to a scale between a half and one.
 
   Args:
-    image: [H, W, 3] uint8.
-    matrix: [2, 3], from pixels of the image to those of the result.
-    size: of the result.
-    extend: outside of the image the result shows its border pixels; else it
-      is black, as in InsightFace's crops.
-
-  Returns:
-    [h, w, 3] uint8 of that size.
+    image: what is moved.
+    matrix: [2, 3], from pixels of the image to those of the frame.
+    size: of the frame.
+    extend: repeats the image's border pixels outside of it; else the frame is
+      black there, as InsightFace's crops are.
   """
   height, width = height_width(size)
   turn, shift = matrix[:, :2], matrix[:, 2]
   ends = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - 0.5
   corners = (ends - shift) @ np.linalg.inv(turn).T
   block = max(int(1 / math.sqrt(abs(np.linalg.det(turn)))), 1)
-  # Only the part that is seen is worked on: photographs are large, and OpenCV
-  # warps no more than 32,767 columns. A border of two blocks is for the
-  # interpolation.
+  # Only the visible part, and two blocks around it to interpolate from:
+  # photographs are large, and OpenCV warps at most 32,767 columns.
   limit = np.array(image.shape[1::-1])
   first = np.floor(corners.min(axis=0)).astype(int) - 2 * block
   last = np.ceil(corners.max(axis=0)).astype(int) + 2 * block + 1
-  # At least one pixel, whose colour is the border, where nothing is seen.
+  # Where nothing is visible, one pixel is left for the colour of the border.
   first = np.clip(first, 0, limit - 1)
   last = np.clip(last, first + 1, limit)
   part = image[first[1] : last[1], first[0] : last[0]]
@@ -188,73 +173,61 @@ def align_points(
 ) -> np.ndarray:
   """Moves five landmarks onto a template by a similarity.
 
-  As InsightFace's `norm_crop`: the template is scaled to the size, and what
-  lies outside of the photograph is black.
-
-  Args:
-    image: [H, W, 3] uint8.
-    landmarks: [5, 2] x, y in pixels of the image, in the template's order.
-    size: of the crop.
-    template: one of `TEMPLATES`.
-
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
+  As InsightFace's `norm_crop`: the template is scaled to the size, and the crop
+  is black outside of the photograph.
 
   Raises:
     ValueError: the landmarks are not five different finite points, or the size
-      has other proportions than the template.
+      has other proportions than the template, one of `TEMPLATES`.
   """
   targets = template_points(template, size)
   return warp(image, estimate_similarity(landmarks, targets), size)
 
 
 def crop_with_margin(
-  image: np.ndarray, box: np.ndarray, size: ImageSize = 160, margin: int = 32
+  image: np.ndarray,
+  box: np.ndarray,
+  size: ImageSize = 160,
+  margin: int = MARGIN,
 ) -> np.ndarray:
   """Cuts out a box with a margin, and resizes it to the crop.
 
   As facenet-pytorch's `extract_face`: the margin counts in pixels of the crop,
-  half on each side, so that the box itself fills size - margin of it whatever
-  the size of the photograph. (David Sandberg's `align_dataset_mtcnn.py` adds
-  it in pixels of the photograph.) As in both, a box of other proportions than
-  the crop's is stretched to them, and what would reach over the photograph's
-  border is cut off there, so that such a face is stretched a little more.
+  half on each side. (David Sandberg's `align_dataset_mtcnn.py` adds it in
+  pixels of the photograph.) As in both, the box is cut at the photograph's
+  border, and stretched to the proportions of the crop.
 
   Args:
-    image: [H, W, 3] uint8.
+    image: the photograph.
     box: [4] x, y, width, height in pixels of the image.
     size: of the crop.
     margin: in pixels of the crop.
 
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
-
   Raises:
-    ValueError: the box has no part in the image, or the margin no place in
-      the crop.
+    ValueError: the box lies outside of the image, or the margin is too large.
   """
   height, width = height_width(size)
   if not 0 <= margin < min(height, width):
     raise ValueError(
       f'margin is {margin}, wanted at least 0 and less than the size, '
-      f'{shown(size)}.'
+      f'{shown(size)}'
     )
   corner, extent = np.asarray(box, float).reshape(2, 2)
   border = extent * (margin / (2 * (np.array([width, height]) - margin)))
   limit = np.array(image.shape[1::-1])
   first = np.clip(corner - border, 0, limit)
   last = np.clip(corner + extent + border, 0, limit)
-  # Written so that a box of NaN is refused too.
+  # This refuses NaN too.
   if not (last - first > 0).all():
     raise ValueError(
       f'box {np.round(box, 1).tolist()} (x, y, width, height) has no part in '
-      f'the image of {limit[0]}x{limit[1]} pixels: take that of a detector.'
+      f'the image of {limit[0]}x{limit[1]} pixels: take that of a detector'
     )
   whole = np.floor(first).astype(int)
   left, top = whole
   right, bottom = np.ceil(last).astype(int)
   part = Image.fromarray(image[top:bottom, left:right])
-  # Pillow averages where the image gets smaller, and cuts between pixels.
+  # Pillow averages when it makes an image smaller, and cuts between pixels.
   crop = part.resize(
     (width, height),
     Image.Resampling.BILINEAR,
@@ -266,16 +239,13 @@ def crop_with_margin(
 def cut_out(
   image: np.ndarray, face, template: str, size: ImageSize
 ) -> np.ndarray:
-  """Cuts a face out as the template of a `Fingerprint` says.
+  """Cuts a face out onto the template of a `Fingerprint`.
 
   Args:
-    image: [H, W, 3] uint8.
-    face: with `landmarks` and `box`, as a detector gives them.
+    image: the photograph.
+    face: a `detection.Face`.
     template: one of `TEMPLATES`, or `WITH_MARGIN`.
     size: of the crop.
-
-  Returns:
-    [h, w, 3] uint8 of that size, channels in the order of the image.
 
   Raises:
     ValueError: as `align_points` and `crop_with_margin` do.

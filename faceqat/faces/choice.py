@@ -1,8 +1,7 @@
-"""Which of the faces in a photograph is meant.
+"""Chooses among the faces in a photograph.
 
-A photograph in a person's folder is of that person, but others may stand in
-the background. Where a second face is nearly as good a choice, nobody can
-know, and `is_ambiguous` says so.
+Others may stand behind the person whom a photograph is of. Where a second face
+is nearly as good a choice, it is ambiguous.
 """
 
 from collections.abc import Sequence
@@ -13,25 +12,21 @@ from faceqat.faces.detection import Face
 
 CHOICES = ('largest', 'central', 'all')
 
-# A face that loses by less than half of the chosen one's area might be meant.
+# By how much, as a share of its area, a face must win to be clear.
 _CLEAR_LEAD = 0.5
 
 
 def choose(
   faces: Sequence[Face], choice: str, image_shape: Sequence[int]
 ) -> list[Face]:
-  """The faces to take.
+  """Chooses one face, or all, the largest first.
 
   Args:
-    faces: those found in one photograph, in any order.
-    choice: 'largest', the one whose box has the largest area; 'central', the
-      one whose area less twice the squared distance of its centre from the
-      photograph's is largest, as in FaceNet's `align_dataset_mtcnn.py`, so
-      that a small face is not taken for being in the middle alone; 'all'.
+    faces: those of one photograph, in any order.
+    choice: 'largest', by the area of the box; 'central', by the area less
+      twice the squared distance of its centre from the photograph's, as in
+      FaceNet's `align_dataset_mtcnn.py`; 'all'.
     image_shape: [H, W, ...] of the photograph.
-
-  Returns:
-    One face, or all, the largest first; none where none was found.
 
   Raises:
     ValueError: the choice is none of `CHOICES`.
@@ -47,14 +42,12 @@ def is_ambiguous(
 ) -> bool:
   """Whether another face is nearly as good a choice as the one taken.
 
-  It is if the rank by which faces are chosen (see `choose`) is lower by less
-  than half of the chosen face's area: with 'largest', if it has more than half
-  of that area. Where all are taken, nothing is ambiguous.
+  It is if its rank (see `choose`) is lower by less than half of the chosen
+  face's area: with 'largest', if it has more than half of that area. The choice
+  of all faces is never ambiguous.
 
   Args:
-    faces: those found in one photograph.
-    choice: one of `CHOICES`.
-    image_shape: [H, W, ...] of the photograph.
+    faces, choice, image_shape: see `choose`.
 
   Raises:
     ValueError: the choice is none of `CHOICES`.
@@ -68,9 +61,9 @@ def is_ambiguous(
 
 
 def _ranks(faces, choice, image_shape):
-  """[N] float: areas in pixels, less what the distance takes off."""
+  """[N] float: areas in pixels; of the central choice, less the distance."""
   if choice not in CHOICES:
-    raise ValueError(f'choice is {choice!r}; take one of {", ".join(CHOICES)}.')
+    raise ValueError(f'choice is {choice!r}; take one of {", ".join(CHOICES)}')
   boxes = np.array([face.box for face in faces], float).reshape(-1, 4)
   areas = boxes[:, 2] * boxes[:, 3]
   if choice != 'central':

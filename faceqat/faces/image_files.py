@@ -1,4 +1,4 @@
-"""The image files that a list names: found once each, read when asked for."""
+"""The image files that a list names: found once each, read when needed."""
 
 import collections
 import os
@@ -24,11 +24,10 @@ def images_of_files(
 
 
 class FileIndex:
-  """Finds the images that a list names and gives each file one index.
+  """Finds the images that a list names, and gives each file one index.
 
-  A list and its folder are often from different hands, so the suffixes of
-  images stand for each other, in any case, and so do Unicode's ways to write
-  one letter.
+  Lists and folders often differ in the suffix of images, its case, or the
+  Unicode form of a letter, so these are not compared.
 
   Attributes:
     paths: of the files, by index.
@@ -39,7 +38,7 @@ class FileIndex:
     if not os.path.isdir(self._root):
       raise ValueError(
         f'There is no image folder {self._root}: set eval.path to the folder '
-        'that holds the images of the list, such as one folder for each person.'
+        'that holds the images of the list, such as one folder for each person'
       )
     self._listings: dict[str, dict[str, list[str]]] = {}
     self._indices: dict[str, int] = {}
@@ -49,11 +48,11 @@ class FileIndex:
     """The index of an image.
 
     Args:
-      names: where it may lie, `folder/image.jpg`; the first there is counts.
-      where: in the list, for messages.
+      names: possible paths, `folder/image.jpg`; the first that exists counts.
+      where: the place in the list, for messages.
 
     Raises:
-      ValueError: there is none, it was made of another one (`made.py`), or a
+      ValueError: none exists, it was made of another image (`made.py`), or a
         name is no path inside the folder.
     """
     if names[0] in self._indices:
@@ -63,12 +62,12 @@ class FileIndex:
       raise ValueError(
         f'{where} names an image that does not exist: '
         f'{os.path.join(self._root, names[0])} (nor with another suffix of '
-        'images).'
+        'images)'
       )
     if is_made(path):
       raise ValueError(
         f'{where} names {path}, which was made of another image by prepare '
-        '--complete, and so compares with it: take it off the list.'
+        '--complete, and so compares with it: take it off the list'
       )
     # Two spellings of a name are one image.
     self._indices[names[0]] = self._indices.setdefault(path, len(self.paths))
@@ -96,22 +95,22 @@ class FileIndex:
     return path if os.path.isfile(path) else None
 
   def _parts(self, name: str, where: str) -> list[str]:
-    """Of a path below the folder."""
+    """The parts of a path below the folder."""
     inside = name.replace('\\', '/')
     if os.path.isabs(inside):
       inside = os.path.relpath(inside, os.path.abspath(self._root))
     parts = [part for part in inside.split('/') if part not in ('.', '')]
-    # A list from elsewhere must not read outside the folder.
+    # A list must not lead outside of the folder.
     if not parts or '..' in parts or '\0' in inside:
       raise ValueError(
         f'{where} names "{name}", which is no file name inside of '
         f'{self._root}: write it as it lies there, or set eval.path to the '
-        'folder that it is in.'
+        'folder that it is in'
       )
     return parts
 
   def _list(self, folder: str) -> dict[str, list[str]]:
-    """What a folder holds, by name without the suffix of an image."""
+    """The entries of a folder by their names, and of images by their stems."""
     if folder not in self._listings:
       found = collections.defaultdict(list)
       names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
@@ -129,18 +128,18 @@ def read_lines(path: str | os.PathLike) -> list[str]:
   """The lines of a list, without blank ones at its end.
 
   Raises:
-    ValueError: there is no such file, or it is no text.
+    ValueError: there is no such file, or it is no UTF-8 text.
   """
   try:
-    # Editors of Windows put a mark before the first line.
+    # Windows editors put a byte order mark before the first line.
     with open(path, encoding='utf-8-sig') as file:
       return file.read().rstrip().split('\n')
   except FileNotFoundError:
     raise ValueError(
-      f'There is no list of pairs {path}: set eval.pairs to one.'
+      f'There is no list of pairs {path}: set eval.pairs to one'
     ) from None
   except UnicodeDecodeError as error:
     raise ValueError(
       f'{path} is no list of pairs: it is not UTF-8 text ({error}); save it as '
-      'UTF-8.'
+      'UTF-8'
     ) from error

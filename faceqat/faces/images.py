@@ -1,7 +1,7 @@
-"""Encoded face crops to pixels of one size, for every source and pair set.
+"""Decodes face crops to pixels of one size, for every source and pair set.
 
-An image that cannot be used is one kind of error wherever it comes from, so
-that a training can pass over it, if it may.
+An image that cannot be used raises the same error wherever it comes from, so
+that a training can skip it.
 """
 
 import io
@@ -23,14 +23,14 @@ from faceqat.files.image_size import (
 # Height and width in pixels.
 _Size = tuple[int, int]
 
-_REMEDY = 'restore or remove it, or pass over it with data.skip_damaged=True.'
+_REMEDY = 'restore or remove it, or pass over it with data.skip_damaged=True'
 
 
 class DamagedImageError(ValueError):
   """An image that cannot be used; the message names it.
 
   Attributes:
-    what: which it is and what is wrong with it.
+    what: names the image and the damage.
     remedy: what to do.
   """
 
@@ -40,18 +40,18 @@ class DamagedImageError(ValueError):
 
 
 class WrongSizeError(DamagedImageError):
-  """An image that has another size than all are to have."""
+  """An image of another size than wanted."""
 
 
 class SkippedImages:
-  """Images that are passed over; each is named once, by whatever thread."""
+  """Logs each skipped image once, from any thread."""
 
   def __init__(self):
     self._named: set[str] = set()
     self._lock = threading.Lock()
 
   def add(self, error: DamagedImageError):
-    """Names an image, unless it was named before."""
+    """Logs an image, unless it was logged before."""
     with self._lock:
       is_new = error.what not in self._named
       self._named.add(error.what)
@@ -65,15 +65,14 @@ def decode_image(
   """Decodes one image to RGB, as `decoding.decode` does.
 
   Args:
-    data: the encoded image, of any of `decoding.FORMATS`.
+    data: the encoded image, in one of `decoding.FORMATS`.
     name: the file or record, for messages.
     image_size: height and width to return, in pixels.
-    stored_size: the height and width that the encoded image must have; where
-      it is not image_size, the image is resized (bilinear, and averaged where
-      it gets smaller). 0: image_size.
+    stored_size: height and width that the encoded image must have; it is
+      resized if these are others than image_size. 0: image_size.
 
   Returns:
-    uint8 [H, W, 3] of image_size, RGB. Read-only: it may be shared.
+    uint8 [H, W, 3] of image_size, RGB, read-only.
 
   Raises:
     DamagedImageError: the bytes are empty, truncated or no image.
@@ -91,14 +90,13 @@ def decode_image(
 def wanted_and_stored(
   image_size: ImageSize, stored_size: ImageSize
 ) -> tuple[_Size, _Size]:
-  """The sizes that images are given in and that they have in their files.
+  """The sizes of images as they are returned, and in their files.
 
-  Args:
-    image_size: as a config has it.
-    stored_size: as a config has it; 0: image_size.
+  >>> wanted_and_stored(112, 0)
+  ((112, 112), (112, 112))
 
   Raises:
-    ValueError: one is no size; or they have other proportions, so that faces
+    ValueError: one is no size; or their proportions differ, so that faces
       would be squeezed.
   """
   wanted = height_width(image_size)
@@ -113,7 +111,7 @@ def wanted_and_stored(
 
 
 def resize(image: Image.Image, size: _Size) -> Image.Image:
-  """Bilinear, and averaged where the image gets smaller."""
+  """Resizes an image, bilinear, and averaged where it gets smaller."""
   height, width = size
   if image.size == (width, height):
     return image
@@ -123,7 +121,7 @@ def resize(image: Image.Image, size: _Size) -> Image.Image:
 def checked(
   data: bytes, name: str, image_size: ImageSize = 0, stored_size: ImageSize = 0
 ) -> bytes:
-  """The same bytes, unless their header or their end shows that they are wrong.
+  """The same bytes, after a check of the image's header and end.
 
   Args:
     data: the encoded image.
@@ -132,7 +130,7 @@ def checked(
     stored_size: as for `decode_image`.
 
   Raises:
-    DamagedImageError: as `decode_image`, but for damage in the middle.
+    DamagedImageError: as `decode_image`, except for damage in the middle.
     WrongSizeError: as `decode_image`.
   """
   sizes = wanted_and_stored(image_size, stored_size) if image_size else None
@@ -141,11 +139,10 @@ def checked(
 
 
 def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
-  """What a function of decoding.py gives; its errors get the image's name."""
+  """Calls a function of decoding.py; its errors get the image's name."""
 
   def check_size(width: int, height: int):
-    # The header already has the size, upright or not: nothing large is ever
-    # decoded.
+    # Known from the header, upright or not, so that nothing large is decoded.
     if sizes and sizes[1] not in ((height, width), (width, height)):
       raise WrongSizeError(*_wrong_size(name, (height, width), sizes))
 
@@ -156,7 +153,7 @@ def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
   except decoding.UnreadableError as error:
     if sizes and isinstance(error, decoding.TooLargeError):
       what = f'{name} has far too many pixels, wanted {shown(sizes[1])}'
-      remedy = 'align the faces to that size first.'
+      remedy = 'align the faces to that size first'
       raise WrongSizeError(what, remedy) from None
     raise DamagedImageError(f'{name} {error}') from error
 
@@ -164,13 +161,7 @@ def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
 def read_image(
   path: str | os.PathLike, image_size: ImageSize, stored_size: ImageSize = 0
 ) -> np.ndarray:
-  """Reads one image file, as `decode_image` decodes it.
-
-  Raises:
-    DamagedImageError: it is not there (a link may lead nowhere), cannot be
-      read, or is damaged.
-    WrongSizeError: the image has another size than stored_size.
-  """
+  """Reads one image file; see `read_file` and `decode_image`."""
   data = read_file(path)
   return decode_image(data, os.fspath(path), image_size, stored_size)
 
@@ -194,7 +185,7 @@ def read_file(path: str | os.PathLike) -> bytes:
 def _wrong_size(
   name: str, got: _Size, sizes: tuple[_Size, _Size]
 ) -> tuple[str, str]:
-  """What is wrong with an image, and what to do."""
+  """The fault of an image, and the remedy."""
   wanted, stored = sizes
   square = got[0] == got[1] and stored[0] == stored[1]
   order = '' if square else ' (height x width)'
@@ -206,5 +197,5 @@ def _wrong_size(
   )
   return f'{name} has {shown(got)} pixels{order}, wanted {shown(stored)}', (
     'align the faces to that size first, which faceqat.prepare does with '
-    f'photographs, or {remedy}.'
+    f'photographs, or {remedy}'
   )

@@ -1,7 +1,6 @@
-"""Images that were made of others, to complete people who have few.
+"""Images that `prepare --complete` made of others.
 
-`prepare --complete` makes them. Their names say so, and are all that says so:
-they are trained on, and never held out, nor compared.
+Only their names show it. They are trained on, never held out nor compared.
 """
 
 import os
@@ -14,33 +13,29 @@ _MADE = re.compile(r'(.*)\.made[1-9]\d*\.\w+', re.DOTALL)
 
 
 def name_of(original: str, number: int) -> str:
-  """What the `number`-th image made of `original` is called; from 1."""
+  """The name of an image that is made of another; numbers begin with 1.
+
+  >>> name_of('ann/1.jpg', 2)
+  'ann/1.made2.jpg'
+  """
   stem, suffix = os.path.splitext(original)
   return f'{stem}.made{number}{suffix}'
 
 
 def is_made(name: str) -> bool:
-  """Whether an image's file, or path, is called like one that was made."""
+  """Whether an image has the name of one that was made."""
   # Sets have millions of names.
   return '.made' in name and _MADE.fullmatch(name) is not None
 
 
 def are_made(source) -> np.ndarray:
-  """Which images of a labelled source were made, bool [N]; of packs none."""
+  """Which images of a labelled source were made, bool [N]; in packs none."""
   made = getattr(source, 'made', None)
   return np.zeros(len(source), bool) if made is None else np.asarray(made)
 
 
 def independent_of(source, held: Iterable[int]) -> np.ndarray:
-  """Which images were not made of some that are held out.
-
-  Args:
-    source: a labelled source.
-    held: indices of images.
-
-  Returns:
-    bool [N]: off where an image was made of one of `held`.
-  """
+  """Which images of a source were not made of those in `held`, bool [N]."""
   made = are_made(source)
   allowed = np.ones(len(source), bool)
   if made.any():

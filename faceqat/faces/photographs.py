@@ -1,4 +1,4 @@
-"""Photographs as people have them, of any size, to upright RGB pixels."""
+"""Reads photographs of any size as upright RGB pixels."""
 
 import os
 import warnings
@@ -9,24 +9,18 @@ from faceqat.files import decoding
 
 
 def read_photograph(path: str | os.PathLike) -> np.ndarray:
-  """Reads a photograph, as `decoding.decode` does.
-
-  Args:
-    path: the file, whatever its name ends in.
-
-  Returns:
-    [H, W, 3] uint8, RGB.
+  """Reads a photograph, uint8 [H, W, 3] RGB, as `decoding.decode` does.
 
   Raises:
-    ValueError: the file is missing, empty, truncated, damaged, no image, has
-      no pixels or more than `decoding.MAX_PIXELS`, or has values of 32 bits.
+    ValueError: the file is missing, damaged, no image, has no pixels or more
+      than `decoding.MAX_PIXELS`, or has values of 32 bits.
   """
   try:
     with warnings.catch_warnings():
-      # Pillow warns of large images and of details that it can do without.
+      # Pillow warns of large images and of damaged metadata.
       warnings.simplefilter('ignore')
       return np.array(decoding.decode(path))
   except FileNotFoundError:
-    raise ValueError(f'{path} is not there; give a photograph.') from None
+    raise ValueError(f'{path} is not there; give a photograph') from None
   except decoding.UnreadableError as error:
-    raise ValueError(f'{path} {error}: restore or remove it.') from error
+    raise ValueError(f'{path} {error}: restore or remove it') from error

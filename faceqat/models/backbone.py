@@ -1,4 +1,4 @@
-"""What all backbones share: their settings, their input and their embedding."""
+"""The base of all backbones: their settings, their input, their embedding."""
 
 import functools
 
@@ -10,9 +10,12 @@ from faceqat.quant.norm import Norm
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode, QuantSpec
 
+# `QuantConv` with the model's `quant`, `norm` and `dtype` bound.
+Conv = functools.partial
+
 
 class Backbone(nn.Module):
-  """A network from faces to embeddings; a model says what lies between.
+  """A network from faces to embeddings; a model has its own `body`.
 
   Attributes:
     embedding_size: D.
@@ -51,15 +54,9 @@ class Backbone(nn.Module):
       name='embedding',
     )(x, mode)
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
-    """The features that the embedding is a linear function of.
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
+    """From pixels, `[B, H, W, 3]`, to the features `[B, F]` of the embedding.
 
-    Args:
-      x: `[B, H, W, 3]` pixels as `input_image` reads them, or a symbol.
-      mode: of the call.
-      conv: `QuantConv` with the model's settings bound.
-
-    Returns:
-      `[B, F]`, or a symbol.
+    Both may be symbols.
     """
     raise NotImplementedError

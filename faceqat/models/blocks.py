@@ -1,4 +1,4 @@
-"""The blocks of the mobile backbones."""
+"""Blocks of the backbones, and what these share."""
 
 import functools
 import math
@@ -10,14 +10,17 @@ from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Add
 
-# Of the last batch norm of a block that adds its input: it begins near the
-# identity, and a deep network learns from the first steps on (Goyal et al.
-# 2017, section 5.1, who begin at 0, of which no range can be observed).
+# The last batch norm of a block that adds its input begins with it, so that the
+# block begins near the identity (Goyal et al. 2017, section 5.1, who begin at
+# 0, of which no range can be observed).
 _INITIAL_GAMMA = 0.2
 
 
 def scale_depth(repeats: int, multiplier: float) -> int:
-  """How many blocks a stage of so many has in a shallower or deeper network.
+  """The blocks of a stage in a shallower or deeper network.
+
+  >>> [scale_depth(repeats, 0.25) for repeats in (1, 4, 5)]
+  [1, 1, 2]
 
   Raises:
     ValueError: the multiplier is not above 0.
@@ -37,10 +40,10 @@ def conv_unit(
   """Applies a convolution and its activation inside a compact method.
 
   'relu' and 'relu6' are fused into the convolution; 'prelu' is a layer
-  `<name>_prelu` of its own, as in the runtimes, with a range of its own.
+  `<name>_prelu` with a range of its own, as in the runtimes.
 
   Args:
-    conv: `QuantConv` with the model's settings bound, `quant` among them.
+    conv: makes the convolution.
     x: `[B, H, W, C]`, or a symbol of that shape.
     mode: of the call.
     name: of the convolution.
@@ -60,13 +63,13 @@ class InvertedResidual(nn.Module):
 
   Attributes:
     features: output channels.
-    expanded: channels between expansion and projection; where they equal the
-      input's and `always_expand` is off, there is no expansion.
+    expanded: channels between expansion and projection.
     strides: of the depthwise convolution; the input is added where they are 1
       and the channels agree.
     activation: after expansion and depthwise; the projection is linear.
+    conv: makes the convolutions.
     padding: of the depthwise convolution.
-    conv: `QuantConv` with the model's settings bound.
+    always_expand: also if the input has `expanded` channels already.
   """
 
   features: int

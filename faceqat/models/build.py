@@ -1,4 +1,4 @@
-"""Finds the model that the config names."""
+"""Builds the model that the config names."""
 
 import importlib
 import pkgutil
@@ -12,7 +12,7 @@ from faceqat.quant.fields import check_fields
 from faceqat.quant.norm import GroupNorm, make_norm
 from faceqat.quant.spec import make_spec
 
-# Modules of `models` that are no network.
+# The modules of `models` without a network.
 _SHARED = ('backbone', 'blocks', 'build', 'complexity', 'network')
 DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
 

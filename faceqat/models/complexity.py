@@ -1,4 +1,4 @@
-"""How large a network is, and how much it computes for one image."""
+"""Counts the parameters and the multiply-adds of a network."""
 
 import math
 from collections.abc import Mapping
@@ -12,15 +12,12 @@ import numpy as np
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.quant.spec import FLOAT
 
-# They belong to the quantizers: the network in float has none.
+# The quantizers', which the network in float does not have.
 _LEARNED_STEPS = ('step', 'kernel_step')
 
 
 def count_parameters(variables: Mapping[str, Any]) -> int:
-  """Counts the trained numbers of a backbone.
-
-  Kernels, biases, PReLU slopes and the norms' gammas and betas; no moving
-  statistics, and no learned quantization steps.
+  """Counts the trained numbers of a backbone but for its quantization steps.
 
   Args:
     variables: of `model.init`, as arrays or as shapes.
@@ -34,13 +31,8 @@ def count_parameters(variables: Mapping[str, Any]) -> int:
 def count_multiply_adds(model: nn.Module, image_size: ImageSize) -> int:
   """Counts the multiply-adds of convolutions and dense layers for one image.
 
-  As a program on the device has them: batch norms are folded, and one that
-  stands alone is a depthwise 1x1 convolution. Nothing is computed or compiled.
-
-  Args:
-    model: whose layers have a `kernel`, [..., O] with all of an output's
-      inputs, and show their output.
-    image_size: height and width.
+  Batch norms are folded, as on a device; one that stands alone is a depthwise
+  1x1 convolution. Nothing is computed or compiled.
   """
   shape = (1, *height_width(image_size), 3)
   images = jax.ShapeDtypeStruct(shape, np.uint8)

@@ -2,20 +2,19 @@
 
 Where it differs from the paper:
 
-* A batch norm follows each convolution and the embedding, in place of the two
-  local response norms of the stem: those have no form in integers.
-* The average is over what is left of the image, so an image of any size goes
-  in; in the paper it is of 224, which leaves 7x7.
-* The embedding is not normalised here: losses and evaluators do that.
-* L2 pooling takes the mean of squares, of those that lie in the image.
+* A batch norm follows each convolution and the embedding, in place of the
+  stem's two local response norms, which have no integer form.
+* The average is over the whole rest of an image of any size; the paper's has
+  224 pixels, which leaves 7x7.
+* The embedding is not normalised: losses and evaluators do that.
+* L2 pooling takes the mean of those squares that lie in the image.
 """
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
+from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import scale_depth
 from faceqat.quant.pooling import L2Pool, MaxPool, MeanPool
 from faceqat.quant.quant_layer import Value
@@ -24,15 +23,15 @@ from faceqat.quant.weightless import Concat
 
 
 class Row(NamedTuple):
-  """Channels of a row of the table; a branch of none does not exist.
+  """Channels of a row of the table; a branch of 0 does not exist.
 
   Attributes:
     one: of the 1x1 convolution.
-    reduce_three, three: of the 3x3 convolution and the 1x1 one before it.
-    reduce_five, five: the same of the 5x5 one.
-    pool: 'max', 'l2' or none, over 3x3.
+    reduce_three, three: of a 1x1 convolution and the 3x3 one behind it.
+    reduce_five, five: the same with 5x5.
+    pool: 'max', 'l2' or None, over 3x3.
     project: of the 1x1 convolution behind the pool.
-    stride: of the branches' last step but the projection.
+    stride: of the last step of each branch but the projection.
   """
 
   one: int
@@ -58,27 +57,21 @@ ROWS = {
   'inception_5a': Row(384, 192, 384, 48, 128, 'l2', 128),
   'inception_5b': Row(384, 192, 384, 48, 128, 'max', 128),
 }
-# Rows of one size of image, the stem's first; what they have in common is the
-# number in their names.
+# The rows of each size of image, by their number; the stem's first.
 STAGES = tuple(
   tuple(name for name in ROWS if name.startswith(f'inception_{size}'))
   for size in (2, 3, 4, 5)
 )
 POOLS = {'max': MaxPool, 'l2': L2Pool}
-# The stem's own: behind the first convolution and behind inception_2.
+# Behind the first convolution and behind inception_2.
 STEM_POOL = {'window': (3, 3), 'strides': (2, 2)}
 
 
 class Inception(nn.Module):
-  """Convolutions of several sizes and a pool, side by side (Szegedy 2014).
-
-  Attributes:
-    row: of the table.
-    conv: `QuantConv` with the model's settings bound.
-  """
+  """Convolutions of several sizes and a pool, side by side (Szegedy 2014)."""
 
   row: Row
-  conv: functools.partial
+  conv: Conv
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
@@ -120,11 +113,11 @@ class Inception(nn.Module):
 class Model(Backbone):
   """FaceNet's NN2; in the paper the embedding has 128 numbers.
 
-  `depth_multiplier` is of the rows 3a to 3c, 4a to 4e, and 5a to 5b; the last
-  ones stay, as they change the image's size.
+  `depth_multiplier` applies to the rows 3a to 3c, 4a to 4e, and 5a to 5b. The
+  last ones stay, as they change the image's size.
   """
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     x = conv(
       name='conv1',
       features=64,

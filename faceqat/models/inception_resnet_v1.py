@@ -1,77 +1,56 @@
 """Inception-ResNet-v1 as the facenet project trains it on faces.
 
-After Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of
-Residual Connections on Learning", figures 10 to 15, with that project's scales
-of the residuals, its last block and its dense layer. Layers have its names in
-lower case, `Mixed_6a/Branch_0/Conv2d_1a_3x3` for one; its `Bottleneck` is the
-`embedding`.
+Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the Impact of Residual
+Connections on Learning", figures 10 to 15, with facenet's scales of the
+residuals, last block and dense layer. Layers have its names in lower case, such
+as `Mixed_6a/Branch_0/Conv2d_1a_3x3`; its `Bottleneck` is the `embedding`.
 """
 
 import functools
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
+from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import scale_depth
 from faceqat.quant.pooling import MaxPool, MeanPool
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Add, Concat, Dropout
 
-# A branch is a list of convolutions: name, channels, kernel.
-Convolution = tuple[str, int, tuple[int, int]]
+# A branch is a list of convolutions: name, which ends with the kernel, and
+# channels.
+Branches = tuple[tuple[tuple[str, int], ...], ...]
 
 BLOCK35 = (
-  (('conv2d_1x1', 32, (1, 1)),),
-  (('conv2d_0a_1x1', 32, (1, 1)), ('conv2d_0b_3x3', 32, (3, 3))),
-  (
-    ('conv2d_0a_1x1', 32, (1, 1)),
-    ('conv2d_0b_3x3', 32, (3, 3)),
-    ('conv2d_0c_3x3', 32, (3, 3)),
-  ),
+  (('conv2d_1x1', 32),),
+  (('conv2d_0a_1x1', 32), ('conv2d_0b_3x3', 32)),
+  (('conv2d_0a_1x1', 32), ('conv2d_0b_3x3', 32), ('conv2d_0c_3x3', 32)),
 )
 BLOCK17 = (
-  (('conv2d_1x1', 128, (1, 1)),),
-  (
-    ('conv2d_0a_1x1', 128, (1, 1)),
-    ('conv2d_0b_1x7', 128, (1, 7)),
-    ('conv2d_0c_7x1', 128, (7, 1)),
-  ),
+  (('conv2d_1x1', 128),),
+  (('conv2d_0a_1x1', 128), ('conv2d_0b_1x7', 128), ('conv2d_0c_7x1', 128)),
 )
 BLOCK8 = (
-  (('conv2d_1x1', 192, (1, 1)),),
-  (
-    ('conv2d_0a_1x1', 192, (1, 1)),
-    ('conv2d_0b_1x3', 192, (1, 3)),
-    ('conv2d_0c_3x1', 192, (3, 1)),
-  ),
+  (('conv2d_1x1', 192),),
+  (('conv2d_0a_1x1', 192), ('conv2d_0b_1x3', 192), ('conv2d_0c_3x1', 192)),
 )
 # The last of a branch halves the image.
 MIXED_6A = (
-  (('conv2d_1a_3x3', 384, (3, 3)),),
-  (
-    ('conv2d_0a_1x1', 192, (1, 1)),
-    ('conv2d_0b_3x3', 192, (3, 3)),
-    ('conv2d_1a_3x3', 256, (3, 3)),
-  ),
+  (('conv2d_1a_3x3', 384),),
+  (('conv2d_0a_1x1', 192), ('conv2d_0b_3x3', 192), ('conv2d_1a_3x3', 256)),
 )
 MIXED_7A = (
-  (('conv2d_0a_1x1', 256, (1, 1)), ('conv2d_1a_3x3', 384, (3, 3))),
-  (('conv2d_0a_1x1', 256, (1, 1)), ('conv2d_1a_3x3', 256, (3, 3))),
-  (
-    ('conv2d_0a_1x1', 256, (1, 1)),
-    ('conv2d_0b_3x3', 256, (3, 3)),
-    ('conv2d_1a_3x3', 256, (3, 3)),
-  ),
+  (('conv2d_0a_1x1', 256), ('conv2d_1a_3x3', 384)),
+  (('conv2d_0a_1x1', 256), ('conv2d_1a_3x3', 256)),
+  (('conv2d_0a_1x1', 256), ('conv2d_0b_3x3', 256), ('conv2d_1a_3x3', 256)),
 )
-# Name, blocks, branches of each, scale of its residual, and the reduction that
-# follows.
+# Name, number of blocks, their branches and scale, and the reduction behind.
 STAGES = (
   ('block35', 5, BLOCK35, 0.17, ('mixed_6a', MIXED_6A)),
   ('block17', 10, BLOCK17, 0.10, ('mixed_7a', MIXED_7A)),
   ('block8', 5, BLOCK8, 0.20, None),
 )
-# One row and column less, and an unpadded convolution has nothing to read.
+# Of smaller images the unpadded convolutions leave nothing.
 LEAST_SIZE = 75
 
 
@@ -79,24 +58,24 @@ class Branch(nn.Module):
   """Convolutions one after another, each with a ReLU.
 
   Attributes:
-    convolutions: their names, channels and kernels.
-    strides: of the last, which is not padded where they are more than 1.
-    conv: `QuantConv` with the model's settings bound.
+    convolutions: names and channels.
+    strides: of the last; with more than 1 it is not padded.
+    conv: makes them.
   """
 
-  convolutions: tuple[Convolution, ...]
+  convolutions: tuple[tuple[str, int], ...]
   strides: int
-  conv: functools.partial
+  conv: Conv
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
-    for index, (name, features, kernel) in enumerate(self.convolutions, 1):
-      last = index == len(self.convolutions)
-      strides = self.strides if last else 1
+    for index, (name, features) in enumerate(self.convolutions, 1):
+      strides = self.strides if index == len(self.convolutions) else 1
+      _, kernel = name.rsplit('_', 1)
       x = self.conv(
         name=name,
         features=features,
-        kernel_size=kernel,
+        kernel_size=tuple(map(int, kernel.split('x'))),
         strides=(strides, strides),
         padding='SAME' if strides == 1 else 'VALID',
         activation='relu',
@@ -107,20 +86,13 @@ class Branch(nn.Module):
 class InceptionResidual(nn.Module):
   """Branches joined, brought to the input's channels, scaled and added.
 
-  The scale is a part of the kernel and the bias of that 1x1 convolution, as
-  the device has them.
-
-  Attributes:
-    branches: the convolutions of each.
-    scale: of what is added to the input.
-    activation: of the sum.
-    conv: `QuantConv` with the model's settings bound.
+  The 1x1 convolution that does so has the scale in its kernel and bias.
   """
 
-  branches: tuple[tuple[Convolution, ...], ...]
+  branches: Branches
   scale: float
   activation: str | None
-  conv: functools.partial
+  conv: Conv
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
@@ -142,15 +114,10 @@ class InceptionResidual(nn.Module):
 
 
 class Reduction(nn.Module):
-  """Branches and a maximum, each of which halves the image, joined.
+  """Branches and a maximum, each of which halves the image, joined."""
 
-  Attributes:
-    branches: the convolutions of each.
-    conv: `QuantConv` with the model's settings bound.
-  """
-
-  branches: tuple[tuple[Convolution, ...], ...]
-  conv: functools.partial
+  branches: Branches
+  conv: Conv
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
@@ -169,21 +136,21 @@ class Reduction(nn.Module):
 class Model(Backbone):
   """Inception-ResNet-v1 for faces of 160x160, and of 75x75 or more.
 
-  What differs from facenet: batch norms have a scale, as those of its PyTorch
-  port (facenet-pytorch) do; pixels are read as (pixel - 128) / 128; kernels
-  begin as He et al. 2015 draw them; the embedding is not normalised here.
+  Unlike facenet's, batch norms have a scale, as in its PyTorch port
+  facenet-pytorch; pixels are read as (pixel - 128) / 128; kernels begin as in
+  He et al. 2015; and the embedding is not normalised. It has 128 numbers in
+  facenet, and 512 in its later networks.
 
-  The embedding has 128 numbers in facenet, and 512 in its later networks. The
-  last block, without an activation, is there whatever `depth_multiplier` is.
-  The convolutions that are added to a block's input have a bias and no norm.
+  `depth_multiplier` leaves the last block. The convolutions that are added to a
+  block's input have a bias and no norm.
 
   Attributes:
-    dropout: part of the mean over the image that is dropped in training.
+    dropout: the share of the mean over the image that training drops.
   """
 
   dropout: float
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     """See `Backbone.body`.
 
     Raises:
@@ -209,7 +176,7 @@ class Model(Backbone):
     dropout = Dropout(quant=self.quant, rate=self.dropout, name='dropout')
     return dropout(x, mode)
 
-  def _stem(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def _stem(self, x: Value, mode: Mode, conv: Conv) -> Value:
     """From the pixels to an eighth of the sides and 256 channels."""
     conv = functools.partial(conv, activation='relu', padding='VALID')
     half = (2, 2)

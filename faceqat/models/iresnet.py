@@ -1,26 +1,24 @@
 """The improved residual network of ArcFace (Deng et al. 2019).
 
-Its first convolution keeps the image's size, its units begin with a batch norm
-(after Han et al. 2017, "Deep Pyramidal Residual Networks"), and its embedding
-is a dense layer over all positions.
+The first convolution keeps the image's size, units begin with a batch norm
+(after Han et al. 2017, "Deep Pyramidal Residual Networks"), and the embedding
+is a dense layer over all positions. The fields make the networks of:
 
-Whose network it is, by the fields:
-
-* ZhaoJ9014/face.evoLVe's IR: `shortcut` 'subsample'. It has no batch norm
-  between a unit's first convolution and the PReLU. With `squeeze_excite` its
-  IR_SE.
+* ZhaoJ9014/face.evoLVe, IR: `shortcut` 'subsample'; IR_SE: with
+  `squeeze_excite`. It has no batch norm between a unit's first convolution and
+  the PReLU.
 * arcface_torch of deepinsight/insightface: `shortcut` 'projection'.
-* "ResNet50" of dmonterom/face_recognition_TF2: `depth` 50, 'projection',
+* dmonterom/face_recognition_TF2, "ResNet50": `depth` 50, 'projection',
   `dropout` 0.4. Its PReLUs have a slope for each element, ours one for each
   channel; its last batch norm has no gamma; and the one before its dense layer
-  is made, but not used.
+  is not used.
 """
 
 import functools
 
 import flax.linen as nn
 
-from faceqat.models.backbone import Backbone
+from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import conv_unit, scale_depth
 from faceqat.quant.layers import QuantDense
 from faceqat.quant.pooling import MaxPool, MeanPool
@@ -36,23 +34,20 @@ DEPTHS = {
   100: (3, 13, 30, 3),
 }
 CHANNELS = (64, 128, 256, 512)
-# PyTorch's: both sides alike, also where the stride is 2.
+# As PyTorch: both sides alike, also with stride 2.
 PADDING = ((1, 1), (1, 1))
 SHORTCUTS = ('subsample', 'projection')
-# Of the channels, between the two dense layers of a gate.
+# A gate's first dense layer divides the channels by this.
 REDUCTION = 16
 
 
 class SqueezeExcite(nn.Module):
   """A gate for each channel, from its mean (Hu et al. 2018).
 
-  As face.evoLVe has it: neither bias nor norm, and ReLU.
-
-  Attributes:
-    conv: `QuantConv` with the model's settings bound, for these settings.
+  As in face.evoLVe: ReLU, and neither bias nor norm.
   """
 
-  conv: functools.partial
+  conv: Conv
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
@@ -73,20 +68,19 @@ class SqueezeExcite(nn.Module):
 class ImprovedResidual(nn.Module):
   """BN, conv 3x3, BN, PReLU, conv 3x3, BN, and the input or its projection.
 
-  The convolution after the first batch norm pads with zeros, which the norm
-  would have moved: folded into that convolution it would be another function
-  at the border. It stays a layer, a depthwise 1x1 convolution.
+  The first batch norm cannot be folded into the convolution behind it, which
+  pads with zeros. It stays a layer, a depthwise 1x1 convolution.
 
   Attributes:
     features: output channels.
     strides: of the second convolution, and of the shortcut.
-    conv: `QuantConv` with the model's settings bound.
+    conv: makes the convolutions.
     squeeze_excite, shortcut: see `Model`.
   """
 
   features: int
   strides: int
-  conv: functools.partial
+  conv: Conv
   squeeze_excite: bool
   shortcut: str
 
@@ -130,13 +124,13 @@ class Model(Backbone):
   """The network with the paper's output: BN, dropout, dense layer, BN.
 
   Attributes:
-    depth: 18, 34, 50 or 100, as the field counts layers.
+    depth: in layers, one of `DEPTHS`.
     squeeze_excite: gates each unit's channels before the sum.
-    shortcut: of a stage's first unit where the channels stay: 'subsample' is
-      every second row and column of its input, 'projection' a convolution as
-      where they change.
-    dropout: the share of its inputs that the dense layer does without in
-      training; 0.4 in the paper.
+    shortcut: of a stage's first unit if the channels stay: 'subsample' takes
+      every second row and column, 'projection' is a convolution, as where they
+      change.
+    dropout: the share of the dense layer's inputs that training drops; 0.4 in
+      the paper.
   """
 
   depth: int
@@ -144,23 +138,18 @@ class Model(Backbone):
   shortcut: str
   dropout: float
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     """See `Backbone.body`.
 
     Raises:
-      ValueError: there is no such depth or shortcut; it lists those that there
-        are.
+      ValueError: there is no such depth or shortcut; it lists the known ones.
     """
-    if self.depth not in DEPTHS:
-      raise ValueError(
-        f'model.depth is {self.depth!r}; choose one of '
-        f'{", ".join(map(str, sorted(DEPTHS)))}'
-      )
-    if self.shortcut not in SHORTCUTS:
-      raise ValueError(
-        f'model.shortcut is {self.shortcut!r}; choose one of '
-        f'{", ".join(SHORTCUTS)}'
-      )
+    for field, choices in (('depth', DEPTHS), ('shortcut', SHORTCUTS)):
+      if getattr(self, field) not in choices:
+        raise ValueError(
+          f'model.{field} is {getattr(self, field)!r}; choose one of '
+          f'{", ".join(map(str, choices))}'
+        )
     x = conv_unit(
       conv,
       x,

@@ -2,7 +2,7 @@
 
 import functools
 
-from faceqat.models.backbone import Backbone
+from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
@@ -16,7 +16,7 @@ STAGES = (
   (4, 128, 1, 2),
   (2, 128, 2, 1),
 )
-# The original pads both sides alike, also where the stride is 2.
+# The original pads both sides alike, also with stride 2.
 PADDING = ((1, 1), (1, 1))
 
 
@@ -26,7 +26,7 @@ class Model(Backbone):
   In the paper the embedding has 128 numbers.
   """
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     unit = functools.partial(conv_unit, conv, mode=mode, activation='prelu')
     x = unit(x, name='stem', features=64, strides=(2, 2), padding=PADDING)
     x = unit(

@@ -1,8 +1,6 @@
 """MobileNetV2 as a face-embedding network (Sandler et al. 2018, table 2)."""
 
-import functools
-
-from faceqat.models.backbone import Backbone
+from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.quant_layer import Value
@@ -21,7 +19,11 @@ STAGES = (
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-  """Rounds to a multiple of `divisor`, losing at most a tenth."""
+  """Rounds to a multiple of `divisor`, losing at most a tenth.
+
+  >>> [round_channels(channels) for channels in (1, 11, 18, 20)]
+  [8, 16, 24, 24]
+  """
   rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
   return rounded if rounded >= 0.9 * channels else rounded + divisor
 
@@ -36,7 +38,7 @@ class Model(Backbone):
 
   width: float
 
-  def body(self, x: Value, mode: Mode, conv: functools.partial) -> Value:
+  def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     channels = round_channels(32 * self.width)
     x = conv_unit(
       conv,

@@ -1,10 +1,9 @@
-"""Unpacks an archive of photographs that nobody vouches for.
+"""Unpacks an archive of photographs from an untrusted source.
 
 An archive can name files outside of the folder that it is unpacked into, carry
-links and devices, or be a few bytes that become many. Nothing of `zipfile`'s
-own unpacking is used, and nothing at all of `tarfile`: entries are refused by
-what they are called, and their bytes are copied and counted. Every checksum
-that the formats have is checked.
+links and devices, or grow from a few bytes to many. So neither `tarfile` nor
+the unpacking of `zipfile` is used: entries are refused by name and kind, their
+bytes are counted while they are copied, and every checksum is checked.
 """
 
 import functools
@@ -22,10 +21,10 @@ from typing import BinaryIO, NamedTuple
 from faceqat.preparation import tar_archive
 
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz')
-# Photographs are compressed already: what becomes much larger is no archive of
-# them. (Drawings in BMP files become 20 times smaller.)
+# Photographs are compressed already, so their archive hardly shrinks them.
+# (Drawings in BMP files become 20 times smaller.)
 MAX_RATIO = 50
-# What any archive may become, however small it is.
+# Any archive may become as large as this.
 FREE_BYTES = 100 * 2**20
 # The largest face data sets have 17 million.
 MAX_ENTRIES = 20_000_000
@@ -38,23 +37,23 @@ _DAMAGE = (
   zlib.error,
   EOFError,
   gzip.BadGzipFile,
-  # Of zipfile: a password, a compression that is not taken, a name that is no
-  # text, numbers that lead nowhere.
+  # zipfile's: a password, an unknown compression, a name that is not text,
+  # offsets outside of the file.
   RuntimeError,
   NotImplementedError,
   UnicodeError,
   OverflowError,
   struct.error,
 )
-# The other compressions of zip files have no bound on what a few bytes become
-# before they can be counted.
+# With the other compressions of zip files a few bytes grow without bound before
+# they can be counted.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP_END = b'PK\x05\x06'
 _ZIP_END_BYTES, _MAX_ZIP_COMMENT = 22, 2**16
 
 
 class _Entry(NamedTuple):
-  """What an archive says of one entry; `open` is None for what is no file."""
+  """An entry as its archive describes it; only files have `open`."""
 
   name: str
   kind: str
@@ -63,32 +62,31 @@ class _Entry(NamedTuple):
 
 
 def is_archive(path: str | os.PathLike) -> bool:
-  """Whether the name is that of an archive that can be unpacked."""
+  """Whether a name ends as that of an archive that can be unpacked."""
   return os.fspath(path).lower().endswith(SUFFIXES)
 
 
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike):
   """Unpacks the files of an archive into a new folder.
 
-  Hidden entries (a name in the path that starts with a dot, and `__MACOSX`)
-  are left out; modes, owners and times are not kept.
+  Hidden entries (a part of the path starts with a dot, or is `__MACOSX`) are
+  left out. Modes, owners and times are not kept.
 
   Args:
     archive: a file with one of `SUFFIXES`.
     folder: appears when everything is unpacked, or not at all.
 
   Raises:
-    ValueError: names the archive. It is missing, damaged, cut short or
-      encrypted; has an entry that is a link, a device or a sparse file, has no
-      name, leads outside of the folder, or comes twice; or becomes more than
-      `MAX_RATIO` times its size (and than `FREE_BYTES`), than `MAX_ENTRIES`
-      entries or than the disk has room for.
+    ValueError: names the archive. It is missing, damaged or encrypted; has an
+      entry that is not a file or folder, has no name, leads outside, or comes
+      twice; or becomes more than `MAX_RATIO` times its size (and than
+      `FREE_BYTES`), than `MAX_ENTRIES` entries or than the disk holds.
   """
   archive, folder = pathlib.Path(archive), pathlib.Path(folder)
   if not archive.is_file():
-    raise ValueError(f'There is no archive {archive}.')
+    raise ValueError(f'There is no archive {archive}')
   temporary = folder.with_name(f'{folder.name}.unpacking')
-  # Of a run that was stopped.
+  # A run that was stopped may have left it.
   shutil.rmtree(temporary, ignore_errors=True)
   temporary.mkdir(parents=True)
   try:
@@ -114,13 +112,13 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path):
     if path in seen:
       raise ValueError(
         f'{archive} has the entry {_shown(entry)} twice: nobody can know which '
-        'is meant; remove one.'
+        'is meant; remove one'
       )
     seen.add(path)
     if shutil.disk_usage(folder).free < entry.size:
       raise ValueError(
         f'{archive} does not fit on the disk of {folder.parent}: make room, or '
-        'give an output folder on another.'
+        'give an output folder on another'
       )
     with _create(archive, entry, folder / path) as file:
       for chunk in _as_sentences(archive, limit, _chunks(entry)):
@@ -128,9 +126,9 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path):
 
 
 def _as_sentences(archive: pathlib.Path, limit: int, items: Iterator):
-  """The items, while whatever reading them raises becomes a ValueError.
+  """Yields items; an error of reading them becomes a ValueError.
 
-  Only of reading: a full disk is no damage of the archive.
+  An error of writing does not: a full disk is no damage of the archive.
   """
   try:
     yield from items
@@ -139,15 +137,15 @@ def _as_sentences(archive: pathlib.Path, limit: int, items: Iterator):
   except (*_DAMAGE, OSError, ValueError) as error:
     raise ValueError(
       f'{archive} cannot be unpacked ({type(error).__name__}: {error}): copy '
-      'or make it again, without a password.'
+      'or make it again, without a password'
     ) from error
 
 
 def _chunks(entry: _Entry) -> Iterator[bytes]:
-  """The bytes of an entry, which have to be as many as it says."""
+  """Yields the bytes of an entry; raises unless they are as many as stated."""
   left = entry.size
   with entry.open() as source:
-    # Reading to the end is what compares a zip entry's checksum.
+    # zipfile compares the checksum at the end.
     while chunk := source.read(_CHUNK):
       left -= len(chunk)
       yield chunk
@@ -164,46 +162,47 @@ def _create(
   except (FileExistsError, NotADirectoryError, IsADirectoryError):
     raise ValueError(
       f'{archive} has {_shown(entry)} as a file and as a folder, or in another '
-      'case: make it again.'
+      'case: make it again'
     ) from None
   except (OSError, UnicodeError) as error:
     raise ValueError(
       f'{archive} has the entry {_shown(entry)}, which cannot be written here '
-      f'({getattr(error, "strerror", error)}): give it another name.'
+      f'({getattr(error, "strerror", error)}): give it another name'
     ) from error
 
 
 def _checked_path(
   archive: pathlib.Path, entry: _Entry
 ) -> pathlib.PurePosixPath:
-  """The path inside of the folder; raises where there is none."""
+  """The path of an entry inside of the folder."""
   path = pathlib.PurePosixPath(entry.name)
-  # On Windows a backslash parts folders, and a colon follows a drive.
+  # On Windows a backslash separates folders, and a colon follows a drive.
   outside = (
     path.is_absolute()
     or '..' in path.parts
     or any(character in entry.name for character in '\\:\0')
   )
-  if outside:
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, which leads outside of the '
-      'folder that it is unpacked into: nothing of it was kept; do not trust '
-      'this archive.'
-    )
-  if entry.kind not in ('file', 'folder'):
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, a {entry.kind}: wanted files '
-      'and folders only; pack the photographs themselves.'
-    )
-  # A folder may be '.', the one that was packed.
+  # The folder that was packed may be '.'.
   if (entry.kind == 'file' and not path.parts) or not entry.name:
-    raise ValueError(f'{archive} has an entry without a name: make it again.')
-  if len(path.parts) > MAX_DEPTH:
-    raise ValueError(
-      f'{archive} has the entry {_shown(entry)}, {len(path.parts)} folders '
-      f'deep: wanted person/photograph, at most {MAX_DEPTH} deep.'
+    raise ValueError(f'{archive} has an entry without a name: make it again')
+  if outside:
+    fault = (
+      'which leads outside of the folder that it is unpacked into: nothing of '
+      'it was kept; do not trust this archive'
     )
-  return path
+  elif entry.kind not in ('file', 'folder'):
+    fault = (
+      f'a {entry.kind}: wanted files and folders only; pack the photographs '
+      'themselves'
+    )
+  elif len(path.parts) > MAX_DEPTH:
+    fault = (
+      f'{len(path.parts)} folders deep: wanted person/photograph, at most '
+      f'{MAX_DEPTH} deep'
+    )
+  else:
+    return path
+  raise ValueError(f'{archive} has the entry {_shown(entry)}, {fault}')
 
 
 def _shown(entry: _Entry) -> str:
@@ -221,7 +220,7 @@ def _too_large(archive: pathlib.Path, limit: int) -> str:
   return (
     f'{archive} becomes more than {limit / 2**20:,.0f} MB or {MAX_ENTRIES:,} '
     f'files ({MAX_RATIO} times its size is the most): photographs do not '
-    'shrink so far; unpack it yourself if you trust it, and give the folder.'
+    'shrink so far; unpack it yourself if you trust it, and give the folder'
   )
 
 
@@ -238,7 +237,7 @@ def _zip_entries(archive: pathlib.Path) -> Iterator[_Entry]:
       if info.filename.endswith('/'):
         yield _Entry(info.filename, 'folder', 0, None)
       elif mode in (0, stat.S_IFREG):
-        # A ZipExtFile ends after the bytes that its entry states.
+        # The opened file ends after `file_size` bytes.
         content = functools.partial(opened.open, info)
         yield _Entry(info.filename, 'file', info.file_size, content)
       else:
@@ -247,20 +246,20 @@ def _zip_entries(archive: pathlib.Path) -> Iterator[_Entry]:
 
 
 def _check_count(archive: pathlib.Path, count: int):
-  """The end of a zip file says how many entries it has; `zipfile` skips it."""
+  """Compares with the end of the zip file, whose count `zipfile` ignores."""
   with open(archive, 'rb') as file:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _ZIP_END_BYTES - _MAX_ZIP_COMMENT))
     tail = file.read()
   stated = struct.unpack_from('<H', tail, tail.rfind(_ZIP_END) + 10)[0]
-  # 65,535: the number stands elsewhere, as it does not fit. Some writers then
-  # let the upper bits go.
+  # 65,535 stands for a number that does not fit. Some writers drop the upper
+  # bits instead.
   if stated not in (count % 2**16, 2**16 - 1):
     raise zipfile.BadZipFile(f'it states {stated} entries and has {count}')
 
 
 def _tar_entries(archive: pathlib.Path, limit: int) -> Iterator[_Entry]:
-  # A tar file has a header of 512 bytes or a few at each entry.
+  # The headers, some 512 bytes an entry, count too.
   for member in tar_archive.members(archive, 2 * limit):
     content = member.content if member.kind == 'file' else None
     yield _Entry(

@@ -1,8 +1,8 @@
-"""Completes people who have few crops with images that are made of them.
+"""Completes people who have few crops with images made of these.
 
-What is made is mirrored, moved by a few pixels and changed in brightness; its
-name says so (`faces/made.py`). Which images are made, and their pixels, follow
-from the seed, the person and the name of the crop alone.
+Such an image is mirrored, shifted by a few pixels and changed in brightness;
+its name says so (`faces/made.py`). Its pixels depend on the seed, the person
+and the name of the crop alone.
 """
 
 import hashlib
@@ -17,41 +17,35 @@ from faceqat.data.augment import Augment
 from faceqat.faces import made
 from faceqat.preparation import crops
 
-# Of a crop's size: 4 pixels of 112, as in training.
+# As a share of the crop's height: 4 pixels of 112, as in training.
 _MAX_SHIFT = 4 / 112
 _MAX_BRIGHTNESS = 0.2
 
-
-# For a person, crops, and which of the images made of it each is, from 1.
+# For each person the crops to make images of, and the image's number, from 1.
 Plan = dict[str, list[tuple[str, int]]]
 
 
-def check(least: int, data_format: str):
-  """Refuses to complete people in packs.
-
-  Raises:
-    ValueError: `data_format` is not 'folder', and somebody is to be completed.
-  """
+def check_format(least: int, data_format: str):
+  """Refuses to complete people in packs."""
   if least and data_format != 'folder':
     raise ValueError(
       f'--complete={least} needs --format=folder: the records of a pack have '
-      'no names to say which images are made, and these must not be compared.'
+      'no names to say which images are made, and these must not be compared'
     )
 
 
 def plan(
   parts: Mapping[str, Mapping[str, Sequence[str]]], least: int
 ) -> dict[str, Plan]:
-  """What has to be made, so that everybody has `least` images.
+  """The images to make, so that everybody in training has `least`.
 
   Args:
-    parts: by split, '' for the only one, the files of each person's crops,
+    parts: by split ('' for the only one), the files of each person's crops,
       person/name.jpg, one at least.
-    least: images that are enough.
+    least: images of each person.
 
   Returns:
-    For what is trained on, whoever has fewer; their crops in turn, so that
-    none is used much more than the others.
+    By split, for people with fewer images; their crops are used in turn.
   """
   return {
     name: {
@@ -67,13 +61,13 @@ def plan(
   }
 
 
-def write(planned: Plan, folder: str | os.PathLike, seed: int):
+def write_images(planned: Plan, folder: str | os.PathLike, seed: int):
   """Makes the images of a plan.
 
   Args:
     planned: for each person.
-    folder: holds the crops as person/name.jpg; what is made lies beside them.
-    seed: another one gives other images.
+    folder: holds the crops, person/name.jpg, and gets the images.
+    seed: of the changes.
   """
   folder = pathlib.Path(folder)
   for jobs in planned.values():

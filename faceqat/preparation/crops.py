@@ -1,12 +1,13 @@
-"""Cuts the faces out of photographs, on every core.
+"""Cuts the faces out of photographs, in one process for each core.
 
-Each worker is a process of its own: OpenCV and Pillow hold Python's lock for
-part of their work. It is spawned, as forking a process with threads may hang.
+OpenCV and Pillow hold Python's lock for part of their work, so threads would
+not do. Workers are spawned: forking a process with threads may hang.
 """
 
 import dataclasses
 import hashlib
 import io
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -21,54 +22,70 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from faceqat.command import option
 from faceqat.faces import alignment, choice, detection
 from faceqat.faces import photographs as photograph_files
+from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.preparation import duplicates, listing
 
 ALIGNMENTS = (*alignment.TEMPLATES, 'margin')
-# What crops have that are given no size.
-_SIZES = {name: made.size for name, made in alignment.TEMPLATES.items()}
-_SIZES['margin'] = 160
-# A face of 112x112 takes 6 KB so, as a PNG three times that and twice the time
-# to read. Colours are not halved, as JPEG does by default.
+_DEFAULT_SIZES = {
+  **{name: template.size for name, template in alignment.TEMPLATES.items()},
+  'margin': 160,
+}
+# A 112x112 face takes 6 KB at this JPEG quality with full colour resolution. A
+# PNG takes three times as much, and twice the time to read.
 _QUALITY = 95
-# What waits in a worker's queue is done again after a stop.
+# Photographs in a worker's queue are cropped again after a stop.
 _QUEUED_PER_WORKER = 4
 
-# What happened to a photograph, and how that is said.
+# The outcomes for a photograph.
 STATUSES = ('found', 'ambiguous', 'missed', 'unreadable')
+# The record of a photograph, ready for JSON; see `crop_photograph`.
 Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class CropSettings:
-  """How faces are found and cut out.
+  """How faces are found and cut out; `size` is a pair, whatever was given."""
 
-  Attributes:
-    alignment: one of `ALIGNMENTS`.
-    size: height and width of a crop in pixels, a pair whatever it was made of;
-      None: the usual one of the alignment.
-    faces: which of several, one of `choice.CHOICES`.
-    detector: an ONNX file; empty for the detector that comes along.
-  """
-
-  alignment: str = 'arcface'
-  size: ImageSize | None = None
-  faces: str = 'largest'
-  detector: str = ''
+  alignment: str = option(
+    'arcface',
+    'arcface: five points of the face on the template of InsightFace; '
+    'sphereface: on that of SphereFace and CosFace, 112 high and 96 wide; '
+    'margin: the box of the face with a margin, as FaceNet.',
+    choices=ALIGNMENTS,
+  )
+  size: ImageSize | None = option(
+    None,
+    'Height and width of the crops; 112 for arcface, 112,96 for sphereface and '
+    '160 for margin if not given.',
+  )
+  faces: str = option(
+    'largest',
+    'Which faces of a photograph to take.',
+    choices=choice.CHOICES,
+  )
+  detector: str = option(
+    '', 'ONNX file of a YuNet detector instead of the one inside.'
+  )
 
   def __post_init__(self):
-    size = _SIZES[self.alignment] if self.size is None else self.size
+    size = _DEFAULT_SIZES[self.alignment] if self.size is None else self.size
     object.__setattr__(self, 'size', height_width(size, 'size'))
     if self.alignment in alignment.TEMPLATES:
-      # It says what does not go together.
+      # Refuses a size of other proportions.
       alignment.template_points(self.alignment, self.size)
 
   @property
+  def fingerprint(self) -> Fingerprint:
+    return Fingerprint(self.template, self.size)
+
+  @property
   def template(self) -> str:
-    """The name that a fingerprint has for the alignment."""
+    """The alignment as a fingerprint names it."""
     named = self.alignment in alignment.TEMPLATES
     return self.alignment if named else alignment.WITH_MARGIN
 
@@ -83,18 +100,17 @@ def crop_photograph(
   """Writes the faces of a photograph as JPEG files.
 
   Args:
-    settings: how.
-    detect: what `detection.make_detector` gives.
-    root: where the photograph's name starts.
+    settings: how they are cut out.
+    detect: as `detection.make_detector` makes it.
+    root: the folder that the photograph's name starts in.
     photograph: what to read.
-    folder: the crops are written below it, as their names say.
+    folder: the crops are written below it, as person/name.jpg.
 
   Returns:
-    What happened, ready for JSON: `photograph`, `crop`, `size` and `modified`
-    as listed, `status` (one of `STATUSES`), `reason` (a sentence, if it is
-    'missed' or 'unreadable'), `faces` (how many were found), and `crops`, for
-    each the `file`, `box`, `score`, `pixels` (a digest of them) and `hash`
-    (the perceptual one).
+    `photograph`, `crop`, `size` and `modified` as listed; `status`, one of
+    `STATUSES`; `reason`, a sentence if it is 'missed' or 'unreadable'; `faces`,
+    how many were found; and `crops`, each with `file`, `box`, `score`,
+    `pixels` (their digest) and `hash` (the perceptual one).
   """
   record = {
     'photograph': photograph.name,
@@ -111,7 +127,7 @@ def crop_photograph(
       pathlib.Path(root) / photograph.name
     )
     found = detect(image)
-  # Of OpenCV also where memory is too small for a large photograph.
+  # OpenCV raises its own error where memory is short for a large photograph.
   except (ValueError, cv2.error, MemoryError) as error:
     return {**record, 'status': 'unreadable', 'reason': str(error)}
   if not found:
@@ -140,7 +156,6 @@ def _write_crop(
   folder: str | os.PathLike,
   name: str,
 ) -> dict[str, Any]:
-  """Writes one face, and describes it."""
   path = pathlib.Path(folder) / name
   path.parent.mkdir(parents=True, exist_ok=True)
   atomic.write(path, encode(pixels))
@@ -163,22 +178,26 @@ def crop_photographs(
   """Runs `crop_photograph` on many photographs, in any order.
 
   Args:
-    settings: how.
-    root: where the photographs' names start.
+    settings, root, folder: see `crop_photograph`.
     photographs: what to read.
-    folder: where to write.
-    workers: processes; 1: this one.
+    workers: processes; 1: no other than this one.
 
   Raises:
-    ValueError: the detector cannot be made, or a worker died; some of the
-      photographs that it may have died of are named.
+    ValueError: the detector cannot be made, or a worker died; it names the
+      photographs that may be the cause.
   """
-  # Here too, so that a wrong detector is an error of this process.
+  # With several workers too: a wrong detector is an error of this process.
   detect = detection.make_detector(settings.detector or None)
-  if workers == 1:
-    for photograph in photographs:
-      yield crop_photograph(settings, detect, root, photograph, folder)
+  if workers > 1:
+    yield from _in_processes(settings, root, photographs, folder, workers)
     return
+  for photograph in photographs:
+    yield crop_photograph(settings, detect, root, photograph, folder)
+
+
+def _in_processes(
+  settings, root, photographs, folder, workers
+) -> Iterator[Record]:
   executor = futures.ProcessPoolExecutor(
     workers,
     multiprocessing.get_context('spawn'),
@@ -189,12 +208,11 @@ def crop_photographs(
   left = iter(photographs)
   try:
     while True:
-      # A few at a time: results are noted as they come, and a stop is quick.
-      for photograph in left:
+      # Few are queued, so that results come soon and a stop is quick.
+      room = _QUEUED_PER_WORKER * workers - len(waiting)
+      for photograph in itertools.islice(left, room):
         future = executor.submit(_work, root, photograph, folder)
         waiting[future] = photograph
-        if len(waiting) >= _QUEUED_PER_WORKER * workers:
-          break
       if not waiting:
         return
       done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
@@ -206,14 +224,14 @@ def crop_photographs(
     raise ValueError(
       f'A worker died (of too little memory, or of a photograph) at one of '
       f'{names}: run it again with fewer --workers; if it dies again, remove '
-      'the photographs that --workers=1 does not get past.'
+      'the photographs that --workers=1 does not get past'
     ) from None
   finally:
     executor.shutdown(cancel_futures=True)
 
 
 def encode(pixels: np.ndarray) -> bytes:
-  """A crop, uint8 [H, W, 3], as the JPEG file that is written of it."""
+  """The JPEG file of a crop, uint8 [H, W, 3]."""
   stream = io.BytesIO()
   Image.fromarray(pixels).save(
     stream, 'JPEG', quality=_QUALITY, subsampling=0, optimize=True
@@ -221,17 +239,17 @@ def encode(pixels: np.ndarray) -> bytes:
   return stream.getvalue()
 
 
-# What a worker makes once: settings, and a detector, which is for one thread.
+# Made once in each worker: a detector is for one thread.
 _worker: tuple[CropSettings, Callable] | None = None
 
 
 def _start_worker(settings: CropSettings):
   global _worker
-  # Ctrl-C reaches every process; the first one tells the others.
+  # Ctrl-C reaches every process; the parent stops its workers.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  # Else a worker waits for ever for one that was killed.
+  # A worker would wait for ever for a parent that was killed.
   threading.Thread(target=_leave_with_parent, daemon=True).start()
-  # Each has a core.
+  # Each worker has one core.
   cv2.setNumThreads(1)
   _worker = settings, detection.make_detector(settings.detector or None)
 

@@ -1,4 +1,4 @@
-"""From crops of people to a folder set, a RecordIO pack or an ArrayRecord."""
+"""Writes crops as a folder set, a RecordIO pack or an ArrayRecord."""
 
 import csv
 import os
@@ -12,13 +12,13 @@ from faceqat.data.benchmarks import pairs
 from faceqat.files.image_size import ImageSize, height_width
 
 FORMATS = ('folder', 'recordio', 'arrayrecord')
-# To evaluate on: as many as LFW has.
+# As many as LFW has.
 _NUM_PAIRS = 6000
-# By person, the files of the crops below the folder that holds them.
+# By person, the files of the crops, person/name.jpg.
 People = Mapping[str, Sequence[str]]
 
 
-def write(
+def write_set(
   people: People,
   crops: str | os.PathLike,
   folder: str | os.PathLike,
@@ -28,29 +28,28 @@ def write(
 ) -> pathlib.Path:
   """Writes one data set.
 
-  Crops in a folder set are hard links where the file system has them, and so
-  take no room twice.
+  The crops of a folder set are hard links where the file system has them.
 
   Args:
     people: sorted by name, which is the order of the labels.
-    crops: the folder that holds them.
+    crops: the folder of the crops.
     folder: what to write into.
-    split: the name of the pack, or of the folder below `folder`; empty: the
-      folder itself, and packs are called `train`.
+    split: name of the pack, or of the folder below `folder`; '': the folder
+      itself, or packs called `train`.
     data_format: one of `FORMATS`.
     image_size: height and width of the crops.
 
   Returns:
-    What a config's `data.path` has to name.
+    The path for a config's `data.path`.
   """
   crops, folder = pathlib.Path(crops), pathlib.Path(folder)
   if data_format == 'folder':
     return _write_folder(people, crops, folder / split)
   if data_format == 'recordio' and split in ('', 'train'):
-    # What InsightFace's own programs want to know of what they train on.
+    # InsightFace's own programs read it.
     height, width = height_width(image_size)
     (folder / 'property').write_text(f'{len(people)},{height},{width}\n')
-  # What reads and writes packs is not needed by workers.
+  # The workers of `crops` need no packs.
   from faceqat.data.sources import arrayrecord, recordio_writer
 
   writer, suffix = {
@@ -66,7 +65,7 @@ def write(
 
 
 def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
-  """Writes FOLDER_pairs.csv: pairs to evaluate on, for `eval.pairs`.
+  """Writes FOLDER_pairs.csv, pairs to evaluate on, for `eval.pairs`.
 
   Args:
     people: of a folder set, sorted by name.
@@ -74,7 +73,7 @@ def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
     seed: of the draw.
 
   Returns:
-    Whether there are people and images enough for two folds of pairs.
+    Whether there are people and images enough for two folds.
   """
   try:
     drawn = pairs.draw_pairs(_Names(people), _NUM_PAIRS, seed)
@@ -93,7 +92,7 @@ def write_pairs(people: People, folder: str | os.PathLike, seed: int) -> bool:
 
 
 class _Names:
-  """A labelled source of files' names in place of images."""
+  """A labelled source with file names in place of images."""
 
   def __init__(self, people: People):
     self._files = [file for files in people.values() for file in files]

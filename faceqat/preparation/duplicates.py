@@ -1,17 +1,17 @@
 """Finds the same picture under several names.
 
-Exact copies have the same pixels. Near ones (saved again, made smaller,
-brighter, cut out a pixel aside) have similar perceptual hashes: which of the
-low frequencies of the picture are above their median (Zauner 2010, 'pHash').
+Exact copies have the same pixels. Near ones (saved again, smaller, brighter,
+cut out a pixel aside) have similar perceptual hashes: which of the picture's
+low frequencies are above their median (Zauner 2010, 'pHash').
 
-Crops of faces are all alike in their lowest frequencies, so the usual hashes of
-64 bits do not do: between different people of LFW they differ in 4 bits, and
-between a picture and its brighter copy in up to 8. Of 256 bits, pairs of
-different people differ in 50 and more (96 million pairs of LFW and of a
-training set, but for 14 pictures that are there under two names). Copies that
-were saved with quality 30, at half the size, 20 % brighter or turned by a
-degree differ in up to 40, as 98.8 % of those do that were moved by a pixel
-(`benchmarks/duplicates.py`).
+Face crops are alike in their lowest frequencies, so the usual 64 bits are too
+few: different people of LFW differ in as few as 4, a picture and its brighter
+copy in up to 8. Measured with 256 bits (`benchmarks/duplicates.py`):
+
+* Different people differ in 50 bits and more, on 96 million pairs of LFW and a
+  training set, but for 14 pictures that are there under two names.
+* Copies of quality 30, half the size, 20 % brighter or turned by a degree
+  differ in up to 40 bits, and so do 98.8 % of those moved by a pixel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,17 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 HASH_BITS = 256
-# Two hashes that differ in so many bits or fewer are of one picture. Not 48:
-# twice as many pictures have four times as many pairs of different people.
+# Hashes of one picture differ in at most so many bits. Not 48: twice as many
+# pictures have four times as many pairs of different people.
 MAX_DISTANCE = 40
 _SIDE = 16
 _BLOCK = 4096
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
-  """A hash that similar pictures share in most bits.
+  """A hash of which similar pictures share most bits.
 
-  As `phash(hash_size=16)` of the package ImageHash, which resizes otherwise.
+  `phash(hash_size=16)` of the package ImageHash, but for the resizing.
 
   Args:
     image: [H, W, 3] uint8, RGB, or [H, W], grey; of any size.
@@ -55,18 +55,18 @@ def near_pairs(
 ) -> np.ndarray:
   """The pairs of hashes that differ in few bits.
 
-  All are compared, block by block: memory does not grow with their number
-  squared, time does (100,000 take about a minute on two cores).
+  All are compared, block by block: 100,000 take about a minute on two cores,
+  and time grows with the square, memory does not.
 
   Args:
     hashes: [N, 32] uint8.
-    others: [M, 32] uint8 to compare with; None: among themselves.
+    others: [M, 32] uint8 to compare with; None: `hashes` themselves.
     max_distance: bits.
 
   Returns:
-    int64 [P, 2], indices of `hashes` and of `others`, sorted; among themselves
-    the first is the smaller one. Of three and more equal hashes those pairs
-    are given that join them, not all.
+    int64 [P, 2], indices of `hashes` and of `others`, sorted; of `hashes`
+    alone, the smaller index first. Of several equal hashes, pairs that connect
+    them, not all.
   """
   if others is None:
     hashes, places, copies = _unique(hashes)
@@ -80,14 +80,14 @@ def near_pairs(
 
 
 def group(count: int, pairs: np.ndarray) -> list[list[int]]:
-  """The sets of what pairs join, directly or over others.
+  """The connected sets of two and more.
+
+  >>> group(9, [[5, 1], [1, 3], [0, 8]])
+  [[0, 8], [1, 3, 5]]
 
   Args:
     count: of all things.
-    pairs: int [P, 2] of them.
-
-  Returns:
-    Those of two and more, each sorted, in the order of their first.
+    pairs: int [P, 2] of their indices.
   """
   pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
   graph = sparse.coo_array(
@@ -101,7 +101,7 @@ def group(count: int, pairs: np.ndarray) -> list[list[int]]:
 
 
 def equal_pairs(keys: Sequence[str]) -> np.ndarray:
-  """The pairs of equal keys: each with the first that is equal; [P, 2]."""
+  """Pairs each key with the first that is equal; [P, 2]."""
   first: dict[str, int] = {}
   pairs = [
     (first[key], index)
@@ -112,7 +112,7 @@ def equal_pairs(keys: Sequence[str]) -> np.ndarray:
 
 
 def _unique(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Different hashes, where each is first, and pairs (first, a copy of it)."""
+  """Different hashes, the index of each, and pairs (index, that of a copy)."""
   _, places, which = np.unique(
     hashes, axis=0, return_index=True, return_inverse=True
   )

@@ -1,9 +1,8 @@
 """Notes which photographs are done, so that a stopped preparation goes on.
 
-A folder holds `manifest.json`, the settings that all in it was made with, and
-`journal.jsonl`, one line for each photograph that is done. A line is written
-after the crops that it names, so whatever moment a run ends at, what the
-journal says is true.
+A folder holds `manifest.json`, the settings of all its crops, and
+`journal.jsonl` with a line for each photograph that is done. A line is written
+after the crops that it names, so the journal is true whenever a run ends.
 """
 
 import json
@@ -26,11 +25,11 @@ class Journal:
 
     Args:
       folder: made if it is not there.
-      settings: all that decides what the crops are, ready for JSON.
+      settings: whatever decides on the crops, ready for JSON.
 
     Raises:
-      ValueError: the folder was made with other settings, its manifest is
-        damaged, or it holds something else.
+      ValueError: the folder was made with other settings, holds something
+        else, or is damaged.
     """
     self._folder = pathlib.Path(folder)
     self._folder.mkdir(parents=True, exist_ok=True)
@@ -65,24 +64,21 @@ class Journal:
       if any(self._folder.iterdir()):
         raise ValueError(
           f'{self._folder} is there and was not made by a preparation: move it '
-          'away, or give another output folder.'
+          'away, or give another output folder'
         )
       atomic.write(path, json.dumps(settings, indent=2).encode())
       return
     try:
       made_with = strict_json.parse(path.read_bytes(), dict)
     except ValueError as error:
-      raise ValueError(
-        f'{path} is damaged ({error}): remove the folder {self._folder}, and '
-        'everything is prepared again.'
-      ) from error
+      raise self._damaged(path, error) from error
     for name in sorted({*settings, *made_with}):
       before, now = made_with.get(name), settings.get(name)
       if before != now:
         raise ValueError(
           f'{self._folder} was made with {name} {before!r}, and now it is '
           f'{now!r}: give the same, or another output folder, or remove '
-          f'{self._folder} to begin anew.'
+          f'{self._folder} to begin anew'
         )
 
   def _read(self) -> dict[str, Record]:
@@ -97,7 +93,10 @@ class Journal:
       records = [strict_json.parse(line, dict) for line in whole.splitlines()]
       return {record['photograph']: record for record in records}
     except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
-        f'{self._path} is damaged ({error}): remove the folder '
-        f'{self._folder}, and everything is prepared again.'
-      ) from error
+      raise self._damaged(self._path, error) from error
+
+  def _damaged(self, path: pathlib.Path, error: Exception) -> ValueError:
+    return ValueError(
+      f'{path} is damaged ({error}): remove the folder {self._folder}, and '
+      'everything is prepared again'
+    )

@@ -9,19 +9,19 @@ from typing import NamedTuple
 from faceqat.faces.made import is_made
 from faceqat.files import decoding, folders
 
-# How `crop_name` tells several faces of one photograph apart.
+# As `crop_name` numbers several faces of one photograph.
 _FACE_NUMBER = re.compile(r'\.face\d+$')
 
 
 class Photograph(NamedTuple):
-  """One file of the input.
+  """A photograph's file.
 
   Attributes:
     person: the folder that it lies in.
-    name: person/file, with a slash.
-    crop: person/stem, what its crops are called; no two have the same.
-    size: bytes of the file.
-    modified: when, in nanoseconds: with the size it tells a file that was
+    name: person/file.
+    crop: person/stem, the name of its crops; no two photographs share one.
+    size: in bytes.
+    modified: time in nanoseconds; with the size it shows a file that was
       exchanged.
   """
 
@@ -36,10 +36,11 @@ class Listing(NamedTuple):
   """A folder of photographs.
 
   Attributes:
-    root: the folder that holds those of the people.
-    people: the names of all of them, sorted, also without a photograph.
+    root: the folder that holds the people's folders.
+    people: all names, sorted, also those without a photograph.
     photographs: sorted by person and file.
-    ignored: what is no photograph of a person, as paths below `root`.
+    ignored: paths below `root` of whatever else there is; those of folders
+      end with a slash.
   """
 
   root: pathlib.Path
@@ -51,14 +52,13 @@ class Listing(NamedTuple):
 def list_photographs(root: str | os.PathLike) -> Listing:
   """Lists the photographs of people, root/person/photograph.
 
-  A single folder around those of the people is entered, as archives often have
-  one. Names that start with a dot are passed over, other files and folders
-  within a person's are listed as ignored, and so are images that an earlier
-  preparation has made of others (`faces/made.py`).
+  A single folder around the people's folders, as archives often have one, is
+  entered. Names that start with a dot are passed over. Images that an earlier
+  preparation made of others (`faces/made.py`) are ignored.
 
   Raises:
-    ValueError: there is no such folder, it has no photographs of people, or
-      photographs beside the folders of people, or a name that is no text.
+    ValueError: there is no such folder; it has no photographs of people, some
+      beside the people's folders, or a name that is not UTF-8.
   """
   root = _enter(pathlib.Path(root))
   people, found, ignored = [], [], []
@@ -71,7 +71,7 @@ def list_photographs(root: str | os.PathLike) -> Listing:
     elif decoding.is_image(entry.name):
       raise ValueError(
         f'The photograph {entry.path} lies beside the people: move it into a '
-        'folder that has the name of its person.'
+        'folder that has the name of its person'
       )
     else:
       ignored.append(entry.name)
@@ -79,13 +79,18 @@ def list_photographs(root: str | os.PathLike) -> Listing:
     raise ValueError(
       f'{root} has no photographs: wanted {root}/person/photograph, where a '
       f'photograph ends in {", ".join(decoding.SUFFIXES)}'
-      f'{_deeper(root, ignored)}.'
+      f'{_deeper(root, ignored)}'
     )
   return Listing(root, people, found, ignored)
 
 
 def crop_name(photograph: Photograph, face: int | None = None) -> str:
-  """The file of a crop, person/name.jpg; `face` counts from 1 if all are."""
+  """The file of a crop, person/name.jpg.
+
+  Args:
+    photograph: what it is cut out of.
+    face: its number, from 1, if all faces are taken.
+  """
   number = '' if face is None else f'.face{face}'
   return f'{photograph.crop}{number}.jpg'
 
@@ -95,7 +100,7 @@ def _enter(root: pathlib.Path) -> pathlib.Path:
   if not root.is_dir():
     raise ValueError(
       f'There is no folder {root}: give one with a folder of photographs for '
-      'each person, or an archive of it.'
+      'each person, or an archive of it'
     )
   while True:
     entries = _visible(root)
@@ -120,8 +125,8 @@ def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
       and not is_made(entry.name)
     )
     (files if is_photograph else ignored).append(entry)
-  # a.jpg and a.png would have one crop: those keep their whole names. Without
-  # regard to case, as some file systems are.
+  # a.jpg and a.png would share a crop, so they keep their suffixes. Some file
+  # systems ignore case.
   stems = collections.Counter(_stem(file).casefold() for file in files)
   found = []
   for file in files:
@@ -138,11 +143,14 @@ def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
         status.st_mtime_ns,
       )
     )
-  return found, [f'{folder.name}/{entry.name}' for entry in ignored]
+  return found, [
+    f'{folder.name}/{entry.name}{"/" if entry.is_dir() else ""}'
+    for entry in ignored
+  ]
 
 
 def _deeper(root: pathlib.Path, ignored: list[str]) -> str:
-  """Says where photographs lie that are too deep to be found."""
+  """Says where photographs lie too deep to be found."""
   for name in ignored:
     for folder, _, files in os.walk(root / name):
       if any(map(decoding.is_image, files)):

@@ -1,4 +1,4 @@
-"""Makes a data set of photographs: crops, a choice of them, and their files."""
+"""Makes a data set of photographs: cuts faces out, chooses and writes them."""
 
 import dataclasses
 import hashlib
@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from faceqat.command import option
 from faceqat.faces import detection, fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import to_json, to_text
@@ -22,6 +23,7 @@ from faceqat.preparation import (
   listing,
   report,
   selection,
+  splits,
 )
 from faceqat.preparation.crops import CropSettings
 
@@ -33,28 +35,34 @@ _PAUSE = 10
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What becomes of the crops. All defaults stand here.
+  """Which crops are taken, and how they are written."""
 
-  Attributes:
-    data_format: one of `data_set.FORMATS`.
-    shares: of the people in train, validation and test; None: no split.
-    seed: of the split, and of images that are made.
-    min_images: people with fewer crops are left out.
-    complete: images that people in what is trained on have at least, made of
-      their crops where these are fewer; of a folder alone.
-    evaluation: a folder of aligned faces; empty: none.
-    remove: which of `selection.REMOVALS` are left out.
-    workers: processes; 0: one for each core.
-  """
-
-  data_format: str = 'folder'
-  shares: Sequence[float] | None = None
-  seed: int = 0
-  min_images: int = 1
-  complete: int = 0
-  evaluation: str = ''
-  remove: Sequence[str] = ()
-  workers: int = 0
+  format: str = option('folder', 'What OUT holds.', choices=data_set.FORMATS)
+  split: Sequence[str] | None = option(
+    None,
+    'Per cent of the people in train, validation and test, such as 80,10,10; '
+    'nobody is in two of them.',
+  )
+  seed: int = option(0, 'Of the split, and of the images that are made.')
+  min_images: int = option(1, 'Leave out people with fewer crops.', least=1)
+  complete: int = option(
+    0,
+    'Give people with fewer crops so many, by images made of theirs (mirrored, '
+    'shifted, lighter or darker; NAME.made1.jpg); not in validation and test. '
+    '0: nobody.',
+    least=0,
+  )
+  evaluation: str = option(
+    '',
+    'Folder person/image of aligned faces, as LFW: who is there too, by name '
+    'or by picture, is reported.',
+  )
+  remove: Sequence[str] = option(
+    (),
+    'What not to take over: duplicates, shared (people of --evaluation), '
+    'ambiguous (photographs where another face might be meant).',
+  )
+  workers: int = option(0, 'Processes; 0: one for each core.', least=0)
 
 
 def prepare(
@@ -67,20 +75,21 @@ def prepare(
 
   Args:
     source: a folder or an archive.
-    out: the folder to make; one that was prepared before is replaced. Its
-      crops are kept beside it, with `.work` behind the name.
+    out: the folder to make; one that was prepared before is replaced. The
+      crops are kept in `out`.work.
     settings: how faces are found and cut out.
     options: which crops are taken, and how they are written.
 
   Returns:
-    What `prepare.json` says (`report.make_report`).
+    The content of `prepare.json` (`report.make_report`).
 
   Raises:
     ValueError: there are no photographs or no faces, the archive is not safe,
-      `out` holds something else, or the crops there were made otherwise.
+      `out` holds something else, or its crops were made with other settings.
   """
   source, out = pathlib.Path(source), pathlib.Path(out)
   _check_options(settings, options)
+  shares = splits.parse_shares(options.split) if options.split else None
   _check_places(source, out)
   known = _read_evaluation(options.evaluation, settings)
   work = out.with_name(f'{out.name}.work')
@@ -92,29 +101,26 @@ def prepare(
     remove=options.remove,
     min_images=options.min_images,
   )
-  parts = selection.split(chosen, options.shares, options.seed)
+  parts = selection.split_selection(chosen, shares, options.seed)
   made = completion.plan(parts, options.complete)
-  outcome = report.make_report(
-    _described(source, settings, options), found, records, chosen, parts, made
-  )
+  asked = _described(source, settings, options, shares)
+  outcome = report.make_report(asked, found, records, chosen, parts, made)
   temporary = atomic.temporary_name(out)
   temporary.mkdir()
   try:
     for name, people in parts.items():
-      path = data_set.write(
-        people,
-        work / 'crops',
-        temporary,
-        name,
-        options.data_format,
-        settings.size,
+      path = data_set.write_set(
+        people, work / 'crops', temporary, name, options.format, settings.size
       )
-      _complete(path, name, people, made.get(name, {}), settings, options)
-    report.write(outcome, temporary)
+      completion.write_images(made.get(name, {}), path, options.seed)
+      fingerprint.write(settings.fingerprint, path)
+      if options.format == 'folder' and name not in ('', 'train'):
+        data_set.write_pairs(people, path, options.seed)
+    report.write_report(outcome, temporary)
     atomic.replace_folder(temporary, out)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
-  # Of a run that was killed, now that it is not needed any more.
+  # Temporary folders of runs that were killed.
   atomic.clear(out.parent, out.name)
   return outcome
 
@@ -125,7 +131,11 @@ def _find_faces(
   settings: CropSettings,
   workers: int,
 ) -> tuple[listing.Listing, list[crops.Record]]:
-  """Cuts out all faces, or goes on; what there is, and what became of it."""
+  """Cuts out all faces that are not cut out yet.
+
+  Returns:
+    The photographs, and the record of each.
+  """
   folder = source
   with journal.Journal(work, _manifest(source, settings)) as done:
     if archive.is_archive(source):
@@ -136,45 +146,31 @@ def _find_faces(
     found = listing.list_photographs(folder)
     _crop(settings, found, work / 'crops', done, workers or os.cpu_count() or 1)
     records = [done.find(photograph) for photograph in found.photographs]
-  # Not into the data set, where it would be taken for one of its images.
+  # In the data set it would be taken for one of its images.
   report.write_missed_picture(records, found.root, work)
   if not any(record['crops'] for record in records):
     first = next((r['reason'] for r in records if r['reason']), '')
     raise ValueError(
       f'None of the {len(records)} photographs in {source} has a face that '
-      f'could be cut out ({records[0]["photograph"]}: {first}).'
+      f'could be cut out ({records[0]["photograph"]}: {first})'
     )
   return found, records
 
 
-def _complete(
-  path: pathlib.Path,
-  part: str,
-  people: data_set.People,
-  made: completion.Plan,
+def _described(
+  source: pathlib.Path,
   settings: CropSettings,
   options: Options,
-):
-  """Adds to a part what goes with its crops: made ones, fingerprint, pairs."""
-  completion.write(made, path, options.seed)
-  fingerprint.write(
-    fingerprint.Fingerprint(settings.template, settings.size), path
-  )
-  if options.data_format == 'folder' and part not in ('', 'train'):
-    data_set.write_pairs(people, path, options.seed)
-
-
-def _described(
-  source: pathlib.Path, settings: CropSettings, options: Options
+  shares: Sequence[float] | None,
 ) -> dict[str, Any]:
-  """All that was asked for, as `prepare.json` has it."""
+  """The settings and options as `prepare.json` has them."""
   return {
     'source': os.fspath(source),
     'alignment': settings.template,
     'size': to_json(settings.size),
     'faces': settings.faces,
-    'format': options.data_format,
-    'shares': options.shares,
+    'format': options.format,
+    'shares': shares,
     'seed': options.seed,
     'min_images': options.min_images,
     'complete': options.complete,
@@ -184,56 +180,57 @@ def _described(
 
 
 def _check_options(settings: CropSettings, options: Options):
-  """Refuses what cannot be, before anything is read."""
+  """Refuses wrong options before anything is read."""
   if not all(_LEAST <= side <= _MOST for side in settings.size):
     raise ValueError(
-      f'--size is {to_text(settings.size)}, wanted {_LEAST} to {_MOST} pixels.'
+      f'--size is {to_text(settings.size)}, wanted {_LEAST} to {_MOST} pixels'
     )
   unknown = sorted({*options.remove} - {*selection.REMOVALS})
   if unknown:
     raise ValueError(
-      f'--remove={unknown[0]} is none of {", ".join(selection.REMOVALS)}.'
+      f'--remove={unknown[0]} is none of {", ".join(selection.REMOVALS)}'
     )
   if 'shared' in options.remove and not options.evaluation:
-    raise ValueError('--remove=shared needs --evaluation=FOLDER.')
-  completion.check(options.complete, options.data_format)
+    raise ValueError('--remove=shared needs --evaluation=FOLDER')
+  completion.check_format(options.complete, options.format)
 
 
 def _check_places(source: pathlib.Path, out: pathlib.Path):
-  """Refuses what would be overwritten, or read as a photograph."""
-  if not source.exists():
-    raise ValueError(
-      f'There is no {source}: give a folder with a folder of photographs for '
-      f'each person, or an archive of it ({", ".join(archive.SUFFIXES)}).'
+  """Refuses to overwrite foreign files, or to write among the photographs."""
+  if not source.is_dir() and not (
+    source.is_file() and archive.is_archive(source)
+  ):
+    fault = (
+      f'{source} is a file' if source.exists() else f'There is no {source}'
     )
-  if source.is_file() and not archive.is_archive(source):
     raise ValueError(
-      f'{source} is a file: wanted a folder, or an archive '
-      f'({", ".join(archive.SUFFIXES)}).'
+      f'{fault}: wanted a folder, or an archive '
+      f'({", ".join(archive.SUFFIXES)}), with a folder of photographs for each '
+      'person'
     )
   if out.suffix in ('.rec', '.array_record'):
     raise ValueError(
       f'OUT is {out}, wanted a folder: --format=recordio writes train.rec '
-      'into it, --format=arrayrecord train.array_record.'
+      'into it, --format=arrayrecord train.array_record'
     )
   inner, outer = out.resolve(), source.resolve()
   if inner == outer or outer in inner.parents or inner in outer.parents:
     raise ValueError(
       f'OUT is {out} and the photographs are in {source}: give a folder that '
-      'is not inside of the other.'
+      'is not inside of the other'
     )
   if not out.parent.is_dir():
-    raise ValueError(f'There is no folder {out.parent} for {out}: make it.')
+    raise ValueError(f'There is no folder {out.parent} for {out}: make it')
   if not out.exists():
     return
   if not out.is_dir():
-    raise ValueError(f'{out} is a file: give a folder to make.')
-  # What is replaced is removed.
+    raise ValueError(f'{out} is a file: give a folder to make')
+  # Whatever is there will be removed.
   foreign = report.not_written(out)
   if foreign:
     raise ValueError(
       f'{out} has {foreign[0]!r}, which no preparation has put there: move it '
-      'away, or give another OUT.'
+      'away, or give another OUT'
     )
 
 
@@ -242,10 +239,10 @@ def _read_evaluation(
 ) -> selection.EvaluationSet | None:
   if not folder:
     return None
-  # Pictures are only alike if they are cut out alike.
+  # Only pictures that are cut out alike can be compared.
   fingerprint.check(
     fingerprint.read(folder),
-    fingerprint.Fingerprint(settings.template, settings.size),
+    settings.fingerprint,
     folder,
     f'--alignment={settings.alignment}',
   )
@@ -253,10 +250,10 @@ def _read_evaluation(
 
 
 def _manifest(source: pathlib.Path, settings: CropSettings) -> dict[str, Any]:
-  """All that decides what the crops are."""
+  """The settings of the crops, in full."""
   weights = pathlib.Path(settings.detector or detection.packaged_weights())
   if not weights.is_file():
-    raise ValueError(f'There is no detector {weights}.')
+    raise ValueError(f'There is no detector {weights}')
   manifest = {
     'photographs': os.fspath(source.resolve()),
     'alignment': settings.alignment,
@@ -277,7 +274,7 @@ def _crop(
   done: journal.Journal,
   workers: int,
 ):
-  """Crops what the journal does not have, and says how far it is."""
+  """Crops the photographs that are not in the journal; prints progress."""
   todo = [
     photograph
     for photograph in found.photographs
@@ -313,7 +310,7 @@ def _crop(
 
 
 def _is_done(record: crops.Record | None, folder: pathlib.Path) -> bool:
-  """Whether a record is there, and all of its crops."""
+  """Whether there is a record, and all of its crops are there."""
   return record is not None and all(
     (folder / crop['file']).is_file() for crop in record['crops']
   )

@@ -1,4 +1,4 @@
-"""The report of a preparation: for people and for programs."""
+"""The report of a preparation: `prepare.json`, `prepare.txt`, `missed.png`."""
 
 import collections
 import json
@@ -32,16 +32,15 @@ def make_report(
   parts: Mapping[str, data_set.People],
   made: Mapping[str, completion.Plan],
 ) -> dict[str, Any]:
-  """Everything that `prepare.json` says.
+  """The content of `prepare.json`.
 
   Args:
     options: what the user asked for.
     found: the input.
     records: of every photograph.
     chosen: what was found in the crops.
-    parts: the data sets by split ('' for the only one), as written.
-    made: for those that were completed, what was made for whom; it is in
-      `images` too.
+    parts: by split, the crops that were written.
+    made: by split, the images that were made; `images` counts them too.
   """
   statuses = collections.Counter(record['status'] for record in records)
   counts = {
@@ -81,12 +80,12 @@ def make_report(
   }
 
 
-def write(report: Mapping[str, Any], folder: str | os.PathLike):
+def write_report(report: Mapping[str, Any], folder: str | os.PathLike):
   """Writes `prepare.json`, and `prepare.txt` with a line for each finding.
 
   Args:
     report: of `make_report`.
-    folder: holds the rest of the data set: `prepare.json` says what there is.
+    folder: holds the rest of the data set, which is listed in `prepare.json`.
   """
   folder = pathlib.Path(folder)
   names = {entry.name for entry in folder.iterdir()} | {REPORT, DETAILS}
@@ -98,8 +97,11 @@ def write(report: Mapping[str, Any], folder: str | os.PathLike):
     for entry in report['photographs']
     if entry['status'] != 'found'
   ]
-  lines += [f'ignored: {name}' for name in report['ignored']]
-  lines += selection.lines(report)
+  lines += [
+    f'ignored: {name}{" (a folder)" if name.endswith("/") else ""}'
+    for name in report['ignored']
+  ]
+  lines += selection.finding_lines(report)
   lines += [
     f'made: {person}: {count}'
     for part in report['splits'].values()
@@ -110,11 +112,7 @@ def write(report: Mapping[str, Any], folder: str | os.PathLike):
 
 
 def not_written(folder: str | os.PathLike) -> list[str]:
-  """What a folder holds that is not of the data set that was prepared there.
-
-  Returns:
-    Names; all, if nothing was prepared there.
-  """
+  """The names in a folder that are not of a data set prepared there."""
   folder = pathlib.Path(folder)
   try:
     written = strict_json.parse((folder / REPORT).read_bytes(), dict)['written']
@@ -124,12 +122,14 @@ def not_written(folder: str | os.PathLike) -> list[str]:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-  """The text table at the end of a preparation."""
+  """The table that is printed at the end of a preparation."""
   counts = report['counts']
   rows = [['photographs', f'{counts["photographs"]:,}', '']]
   for status, meaning in _MEANINGS.items():
     rows.append([f'  {status}', f'{counts[status]:,}', meaning])
-  rows.append(['other files', f'{counts["ignored"]:,}', 'ignored'])
+  folders = sum(name.endswith('/') for name in report['ignored'])
+  note = f'ignored; {folders:,} of them folders' if folders else 'ignored'
+  rows.append(['other files', f'{counts["ignored"]:,}', note])
   rows.append(['crops', f'{counts["crops"]:,}', f'{counts["people"]:,} people'])
   copies, shared = report['duplicates'], report['shared']
   if copies:

@@ -1,7 +1,6 @@
-"""Which crops become the data set: duplicates, shared people, few images.
+"""Chooses the crops of a data set: duplicates, shared people, few images.
 
-Everything is looked for and reported; what it costs is left to the user, who
-names what to remove.
+All of these are reported, and only those that the user names are removed.
 """
 
 import collections
@@ -22,7 +21,7 @@ Findings = dict[str, Any]
 
 
 class EvaluationSet(NamedTuple):
-  """Whom a network will be evaluated on.
+  """The people whom a network will be evaluated on.
 
   Attributes:
     people: their names.
@@ -36,7 +35,7 @@ class EvaluationSet(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """What is left.
+  """The crops that are left.
 
   Attributes:
     people: the files of each person's crops, both sorted.
@@ -87,15 +86,14 @@ def select(
   """Chooses the crops of a data set.
 
   Of a picture that one person has several times, all but the first are
-  duplicates. Where several people have it, all are: nobody can know whose it
-  is. Who has the name of somebody in the evaluation set, or one of its
-  pictures, is shared.
+  duplicates; where several people have it, all are, as nobody can know whose it
+  is. A person with a name or a picture of the evaluation set is shared.
 
   Args:
-    records: what `crops.crop_photograph` says of each photograph.
+    records: of each photograph, see `crops.crop_photograph`.
     people: everybody in the input.
-    evaluation: whom the network must not know.
-    remove: which of `REMOVALS` are left out, not only reported.
+    evaluation: people whom the network must not know.
+    remove: which of `REMOVALS` are removed, not only reported.
     min_images: people with fewer crops, after removals, are left out.
   """
   if 'ambiguous' in remove:
@@ -123,8 +121,8 @@ def select(
   return Selection(left, same + across, findings)
 
 
-def lines(findings: Findings) -> list[str]:
-  """What was found, a line each, for people to read."""
+def finding_lines(findings: Findings) -> list[str]:
+  """The findings in words, a line each."""
   found = [f'same name: {" | ".join(g)}' for g in findings['same_names']]
   for entry in findings['duplicates']:
     several = len(entry['people']) > 1
@@ -147,10 +145,10 @@ def lines(findings: Findings) -> list[str]:
   return found
 
 
-def split(
+def split_selection(
   selection: Selection, shares: Sequence[float] | None, seed: int
 ) -> dict[str, data_set.People]:
-  """The people of each split; of '' where there are no shares.
+  """The people of each split; without shares, of the split ''.
 
   Raises:
     ValueError: nobody is left, or a split would have nobody.
@@ -159,7 +157,7 @@ def split(
   if not people:
     raise ValueError(
       'Nobody is left: every person has no face, too few images or was '
-      'removed; lower min_images or remove less.'
+      'removed; lower min_images or remove less'
     )
   if shares is None:
     return {'': people}

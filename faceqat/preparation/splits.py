@@ -1,4 +1,4 @@
-"""Which people a data set has, and to which part of it each belongs."""
+"""Splits people into training, validation and test."""
 
 import hashlib
 import itertools
@@ -12,20 +12,26 @@ from faceqat.preparation.duplicates import group
 SPLITS = ('train', 'validation', 'test')
 
 
-def parse_shares(text: Sequence[str]) -> tuple[float, float, float]:
-  """The shares of train, validation and test, from three percentages.
+def parse_shares(
+  percentages: Sequence[str | float],
+) -> tuple[float, float, float]:
+  """The shares of train, validation and test.
+
+  >>> parse_shares(['80', '10', '10'])
+  (0.8, 0.1, 0.1)
 
   Raises:
-    ValueError: they are not three numbers that sum to 100.
+    ValueError: they are not three percentages that sum to 100.
   """
   try:
-    shares = [float(share) for share in text]
+    shares = [float(share) for share in percentages]
   except ValueError:
     shares = []
   if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 100) > 1e-6:
     raise ValueError(
-      f'split is {",".join(text)}, wanted three percentages that sum to 100: '
-      'of the people in train, validation and test, such as 80,10,10.'
+      f'split is {",".join(map(str, percentages))}, wanted three percentages '
+      'that sum to 100: of the people in train, validation and test, such as '
+      '80,10,10'
     )
   return tuple(share / 100 for share in shares)
 
@@ -36,18 +42,14 @@ def split_people(
   seed: int,
   together: Iterable[Sequence[str]] = (),
 ) -> dict[str, list[str]]:
-  """Distributes people over train, validation and test.
-
-  The order of the people does not matter. Whoever is somewhere is nowhere
-  else, and people who may be one (`together`) are in one part.
+  """Distributes people over train, validation and test, whatever their order.
 
   Args:
     people: their names.
-    shares: of the people in the three `SPLITS`, summing to one; what is next
-      to the wanted numbers is taken where they are not whole, or where people
-      stay together.
-    seed: another seed gives other parts.
-    together: groups of people who must not be parted.
+    shares: of the people in the three `SPLITS`, summing to one; the nearest
+      possible numbers are taken.
+    seed: of the order in which people are distributed.
+    together: groups of people who must be in one part.
 
   Returns:
     Sorted names, for each split with a share above zero.
@@ -57,8 +59,7 @@ def split_people(
   """
   people = sorted(people)
   sets = _sets(people, together)
-  # A hash for each set, not a shuffle of all: another set leaves the order of
-  # these as it is.
+  # Sorted by hash, not shuffled: a new set leaves the order of the others.
   sets.sort(key=lambda members: _digest(seed, members[0]))
   parts = {name: [] for name, share in zip(SPLITS, shares) if share > 0}
   ends = np.cumsum([share for share in shares if share > 0]) * len(people)
@@ -73,7 +74,7 @@ def split_people(
     if not members:
       raise ValueError(
         f'The split {name!r} would have none of the {len(people)} people: '
-        'prepare more people, or give it a larger share or 0.'
+        'prepare more people, or give it a larger share or 0'
       )
     members.sort()
   return parts
@@ -82,9 +83,10 @@ def split_people(
 def shared_by_name(
   people: Iterable[str], evaluation_people: Iterable[str]
 ) -> dict[str, str]:
-  """Who has the name of somebody in an evaluation set, and of whom there.
+  """People with the name of somebody in an evaluation set, and that name.
 
-  Names are compared as `plain_name` writes them.
+  >>> shared_by_name(['ann lee', 'Bob'], ['Ann_Lee', 'Bobby'])
+  {'ann lee': 'Ann_Lee'}
   """
   known = {plain_name(name): name for name in evaluation_people}
   shared = {person: known.get(plain_name(person)) for person in people}
@@ -94,7 +96,7 @@ def shared_by_name(
 def _sets(
   people: list[str], together: Iterable[Sequence[str]]
 ) -> list[list[str]]:
-  """All people, each in one list: alone, or with whom they stay together."""
+  """All people, alone or in a list of those who stay together."""
   index = {person: place for place, person in enumerate(people)}
   pairs = []
   for names in together:

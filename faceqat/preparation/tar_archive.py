@@ -1,9 +1,8 @@
-"""Reads tar archives of strangers, from the first byte to the last.
+"""Reads tar archives from untrusted sources: V7, ustar, GNU and pax.
 
 `tarfile` takes a damaged header for the end of the archive, and believes sizes
-that are negative or that describe holes. Here every header has to have its
-checksum, every number has to be one that a file can have, and an archive has to
-end as the format says. Formats: V7, ustar, GNU (long names) and pax.
+that are negative or that describe holes. Here every header must have its
+checksum, every number must be possible, and the archive must have its end.
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html
 """
 
@@ -14,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-# Long names and pax records are read at once, so their length is limited.
+# Long names and pax records are read into memory, so their length is limited.
 MAX_HEADER_BYTES = 2**20
 
 _BLOCK = 512
@@ -31,15 +30,15 @@ _SIZE = re.compile(rb'[0-9]{1,18}')
 
 
 class DamagedError(Exception):
-  """The archive is not as its format says; the text says where."""
+  """The archive violates its format; the text says where."""
 
 
 class TooLongError(Exception):
-  """The archive goes on for more bytes than it may have."""
+  """The archive has more bytes than it may."""
 
 
 class Member(NamedTuple):
-  """One entry; `content` is its bytes, to be read before the next entry."""
+  """An entry; its `content` has to be read before the next entry."""
 
   name: str
   kind: str
@@ -51,23 +50,22 @@ def members(path: str | os.PathLike, max_bytes: int) -> Iterator[Member]:
   """Goes through the entries of a tar file.
 
   Args:
-    path: the file; `.gz` and `.tgz` are unpacked on the way.
-    max_bytes: after so many unpacked bytes it is given up.
+    path: the file; `.gz` and `.tgz` are decompressed.
+    max_bytes: the most that it may hold, decompressed.
 
   Yields:
-    Entries with a name of any kind: 'file', 'folder', or what else they are.
+    Entries of every kind: 'file', 'folder', 'link', ...
 
   Raises:
-    DamagedError: a header without its checksum, a number that cannot be, an
-      archive without its end, or with more behind it.
+    DamagedError: a wrong checksum, an impossible number, no end, or more bytes
+      behind it.
     TooLongError: a header or the archive is too long.
-    OSError, EOFError, zlib.error: of `gzip`: damaged, cut short, or another
-      checksum than that of its bytes.
+    OSError, EOFError, zlib.error: `gzip` found damage.
   """
   packed = os.fspath(path).lower().endswith(('.gz', '.tgz'))
   with (gzip.open if packed else open)(path, 'rb') as file:
     stream = _Stream(file, max_bytes)
-    # What extended headers say of the next entry.
+    # From extended headers, for the next entry.
     said: dict[bytes, bytes] = {}
     while (header := stream.read(_BLOCK)).strip(b'\0'):
       where = f'the header at byte {stream.position - _BLOCK}'
@@ -99,10 +97,10 @@ def _member(stream, header, size, said, where) -> Iterator[Member]:
     if not _SIZE.fullmatch(said[b'size']):
       raise DamagedError(f'{where} has a size that no file has')
     size = int(said[b'size'])
-  # V7 had no type for folders.
+  # V7 has no type for folders.
   if header[156:157] == b'\0' and name.endswith(b'/'):
     kind = 'folder'
-  # The size of a folder is no number of bytes that follow.
+  # No bytes follow a folder, whatever its size says.
   content = _Content(stream, size if kind == 'file' else 0)
   text = name.decode('utf-8', 'surrogateescape')
   yield Member(text, kind, content.left, content)
@@ -112,14 +110,14 @@ def _member(stream, header, size, said, where) -> Iterator[Member]:
 
 def _check_sum(header: bytes, where: str):
   total = sum(header) - sum(header[148:156]) + 8 * ord(' ')
-  # Some writers added signed bytes.
+  # Some writers add signed bytes.
   upper = sum(byte > 127 for byte in header[:148] + header[156:])
   if _number(header[148:156], where) not in (total, total - 256 * upper):
     raise DamagedError(f'{where} does not have its checksum')
 
 
 def _number(field: bytes, where: str) -> int:
-  """A number in octal, or in bytes after 0x80."""
+  """A number in octal, or in binary after a byte 0x80."""
   if field[0] == 0x80:
     number = int.from_bytes(field[1:], 'big')
     if number < 2**63:
@@ -133,7 +131,7 @@ def _name(header: bytes) -> bytes:
   name, prefix = (
     field.split(b'\0', 1)[0] for field in (header[:100], header[345:500])
   )
-  # GNU keeps other things in place of the prefix.
+  # GNU has something else in place of the prefix.
   is_ustar = header[257:263] == b'ustar\0'
   return prefix + b'/' + name if is_ustar and prefix else name
 
@@ -147,7 +145,7 @@ def _read_extension(stream: '_Stream', size: int, where: str) -> bytes:
 
 
 def _pax_records(content: bytes, where: str) -> dict[bytes, bytes]:
-  """Records 'LENGTH KEY=VALUE' and a line feed, LENGTH being that of all."""
+  """Parses records 'LENGTH KEY=VALUE\\n'; LENGTH is that of the record."""
   records, start = {}, 0
   while start < len(content):
     digits = content[start : start + 8].split(b' ', 1)[0]
@@ -162,14 +160,14 @@ def _pax_records(content: bytes, where: str) -> dict[bytes, bytes]:
 
 
 def _check_global(records: dict[bytes, bytes], where: str):
-  """A comment is well; names and sizes for all entries are nobody's."""
+  """Refuses one name or size for all entries; a comment may stand there."""
   for key in records:
     if key in (b'path', b'size') or key.startswith(b'GNU.sparse'):
       raise DamagedError(f'{where} gives all entries one {key.decode()}')
 
 
 def _check_end(stream: '_Stream'):
-  """A second block of zeros, and only zeros from there on."""
+  """An archive ends with two blocks of zeros, and only zeros follow."""
   if stream.read(_BLOCK).strip(b'\0'):
     raise DamagedError(f'a header is blank at byte {stream.position - 1024}')
   while chunk := stream.read_some(_CHUNK):
@@ -178,7 +176,7 @@ def _check_end(stream: '_Stream'):
 
 
 class _Stream:
-  """Bytes in their order, none of which is left out; counted."""
+  """Reads bytes in order, and counts them."""
 
   def __init__(self, file: BinaryIO, max_bytes: int):
     self._file, self._max_bytes = file, max_bytes
@@ -201,7 +199,7 @@ class _Stream:
 
 
 class _Content(io.RawIOBase):
-  """The bytes of one entry."""
+  """Reads the bytes of one entry."""
 
   def __init__(self, stream: _Stream, size: int):
     super().__init__()
@@ -217,6 +215,6 @@ class _Content(io.RawIOBase):
     return content
 
   def skip(self):
-    """Goes to its end; `gzip` then has all bytes for its checksum."""
+    """Reads to its end: `gzip` needs all bytes for its checksum."""
     while self.left:
       self.read(_CHUNK)

@@ -1,4 +1,4 @@
-"""All that reads images reads the same pixels of a file."""
+"""All readers of images read the same pixels of a file."""
 
 import pickle
 

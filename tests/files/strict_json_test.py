@@ -39,7 +39,9 @@ READERS = {
   'x.people.json': lambda folder: people_file.read_people(folder / 'x.rec'),
   'faces.json': fingerprint.read,
   'metrics.jsonl': history.read_curves,
-  'x-symbol.json': lambda folder: mxnet_symbol.read(folder / 'x-symbol.json'),
+  'x-symbol.json': lambda folder: mxnet_symbol.read_symbol(
+    folder / 'x-symbol.json'
+  ),
   'manifest.json': lambda folder: journal.Journal(folder, {}),
   'journal.jsonl': lambda folder: journal.Journal(folder, {}),
   'results.json': lambda folder: run_folder.read_run(str(folder), 'run'),

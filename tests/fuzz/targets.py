@@ -57,7 +57,7 @@ def read_images(make_source, path: pathlib.Path):
 
 
 def read_symbol(path: pathlib.Path):
-  nodes = mxnet_symbol.read(path)
+  nodes = mxnet_symbol.read_symbol(path)
   try:
     mxnet_symbol.input_scaling(nodes)
   # Its caller names the file.
@@ -190,12 +190,14 @@ TARGETS = (
     torch_checkpoint.read,
     functools.partial(seeds.torch_files_of, 'legacy'),
   ),
-  Target('mxnet_params', 'a.params', mxnet_params.read, seeds.mxnet_params),
+  Target(
+    'mxnet_params', 'a.params', mxnet_params.read_params, seeds.mxnet_params
+  ),
   Target('mxnet_symbol', 'a-symbol.json', read_symbol, seeds.mxnet_symbols),
   Target(
     'onnx_weights',
     'a.onnx',
-    onnx_initializers.read,
+    onnx_initializers.read_initializers,
     functools.partial(seeds.exported, 'onnx'),
   ),
   Target(

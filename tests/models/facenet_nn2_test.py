@@ -102,22 +102,6 @@ def test_a_shallower_network_keeps_the_rows_that_halve_the_image(monkeypatch):
   assert rows == {f'inception_{row}' for row in ('2', '3c', '4d', '4e', '5b')}
 
 
-def test_integers_equal_the_oracle_at_every_tensor(backbone):
-  checks.check_integers_equal_the_oracle(backbone)
-
-
-def test_integer_program_has_no_float(backbone):
-  checks.check_program_has_no_float(backbone)
-
-
-def test_embeddings_of_the_precisions_are_close(backbone):
-  checks.check_embeddings_are_close(backbone)
-
-
-def test_every_kernel_is_quantized(backbone):
-  checks.check_every_kernel_is_quantized(backbone)
-
-
 def test_every_tensor_but_those_of_pools_has_a_range_of_its_own(backbone):
   ranges = flax.traverse_util.flatten_dict(backbone.variables['quant_stats'])
   kept = ('MaxPool', 'AveragePool', 'Requantize')
@@ -135,5 +119,6 @@ def test_every_tensor_but_those_of_pools_has_a_range_of_its_own(backbone):
   assert roots == ['inception_3b/pool']
 
 
-def test_bfloat16_runs(backbone):
-  checks.check_bfloat16_runs(backbone)
+@checks.each(checks.check_every_kernel_is_quantized, checks.check_bfloat16_runs)
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)

@@ -1,7 +1,5 @@
 """The improved residual network: its size, and that its precisions agree."""
 
-import types
-
 import backbone_checks as checks
 import jax
 import jax.numpy as jnp
@@ -54,16 +52,19 @@ def test_depth_counts_the_convolutions_and_the_dense_layer():
     assert 2 + 2 * sum(units) == depth
 
 
-def test_an_unknown_depth_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r'model\.depth is 20; .* 18, 34, 50, 1'):
-    layer_network.random_variables(make_network('ir18', depth=20), (32, 32, 3))
-
-
-def test_an_unknown_shortcut_is_refused_and_the_known_are_listed():
-  with pytest.raises(ValueError, match=r"model\.shortcut is 'conv'; .* subsam"):
-    layer_network.random_variables(
-      make_network('ir50', shortcut='conv'), (32, 32, 3)
-    )
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('depth', 20, r'model\.depth is 20; .* 18, 34, 50, 1'),
+    ('shortcut', 'conv', r"model\.shortcut is 'conv'; .* subsam"),
+  ],
+)
+def test_what_is_unknown_is_refused_and_the_known_are_listed(
+  field, value, message
+):
+  model = make_network('ir18', **{field: value})
+  with pytest.raises(ValueError, match=message):
+    layer_network.random_variables(model, (32, 32, 3))
 
 
 def test_the_shortcut_is_the_input_itself_where_it_can_be(backbone):
@@ -95,34 +96,6 @@ def test_the_second_convolution_halves_the_image(backbone):
   }
 
 
-def test_integers_equal_the_oracle_at_every_tensor(backbone):
-  checks.check_integers_equal_the_oracle(backbone)
-
-
-def test_integer_program_has_no_float(backbone):
-  checks.check_program_has_no_float(backbone)
-
-
-def test_embeddings_of_the_precisions_are_close(backbone):
-  checks.check_embeddings_are_close(backbone)
-
-
-def test_every_output_quantizer_matters(backbone):
-  # What is only picked out of a tensor is quantized as that is.
-  tensors = {
-    name: tensor
-    for name, tensor in backbone.program.tensors.items()
-    if not name.endswith('/subsample')
-  }
-  program = types.SimpleNamespace(tensors=tensors)
-  fields = {**vars(backbone), 'program': program}
-  checks.check_every_output_quantizer_matters(types.SimpleNamespace(**fields))
-
-
-def test_bfloat16_runs(backbone):
-  checks.check_bfloat16_runs(backbone)
-
-
 def test_a_projection_is_the_shortcut_wherever_the_image_is_halved(gated):
   operators = {op.name: op for op in gated.program.operators}
   shortcuts = [operators[f'block_{index}/add'].inputs[0] for index in range(2)]
@@ -145,18 +118,6 @@ def test_gates_differ_between_images_and_channels(gated):
   gates = gated.integers['block_1/squeeze_excite/gate']
   assert (gates.std(0) > 0).any()
   assert (gates.std(1) > 0).any()
-
-
-def test_integers_of_gates_equal_the_oracle_at_every_tensor(gated):
-  checks.check_integers_equal_the_oracle(gated)
-
-
-def test_integer_program_of_gates_has_no_float(gated):
-  checks.check_program_has_no_float(gated)
-
-
-def test_embeddings_with_gates_are_close(gated):
-  checks.check_embeddings_are_close(gated)
 
 
 def test_gates_compute_in_the_models_type(tiny):
@@ -200,3 +161,15 @@ def test_dropout_thins_the_dense_layers_input_in_training_alone(monkeypatch):
   # The last bits of float32.
   np.testing.assert_allclose(after[kept], before[kept] / 0.6, rtol=1e-6)
   np.testing.assert_array_equal(same, plain)
+
+
+@checks.each(
+  checks.check_every_output_quantizer_matters, checks.check_bfloat16_runs
+)
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)
+
+
+@checks.each()
+def test_the_precisions_with_gates_belong_together(gated, check):
+  check(gated)

@@ -20,23 +20,6 @@ def backbone():
   return checks.prepare(MODEL.clone(depth_multiplier=0.4), image_size=32)
 
 
-def test_size_is_that_of_the_paper():
-  parameters, multiply_adds = checks.count(MODEL, 112, embedding=True)
-  # 0.99 M (Chen et al. 2018); 0.993 M for the same network in Open Model Zoo,
-  # face-recognition-mobilefacenet-arcface. Both count the network as it is
-  # served, each batch norm folded into a bias.
-  scales = {
-    name: parameters.pop(name)
-    for name in list(parameters)
-    if name.endswith('scale')
-  }
-  served = sum(parameters.values())
-  assert round(served / 1e6, 3) == 0.993
-  assert served + sum(scales.values()) == 1_003_136
-  # 221 M in the abstract of Zhang 2019 (SeesawFaceNets, arXiv 1908.09124).
-  assert round(multiply_adds / 1e6) == 221
-
-
 @pytest.mark.parametrize(('image_size', 'left'), [(112, 7), (48, 3), (32, 2)])
 def test_the_global_depthwise_convolution_covers_what_is_left(image_size, left):
   params = jax.eval_shape(
@@ -85,26 +68,6 @@ def test_both_sides_are_padded_alike_at_every_stride(backbone):
   assert strides == {(True, (1, 1)), (True, (2, 2)), (False, (1, 1))}
 
 
-def test_integers_equal_the_oracle_at_every_tensor(backbone):
-  checks.check_integers_equal_the_oracle(backbone)
-
-
-def test_integer_program_has_no_float(backbone):
-  checks.check_program_has_no_float(backbone)
-
-
-def test_embeddings_of_the_precisions_are_close(backbone):
-  checks.check_embeddings_are_close(backbone)
-
-
-def test_every_output_quantizer_matters(backbone):
-  checks.check_every_output_quantizer_matters(backbone)
-
-
-def test_every_kernel_is_quantized(backbone):
-  checks.check_every_kernel_is_quantized(backbone)
-
-
 def test_gradients_at_8_bits_point_where_the_float_ones_do(
   backbone, monkeypatch
 ):
@@ -114,5 +77,10 @@ def test_gradients_at_8_bits_point_where_the_float_ones_do(
   checks.check_gradients_agree(MODEL, backbone.images)
 
 
-def test_bfloat16_runs(backbone):
-  checks.check_bfloat16_runs(backbone)
+@checks.each(
+  checks.check_every_output_quantizer_matters,
+  checks.check_every_kernel_is_quantized,
+  checks.check_bfloat16_runs,
+)
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)

@@ -23,16 +23,6 @@ def backbone():
   return checks.prepare(MODEL.clone(depth_multiplier=0.5), image_size=48)
 
 
-def test_size_is_that_of_the_reference_implementation():
-  parameters, _ = checks.count(make_network('mobilenet_v2', width=1.0), 112)
-  # torchvision's mobilenet_v2 has 3,504,872, its classifier 1281 * 1000.
-  assert sum(parameters.values()) == 3_504_872 - 1_281_000 == 2_223_872
-  _, multiply_adds = checks.count(make_network('mobilenet_v2', width=1.0), 224)
-  # Its published 0.301 G at 224, the classifier's included; 300 M in the
-  # paper's table 4.
-  assert round((multiply_adds + 1280 * 1000) / 1e9, 3) == 0.301
-
-
 @pytest.mark.parametrize(
   ('channels', 'rounded'),
   [(32, 32), (8, 8), (1, 8), (11, 16), (12, 16), (20, 24), (44, 48), (18, 24)],
@@ -53,26 +43,6 @@ def test_width_scales_all_but_the_last_convolution():
   assert last(1.5) == ((3, 3, 3, 48), (1, 1, 480, 1920))
 
 
-def test_integers_equal_the_oracle_at_every_tensor(backbone):
-  checks.check_integers_equal_the_oracle(backbone)
-
-
-def test_integer_program_has_no_float(backbone):
-  checks.check_program_has_no_float(backbone)
-
-
-def test_embeddings_of_the_precisions_are_close(backbone):
-  checks.check_embeddings_are_close(backbone)
-
-
-def test_every_output_quantizer_matters(backbone):
-  checks.check_every_output_quantizer_matters(backbone)
-
-
-def test_every_kernel_is_quantized(backbone):
-  checks.check_every_kernel_is_quantized(backbone)
-
-
 def test_gradients_at_8_bits_point_where_the_float_ones_do(
   backbone, monkeypatch
 ):
@@ -82,5 +52,10 @@ def test_gradients_at_8_bits_point_where_the_float_ones_do(
   checks.check_gradients_agree(MODEL, backbone.images)
 
 
-def test_bfloat16_runs(backbone):
-  checks.check_bfloat16_runs(backbone)
+@checks.each(
+  checks.check_every_output_quantizer_matters,
+  checks.check_every_kernel_is_quantized,
+  checks.check_bfloat16_runs,
+)
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)

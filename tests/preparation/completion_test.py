@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import prepare_inputs
 import pytest
+from prepare_inputs import CROPS, read_images
 
 from faceqat.data.sources.folder import FolderSource
 from faceqat.faces import detection
@@ -12,8 +13,6 @@ from faceqat.preparation import completion, crops, listing
 from faceqat.preparation.prepare import Options, prepare
 
 SETTINGS = crops.CropSettings('arcface', 112, 'largest')
-CROPS = ['Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg']
-CROPS += ['Eve/1.jpg']
 
 
 @pytest.fixture
@@ -32,19 +31,11 @@ def run(tmp_path, monkeypatch):
   return prepared
 
 
-def read(out):
-  """The bytes of all images by their names."""
-  return {
-    path.relative_to(out).as_posix(): path.read_bytes()
-    for path in out.rglob('*/*.jpg')
-  }
-
-
 def test_people_with_few_images_are_completed(run):
   report, out = run(complete=4)
   more = ['Ann/1.made1.jpg', 'Bob/1.made1.jpg', 'Bob/2.made1.jpg']
   more += [f'Eve/1.made{number}.jpg' for number in (1, 2, 3)]
-  before = read(out)
+  before = read_images(out)
   assert sorted(before) == sorted(CROPS + more)
   # Each is another image than those that it lies beside.
   assert len(set(before.values())) == 12
@@ -56,11 +47,11 @@ def test_people_with_few_images_are_completed(run):
   assert 'made: Eve: 3' in lines
   assert any(line.split()[:2] == ['made', '6'] for line in lines)
   # The crops that the next run goes on with are as they were.
-  assert sorted(read(out.with_name('out.work') / 'crops')) == CROPS
+  assert sorted(read_images(out.with_name('out.work') / 'crops')) == CROPS
   run(complete=4)
-  assert read(out) == before
+  assert read_images(out) == before
   run(complete=4, seed=1)
-  after = read(out)
+  after = read_images(out)
   for name, content in before.items():
     assert (content == after[name]) == (name in CROPS)
   # What was made is nobody's photograph.
@@ -70,7 +61,7 @@ def test_people_with_few_images_are_completed(run):
 
 
 def test_nobody_is_completed_whom_a_network_is_evaluated_on(run):
-  report, out = run(complete=4, shares=(0.5, 0.0, 0.5))
+  report, out = run(complete=4, split=(50, 0, 50))
   assert report['splits']['test']['made'] == {}
   assert not list((out / 'test').glob('*/*.made*'))
   train = report['splits']['train']
@@ -80,7 +71,7 @@ def test_nobody_is_completed_whom_a_network_is_evaluated_on(run):
 
 def test_packs_are_refused_before_anything_is_cut_out(run, tmp_path):
   with pytest.raises(ValueError, match='--complete=4 needs --format=folder'):
-    run(complete=4, data_format='recordio')
+    run(complete=4, format='recordio')
   assert not (tmp_path / 'out.work').exists()
 
 
@@ -96,8 +87,8 @@ def test_what_is_made_follows_from_seed_person_and_name(tmp_path):
       path.write_bytes(crops.encode(pixels))
     plan = completion.plan({'train': files, 'test': files}, 3)
     assert list(plan) == ['train']
-    completion.write(plan['train'], tmp_path / folder, seed=0)
-    made[folder] = read(tmp_path / folder)
+    completion.write_images(plan['train'], tmp_path / folder, seed=0)
+    made[folder] = read_images(tmp_path / folder)
   assert made['b'].items() <= made['a'].items()
   one, other = (made['a'][f'{name}/1.made2.jpg'] for name in ('ann', 'bob'))
   assert one != other

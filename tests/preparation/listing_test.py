@@ -24,7 +24,7 @@ def test_photographs_are_listed_by_person_and_other_files_are_named(tmp_path):
   found = listing.list_photographs(tmp_path)
   assert names(found) == ['Ann/1.tiff', 'Bob/1.jpg', 'Bob/2.PNG']
   assert found.people == ['Ann', 'Bob', 'Eve']
-  assert found.ignored == ['Ann/notes.txt', 'Ann/sub', 'readme.md']
+  assert found.ignored == ['Ann/notes.txt', 'Ann/sub/', 'readme.md']
   assert [listing.crop_name(p) for p in found.photographs] == [
     'Ann/1.jpg',
     'Bob/1.jpg',
@@ -55,7 +55,7 @@ def test_single_folders_around_the_people_are_entered(around, tmp_path):
 def test_a_single_person_is_a_person(tmp_path):
   found = listing.list_photographs(make(tmp_path, 'Ann/1.jpg', 'Ann/sub/2.jpg'))
   assert names(found) == ['Ann/1.jpg']
-  assert found.ignored == ['Ann/sub']
+  assert found.ignored == ['Ann/sub/']
 
 
 @pytest.mark.parametrize(

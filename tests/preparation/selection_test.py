@@ -115,7 +115,7 @@ def test_every_finding_is_a_line():
     remove=['duplicates'],
     min_images=2,
   )
-  assert selection.lines(chosen.findings) == [
+  assert selection.finding_lines(chosen.findings) == [
     'same name: Eve | eve',
     'exact copies: Ann/0.jpg | Ann/2.jpg, removed: Ann/2.jpg',
     'near copies: Ann/1.jpg | Ann/3.jpg, removed: Ann/3.jpg',
@@ -133,15 +133,15 @@ def test_every_finding_is_a_line():
 
 def test_a_split_keeps_the_files_of_its_people():
   chosen = select(RECORDS, PEOPLE)
-  assert selection.split(chosen, None, 0) == {'': chosen.people}
-  parts = selection.split(chosen, (0.5, 0, 0.5), 0)
+  assert selection.split_selection(chosen, None, 0) == {'': chosen.people}
+  parts = selection.split_selection(chosen, (0.5, 0, 0.5), 0)
   assert {**parts['train'], **parts['test']} == chosen.people
   assert ('Bob' in parts['test']) == ('Eve' in parts['test'])
 
 
 def test_nobody_left_is_an_error():
   with pytest.raises(ValueError, match='Nobody is left'):
-    selection.split(select(RECORDS, PEOPLE, min_images=9), None, 0)
+    selection.split_selection(select(RECORDS, PEOPLE, min_images=9), None, 0)
 
 
 def test_hashes_are_as_long_as_they_are_made():

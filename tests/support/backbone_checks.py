@@ -1,6 +1,5 @@
 """What holds for every backbone, in the shape that its own test asks for."""
 
-import math
 import types
 
 import flax
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import layer_network
 import numpy as np
+import pytest
 from jaxpr_walk import forbidden_types
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -85,8 +85,10 @@ def check_every_output_quantizer_matters(backbone):
   """One range per tensor of the program, and each reaches the embedding."""
   ranges = flax.traverse_util.flatten_dict(backbone.variables['quant_stats'])
   names = {'/'.join(path[:-2]) for path in ranges}
-  # A flattened tensor is quantized as it was.
-  assert names == set(backbone.program.tensors) - {'image', 'flatten'}
+  # What is flattened or picked out of a tensor is quantized as that is.
+  kept = ('image', 'flatten', 'subsample')
+  tensors = backbone.program.tensors
+  assert names == {n for n in tensors if n.split('/')[-1] not in kept}
   before = np.asarray(backbone.run_fake(backbone.variables))
   for path, observed in ranges.items():
     narrower = observed._replace(
@@ -138,31 +140,6 @@ def check_every_kernel_is_quantized(backbone):
   for path, value in moved.items():
     after = backbone.run_float(variables({path: value}))
     assert not np.array_equal(after, before), path
-
-
-def count(model, image_size: int, embedding=False):
-  """({path: parameters}, multiply-adds); nothing is compiled.
-
-  Without `embedding`, the last layer is left out.
-  """
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
-
-  def shapes(images):
-    variables = model.init(jax.random.key(0), images, FLOAT)
-    _, seen = model.apply(variables, images, FLOAT, mutable=['intermediates'])
-    return variables['params'], seen['intermediates']
-
-  params, outputs = jax.eval_shape(shapes, images)
-  if not embedding:
-    params.pop('embedding')
-  params = flax.traverse_util.flatten_dict(params)
-  outputs = flax.traverse_util.flatten_dict(outputs)
-  multiply_adds = 0
-  for path, leaf in params.items():
-    if path[-1] == 'kernel':
-      size = outputs[*path[:-1], 'output'][0].shape[1:-1]
-      multiply_adds += leaf.size * math.prod(size)
-  return {'/'.join(p): leaf.size for p, leaf in params.items()}, multiply_adds
 
 
 def check_embeddings_are_close(backbone):
@@ -219,3 +196,17 @@ def check_bfloat16_runs(backbone):
   plain = backbone.run_float(backbone.variables)
   # Eight significant bits, fifty layers.
   assert cosines(embedding, plain).min() > 0.95
+
+
+_ALWAYS = (
+  check_integers_equal_the_oracle,
+  check_program_has_no_float,
+  check_embeddings_are_close,
+)
+
+
+def each(*more):
+  """Runs a test for the `check` that every backbone has to pass, and more."""
+  return pytest.mark.parametrize(
+    'check', [*_ALWAYS, *more], ids=lambda check: check.__name__
+  )

@@ -42,45 +42,41 @@ class Network:
     return x
 
   def _block35(self, x, name):
-    a = self._basic(x, f'{name}.branch0', 32, 1)
-    b = self._basic(x, f'{name}.branch1.0', 32, 1)
-    b = self._basic(b, f'{name}.branch1.1', 32, 3, padding=1)
-    c = self._basic(x, f'{name}.branch2.0', 32, 1)
-    c = self._basic(c, f'{name}.branch2.1', 32, 3, padding=1)
-    c = self._basic(c, f'{name}.branch2.2', 32, 3, padding=1)
-    return x + 0.17 * self._up(x, name, a, b, c)
+    one, three = (32, 1), (32, 3, 1, 1)
+    branches = self._branches(x, name, [one], [one, three], [one, three, three])
+    return x + 0.17 * self._up(x, name, *branches)
 
   def _block17(self, x, name):
-    a = self._basic(x, f'{name}.branch0', 128, 1)
-    b = self._basic(x, f'{name}.branch1.0', 128, 1)
-    b = self._basic(b, f'{name}.branch1.1', 128, (1, 7), padding=(0, 3))
-    b = self._basic(b, f'{name}.branch1.2', 128, (7, 1), padding=(3, 0))
-    return x + 0.1 * self._up(x, name, a, b)
+    row, column = (128, (1, 7), 1, (0, 3)), (128, (7, 1), 1, (3, 0))
+    branches = self._branches(x, name, [(128, 1)], [(128, 1), row, column])
+    return x + 0.1 * self._up(x, name, *branches)
 
   def _block8(self, x, name, scale):
-    a = self._basic(x, f'{name}.branch0', 192, 1)
-    b = self._basic(x, f'{name}.branch1.0', 192, 1)
-    b = self._basic(b, f'{name}.branch1.1', 192, (1, 3), padding=(0, 1))
-    b = self._basic(b, f'{name}.branch1.2', 192, (3, 1), padding=(1, 0))
-    return x + scale * self._up(x, name, a, b)
+    row, column = (192, (1, 3), 1, (0, 1)), (192, (3, 1), 1, (1, 0))
+    branches = self._branches(x, name, [(192, 1)], [(192, 1), row, column])
+    return x + scale * self._up(x, name, *branches)
 
   def _mixed_6a(self, x):
-    a = self._basic(x, 'mixed_6a.branch0', 384, 3, stride=2)
-    b = self._basic(x, 'mixed_6a.branch1.0', 192, 1)
-    b = self._basic(b, 'mixed_6a.branch1.1', 192, 3, padding=1)
-    b = self._basic(b, 'mixed_6a.branch1.2', 256, 3, stride=2)
-    return np.concatenate([a, b, max_pool(x)], -1)
+    steps = [(192, 1), (192, 3, 1, 1), (256, 3, 2)]
+    branches = self._branches(x, 'mixed_6a', [(384, 3, 2)], steps)
+    return np.concatenate([*branches, max_pool(x)], -1)
 
   def _mixed_7a(self, x):
-    name = 'mixed_7a.branch'
-    a = self._basic(x, f'{name}0.0', 256, 1)
-    a = self._basic(a, f'{name}0.1', 384, 3, stride=2)
-    b = self._basic(x, f'{name}1.0', 256, 1)
-    b = self._basic(b, f'{name}1.1', 256, 3, stride=2)
-    c = self._basic(x, f'{name}2.0', 256, 1)
-    c = self._basic(c, f'{name}2.1', 256, 3, padding=1)
-    c = self._basic(c, f'{name}2.2', 256, 3, stride=2)
-    return np.concatenate([a, b, c, max_pool(x)], -1)
+    one = (256, 1)
+    steps = [one, (256, 3, 1, 1), (256, 3, 2)]
+    branches = self._branches(
+      x, 'mixed_7a', [one, (384, 3, 2)], [one, (256, 3, 2)], steps
+    )
+    return np.concatenate([*branches, max_pool(x)], -1)
+
+  def _branches(self, x, name, *branches):
+    """Of convolutions by features, window, stride and padding."""
+    for index, steps in enumerate(branches):
+      y = x
+      for step, fields in enumerate(steps):
+        part = f'.{step}' if len(steps) > 1 else ''
+        y = self._basic(y, f'{name}.branch{index}{part}', *fields)
+      yield y
 
   def _up(self, x, name, *branches):
     y = np.concatenate(branches, -1)

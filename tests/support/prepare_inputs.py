@@ -11,6 +11,11 @@ from PIL import Image
 from faceqat.faces import alignment, detection
 
 _HEIGHT = 90
+# The crops of `make_photographs`.
+CROPS = [
+  *('Ann/1.jpg', 'Ann/2.jpg', 'Ann/3.jpg', 'Bob/1.jpg', 'Bob/2.jpg'),
+  'Eve/1.jpg',
+]
 
 
 def make_photograph(path, seed, faces=1):
@@ -50,3 +55,11 @@ def make_photographs(root):
   make_photograph(root / 'Eve/2.jpg', 11, faces=0)
   make_photograph(root / 'Max/1.jpg', 12, faces=0)
   return root
+
+
+def read_images(folder):
+  """The bytes of a data set's images by their names."""
+  return {
+    path.relative_to(folder).as_posix(): path.read_bytes()
+    for path in folder.rglob('*/*.jpg')
+  }

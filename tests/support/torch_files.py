@@ -10,6 +10,7 @@ import pickletools
 import zipfile
 
 import numpy as np
+import onnx
 
 from faceqat.models.weights import torch_checkpoint
 
@@ -122,6 +123,34 @@ def by_hand(kind, wrap=None, data=None, size=6, **fields):
   if legacy:
     return legacy_file(value, {'0': (size, data)})
   return zip_file(value, {'0': data})
+
+
+def of_state(state):
+  """The instructions that build a state dictionary, and its storages."""
+  parts = {
+    name: tensor(
+      storage(str(index), 'FloatStorage', array.size),
+      array.shape,
+      tuple(stride // array.itemsize for stride in array.strides),
+    )
+    for index, (name, array) in enumerate(state.items())
+  }
+  data = {str(i): array.tobytes() for i, array in enumerate(state.values())}
+  return ordered(parts), data
+
+
+def save_onnx(arrays, path):
+  """A graph of nothing but initialisers."""
+  tensors = [
+    onnx.numpy_helper.from_array(a, name) for name, a in arrays.items()
+  ]
+  graph = onnx.helper.make_graph([], 'graph', [], [], tensors)
+  onnx.save(onnx.helper.make_model(graph), path)
+
+
+def floating(state):
+  """A state dictionary without its counts of batches."""
+  return {name: array for name, array in state.items() if array.ndim}
 
 
 def read(tmp_path, data: bytes) -> dict[str, np.ndarray]:

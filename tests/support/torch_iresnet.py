@@ -93,16 +93,27 @@ def random_state(*network):
     elif len(shape) > 1:
       state[f'{name}.weight'] = rng.normal(0, np.prod(shape[1:]) ** -0.5, shape)
     else:
-      signs = rng.choice([-1, 1], shape)
-      state[f'{name}.weight'] = signs * rng.uniform(0.6, 1.4, shape)
-      state[f'{name}.bias'] = rng.normal(0.3, 0.3, shape)
-      state[f'{name}.running_mean'] = rng.normal(0, 0.1, shape)
-      state[f'{name}.running_var'] = 10.0 ** rng.uniform(-4, 0, shape)
-      state[f'{name}.num_batches_tracked'] = np.array(7)
+      state |= draw_batch_norm(rng, name, shape)
   state[f'{dense}.bias'] = rng.normal(0, 1, shape_of[dense][0])
   if features == 'features':
     # It is not trained there.
     state[f'{features}.weight'] = np.ones(shape_of[features])
+  return in_float32(state)
+
+
+def draw_batch_norm(rng, name, shape):
+  """Its five tensors; gammas of a trained network would not be negative."""
+  signs = rng.choice([-1, 1], shape)
+  return {
+    f'{name}.weight': signs * rng.uniform(0.6, 1.4, shape),
+    f'{name}.bias': rng.normal(0.3, 0.3, shape),
+    f'{name}.running_mean': rng.normal(0, 0.1, shape),
+    f'{name}.running_var': 10.0 ** rng.uniform(-4, 0, shape),
+    f'{name}.num_batches_tracked': np.array(7),
+  }
+
+
+def in_float32(state):
   return {
     name: value.astype(np.float32) if value.ndim else value
     for name, value in state.items()

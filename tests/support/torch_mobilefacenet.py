@@ -4,6 +4,7 @@ Written from the projects' own names, and not from what reads them.
 """
 
 import numpy as np
+from torch_iresnet import draw_batch_norm, in_float32
 
 NAMINGS = ['insightface', 'output_layer', 'xiaoccer']
 # What is left is 3x2: exchanged sides would not fit.
@@ -64,19 +65,10 @@ def random_state(naming, size=(HEIGHT, WIDTH)):
     fan_in = np.prod(shape[1:])
     state[f'{conv}.weight'] = rng.normal(0, fan_in**-0.5, shape)
     size = shape[:1]
-    # Unlike a trained network's these may be negative: so much the better.
-    signs = rng.choice([-1, 1], size)
-    state[f'{norm}.weight'] = signs * rng.uniform(0.6, 1.4, size)
-    state[f'{norm}.bias'] = rng.normal(0.3, 0.3, size)
-    state[f'{norm}.running_mean'] = rng.normal(0, 0.1, size)
-    state[f'{norm}.running_var'] = 10.0 ** rng.uniform(-4, 0, size)
-    state[f'{norm}.num_batches_tracked'] = np.array(7)
+    state |= draw_batch_norm(rng, norm, size)
     if prelu:
       state[f'{prelu}.weight'] = rng.uniform(-0.1, 0.5, size)
-  return {
-    name: value.astype(np.float32) if value.ndim else value
-    for name, value in state.items()
-  }
+  return in_float32(state)
 
 
 def torch_network(naming):

@@ -1,4 +1,4 @@
-"""Puts imported arrays in the place of a model's own, or says what differs."""
+"""Puts imported arrays in the place of a model's own, or lists differences."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 _COLLECTIONS = ('params', 'batch_stats')
-# Learned steps of quantization follow from the weights, not from their file.
+# Learned quantization steps are derived from the weights.
 _STEPS = ('step', 'kernel_step')
-# A file of another network differs in hundreds of names.
+# A file of another network differs in hundreds of paths.
 _LISTED = 12
 
 
@@ -32,8 +32,8 @@ def assign(
     New variables; float32 where the model has float32.
 
   Raises:
-    ValueError: it lists every path that only one side has, those whose shapes
-      differ, with both, and those whose values are not finite.
+    ValueError: lists the paths that only one side has, those whose shapes
+      differ, and those whose values are not finite.
   """
   trees = {
     name: flax.traverse_util.flatten_dict(variables[name], sep='/')
@@ -58,7 +58,7 @@ def assign(
 
 
 def without_steps(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Leaves out the learned quantization steps among arrays by path."""
+  """The arrays by path that are not learned quantization steps."""
   return {
     path: value
     for path, value in values.items()
@@ -66,17 +66,16 @@ def without_steps(values: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-# Of the batch norms that weights are read into; others are refused.
+# All batch norms of a model that weights are read into have it.
 EPSILON = 1e-3
 
 
 def at_epsilon(
   gamma: np.ndarray, var: np.ndarray, epsilon: float, wanted: float
 ) -> np.ndarray:
-  """The gamma that makes of `wanted` what the file's makes of `epsilon`.
+  """The gamma with which another epsilon gives the same batch norm.
 
-  `gamma / sqrt(var + epsilon)` is what a batch norm multiplies by, so the
-  network stays the same, and the model needs no epsilon for each origin.
+  A batch norm multiplies by `gamma / sqrt(var + epsilon)`.
 
   Args:
     gamma: [C], of the file.
@@ -92,7 +91,11 @@ def at_epsilon(
 
 
 def listed(items: Iterable[str]) -> str:
-  """The items in order, for messages; of many the first ones, and how many."""
+  """The items in order, for messages; of many, the first ones and a count.
+
+  >>> listed(['b', 'a'])
+  'a, b'
+  """
   items = sorted(items)
   more = len(items) - _LISTED
   text = ', '.join(items[:_LISTED]) or 'none'
@@ -122,7 +125,7 @@ def _check(wanted: Mapping, values: Mapping, source: str):
     raise ValueError(
       f'{source} does not fit the model: {"; ".join(faults)}. Give the weights '
       'of this network, or set the fields of model and data.image_size to the '
-      "file's."
+      "file's"
     )
 
 

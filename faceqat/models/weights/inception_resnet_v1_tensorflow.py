@@ -1,9 +1,9 @@
 """davidsandberg/facenet's checkpoints, as weights of `inception_resnet_v1`.
 
-Variables have the model's names, but for their case and the scopes of the
-repetitions: `InceptionResnetV1/Repeat_1/block17_3/Branch_0/Conv2d_1x1/weights`
-is `block17_3/branch_0/conv2d_1x1/kernel`. Batch norms have no gamma. TensorFlow
-reads the file; it is needed for nothing else.
+Variables have the model's names, but for their case and the scopes `Repeat`:
+`InceptionResnetV1/Repeat_1/block17_3/Branch_0/Conv2d_1x1/weights` is
+`block17_3/branch_0/conv2d_1x1/kernel`. Batch norms have no gamma. The file is
+read by TensorFlow, which is needed for nothing else.
 """
 
 import os
@@ -28,11 +28,12 @@ _PARTS = {
   'BatchNorm/moving_variance': 'bn/var',
 }
 _VARIABLE = re.compile(f'(.+)/({"|".join(_PARTS)})')
-# Those of 2017 whitened each image by its own mean and deviation.
+# Networks of other sizes, of 2017, saw images whitened each by its own mean and
+# deviation.
 _FIXED_SIZE = 512
 
 
-def read(
+def read_tensorflow(
   path: str | os.PathLike, given: Mapping[str, Any] | None = None
 ) -> Imported:
   """Reads a checkpoint, for `assign.assign`.
@@ -40,8 +41,8 @@ def read(
   Args:
     path: the prefix of its files, such as `model-20180402-114759.ckpt-275`, or
       one of them.
-    given: fields of `pixels.Pixels` that are known of the network; the others
-      are those of the networks of 2018.
+    given: fields of `pixels.Pixels` that the user knows; the others are those
+      of the networks of 2018.
 
   Returns:
     float32 arrays by path in `inception_resnet_v1.Model`'s variables.
@@ -49,13 +50,13 @@ def read(
   Raises:
     ImportError: TensorFlow is not installed.
     ValueError: names the file: it is damaged, of another network, or was
-      trained on what no constant pixels are.
+      trained on images that were whitened each by itself.
   """
   variables = _read_variables(path)
   layers: dict[str, dict[str, np.ndarray]] = {}
   for name, array in variables.items():
     found = _VARIABLE.fullmatch(_REPEATS.sub('', name.removeprefix(_SCOPE)))
-    # Slots of the optimiser, the classifier, and moving averages of a training.
+    # All others are the optimiser's, the classifier's and moving averages.
     if name.startswith(_SCOPE) and found:
       layer = found[1].lower().replace('bottleneck', 'embedding')
       layers.setdefault(layer, {})[_PARTS[found[2]]] = np.float64(array)
@@ -84,7 +85,7 @@ def read(
 def _layer(
   layer: str, arrays: dict[str, np.ndarray], project: Project
 ) -> dict[str, np.ndarray]:
-  """A layer's arrays by our paths, with the gamma that its batch norm lacks."""
+  """A layer's arrays by path, with the gamma that its batch norm lacks."""
   arrays = dict(arrays)
   if layer == STEM[0] and {'kernel', 'bn/mean'} <= arrays.keys():
     arrays['kernel'], shift = project.pixels.fold(arrays['kernel'])
@@ -104,7 +105,7 @@ def _read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     raise ImportError(
       f'{os.fspath(path)} is a checkpoint of TensorFlow, which reads it: pip '
       'install tensorflow-cpu. Without it, give the .pt that facenet-pytorch '
-      'has of the same network.'
+      'has of the same network'
     ) from error
   prefix = weight_formats.tensorflow_prefix(path)
   try:
@@ -114,10 +115,10 @@ def _read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
       for name in reader.get_variable_to_shape_map()
       if name.startswith(_SCOPE)
     }
-  # It raises what it likes.
+  # TensorFlow has errors of its own.
   except Exception as error:
     why = (str(error).splitlines() or [''])[0][:300]
     raise ValueError(
       f'{prefix} is damaged, or one of its files is missing '
-      f'({type(error).__name__}: {why}): get all of them again.'
+      f'({type(error).__name__}: {why}): get all of them again'
     ) from error

@@ -1,20 +1,18 @@
 """InsightFace's MobileFaceNet "y1" (MXNet), as weights of `mobilefacenet`.
 
-The layers are those of the paper, and of this model. Three things are not,
-and are folded into the weights here, so that the model stays as it is:
+The layers are those of the paper, and of the model. Three things differ, and
+are folded into the weights:
 
 * **The pixels.** The graph computes (p - 127.5) / 128, the model
-  (p - 128) / 128, the camera's bytes as int8. The first convolution sees
-  1/256 less everywhere, so 1/256 times the sum of a channel's weights is
-  missing, and is taken off its batch norm's mean. That is exact wherever the
-  window lies in the image. The graph pads with its own 0, which is pixel
-  127.5; the model pads with its own, pixel 128: at the top row and the left
-  column of the first convolution, 111 of 3136 positions of an image of 112,
-  1/256 times the weights that fall outside stays. int8 has no 127.5 to pad
-  with, and 127 is as far. On 48 faces that makes 1 - cosine of the embeddings
-  4e-8 on average and 4e-7 at most; unfolded it would be 2e-6 and 9e-6.
+  (p - 128) / 128. The difference, 1/256 times the sum of a channel's weights,
+  is taken off the mean of the first batch norm.
 * **The epsilon** of the last batch norm, 2e-5: `assign.at_epsilon`.
 * **The bias** before the last batch norm, taken off its mean.
+
+The fold is exact within the image, not at its border: the graph pads with pixel
+127.5, the model with 128, and int8 has nothing nearer. That concerns 111 of the
+3136 positions of an image of 112. On 48 faces it makes 1 - cosine of the
+embeddings 4e-8 on average and 4e-7 at most; without the fold, 2e-6 and 9e-6.
 """
 
 import os
@@ -44,7 +42,7 @@ _STRIDES = tuple(
   for repeat in range(repeats)
 )
 _PARTS = {'sep': 'expand', 'dw': 'depthwise', 'proj': 'project'}
-# Each convolution of the graph, as the model calls it.
+# The graph's names of the model's layers.
 LAYERS = {
   'conv_1_conv2d': 'stem',
   'conv_2_dw_conv2d': 'stem_depthwise',
@@ -72,36 +70,35 @@ _OPERATORS = {
 _MOST_OFFSET = 1 / 128
 
 
-def read(
+def read_y1(
   path: str | os.PathLike, given: Mapping[str, Any] | None = None
 ) -> Imported:
   """Reads a network, for `assign.assign`.
 
   Args:
     path: `prefix-0000.params`; `prefix-symbol.json` lies beside it.
-    given: `channels` of `pixels.Pixels`, where they are not RGB, as MXNet
-      decodes images; the graph has the rest.
+    given: `channels` of `pixels.Pixels`, if they are not RGB, as MXNet decodes
+      images; the graph has the rest.
 
   Returns:
-    float32 arrays by path in `mobilefacenet.Model`'s variables, in its layout.
+    float32 arrays by path in `mobilefacenet.Model`'s variables.
 
   Raises:
     ValueError: a file is missing or damaged; the graph is of another network;
-      a tensor of the graph is not in the file, or the other way around; or
-      `given` has what the graph says.
+      graph and file have other tensors; or `given` has more than `channels`.
   """
   channels = {'channels': 'RGB', **(given or {})}
   if len(channels) > 1:
     raise ValueError(
       f'{os.fspath(path)} comes with its graph, which says what it takes from '
-      'a pixel: leave pretrained_pixels.mean and .scale away'
+      'a pixel: leave pretrained_pixels.mean and .scale out'
     )
   tensors = {
     name.removeprefix('arg:').removeprefix('aux:'): tensor
-    for name, tensor in mxnet_params.read(path).items()
+    for name, tensor in mxnet_params.read_params(path).items()
   }
   graph = mxnet_symbol.symbol_path(path)
-  nodes = mxnet_symbol.read(graph)
+  nodes = mxnet_symbol.read_symbol(graph)
   try:
     _check_nodes(nodes)
     _check_tensors(nodes, tensors, os.fspath(path))
@@ -109,7 +106,7 @@ def read(
   except (ValueError, LookupError) as error:
     raise ValueError(
       f'{graph} is not of the MobileFaceNet y1 that this model is: {error}. '
-      'Give the .params and the -symbol.json that were saved together.'
+      'Give the .params and the -symbol.json that were saved together'
     ) from None
 
 
@@ -118,7 +115,7 @@ def _values(
 ) -> Imported:
   image, factor, offset = mxnet_symbol.input_scaling(nodes)
   pixels = Pixels(channels, (-offset / factor,), (1 / factor,))
-  # As the model reads it, the pixel is 128 * image + 128.
+  # The pixel is 128 * image + 128, with the model's image.
   factor, offset = 128 * factor, 128 * factor + offset
   if abs(offset) > _MOST_OFFSET:
     raise ValueError(
@@ -156,7 +153,7 @@ def _values(
 def _batch_norm(
   norm: Node, tensors: Mapping[str, np.ndarray], shift: np.ndarray | float
 ) -> dict[str, np.ndarray]:
-  """The batch norm of a layer whose output is short of `shift`."""
+  """The batch norm of a layer whose output lacks `shift`."""
   gamma, beta, mean, var = (tensors[name] for name in norm.inputs[1:])
   if norm.flag('fix_gamma', True):
     gamma = np.ones_like(gamma)
@@ -170,7 +167,7 @@ def _batch_norm(
 
 
 def _check_nodes(nodes: Iterable[Node]):
-  """Compares what no tensor's shape shows with the model."""
+  """Refuses a graph that differs from the model in more than shapes."""
   convolutions = {'Convolution', 'FullyConnected'}
   found = {node.name for node in nodes if node.operator in convolutions}
   if found != LAYERS.keys():

@@ -1,4 +1,4 @@
-"""MXNet's graphs, `-symbol.json`: what a network does with its tensors."""
+"""Reads MXNet's graphs, `-symbol.json`."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from faceqat.files import strict_json
 
-# Nodes that hold a tensor or the image.
+# The operator of a tensor or of the image.
 VARIABLE = 'null'
 
 
@@ -16,10 +16,10 @@ class Node(NamedTuple):
   """One operator of the graph.
 
   Attributes:
-    operator: such as 'Convolution'; `VARIABLE` for a tensor.
+    operator: such as 'Convolution', or `VARIABLE`.
     name: of its output.
-    inputs: names of nodes; an operator's tensors follow what it works on.
-    attributes: as text; what is left out has MXNet's default.
+    inputs: names of nodes; an operator's tensors follow its input.
+    attributes: as text; those that are missing have MXNet's default.
   """
 
   operator: str
@@ -46,7 +46,7 @@ def symbol_path(params_path: str | os.PathLike) -> pathlib.Path:
   return path.with_name(f'{prefix}-symbol.json')
 
 
-def read(path: str | os.PathLike) -> list[Node]:
+def read_symbol(path: str | os.PathLike) -> list[Node]:
   """Reads the nodes of a graph, each after its inputs.
 
   Raises:
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike) -> list[Node]:
   except FileNotFoundError:
     raise ValueError(
       f'There is no graph {name}: MXNet saves it beside the .params file, and '
-      'it has what no tensor shows. Copy it there.'
+      'it has what no tensor shows. Copy it there'
     ) from None
   try:
     entries = strict_json.parse(content, dict)['nodes']
@@ -71,20 +71,15 @@ def read(path: str | os.PathLike) -> list[Node]:
       )
       for entry in entries
     ]
-  except (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-  ) as error:
+  except (ValueError, LookupError, TypeError, AttributeError) as error:
     raise ValueError(
       f'{name} is no MXNet graph ({type(error).__name__}: {error}). Give the '
-      '-symbol.json that MXNet saved.'
+      '-symbol.json that MXNet saved'
     ) from None
 
 
 def input_scaling(nodes: Iterable[Node]) -> tuple[str, float, float]:
-  """What the graph does with pixels before anything else.
+  """The scaling of the pixels at the begin of a graph.
 
   Returns:
     (name, factor, offset): node `name` is `factor * pixel + offset`.

@@ -1,7 +1,6 @@
-"""The weights inside an .onnx file, by name.
+"""Reads the weights in an .onnx file, by name.
 
-Only the initialisers are read: the graph is parsed as data, not run, and no
-file beside it is opened.
+Only its initialisers are read. The graph is not run, and no other file opened.
 """
 
 import os
@@ -12,7 +11,7 @@ import numpy as np
 try:
   import onnx
   from google.protobuf.message import DecodeError
-  from onnx import TensorProto, numpy_helper
+  from onnx import SparseTensorProto, TensorProto, numpy_helper
 except ImportError as error:
   raise ImportError(
     "Reading .onnx files needs the package 'onnx': pip install onnx"
@@ -21,59 +20,54 @@ except ImportError as error:
 _ENDINGS = ('.weight', '.bias', '.running_mean', '.running_var')
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_initializers(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the initialisers of a model's main graph.
 
   Args:
     path: an .onnx file that holds its weights itself.
 
   Returns:
-    Arrays by the initialisers' names, in the file's order and element types,
-    but bfloat16, which NumPy has not: float32 holds it exactly.
+    Arrays by name, in the file's order and types; bfloat16 becomes float32.
 
   Raises:
-    ValueError: names the file, and the tensor where there is one. It cannot be
+    ValueError: names the file, and the tensor if it is its fault. It cannot be
       opened, is damaged or no model; it has no initialisers or two of one
-      name; or a tensor is sparse, lies in another file, is of text, or has not
-      the number of elements that its shape says.
+      name; or a tensor is sparse, lies in another file, is of text, or does
+      not fit its shape.
   """
   path = os.fspath(path)
   try:
-    # Names of other files are in the model: none is opened.
+    # A model may name other files; none is opened.
     model = onnx.load(path, format='protobuf', load_external_data=False)
   except OSError as error:
     raise ValueError(
-      f'The model {path} cannot be read: {error.strerror}.'
+      f'The model {path} cannot be read: {error.strerror}'
     ) from None
   except DecodeError as error:
     raise ValueError(
-      f'{path} is damaged, truncated or no ONNX model ({error}): get it again.'
+      f'{path} is damaged, truncated or no ONNX model ({error}): get it again'
     ) from error
-  # Both stand behind the graph, so that a file cut there has not both.
+  # Both stand behind the graph: a file that is cut short lacks one.
   if not model.HasField('graph') or not model.opset_import:
     raise ValueError(
       f'{path} is truncated or no ONNX model: it has no graph, or no version '
-      'of its operators. Get it again.'
+      'of its operators. Get it again'
     )
   graph = model.graph
-  if graph.sparse_initializer:
-    name = graph.sparse_initializer[0].values.name
-    raise ValueError(
-      f'{path}: initialiser {name!r} is sparse: export the model with dense '
-      'weights.'
-    )
-  if not graph.initializer:
+  if not graph.initializer and not graph.sparse_initializer:
     raise ValueError(
       f'{path} has no initialisers: export the model with its parameters, and '
-      'not as Constant nodes.'
+      'not as Constant nodes'
     )
   arrays = {}
-  for tensor in graph.initializer:
-    if tensor.name in arrays:
-      raise ValueError(
-        f'{path} has two initialisers {tensor.name!r}: export it again.'
-      )
-    arrays[tensor.name] = _to_array(tensor, path)
+  for tensor in (*graph.sparse_initializer, *graph.initializer):
+    name = getattr(tensor, 'values', tensor).name
+    if name in arrays:
+      raise ValueError(f'{path} has two initialisers {name!r}: export it again')
+    try:
+      arrays[name] = _to_array(tensor)
+    except ValueError as error:
+      raise ValueError(f'{path}: initialiser {name!r} {error}') from error
   return arrays
 
 
@@ -83,12 +77,12 @@ def split_parameters(
   """Parts the parameters of a network in PyTorch from what an export added.
 
   Args:
-    arrays: of `read`.
+    arrays: of `read_initializers`.
 
   Returns:
-    Those that have names of a state dictionary; and the names of the other
-    floating ones, such as 'onnx::Conv_123', which hold weights that the export
-    has folded or transposed, or constants of the graph.
+    Those with names of a state dictionary; and the names of other arrays of
+    floats, such as 'onnx::Conv_123': constants of the graph, and weights that
+    the export has folded or transposed.
   """
   parameters = {
     name: array for name, array in arrays.items() if name.endswith(_ENDINGS)
@@ -101,25 +95,27 @@ def split_parameters(
   return parameters, sorted(others)
 
 
-def _to_array(tensor: TensorProto, path: str) -> np.ndarray:
+def _to_array(tensor: TensorProto | SparseTensorProto) -> np.ndarray:
+  if isinstance(tensor, SparseTensorProto):
+    raise ValueError('is sparse: export the model with dense weights')
   if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
     places = {entry.key: entry.value for entry in tensor.external_data}
     raise ValueError(
-      f'{path}: initialiser {tensor.name!r} lies in another file, '
-      f'{places.get("location", "")!r}, and no other file is read: save the '
-      'model as one, onnx.save(model, path, save_as_external_data=False).'
+      f'lies in another file, {places.get("location", "")!r}, and no other '
+      'file is read: save the model as one, onnx.save(model, path, '
+      'save_as_external_data=False)'
     )
   if tensor.data_type == TensorProto.STRING:
-    raise ValueError(f'{path}: initialiser {tensor.name!r} holds text.')
+    raise ValueError('holds text')
   try:
     array = numpy_helper.to_array(tensor)
-    # It returns what the data make where a dimension is negative.
+    # With a negative dimension it derives one from the data.
     if array.shape != tuple(tensor.dims):
       raise ValueError(f'its data make the shape {list(array.shape)}')
-  # A wrong type, size or dimension each fail in a way of their own.
+  # Wrong types, sizes and dimensions raise different errors.
   except Exception as error:
     raise ValueError(
-      f'{path}: initialiser {tensor.name!r} of shape {list(tensor.dims)} is '
-      f'damaged ({type(error).__name__}: {error}): get the file again.'
+      f'of shape {list(tensor.dims)} is damaged ({type(error).__name__}: '
+      f'{error}): get the file again'
     ) from error
   return array.astype(np.float32) if array.dtype.name == 'bfloat16' else array

@@ -1,18 +1,18 @@
 """Folds the pixels that other projects trained on into their weights.
 
 The model reads (pixel - 128) / 128 of RGB: the camera's bytes are its int8
-input. A network that was trained on other pixels is brought there in its first
-convolution: the kernel's channels are put in our order and scaled, and what
-another mean adds everywhere is taken off the mean of the batch norm behind it.
-Wherever the window lies in the image, that is the same function.
+input. For other pixels the first kernel's channels are reordered and scaled,
+and another mean is taken off the mean of the batch norm behind it. Within the
+image that is the same function.
 
-At a padded border it is not. The original pads with its own 0, which is the
-pixel `mean`; the model with its own, which is pixel 128. A mean of 127.5 is
-half a level away. A mean of 0, as where pixels were divided by 255, is another
-border: grey where it was black. Measured the other way round, on InsightFace's
-MobileFaceNet y1, which learnt with grey, and 120 faces of LFW: a black border
-makes 1 - cosine of the embeddings 1e-3 on average and 7e-3 at most. Exchanged
-channels make 7e-2 and 0.2. Training on takes the rest away.
+At a padded border it is not: the original pads with pixel `mean`, the model
+with pixel 128. A mean of 127.5 is half a level away; a mean of 0, of pixels
+that were divided by 255, makes a grey border black. Measured the other way
+round, with MobileFaceNet y1, which learnt with grey, and 120 faces of LFW:
+
+* A black border makes 1 - cosine of the embeddings 1e-3 on average and 7e-3 at
+  most. Training on makes up for it.
+* Exchanged channels make 7e-2 and 0.2.
 """
 
 import dataclasses
@@ -22,19 +22,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _ORDERS = ('RGB', 'BGR')
-# As the model pads, in levels.
+# The pixel with which the model pads.
 _MODEL_PADS = 128
-# No int8 is nearer to 127.5.
+# In levels: int8 has nothing nearer to 127.5.
 _NEAR = 1
 _SOURCE = 'pretrained_pixels'
 
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-  """A network saw (pixel - mean) / scale.
+  """The input of a network, (pixel - mean) / scale.
+
+  >>> str(Pixels('BGR', (0,), (255,)))
+  'BGR, pixel / 255'
 
   Attributes:
-    channels: 'RGB' or 'BGR', the order in which it saw them.
+    channels: their order, 'RGB' or 'BGR'.
     mean: in levels of 0..255; one for all channels, or three in that order.
     scale: likewise, and not 0.
   """
@@ -71,14 +74,14 @@ class Pixels:
     """The first convolution's kernel, for the model's input.
 
     Args:
-      kernel: [kh, kw, 3, O] float64, made for what the network saw.
+      kernel: [kh, kw, 3, O] float64, for the network's input.
 
     Returns:
       The kernel for (pixel - 128) / 128 of RGB, and the [O] that its output
-      lacks wherever the window lies in the image.
+      lacks within the image.
 
     Raises:
-      ValueError: the kernel has not three input channels.
+      ValueError: the kernel does not have three input channels.
     """
     if kernel.shape[2] != 3:
       raise ValueError(
@@ -91,7 +94,7 @@ class Pixels:
     return kernel[:, :, :: 1 if self.channels == 'RGB' else -1], shift
 
   def border_note(self) -> str:
-    """What differs at the border of a first convolution that pads; or ''."""
+    """A sentence on the border of a first convolution that pads; or ''."""
     furthest = max(abs(_MODEL_PADS - mean) for mean in self.mean)
     if furthest <= _NEAR:
       return ''
@@ -103,17 +106,11 @@ class Pixels:
 
 
 class SeveralProjectsError(ValueError):
-  """The names of the tensors do not tell what pixels their network saw."""
+  """Projects that saw different pixels have such names of tensors."""
 
 
 class Project(NamedTuple):
-  """Whose weights they are, as far as their names tell.
-
-  Attributes:
-    name: owner and repository, or as its users call it.
-    pixels: what its networks are known to see.
-    epsilon: of its batch norms.
-  """
+  """A project whose weights can be read; the epsilon is of its batch norms."""
 
   name: str
   pixels: Pixels
@@ -121,7 +118,7 @@ class Project(NamedTuple):
 
 
 class Imported(NamedTuple):
-  """Weights in the model's layout, and where they are from.
+  """Weights in the model's layout, and their origin.
 
   Attributes:
     values: float32 arrays by path in the model's variables.
@@ -139,12 +136,12 @@ def choose(
 
   Args:
     candidates: those whose networks have such names.
-    given: fields of `Pixels` that the user states; the project is one that
-      agrees with them, or they go before what it is known to see.
+    given: fields of `Pixels` that the user states; a project that agrees with
+      them is preferred, and they replace its own.
 
   Raises:
     SeveralProjectsError: the candidates saw different pixels; it lists them,
-      and the field that decides.
+      and the fields that decide.
     ValueError: a field is wrong.
   """
   given = given or {}
@@ -181,5 +178,5 @@ def _levels(values: tuple[float, ...]) -> str:
 
 
 def _shown(value: str | tuple[float, ...]) -> str:
-  """A field as a flag has it."""
+  """A field as a flag shows it."""
   return value if isinstance(value, str) else ','.join(f'{v:g}' for v in value)

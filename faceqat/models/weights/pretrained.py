@@ -1,5 +1,6 @@
 """Starts a model from the weights of another project."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,34 +13,42 @@ from faceqat.models.weights import (
   iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
+  torch_network,
   weight_formats,
 )
 from faceqat.models.weights.assign import EPSILON, assign
 from faceqat.models.weights.pixels import Imported
 from faceqat.quant.norm import BatchNorm
 
-_PYTORCH = ('PyTorch', 'safetensors', 'ONNX')
-# (model, format of the file): what reads it as arrays by the model's paths.
+# By model and format of the file.
 _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
-  ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read,
-  **{('mobilefacenet', name): mobilefacenet_torch.read for name in _PYTORCH},
-  **{('iresnet', name): iresnet_torch.read for name in _PYTORCH},
+  ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read_y1,
+  (
+    'inception_resnet_v1',
+    'TensorFlow',
+  ): inception_resnet_v1_tensorflow.read_tensorflow,
   **{
-    ('inception_resnet_v1', name): inception_resnet_v1_torch.read
-    for name in _PYTORCH
+    (model, kind): functools.partial(
+      torch_network.read_torch, network=module.NETWORK
+    )
+    for model, module in (
+      ('mobilefacenet', mobilefacenet_torch),
+      ('iresnet', iresnet_torch),
+      ('inception_resnet_v1', inception_resnet_v1_torch),
+    )
+    for kind in ('PyTorch', 'safetensors', 'ONNX')
   },
-  ('inception_resnet_v1', 'TensorFlow'): inception_resnet_v1_tensorflow.read,
 }
-# Whose first convolution is not padded: what is folded into it is exact.
+# Their first convolution does not pad, so that the fold into it is exact.
 _UNPADDED = ('inception_resnet_v1',)
 
 
 class Pretrained(NamedTuple):
-  """What a weight file makes of a model.
+  """A model with the weights of a file.
 
   Attributes:
     variables: of the model; `params` and `batch_stats` are the file's.
-    weights: whose they are and what pixels they saw, to travel along.
+    weights: whose they are and the pixels that they saw, for the fingerprint.
     sentence: the same for the user, who may know better.
   """
 
@@ -57,18 +66,16 @@ def load_pretrained(
   """Reads a weight file into a model's variables.
 
   Args:
-    path: what `torch.save` wrote, safetensors, or ONNX that was exported from
-      PyTorch with its names; `.params` of MXNet, with its `-symbol.json` beside
-      it; or a checkpoint of TensorFlow.
-    model: whose module's name says which network the file has to be of.
-    variables: of `model.init`, for images of the size that the weights are
-      for.
+    path: of `torch.save`, safetensors, or ONNX that was exported from PyTorch
+      with its names; `.params` of MXNet, with its `-symbol.json` beside it; or
+      a checkpoint of TensorFlow.
+    model: its module has the name of the file's network.
+    variables: of `model.init`, for images of the weights' size.
     given: fields of `pixels.Pixels` that the user states.
 
   Raises:
-    ValueError: nothing reads such a file for such a model, it is damaged, or
-      it does not fit; both sides are listed. Or the model's norm is not batch
-      norm with the default epsilon, to which all gammas are brought.
+    ValueError: such a file cannot be read for such a model, is damaged, or does
+      not fit; or the model's norm is not batch norm with `assign.EPSILON`.
   """
   path = os.fspath(path)
   name = type(model).__module__.rpartition('.')[2]
@@ -90,7 +97,7 @@ def load_pretrained(
     raise ValueError(
       f'{path} is of {kind} and cannot be read for {_wanted(name, known)}'
     )
-  values, project = _READERS[name, kind](path, given)
+  values, project = _READERS[name, kind](path, given=given)
   weights = f'{project.name}: {project.pixels}'
   sentence = f'{path} has the weights of {project.name}, which saw '
   sentence += f'{project.pixels}: folded into the first convolution'

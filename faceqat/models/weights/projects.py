@@ -1,10 +1,9 @@
-"""The projects whose weights are recognised, and what each is known to see.
+"""The projects whose weights are recognised, and the pixels that each saw.
 
-Taken from the code that they train with, which is named beside each. Names of
-tensors tell the project apart where they can; what stands before all of them
-helps: 'backbone.' is FaceX-Zoo's, 'model.' AdaFace's, 'features.' MagFace's,
-'net.' CVLface's. Where two projects that saw different pixels name their layers
-alike, `pixels.choose` asks.
+The source, in their training code, is named beside each. A project is known by
+its tensors' names and their prefix: 'backbone.' is FaceX-Zoo's, 'model.'
+AdaFace's, 'features.' MagFace's, 'net.' CVLface's. Where two that saw different
+pixels have the same names, `pixels.choose` asks.
 """
 
 from faceqat.models.weights.pixels import Pixels, Project

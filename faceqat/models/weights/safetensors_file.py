@@ -1,4 +1,4 @@
-"""Weights as safetensors, by name."""
+"""Reads the weights in a safetensors file, by name."""
 
 import math
 import os
@@ -20,49 +20,45 @@ _TYPES = {
   'U8': 'u1',
   'BOOL': 'u1',
 }
-# Of an array, in elements: NumPy's own limit is in bytes.
+# Elements of an array; NumPy's own limit is in bytes.
 _MAX_SIZE = 2**59
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the tensors of a file.
 
-  Args:
-    path: written by the safetensors library, or by what saves with it.
-
   Returns:
-    Read-only arrays by name in the file's element types, but bfloat16, which
-    NumPy has not: float32 holds it exactly.
+    Read-only arrays by name, in the file's types; bfloat16 becomes float32.
 
   Raises:
-    ValueError: names the file, and the tensor where there is one. It cannot be
-      opened, is damaged or cut short, or has a type that weights have not.
+    ValueError: names the file, and the tensor if it is its fault. It cannot be
+      opened, is damaged or cut short, or has a type that weights do not have.
   """
   path = os.fspath(path)
   content = weight_formats.read_bytes(path, 'weight file')
   if program_file.is_program(content):
     raise ValueError(
       f'{path} is an integer program of faceqat, which cannot be trained on: '
-      'give the folder of the run that it was lowered from.'
+      'give the folder of the run that it was lowered from'
     )
   try:
-    # It holds every length and place against the file's own, before it reads.
+    # It checks every offset before it reads.
     tensors = safetensors.deserialize(content)
   except safetensors.SafetensorError as error:
     raise ValueError(
       f'{path} is damaged, cut short or no safetensors file ({error}): get it '
-      'again.'
+      'again'
     ) from error
   return {name: _to_array(name, tensor, path) for name, tensor in tensors}
 
 
 def _to_array(name: str, tensor: dict, path: str) -> np.ndarray:
   kind, shape, data = (tensor[key] for key in ('dtype', 'shape', 'data'))
-  # Of nothing, where a side is 0, the others may be larger than NumPy's are.
+  # Where one side is 0, the others may be larger than NumPy allows.
   if not data and math.prod(side for side in shape if side) > _MAX_SIZE:
     raise ValueError(
       f'{path}: tensor {name!r} has shape {shape}, which no array has: get it '
-      'again.'
+      'again'
     )
   if kind == 'BF16':
     upper_half = np.frombuffer(data, '<u2').astype(np.uint32)
@@ -70,6 +66,6 @@ def _to_array(name: str, tensor: dict, path: str) -> np.ndarray:
   if kind not in _TYPES:
     raise ValueError(
       f'{path}: tensor {name!r} has the type {kind}, wanted one of '
-      f'{", ".join(sorted([*_TYPES, "BF16"]))}: save it again in float32.'
+      f'{", ".join(sorted([*_TYPES, "BF16"]))}: save it again in float32'
     )
   return np.frombuffer(data, f'<{_TYPES[kind]}').reshape(shape)

@@ -1,161 +1,129 @@
-"""Reads what all networks of PyTorch share: files, layouts, batch norms.
+"""Layers of networks in PyTorch: the names and layouts of their tensors."""
 
-The epsilon of the batch norms is folded into gamma by `assign.at_epsilon`, and
-how the pixels enter into the first convolution (`pixels`).
-"""
-
-import os
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.models.weights import (
-  safetensors_file,
-  torch_checkpoint,
-  weight_formats,
-)
 from faceqat.models.weights.assign import EPSILON, at_epsilon, listed
-from faceqat.models.weights.pixels import (
-  Imported,
-  SeveralProjectsError,
-)
-from faceqat.models.weights.torch_state import without_wrappers
+from faceqat.models.weights.pixels import Project
 
 State = Mapping[str, np.ndarray]
 
+# Layouts of a kernel in PyTorch. A grouped convolution has I = 1.
+CONV = '[O, I, kh, kw]'
+DENSE = '[O, I]'
+POINTWISE = '[O, I, 1, 1]'
+DENSE_OR_POINTWISE = f'{DENSE} or {POINTWISE}'
+# `Unit.norm` where only the model has a batch norm.
+IDENTITY = ''
 
-def read_network(
-  path: str | os.PathLike,
-  convert: Callable[[State], Imported],
-  network: str,
-) -> Imported:
-  """Reads a file and converts what it holds.
 
-  Args:
-    path: PyTorch's, see `torch_checkpoint.read`; safetensors; or ONNX, see
-      `onnx_initializers.read`. What it holds decides, not its name.
-    convert: from arrays by PyTorch's names to arrays by ours.
-    network: its name, for messages.
+class Unit(NamedTuple):
+  """The modules in PyTorch that make up one layer of the model.
 
-  Raises:
-    ValueError: names the file: it is damaged, or of another network; of an
-      ONNX file, which names are not PyTorch's, and how to export them.
+  Attributes:
+    conv: a convolution or a dense layer; None: the batch norm stands alone,
+      which in the model is a depthwise 1x1 convolution.
+    norm: the batch norm behind it; `IDENTITY`: one that changes nothing stands
+      in for it; None: the model has none either.
+    prelu: the activation behind that, or None.
+    bias: whether `conv` has a bias.
+    layout: of the weight of `conv`.
+    channels: C of the square image that a dense layer reads as [C, H, W]; 0:
+      it reads no image.
   """
-  path = os.fspath(path)
-  format_name = weight_formats.format_of(path)
-  is_onnx = format_name == 'ONNX'
-  replaced = []
-  if is_onnx:
-    # No other file needs the package that it reads with.
-    from faceqat.models.weights import onnx_initializers
 
-    arrays = onnx_initializers.read(path)
-    state, replaced = onnx_initializers.split_parameters(arrays)
-    state = without_wrappers(state)
-  elif format_name == 'safetensors':
-    state = without_wrappers(safetensors_file.read(path))
-  else:
-    state = torch_checkpoint.read(path)
-  try:
-    return convert(state)
-  except SeveralProjectsError as error:
-    raise ValueError(f'{path}: {error}.') from None
-  except ValueError as error:
-    message = f'{path} is not of the {network} that this model is: {error}'
-  if replaced:
-    message += f'. Names were replaced, by {listed(replaced)}'
-  if is_onnx:
-    message += (
-      '. If the export folded batch norms or replaced names, export again with '
-      'torch.onnx.export(model, images, path, dynamo=False, '
-      'do_constant_folding=False), or give the .pth.'
-    )
-  raise ValueError(message)
+  conv: str | None
+  norm: str | None = None
+  prelu: str | None = None
+  bias: bool = False
+  layout: str = CONV
+  channels: int = 0
+
+  def tensors(self) -> set[str]:
+    """The names of all its tensors."""
+    names = {f'{module}.weight' for module in (self.conv, self.prelu) if module}
+    if self.bias:
+      names.add(f'{self.conv}.bias')
+    if self.norm:
+      parts = ('weight', 'bias', 'running_mean', 'running_var')
+      names |= {f'{self.norm}.{part}' for part in parts}
+    return names
 
 
-def network_state(state: State, prefix: str) -> dict[str, np.ndarray]:
-  """What stands behind the prefix, without it; but no counts of batches."""
-  return {
-    name.removeprefix(prefix): array
-    for name, array in state.items()
-    if name.startswith(prefix) and not name.endswith('.num_batches_tracked')
-  }
-
-
-def prefixes(state: State, first: str) -> list[str]:
-  """What stands before the name of the first tensor, such as 'model.'."""
-  found = {name.removesuffix(first) for name in state if name.endswith(first)}
-  return sorted(found | {''})
-
-
-def batch_norm_names(name: str) -> set[str]:
-  """The names of a batch norm's four tensors."""
-  return {
-    f'{name}.{part}'
-    for part in ('weight', 'bias', 'running_mean', 'running_var')
-  }
-
-
-def check_names(state: State, wanted: set[str], last: str):
-  """Refuses a state of which tensors are missing or left over.
-
-  Args:
-    state: arrays by name.
-    wanted: the names of the network's tensors.
-    last: its last batch norm, which may have no gamma and beta
-      (`affine=False`).
-
-  Raises:
-    ValueError: lists both.
-  """
-  optional = {f'{last}.weight', f'{last}.bias'}
-  missing = wanted - state.keys() - optional
-  more = state.keys() - wanted - optional
-  if missing or more:
-    raise ValueError(
-      f'it lacks the tensors {listed(missing)}; it has besides {listed(more)}'
-    )
-
-
-def kernel(name: str, state: State) -> np.ndarray:
-  """[O, I, kh, kw] to float64 [kh, kw, I, O]; depthwise ones have I = 1."""
-  array = np.float64(state[name])
-  if array.ndim != 4:
-    raise wrong_shape(name, array, '[O, I, kh, kw]')
-  return array.transpose(2, 3, 1, 0)
-
-
-def wrong_shape(name: str, array: np.ndarray, wanted: str) -> ValueError:
-  """The error of a tensor that cannot be the layer's."""
-  return ValueError(
-    f'{name} has the shape {list(array.shape)}, wanted {wanted}'
-  )
-
-
-def batch_norm(
-  name: str,
-  state: State,
-  path: str,
-  channels: int,
-  epsilon: float,
-  shift: np.ndarray | float = 0.0,
+def convert_unit(
+  unit: Unit, state: State, project: Project, sees_pixels: bool
 ) -> dict[str, np.ndarray]:
-  """A batch norm by our names.
+  """A layer's arrays by their names in the model.
 
   Args:
-    name: of the batch norm; ones and zeros stand in for gamma and beta.
-    state: arrays by name.
-    path: of our layer.
-    channels: C.
-    epsilon: of the file's network.
-    shift: [C], what the layer's product is short of.
+    unit: the layer.
+    state: arrays by PyTorch's names.
+    project: whose network it is.
+    sees_pixels: whether it is the first layer, into which the pixels of the
+      project are folded.
 
   Raises:
-    ValueError: a tensor is not [C], or a variance is negative or no number.
+    ValueError: a tensor has a wrong shape, or a variance is negative or NaN.
   """
-  mean, var = state[f'{name}.running_mean'], state[f'{name}.running_var']
-  gamma = state.get(f'{name}.weight', np.ones(channels))
-  beta = state.get(f'{name}.bias', np.zeros(channels))
+  shift = 0.0
+  if unit.conv:
+    kernel = _kernel(unit, state)
+  else:
+    kernel = np.ones((1, 1, 1, state[f'{unit.norm}.running_mean'].size))
+  if sees_pixels:
+    kernel, shift = project.pixels.fold(kernel)
+  values = {'kernel': kernel}
+  if unit.bias:
+    bias = state[f'{unit.conv}.bias']
+    if unit.norm is None:
+      values['bias'] = bias
+    else:
+      shift = shift + np.float64(bias)
+  if unit.norm is not None:
+    norm = _batch_norm(unit.norm, state, kernel.shape[-1], project.epsilon)
+    norm['mean'] = norm['mean'] - shift
+    values |= {f'bn/{name}': array for name, array in norm.items()}
+  return values
+
+
+def _kernel(unit: Unit, state: State) -> np.ndarray:
+  """float64 [kh, kw, I, O] of a convolution, else [I, O]."""
+  name, layout = f'{unit.conv}.weight', unit.layout
+  array = np.float64(state[name])
+  if unit.channels:
+    # The model reads an image as [H, W, C].
+    layout = f'[O, {unit.channels} * side^2]'
+    inputs = array.shape[1] if array.ndim == 2 else 0
+    side = math.isqrt(inputs // unit.channels)
+    if side and side**2 * unit.channels == inputs:
+      image = array.reshape(-1, unit.channels, side, side)
+      return image.transpose(2, 3, 1, 0).reshape(-1, len(array))
+  elif layout == CONV and array.ndim == 4:
+    return array.transpose(2, 3, 1, 0)
+  elif POINTWISE in layout and array.ndim == 4 and array.shape[2:] == (1, 1):
+    return array[:, :, 0, 0].T
+  elif layout.startswith(DENSE) and array.ndim == 2:
+    return array.T
+  raise ValueError(f'{name} has the shape {list(array.shape)}, wanted {layout}')
+
+
+def _batch_norm(
+  name: str, state: State, channels: int, epsilon: float
+) -> dict[str, np.ndarray]:
+  """The model's `scale`, `bias`, `mean` and `var`, [C] each.
+
+  A norm without gamma and beta (`affine=False`) has ones and zeros.
+  """
+  ones, zeros = np.ones(channels), np.zeros(channels)
+  if name == IDENTITY:
+    gamma, beta, mean, var, epsilon = ones, zeros, zeros, ones, 0.0
+  else:
+    gamma = state.get(f'{name}.weight', ones)
+    beta = state.get(f'{name}.bias', zeros)
+    mean, var = state[f'{name}.running_mean'], state[f'{name}.running_var']
   shapes = {np.shape(array) for array in (gamma, beta, mean, var)}
   if shapes != {(channels,)}:
     raise ValueError(
@@ -164,20 +132,5 @@ def batch_norm(
     )
   if not (var >= 0).all():
     raise ValueError(f'{name}.running_var has negative or no numbers')
-  return {
-    f'{path}/bn/scale': at_epsilon(gamma, var, epsilon, EPSILON),
-    f'{path}/bn/bias': beta,
-    f'{path}/bn/mean': mean - shift,
-    f'{path}/bn/var': var,
-  }
-
-
-def no_batch_norm(path: str, channels: int) -> dict[str, np.ndarray]:
-  """A batch norm that changes nothing, where the original has none."""
-  ones, zeros = np.ones(channels), np.zeros(channels)
-  return {
-    f'{path}/bn/scale': at_epsilon(ones, ones, 0.0, EPSILON),
-    f'{path}/bn/bias': zeros,
-    f'{path}/bn/mean': zeros,
-    f'{path}/bn/var': ones,
-  }
+  scale = at_epsilon(gamma, var, epsilon, EPSILON)
+  return {'scale': scale, 'bias': beta, 'mean': mean, 'var': var}

@@ -8,13 +8,15 @@ import layer_network
 import numpy as np
 import pytest
 from defaults import make_network
+from torch_networks import check_equal
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.models.weights import (
   inception_resnet_v1_tensorflow,
-  inception_resnet_v1_torch,
+  torch_network,
 )
 from faceqat.models.weights.assign import assign
+from faceqat.models.weights.inception_resnet_v1_torch import NETWORK
 from faceqat.quant.spec import FLOAT
 
 # The smallest images it takes; a block of each kind, and the last.
@@ -46,7 +48,7 @@ def test_embeddings_of_pixels_are_those_of_the_formula_on_its_own_pixels(
   images, original, variables
 ):
   network, expected = original
-  values, project = inception_resnet_v1_torch.convert(network.state)
+  values, project = torch_network.convert_state(network.state, NETWORK)
   assert project.name == 'facenet-pytorch'
   run = jax.jit(lambda v, x: MODEL.apply(v, x, FLOAT))
   got = np.asarray(run(assign(variables, values), images))
@@ -57,7 +59,7 @@ def test_embeddings_of_pixels_are_those_of_the_formula_on_its_own_pixels(
   np.testing.assert_allclose(got, expected, atol=5e-3 * largest)
   # Half a level left is 11 times the largest.
   given = {'mean': (128,)}
-  values = inception_resnet_v1_torch.convert(network.state, given).values
+  values = torch_network.convert_state(network.state, NETWORK, given).values
   other = np.asarray(run(assign(variables, values), images))
   assert np.abs(other - expected).max() > largest
 
@@ -67,11 +69,9 @@ def test_a_classifier_and_a_prefix_are_left_out(original, variables):
   state['model.logits.weight'] = np.zeros((9, 24), np.float32)
   state['model.logits.bias'] = np.zeros(9, np.float32)
   state['criterion.centers'] = np.zeros((9, 24), np.float32)
-  values, _ = inception_resnet_v1_torch.convert(state)
-  plain, _ = inception_resnet_v1_torch.convert(original[0].state)
-  assert values.keys() == plain.keys()
-  for name, value in plain.items():
-    np.testing.assert_array_equal(values[name], value)
+  values, _ = torch_network.convert_state(state, NETWORK)
+  plain, _ = torch_network.convert_state(original[0].state, NETWORK)
+  check_equal(values, plain)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_states_of_other_networks_are_refused_by_name(
   else:
     state[name] = np.float32(value)
   with pytest.raises(ValueError, match=message):
-    inception_resnet_v1_torch.convert(state)
+    torch_network.convert_state(state, NETWORK)
   with pytest.raises(ValueError, match=r'lacks the tensors block8\.branch0'):
-    inception_resnet_v1_torch.convert({})
+    torch_network.convert_state({}, NETWORK)
 
 
 def variables_of_tensorflow(state):
@@ -166,12 +166,10 @@ def without_gamma(original):
 
 def check_is_the_same(path, state):
   given = {'channels': 'RGB', 'mean': (127.5,), 'scale': (128,)}
-  values, project = inception_resnet_v1_tensorflow.read(path, given)
-  expected, _ = inception_resnet_v1_torch.convert(state)
+  values, project = inception_resnet_v1_tensorflow.read_tensorflow(path, given)
+  expected, _ = torch_network.convert_state(state, NETWORK)
   assert project.name == 'davidsandberg/facenet'
-  assert values.keys() == expected.keys()
-  for name, value in expected.items():
-    np.testing.assert_array_equal(values[name], value, err_msg=name)
+  check_equal(values, expected)
 
 
 def test_a_checkpoint_of_tensorflow_is_read(tmp_path, without_gamma):
@@ -189,7 +187,7 @@ def test_a_checkpoint_of_tensorflow_is_read(tmp_path, without_gamma):
   check_is_the_same(data, without_gamma)
   data.write_bytes(data.read_bytes()[:-1000])
   with pytest.raises(ValueError, match=r'ckpt-275 is damaged, or one of its'):
-    inception_resnet_v1_tensorflow.read(path)
+    inception_resnet_v1_tensorflow.read_tensorflow(path)
 
 
 def test_images_whitened_by_themselves_are_no_constant_pixels(
@@ -200,10 +198,10 @@ def test_images_whitened_by_themselves_are_no_constant_pixels(
     inception_resnet_v1_tensorflow, '_read_variables', lambda path: renamed
   )
   with pytest.raises(ValueError, match=r'a\.ckpt gives 24 numbers, .* of 2018'):
-    inception_resnet_v1_tensorflow.read('a.ckpt')
+    inception_resnet_v1_tensorflow.read_tensorflow('a.ckpt')
   del renamed['InceptionResnetV1/Bottleneck/weights']
   with pytest.raises(ValueError, match=r'a\.ckpt is not of .*/Bottleneck'):
-    inception_resnet_v1_tensorflow.read('a.ckpt')
+    inception_resnet_v1_tensorflow.read_tensorflow('a.ckpt')
 
 
 def test_without_tensorflow_it_says_what_to_do(tmp_path, monkeypatch):
@@ -212,4 +210,4 @@ def test_without_tensorflow_it_says_what_to_do(tmp_path, monkeypatch):
   with pytest.raises(
     ImportError, match=r'a\.ckpt .*pip install tensorflow-cpu'
   ):
-    inception_resnet_v1_tensorflow.read(tmp_path / 'a.ckpt')
+    inception_resnet_v1_tensorflow.read_tensorflow(tmp_path / 'a.ckpt')

@@ -25,7 +25,7 @@ TENSORS = {
 def read(tmp_path, data):
   path = tmp_path / 'some.params'
   path.write_bytes(data)
-  return mxnet_params.read(path)
+  return mxnet_params.read_params(path)
 
 
 def check_refused(tmp_path, data, match):
@@ -53,7 +53,7 @@ def test_a_single_number_has_no_dimensions_since_version_3(tmp_path):
 
 @real_data.needs(WEIGHTS)
 def test_what_mxnet_wrote_is_read():
-  tensors = mxnet_params.read(WEIGHTS)
+  tensors = mxnet_params.read_params(WEIGHTS)
   assert len(tensors) == 284
   assert sum(tensor.size for tensor in tensors.values()) == 1_022_848
   assert {tensor.dtype for tensor in tensors.values()} == {np.dtype('f4')}
@@ -75,8 +75,10 @@ def test_another_file_is_refused(tmp_path, data):
 
 
 def test_a_missing_file_is_named(tmp_path):
-  with pytest.raises(ValueError, match=r'no weight file .*none\.params'):
-    mxnet_params.read(tmp_path / 'none.params')
+  with pytest.raises(
+    ValueError, match=r'weight file .*none\.params cannot be read: No such'
+  ):
+    mxnet_params.read_params(tmp_path / 'none.params')
 
 
 def changed(offset, form, value):

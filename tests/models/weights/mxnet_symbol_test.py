@@ -12,7 +12,7 @@ from faceqat.models.weights.mxnet_symbol import Node
 def read(tmp_path, content):
   path = tmp_path / 'net-symbol.json'
   path.write_text(content)
-  return mxnet_symbol.read(path)
+  return mxnet_symbol.read_symbol(path)
 
 
 @pytest.mark.parametrize('inputs', [[[0, 0]], [[0, 0, 0]]])
@@ -109,4 +109,4 @@ def test_what_is_no_graph_is_refused(tmp_path, content):
 
 def test_a_missing_graph_is_named(tmp_path):
   with pytest.raises(ValueError, match=r'no graph .*none-symbol\.json'):
-    mxnet_symbol.read(tmp_path / 'none-symbol.json')
+    mxnet_symbol.read_symbol(tmp_path / 'none-symbol.json')

@@ -17,7 +17,7 @@ def read(tmp_path, model):
   path = tmp_path / 'net.onnx'
   data = model if isinstance(model, bytes) else model.SerializeToString()
   path.write_bytes(data)
-  return onnx_initializers.read(path)
+  return onnx_initializers.read_initializers(path)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_external_data_are_refused_and_not_opened(tmp_path):
   with pytest.raises(
     ValueError, match=r"net\.onnx: initialiser 'big' lies in .*'big\.bin'"
   ):
-    onnx_initializers.read(path)
+    onnx_initializers.read_initializers(path)
 
 
 def test_external_data_elsewhere_are_refused(tmp_path):
@@ -189,11 +189,11 @@ def test_another_ending_is_no_other_format(tmp_path):
   path.write_bytes(
     model_of(numpy_helper.from_array(WEIGHT, 'x')).SerializeToString()
   )
-  assert set(onnx_initializers.read(path)) == {'x'}
+  assert set(onnx_initializers.read_initializers(path)) == {'x'}
 
 
 @pytest.mark.parametrize('name', ['none.onnx', '.'])
 def test_what_cannot_be_opened_is_named(tmp_path, name):
   with pytest.raises(ValueError, match='cannot be read') as info:
-    onnx_initializers.read(tmp_path / name)
+    onnx_initializers.read_initializers(tmp_path / name)
   assert str(tmp_path) in str(info.value)

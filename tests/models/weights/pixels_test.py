@@ -1,9 +1,10 @@
-"""What a network saw is folded into its weights, and known or asked for."""
+"""The pixels of another network are folded into its weights."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+from torch_networks import seen
 
 from faceqat.models.weights import projects
 from faceqat.models.weights.pixels import (
@@ -26,12 +27,6 @@ KNOWN = sorted(
   },
   key=str,
 )
-
-
-def seen(images, pixels):
-  """What the project gives its network: float64, 0 where it pads."""
-  images = images[..., ::-1] if pixels.channels == 'BGR' else images
-  return (np.float64(images) - pixels.mean) / pixels.scale
 
 
 def convolve(values, kernel):

@@ -1,4 +1,4 @@
-"""What weights saw: asked for in the config, printed, and kept."""
+"""The pixels that weights saw are set in the config, printed, and kept."""
 
 import dataclasses
 import json

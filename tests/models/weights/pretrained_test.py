@@ -7,17 +7,15 @@ import jax
 import layer_network
 import mxnet_files
 import numpy as np
-import onnx
 import pytest
+import torch_files as files
 import torch_mobilefacenet
 from defaults import batch_norm, batch_renorm, group_norm, make_network
 
-from faceqat.models.weights import mobilefacenet_torch, onnx_initializers
-from faceqat.models.weights.assign import assign
+from faceqat.models.weights import onnx_initializers
 from faceqat.models.weights.pretrained import load_pretrained
 
 SHAPE = (32, 32, 3)
-BGR = {'channels': 'BGR'}
 
 
 @pytest.fixture(scope='module')
@@ -45,61 +43,24 @@ def torch_state():
   return torch_mobilefacenet.random_state('insightface')
 
 
-def save_onnx(path, arrays):
-  tensors = [
-    onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
-  ]
-  graph = onnx.helper.make_graph([], 'graph', [], [], tensors)
-  onnx.save(onnx.helper.make_model(graph), path)
-  return path
-
-
-def floating(state):
-  """What an export keeps of a state dictionary."""
-  return {name: array for name, array in state.items() if array.ndim}
-
-
-def test_an_export_with_its_names_is_the_state_it_was_made_of(
-  tmp_path, torch_state
-):
-  arrays = {
-    **{
-      f'module.{name}': array for name, array in floating(torch_state).items()
-    },
-    # Constants of the graph, and none of its weights.
-    '/Reshape/shape': np.array([1, -1]),
-    'onnx::Mul_7': np.float32([0.5]),
-  }
-  path = save_onnx(tmp_path / 'net.onnx', arrays)
-  model = make_network('mobilefacenet', embedding_size=24)
-  shape = (torch_mobilefacenet.HEIGHT, torch_mobilefacenet.WIDTH, 3)
-  variables = layer_network.random_variables(model, shape)
-  new = load_pretrained(path, model, variables, BGR).variables
-  expected = assign(
-    variables, mobilefacenet_torch.convert(torch_state, BGR).values
-  )
-  assert not jax.tree.all(
-    jax.tree.map(np.array_equal, variables['params'], new['params'])
-  )
-  assert jax.tree.all(jax.tree.map(np.array_equal, expected, new))
-
-
 def folded(state):
   """As PyTorch exports by default: folded, and renamed."""
   return {
     name if name.startswith('linear') else f'onnx::Conv_{index}': array
-    for index, (name, array) in enumerate(floating(state).items())
+    for index, (name, array) in enumerate(files.floating(state).items())
   }
 
 
 def numbered(state):
-  arrays = floating(state).values()
+  arrays = files.floating(state).values()
   return {str(685 + index): array for index, array in enumerate(arrays)}
 
 
 def without_norms(state):
   return {
-    name: array for name, array in floating(state).items() if '.bn.' not in name
+    name: array
+    for name, array in files.floating(state).items()
+    if '.bn.' not in name
   }
 
 
@@ -114,7 +75,8 @@ def without_norms(state):
 def test_an_export_without_names_or_norms_says_how_to_export(
   tmp_path, torch_state, export, message
 ):
-  path = save_onnx(tmp_path / 'net.onnx', export(torch_state))
+  path = tmp_path / 'net.onnx'
+  files.save_onnx(export(torch_state), path)
   with pytest.raises(
     ValueError,
     match=rf'net\.onnx is not of .*{message}.*do_constant_folding=False',
@@ -145,7 +107,9 @@ def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
       torch.onnx.export(
         network.eval(), torch.zeros(1, 3, 5, 5), path, dynamo=False, **options
       )
-    return onnx_initializers.split_parameters(onnx_initializers.read(path))
+    return onnx_initializers.split_parameters(
+      onnx_initializers.read_initializers(path)
+    )
 
   parameters, _ = export(do_constant_folding=False)
   expected = {
@@ -159,6 +123,31 @@ def test_pytorchs_own_export_keeps_what_is_read(tmp_path):
   # What the message warns of.
   _, replaced = export()
   assert any(name.startswith('onnx::Conv') for name in replaced)
+
+
+def test_xiaoccers_checkpoint_is_for_images_of_112_by_96(tmp_path):
+  state = files.floating(
+    torch_mobilefacenet.random_state('xiaoccer', (112, 96))
+  )
+  assert state['linear7.conv.weight'].shape == (512, 1, 7, 6)
+  network, storages = files.of_state(state)
+  path = tmp_path / '068.ckpt'
+  content = files.mapping({'epoch': files.plain(68), 'net_state_dict': network})
+  path.write_bytes(files.zip_file(content, storages))
+  model = make_network('mobilefacenet', embedding_size=24)
+  variables = layer_network.random_variables(model, (112, 96, 3))
+  params = load_pretrained(path, model, variables).variables['params']
+  kernel = params['global_depthwise']['kernel']
+  assert kernel.shape == (7, 6, 1, 512)
+  np.testing.assert_array_equal(
+    kernel[3, 5, 0], state['linear7.conv.weight'][:, 0, 3, 5]
+  )
+  square = jax.eval_shape(
+    lambda: layer_network.random_variables(model, (112, 112, 3))
+  )
+  message = r'\[7, 6, 1, 512\], model \[7, 7, .* data\.image_size to the file'
+  with pytest.raises(ValueError, match=message):
+    load_pretrained(path, model, square)
 
 
 def test_a_model_of_other_sizes_is_refused_with_both_sizes(weights):

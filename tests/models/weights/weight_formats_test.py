@@ -84,13 +84,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
   with pytest.raises(ValueError, match=r'a\.pth cannot be read: No such file'):
     format_of(tmp_path / 'a.pth')
   with pytest.raises(ValueError, match=r'a\.st cannot be read: No such file'):
-    safetensors_file.read(tmp_path / 'a.st')
+    safetensors_file.read_safetensors(tmp_path / 'a.st')
 
 
 def test_safetensors_are_read_as_they_were_written(tmp_path):
   path = tmp_path / 'model.safetensors'
   save_file(TENSORS, path)
-  found = safetensors_file.read(path)
+  found = safetensors_file.read_safetensors(path)
   assert found.keys() == TENSORS.keys()
   for name, array in TENSORS.items():
     assert found[name].dtype == array.dtype
@@ -111,7 +111,9 @@ def test_bfloat16_of_safetensors_is_float32(tmp_path):
   upper = (numbers.view(np.uint32) >> 16).astype('<u2')
   path.write_bytes(safetensors_bytes('BF16', upper.tobytes(), '[3]'))
   expected = (upper.astype(np.uint32) << 16).view(np.float32)
-  np.testing.assert_array_equal(safetensors_file.read(path)['a'], expected)
+  np.testing.assert_array_equal(
+    safetensors_file.read_safetensors(path)['a'], expected
+  )
 
 
 WHOLE = safetensors_bytes('F32', bytes(24), '[2,3]')
@@ -144,11 +146,11 @@ def test_safetensors_that_lie_are_refused(tmp_path, content, message):
   path = tmp_path / 'model.safetensors'
   path.write_bytes(content)
   with pytest.raises(ValueError, match=rf'model\.safetensors.*{message}'):
-    safetensors_file.read(path)
+    safetensors_file.read_safetensors(path)
 
 
 def test_a_program_is_not_taken_for_weights(tmp_path):
   path = tmp_path / 'program.safetensors'
   integer_program.save(small_program(), path)
   with pytest.raises(ValueError, match='is an integer program of faceqat'):
-    safetensors_file.read(path)
+    safetensors_file.read_safetensors(path)

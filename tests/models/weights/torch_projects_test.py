@@ -1,25 +1,26 @@
-"""Whose improved residual network it is, and that each is read as its own."""
-
-import dataclasses
+"""A project is recognised, and its network read as its own."""
 
 import layer_network
 import numpy as np
 import pytest
 import torch_iresnet
-from defaults import make_network
 from safetensors.numpy import save_file
+from torch_networks import CASES, IRESNET, TINY, convert
 
 from faceqat.models import iresnet
-from faceqat.models.weights import iresnet_torch, projects
+from faceqat.models.weights import (
+  iresnet_torch,
+  mobilefacenet_torch,
+  projects,
+  torch_network,
+)
 from faceqat.models.weights.assign import assign
 from faceqat.models.weights.pixels import Pixels
 
-UNITS, CHANNELS = (2, 1, 1, 1), (8, 8, 12, 16)
-# Two rows and columns are left, of 24 numbers; gates of a quarter.
-NETWORK = (UNITS, CHANNELS, 2, 24, 4)
-HOUSE = dataclasses.asdict(Pixels('RGB', (128,), (128,)))
-ARCFACE_STATE = torch_iresnet.random_state('arcface_torch', *NETWORK)
-IR_STATE = torch_iresnet.random_state('face_evolve_ir', *NETWORK)
+NETWORK = iresnet_torch.NETWORK
+ARCFACE_STATE = CASES['arcface_torch'].random_state()
+IR_STATE = CASES['face_evolve_ir'].random_state()
+MOBILE_STATE = CASES['insightface'].random_state()
 
 
 def as_adaface(state):
@@ -42,7 +43,7 @@ def as_adaface(state):
     'fc': 'output_layer.3',
     'features': 'output_layer.4',
   }
-  bodies = torch_iresnet.units(UNITS, CHANNELS)
+  bodies = torch_iresnet.units(*IRESNET[:2])
   for index, (stage, unit, inputs, outputs, _) in enumerate(bodies):
     for part, place in parts.items():
       # A shortcut whose channels stay is the input itself.
@@ -68,17 +69,17 @@ def test_a_unit_with_a_norm_between_is_the_same_under_both_namings(
     'features.weight': np.ones(24, np.float32),
     'features.bias': np.zeros(24, np.float32),
   }
-  values, _ = iresnet_torch.convert(state, HOUSE)
-  expected, _ = iresnet_torch.convert(original, HOUSE)
+  values = convert(NETWORK, state)
+  expected = convert(NETWORK, original)
   missing = expected.keys() - values.keys()
   assert values.keys() <= expected.keys()
   assert {name.split('/')[1] for name in missing} == {'shortcut'}
   for name, value in values.items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   # It fits the model whose shortcuts are the input itself.
-  monkeypatch.setattr(iresnet, 'DEPTHS', {18: UNITS})
-  monkeypatch.setattr(iresnet, 'CHANNELS', CHANNELS)
-  model = make_network('ir18', embedding_size=24)
+  for name, value in TINY.items():
+    monkeypatch.setattr(iresnet, name, value)
+  model = CASES['face_evolve_ir'].model
   assign(layer_network.random_variables(model, (32, 32, 3)), values)
 
 
@@ -88,16 +89,15 @@ def test_a_gate_of_theirs_is_read():
     gate = f'body.{index}.res_layer.se_block'
     state[f'{gate}.fc1.weight'] = np.ones((2, channels, 1, 1), np.float32)
     state[f'{gate}.fc2.weight'] = np.ones((channels, 2, 1, 1), np.float32)
-  values, _ = iresnet_torch.convert(state, HOUSE)
+  values = convert(NETWORK, state)
   assert values['block_4/squeeze_excite/reduce/kernel'].shape == (16, 2)
   assert values['block_4/squeeze_excite/expand/kernel'].shape == (2, 16)
 
 
-def prefixed(prefix, state, **more):
-  return {f'{prefix}{name}': array for name, array in state.items()} | more
+def prefixed(prefix, state):
+  return {f'{prefix}{name}': array for name, array in state.items()}
 
 
-HEAD = np.zeros((24, 10), np.float32)
 ADAFACE = as_adaface(ARCFACE_STATE)
 CURRICULAR = {
   name: array
@@ -106,57 +106,81 @@ CURRICULAR = {
 }
 
 
+MOBILE = mobilefacenet_torch.NETWORK
+
+
 @pytest.mark.parametrize(
-  ('state', 'project'),
+  ('network', 'state', 'prefix', 'head', 'project'),
   [
-    (ARCFACE_STATE, projects.ARCFACE_TORCH),
+    (NETWORK, ARCFACE_STATE, '', '', projects.ARCFACE_TORCH),
     (
-      prefixed('features.module.', ARCFACE_STATE, **{'fc.weight': HEAD}),
+      NETWORK,
+      ARCFACE_STATE,
+      'features.module.',
+      'fc.weight',
       projects.MAGFACE,
     ),
+    (NETWORK, ARCFACE_STATE, 'features.', 'fc.weight', projects.MAGFACE),
+    (NETWORK, ADAFACE, 'model.', 'head.kernel', projects.ADAFACE),
+    (NETWORK, IR_STATE, 'backbone.', 'head.weight', projects.FACEX_ZOO),
+    (NETWORK, CURRICULAR, '', '', projects.CURRICULAR_FACE),
+    (MOBILE, MOBILE_STATE, 'backbone.', 'head.weight', projects.FACEX_ZOO),
     (
-      prefixed('features.', ARCFACE_STATE, **{'fc.weight': HEAD}),
-      projects.MAGFACE,
+      MOBILE,
+      CASES['output_layer'].random_state(),
+      '',
+      '',
+      projects.QUANTFACE,
     ),
     (
-      prefixed('model.', ADAFACE, **{'head.kernel': HEAD}),
-      projects.ADAFACE,
+      MOBILE,
+      CASES['xiaoccer'].random_state(),
+      '',
+      '',
+      projects.MOBILEFACENET_PYTORCH,
     ),
-    (
-      prefixed('backbone.', IR_STATE, **{'head.weight': HEAD}),
-      projects.FACEX_ZOO,
-    ),
-    (CURRICULAR, projects.CURRICULAR_FACE),
   ],
   ids=lambda value: getattr(value, 'name', ''),
 )
-def test_a_project_is_known_by_its_names(state, project):
-  assert iresnet_torch.convert(state).project == project
+def test_a_project_is_known_by_its_names(network, state, prefix, head, project):
+  state = prefixed(prefix, state)
+  if head:
+    state[head] = np.zeros((24, 10), np.float32)
+  assert torch_network.convert_state(state, network).project == project
 
 
 @pytest.mark.parametrize(
-  ('state', 'message'),
+  ('network', 'state', 'message'),
   [
-    (IR_STATE, r'face\.evoLVe saw RGB.*InsightFace_Pytorch saw BGR'),
-    (ADAFACE, r'AdaFace saw BGR.*TFace saw RGB'),
-    (prefixed('net.', ADAFACE), r'CVLface saw RGB.*CVLface saw BGR'),
-    (prefixed('model.net.', ARCFACE_STATE), r'CVLface saw RGB.*CVLface saw BG'),
+    (MOBILE, MOBILE_STATE, r'Pytorch saw BGR.*evoLVe saw RGB'),
+    (NETWORK, IR_STATE, r'face\.evoLVe saw RGB.*InsightFace_Pytorch saw BGR'),
+    (NETWORK, ADAFACE, r'AdaFace saw BGR.*TFace saw RGB'),
+    (NETWORK, prefixed('net.', ADAFACE), r'CVLface saw RGB.*CVLface saw BGR'),
+    (
+      NETWORK,
+      prefixed('model.net.', ARCFACE_STATE),
+      r'CVLface saw RGB.*CVLface saw BGR',
+    ),
   ],
 )
-def test_what_no_name_tells_is_asked_for(tmp_path, state, message):
+def test_what_no_name_tells_is_asked_for(tmp_path, network, state, message):
   path = tmp_path / 'MODEL.SAFETENSORS'
   save_file(state, path)
   with pytest.raises(
     ValueError, match=rf'MODEL\.SAFETENSORS: its .*{message}.*\.channels='
   ):
-    iresnet_torch.read(path)
+    torch_network.read_torch(path, network)
   for channels in ('RGB', 'BGR'):
-    found = iresnet_torch.read(path, {'channels': channels}).project
+    found = torch_network.read_torch(
+      path, network, {'channels': channels}
+    ).project
     assert found.pixels == Pixels(channels)
 
 
 def test_magface_s_epsilon_and_pixels_are_its_own():
-  values = iresnet_torch.convert(prefixed('features.', ARCFACE_STATE)).values
+  values = torch_network.convert_state(
+    prefixed('features.', ARCFACE_STATE), NETWORK
+  ).values
   # Variances down to 1e-4, to which 1e-5 are some percent.
   var = ARCFACE_STATE['layer1.0.bn2.running_var']
   factor = values['block_0/conv_1/bn/scale'] / np.sqrt(var + 1e-3)

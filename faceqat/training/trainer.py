@@ -13,17 +13,18 @@ from faceqat.data import pipeline
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
+from faceqat.progress import Pace
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
 from faceqat.training.plan import Plan, Step
-from faceqat.training.progress import Progress
 from faceqat.training.start import (
   make_teacher,
   start_from,
   with_class_means,
   with_fingerprint,
 )
+from faceqat.training.step_line import print_step, print_validation
 from faceqat.training.stop import StopRequest
 from faceqat.training.train_state import (
   TrainState,
@@ -129,7 +130,7 @@ class Trainer:
       FloatingPointError: the training has diverged; nothing is saved of it.
     """
     plan = self._plan
-    self._progress = Progress(start, plan.total, self._config.batch_size)
+    self._pace = Pace(start, plan.total, self._config.batch_size)
     self._calibrated = has_ranges(self.state.quant_stats)
     for number in range(start, plan.total):
       batch = self._next_batch(number, start)
@@ -181,7 +182,7 @@ class Trainer:
     )
     if (recipe, mode) != self._compiled:
       jax.block_until_ready(metrics)
-      self._progress.restart(number + 1)
+      self._pace.restart(number + 1)
       self._compiled = recipe, mode
     # The device works on this step while the host looks at the last one's.
     if self._pending is not None:
@@ -193,7 +194,7 @@ class Trainer:
     if self._calibrated:
       return
     self._calibrated = True
-    with self._progress.paused():
+    with self._pace.paused():
       self._put(
         with_calibration(
           self.state, self._plan.model, self._data.train, self._config
@@ -204,10 +205,10 @@ class Trainer:
     values = {f'train/{name}': float(value) for name, value in metrics.items()}
     values['train/learning_rate'] = self._plan.learning_rate(done - 1)
     # None is measured yet in a step that was compiled.
-    if rate := self._progress.rate(done):
+    if rate := self._pace.rate(done):
       values['train/images_per_second'] = rate
     self._log.write(done, values)
-    self._progress.show(done, values, step.mode)
+    print_step(done, self._plan.total, values, self._pace, step.mode)
 
   def _check_next(self, done: int, step: Step, batch):
     # Finite weights may be destroyed already: the next loss tells.
@@ -217,7 +218,7 @@ class Trainer:
 
   def _validate_and_save(self, done: int, mode):
     try:
-      with self._progress.paused():
+      with self._pace.paused():
         scores = validate(
           self.state,
           self._plan.model,
@@ -231,7 +232,7 @@ class Trainer:
       self._save_before_error()
       raise
     self._log.write(done, {**scores, **range_metrics(self.state)})
-    self._progress.show_validation(scores)
+    print_validation(scores)
     self._save(best_score(scores, self._config, mode))
 
   def _save(self, score: float | None = None):

@@ -20,6 +20,7 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import Checkpointer, load_network, read_config
 from faceqat.training.loop import train
+from faceqat.training.resume import read_saved
 from faceqat.training.start import with_fingerprint
 
 
@@ -47,7 +48,7 @@ def run(faces, tmp_path_factory):
 
 def start(config, workdir):
   with contextlib.closing(Checkpointer(str(workdir))) as checkpointer:
-    return with_fingerprint(config, checkpointer)
+    return with_fingerprint(config, read_saved(checkpointer))
 
 
 # The file.

@@ -76,7 +76,7 @@ def read_state(config, workdir, step):
   """A checkpoint of a run: the training state and the data's position."""
   _, state, _ = make_start(config)
   with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
-    return checkpointer.restore(step, state)
+    return checkpointer.restore(step, state), checkpointer.position(step)
 
 
 def read_log(workdir):

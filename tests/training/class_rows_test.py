@@ -13,7 +13,7 @@ from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.class_rows import follow_names, with_classes
 from faceqat.training.optimizer import relative_steps
-from faceqat.training.resume import restore_first
+from faceqat.training.resume import read_saved, restore_first
 from faceqat.training.train_state import TrainState
 
 BEFORE = ['ann', 'bob', 'cy', 'dee']
@@ -130,9 +130,10 @@ def test_a_checkpoint_goes_on_with_other_people(tmp_path):
   with contextlib.closing(Checkpointer(str(tmp_path))) as checkpointer:
     checkpointer.save(old, {'people': BEFORE, 'place': 7}, config)
     checkpointer._manager.wait_until_finished()
-    state, position = restore_first(checkpointer, 0, new, mesh, NOW)
-    same, _ = restore_first(checkpointer, 0, old, mesh, BEFORE)
-  assert position['place'] == 7
+    saved = read_saved(checkpointer)
+    state = restore_first(checkpointer, saved, new, mesh, NOW)
+    same = restore_first(checkpointer, saved, old, mesh, BEFORE)
+  assert saved.position['place'] == 7
   np.testing.assert_array_equal(
     of_classes(state), of_classes(follow_names(old, new, BEFORE, NOW))
   )

@@ -242,10 +242,10 @@ WRONG = {
   'dtype': ('model.dtype', 'float16', "model.dtype is 'float16'; choose"),
   'loss': ('loss.name', 'arcfase', "Unknown loss 'arcfase'; accepted:"),
   'margin': ('loss.margin', 28.6, 'margin is an angle in radians .* 28.6'),
-  'optimizer': ('optimizer.name', 'adam', "optimizer.name 'adam'; accepted"),
+  'optimizer': ('optimizer.name', 'adam', "optimizer.name is 'adam'; choose"),
   'bits': ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
   'observer': ('quant.default.observer', 'mean', "observer is 'mean'; choose"),
-  'steps': ('total_steps', -1, 'Training has -1 steps; give 0'),
+  'steps': ('total_steps', -1, 'total_steps is -1; give 0'),
   'calibration': (
     'quant.calibration_steps',
     0,

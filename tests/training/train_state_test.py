@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from tiny_run import NUM_CLASSES, leaves, make_config, make_start
+from tiny_run import leaves, make_batch, make_config, make_start
 
 from faceqat.calibration.calibrate import has_ranges, observe
 from faceqat.evaluators.predict import embed, make_predict
@@ -16,14 +16,6 @@ CONFIG = make_config()
 FLOAT_STEP, QUANT_STEP, FROZEN_STEP = (
   mode_at(step, CONFIG.quant) for step in (0, 4, 8)
 )
-
-
-def make_batch(size=8, seed=0):
-  rng = np.random.default_rng(seed)
-  return {
-    'image': rng.integers(0, 256, (size, 32, 32, 3), np.uint8),
-    'label': rng.integers(0, NUM_CLASSES, size, np.int32),
-  }
 
 
 def with_dtype(dtype):

@@ -1,7 +1,7 @@
-"""The blocks `loss`: one for each objective, with values for few people.
+"""The block `loss` of each objective, with values for few people.
 
-The scales and margins of the papers are for 10,000 people and more; on some
-hundred they start slowly, or not at all.
+The scales and margins of the papers are for 10,000 people and more; with some
+hundred people a training starts slowly with them, or not at all.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ def arcface() -> ConfigDict:
       'scale': 16.0,
       # In radians.
       'margin': 0.2,
-      # Share of the wanted probability that is spread over all people.
+      # The share of the target probability that is spread over all people.
       'label_smoothing': 0.0,
     }
   )
@@ -67,7 +67,7 @@ def center() -> ConfigDict:
       'name': 'center',
       # Of half the squared distance to the center, beside the softmax.
       'weight': 0.003,
-      # By which share of their distance to the images the centers move.
+      # Centers move by this share of their distance to the images.
       'alpha': 0.5,
       'label_smoothing': 0.0,
     }
@@ -75,16 +75,16 @@ def center() -> ConfigDict:
 
 
 def triplet() -> ConfigDict:
-  """Distances compared within a batch: wants `data.people_per_batch`."""
+  """Distances compared within a batch; needs `data.people_per_batch`."""
   return ConfigDict(
     {
       'name': 'triplet',
-      # Which triplets count: batch_all (the mean of those not satisfied),
-      # batch_hard (the hardest of each anchor), semi_hard (the nearest negative
-      # beyond the positive).
+      # Which triplets count: batch_all (the mean of those that violate the
+      # margin), batch_hard (the hardest of each anchor), semi_hard (the nearest
+      # negative beyond the positive).
       'mining': 'batch_all',
       'margin': 0.2,
-      # Squared distances, as FaceNet's; a collapse is harder to leave then.
+      # Squared distances, as in FaceNet; a collapse is then harder to leave.
       'squared': False,
     }
   )

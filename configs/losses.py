@@ -7,52 +7,39 @@ hundred people a training starts slowly with them, or not at all.
 from ml_collections import ConfigDict
 
 
-def softmax() -> ConfigDict:
-  """Cosines without a margin (NormFace)."""
-  return ConfigDict({'name': 'softmax', 'scale': 16.0, 'label_smoothing': 0.0})
-
-
-def arcface() -> ConfigDict:
-  """An additive angular margin. The paper: scale 64, margin 0.5."""
+def _margin(name: str, **margins: float) -> ConfigDict:
   return ConfigDict(
     {
-      'name': 'arcface',
+      'name': name,
       'scale': 16.0,
-      # In radians.
-      'margin': 0.2,
+      **margins,
       # The share of the target probability that is spread over all people.
       'label_smoothing': 0.0,
     }
   )
 
 
+def softmax() -> ConfigDict:
+  """Cosines without a margin (NormFace)."""
+  return _margin('softmax')
+
+
+def arcface() -> ConfigDict:
+  """An additive margin in radians. The paper: scale 64, margin 0.5."""
+  return _margin('arcface', margin=0.2)
+
+
 def cosface() -> ConfigDict:
-  """An additive cosine margin. The paper: scale 64, margin 0.35."""
-  return ConfigDict(
-    {
-      'name': 'cosface',
-      'scale': 16.0,
-      # A difference of cosines.
-      'margin': 0.15,
-      'label_smoothing': 0.0,
-    }
-  )
+  """An additive margin of the cosine. The paper: scale 64, margin 0.35."""
+  return _margin('cosface', margin=0.15)
 
 
 def combined() -> ConfigDict:
-  """cos(m1 theta + m2) - m3. ArcFace's paper: (1, 0.3, 0.2), scale 64."""
-  return ConfigDict(
-    {
-      'name': 'combined',
-      'scale': 16.0,
-      # A factor of the angle (SphereFace), radians (ArcFace), a difference of
-      # cosines (CosFace).
-      'm1': 1.0,
-      'm2': 0.1,
-      'm3': 0.1,
-      'label_smoothing': 0.0,
-    }
-  )
+  """cos(m1 theta + m2) - m3: SphereFace's, ArcFace's and CosFace's margin.
+
+  ArcFace's paper: (1, 0.3, 0.2), scale 64.
+  """
+  return _margin('combined', m1=1.0, m2=0.1, m3=0.1)
 
 
 def linear_softmax() -> ConfigDict:
@@ -64,12 +51,12 @@ def center() -> ConfigDict:
   """The same with a center for each person; weight and alpha of the paper."""
   return ConfigDict(
     {
+      **linear_softmax(),
       'name': 'center',
       # Of half the squared distance to the center, beside the softmax.
       'weight': 0.003,
       # Centers move by this share of their distance to the images.
       'alpha': 0.5,
-      'label_smoothing': 0.0,
     }
   )
 
@@ -98,13 +85,7 @@ def distillation() -> ConfigDict:
 LOSSES = {
   function.__name__: function
   for function in (
-    softmax,
-    arcface,
-    cosface,
-    combined,
-    linear_softmax,
-    center,
-    triplet,
-    distillation,
+    *(softmax, arcface, cosface, combined),
+    *(linear_softmax, center, triplet, distillation),
   )
 }

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +52,7 @@ class Checkpointer:
     folder: `<workdir>/checkpoints`.
   """
 
-  def __init__(self, workdir: str, *, create: bool = True):
+  def __init__(self, workdir: str | os.PathLike, *, create: bool = True):
     self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise ValueError(
@@ -98,8 +99,8 @@ class Checkpointer:
     """Writes a checkpoint in the background; it appears whole or not at all.
 
     Args:
-      state: the training state.
-      data: position of the training data, as JSON takes it.
+      state: of the training.
+      data: the position in the training data, as JSON takes it.
       config: of the run.
       score: 0 or more; None: the checkpoint is no candidate for the best.
     """
@@ -266,21 +267,20 @@ class Checkpointer:
     self._manager.close()
 
 
-def read_config(
-  workdir: str, which: str = 'latest'
-) -> ml_collections.ConfigDict:
-  """The config of a run's checkpoint, named as in `Checkpointer.find`."""
+def latest_config(
+  workdir: str | os.PathLike,
+) -> tuple[ml_collections.ConfigDict, int] | None:
+  """The config and the step of a run's latest checkpoint; None without one."""
+  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    return None
   checkpointer = Checkpointer(workdir, create=False)
   with contextlib.closing(checkpointer):
-    return checkpointer.config(checkpointer.find(which))
+    step = checkpointer.latest_step
+    return None if step is None else (checkpointer.config(step), step)
 
 
 def load_network(workdir: str, which: str = 'latest') -> Network:
-  """Reads the network of a run from its folder alone.
-
-  Args:
-    workdir: of the run.
-    which: 'latest', 'best' or a step.
+  """Reads the network of a run: its 'latest', its 'best' or that of a step.
 
   Raises:
     ValueError: there is no such checkpoint, or it is damaged.

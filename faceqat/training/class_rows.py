@@ -36,12 +36,8 @@ def follow_names(
 
   Args:
     state: of a checkpoint, with the classes `before`.
-    initial: a state that has learnt nothing, with the classes `now`.
+    initial: of a new run, which new people keep, with the classes `now`.
     before, now: names of people, in the order of their labels.
-
-  Returns:
-    The entries of `state` for people who are in both lists, and those of
-    `initial` for new people. People who are gone are left out.
 
   Raises:
     ValueError: a name stands twice in a list.

@@ -17,13 +17,7 @@ from faceqat.training.train_state import Recipe
 
 
 class Step(NamedTuple):
-  """One step of a training.
-
-  Attributes:
-    recipe: of its stage.
-    mode: of the network.
-    begins_stage: whether the optimiser starts anew, as an earlier stage ended.
-  """
+  """One step of a training; a later stage begins with a new optimiser."""
 
   recipe: Recipe
   mode: Mode
@@ -39,13 +33,7 @@ class Due(NamedTuple):
 
 
 class Plan:
-  """The steps of a training, by number from 0.
-
-  Attributes:
-    model: the network.
-    objective: what is minimised.
-    total: the number of steps.
-  """
+  """The model, the objective, and the steps of a training, by number from 0."""
 
   def __init__(self, config: ml_collections.ConfigDict):
     self.model = make_model(config)
@@ -105,11 +93,7 @@ class Plan:
 def make_recipe(
   config: ml_collections.ConfigDict, model, objective: Objective, stage: Stage
 ) -> tuple[Recipe, Callable[[int], jax.Array]]:
-  """Makes what the steps of a stage have in common.
-
-  Returns:
-    The recipe, and the learning rate as a function of the stage's own steps.
-  """
+  """The recipe of a stage, and its learning rate by its own steps."""
   settings = ml_collections.ConfigDict(config.optimizer)
   settings.learning_rate = stage.learning_rate
   optimizer, schedule = make_optimizer(settings, stage.steps)

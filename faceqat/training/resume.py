@@ -1,6 +1,5 @@
 """Going on from a checkpoint of the same run."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -15,7 +14,7 @@ from jax.sharding import Mesh
 from faceqat.data import datasets
 from faceqat.data.contents import CHANGED_PEOPLE
 from faceqat.training import distributed, sharding
-from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.checkpoint import Checkpointer, latest_config
 from faceqat.training.class_rows import follow_names, with_classes
 from faceqat.training.train_state import TrainState
 
@@ -110,17 +109,11 @@ def check_config(
   Fields that only one of them has are left out: another version of the code
   wrote the checkpoint.
 
-  Args:
-    before: of the checkpoint.
-    now: of this training.
-    checkpoint: its folder, for messages.
-
   Returns:
     A sentence for each field that changes how the training goes on.
 
   Raises:
-    ValueError: a field differs that decides what is trained; it names all of
-      them, and what to do.
+    ValueError: fields differ that decide what is trained; it names them all.
   """
   notes, refused = [], []
   for name, old, new in _differences(before, now):
@@ -142,10 +135,6 @@ def open_data(
 ) -> tuple[ml_collections.ConfigDict, datasets.TrainingData]:
   """Opens the training set; people whom a run has held out stay held out.
 
-  Args:
-    config: of this training.
-    workdir: its folder, which may hold checkpoints to go on from.
-
   Returns:
     The config with `data.held_out`, the names of those people, and the set.
 
@@ -159,8 +148,12 @@ def open_data(
       f'data.changed_people is {config.data.changed_people!r}; give '
       f'{" or ".join(CHANGED_PEOPLE)}'
     )
-  before = _data_before(workdir) if distributed.is_first() else None
-  before = distributed.value_of_first(before) or {}
+  before = {}
+  # The folder is not locked yet: a run that still writes there may save another
+  # checkpoint, but holds out the same people.
+  if distributed.is_first() and (found := latest_config(workdir)):
+    before = found[0].data.to_dict()
+  before = distributed.value_of_first(before)
   names = before.get('held_out')
   with config.unlocked():
     if names is not None:
@@ -190,12 +183,10 @@ def restore_first(
   """A checkpoint that the first process reads, replicated to all of them.
 
   Args:
-    checkpointer: of the run.
-    saved: which checkpoint.
-    state: as a new run has it; new people keep what it has of them.
+    checkpointer, saved: of the run.
+    state: of a new run; new people keep what it has of them.
     mesh: to replicate over.
-    people: the names of the classes. What was learnt of somebody follows the
-      name; `check` has refused a set that does not allow it.
+    people: the names of the classes, which what was learnt of people follows.
   """
   if distributed.is_first():
     before = saved.position.get('people', list(people))
@@ -206,19 +197,6 @@ def restore_first(
       restored = checkpointer.restore(saved.step, wanted)
       state = follow_names(restored, state, before, people)
   return sharding.replicate(state, mesh)
-
-
-def _data_before(workdir: str) -> dict[str, Any] | None:
-  """The block `data` of a run's latest checkpoint, if there is one.
-
-  This is before the folder is locked: a run that still writes there may save
-  another checkpoint, but holds out the same people.
-  """
-  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
-    return None
-  with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
-    step = checkpointer.latest_step
-    return None if step is None else checkpointer.config(step).data.to_dict()
 
 
 def _differences(

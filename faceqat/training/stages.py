@@ -16,8 +16,7 @@ class Stage(NamedTuple):
 
   Attributes:
     name: as in the config.
-    start: its first step, from 0.
-    end: the step after its last.
+    start, end: its steps, from 0, without the end.
     learning_rate: the highest of its schedule.
     train_backbone: off, the classifier alone is trained, and the backbone keeps
       its batch statistics as well.

@@ -23,7 +23,7 @@ from faceqat.models.weights.assign import assign, without_steps
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
-from faceqat.training.checkpoint import load_network, read_config
+from faceqat.training.checkpoint import latest_config, load_network
 from faceqat.training.resume import Saved
 from faceqat.training.train_state import TrainState
 
@@ -39,14 +39,11 @@ _OF_FILES = {'.params': Fingerprint('arcface', 112)}
 def start_from(
   state: TrainState, model, config: ml_collections.ConfigDict
 ) -> tuple[TrainState, ml_collections.ConfigDict]:
-  """A new state whose backbone has the weights of a file or of another run.
+  """Puts the weights of a file or of another run into the backbone of a state.
 
   Args:
-    state: of the new run.
-    model: its network.
-    config: as `with_fingerprint` gives it. `pretrained` is a weight file, as
-      `load_pretrained` takes it, or the folder of a run; `pretrained_pixels`
-      describes the input of the network of a file.
+    state, model: of the new run.
+    config: of the new run, as `with_fingerprint` gives it.
 
   Returns:
     The state; and the config, whose fingerprint says whose weights they are.
@@ -124,12 +121,8 @@ def with_fingerprint(
   """The config with `fingerprint`: the faces that the network will be for.
 
   They are those of the training set. Where that does not say, or is drawn, they
-  are those of the weights that the run starts from. Prints what the user should
-  know of the faces.
-
-  Args:
-    config: of the run.
-    saved: the checkpoint that the run continues, if there is one.
+  are those of the weights that the run starts from, or continues with. Prints
+  what the user should know of the faces.
 
   Raises:
     ValueError: the weights, or an evaluation set, are of other faces than the
@@ -173,7 +166,8 @@ def _faces_before(
   if saved is not None:
     return fingerprint.of_run(saved.config), str(saved.folder.parents[1])
   if name and _is_run(name):
-    return fingerprint.of_run(read_config(name)), name
+    found = latest_config(name)
+    return found and fingerprint.of_run(found[0]), name
   return _OF_FILES.get(pathlib.Path(name).suffix.lower()), name
 
 
@@ -187,12 +181,11 @@ def with_class_means(
   """A state whose class weights are the mean embeddings of the classes.
 
   Random weights would first pull a network that already knows faces in random
-  directions (Qi et al. 2018, Low-shot learning with imprinted weights).
+  directions (Qi et al. 2018, Low-shot learning with imprinted weights). Where
+  the objective has no class weights, the state stays as it is.
 
   Args:
-    state: of the run; its backbone is pretrained. It is returned unchanged
-      where the objective has no class weights.
-    model: its network.
+    state, model: of the run; the backbone is pretrained.
     source: labelled images, of which the first few of each class are used.
     batch_size: images in one call of the network.
     skipped: takes damaged images, which are left out of the means; None: they
@@ -229,13 +222,10 @@ def with_class_means(
 def make_teacher(
   model, variables: dict[str, Any], objective: Objective
 ) -> Callable[[Batch], Batch]:
-  """Makes a function that adds a teacher's embeddings to a batch.
+  """Makes a function that adds `target` [B, D], a teacher's embeddings.
 
-  Args:
-    model: the network.
-    variables: of the teacher, which computes in float; they are copied.
-    objective: where it needs a teacher, a batch gets `target` [B, D]; else it
-      stays as it is.
+  The teacher computes in float with a copy of `variables`. Where the objective
+  needs none, a batch stays as it is.
   """
   if not objective.needs_teacher:
     return lambda batch: batch

@@ -225,8 +225,7 @@ class Trainer:
       with self._pace.paused():
         scores = validate(
           self.state,
-          self._plan.model,
-          self._plan.objective,
+          self._plan,
           self._with_targets,
           self._data,
           self._config,

@@ -11,8 +11,8 @@ from faceqat.data import datasets, pipeline
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.integer.program import CONTRACTS
-from faceqat.losses.objective import Objective
 from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
+from faceqat.training.plan import Plan
 from faceqat.training.train_state import (
   TrainState,
   named_leaves,
@@ -22,8 +22,7 @@ from faceqat.training.train_state import (
 
 def validate(
   state: TrainState,
-  model,
-  objective: Objective,
+  plan: Plan,
   with_targets: Callable[[dict], dict],
   data: datasets.TrainingData,
   config: ml_collections.ConfigDict,
@@ -36,16 +35,16 @@ def validate(
   """
   evaluated = CONTRACT_MODES[CONTRACTS[0]] if mode.quantize else FLOAT
   variables = jax.tree.map(jnp.asarray, jax.device_get(state.variables))
-  predict = make_predict(model, variables, evaluated)
+  predict = make_predict(plan.model, variables, evaluated)
   averages: dict[str, Average] = {}
-  known = data.known if objective.per_example else ()
+  known = data.known if plan.objective.per_example else ()
   for batch in pipeline.batches(known, config.eval.batch_size, data.skipped):
     found = validation_scores(
       state.params['classifier'],
       state.objective_state,
       predict(batch['image']),
       with_targets(batch),
-      objective=objective,
+      objective=plan.objective,
     )
     for name, average in found.items():
       seen = averages.get(name)

@@ -85,7 +85,13 @@ def distillation() -> ConfigDict:
 LOSSES = {
   function.__name__: function
   for function in (
-    *(softmax, arcface, cosface, combined),
-    *(linear_softmax, center, triplet, distillation),
+    softmax,
+    arcface,
+    cosface,
+    combined,
+    linear_softmax,
+    center,
+    triplet,
+    distillation,
   )
 }

@@ -22,7 +22,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.model = models.mobilefacenet()
   # Of the network where the training starts: model-0000.params with

@@ -175,8 +175,8 @@ class Checkpointer:
       ValueError: the checkpoint is of another model, or damaged.
     """
     training = _training_part(state)
-    self._check(step, 'variables', state.variables)
-    self._check(step, 'training', training)
+    self._check_shapes(step, 'variables', state.variables)
+    self._check_shapes(step, 'training', training)
     items = self._read(
       step,
       variables=ocp.args.StandardRestore(_on_host(state.variables)),
@@ -202,7 +202,7 @@ class Checkpointer:
     Raises:
       ValueError: the checkpoint is of another model, or damaged.
     """
-    self._check(step, 'variables', variables)
+    self._check_shapes(step, 'variables', variables)
     items = self._read(
       step, variables=ocp.args.StandardRestore(_on_host(variables))
     )
@@ -247,7 +247,7 @@ class Checkpointer:
         f'{remedy}'
       ) from error
 
-  def _check(self, step: int, item: str, wanted: Any):
+  def _check_shapes(self, step: int, item: str, wanted: Any):
     """Compares names and shapes before anything is read."""
     with self._reading(step):
       there = _shapes(self._manager.item_metadata(step)[item])

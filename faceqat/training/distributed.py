@@ -46,7 +46,7 @@ def connected(
   Raises:
     ValueError: options that do not fit each other, or no cluster was found.
   """
-  _check(distributed, coordinator_address, num_processes, process_id)
+  _check_options(distributed, coordinator_address, num_processes, process_id)
   if not distributed:
     yield
     return
@@ -75,7 +75,7 @@ def connected(
     _leave(error)
 
 
-def _check(distributed, coordinator_address, num_processes, process_id):
+def _check_options(distributed, coordinator_address, num_processes, process_id):
   options = {
     '--coordinator_address': coordinator_address,
     '--num_processes': num_processes,

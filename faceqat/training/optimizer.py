@@ -45,7 +45,7 @@ def relative_steps(
   return optax.GradientTransformation(inner.init, update)
 
 
-def _check(config: ml_collections.ConfigDict, total_steps: int):
+def _check_settings(config: ml_collections.ConfigDict, total_steps: int):
   for field, choices in (('name', OPTIMIZERS), ('schedule', SCHEDULES)):
     if config[field] not in choices:
       raise ValueError(
@@ -100,7 +100,7 @@ def make_schedule(
   Raises:
     ValueError: as in `make_optimizer`.
   """
-  _check(config, total_steps)
+  _check_settings(config, total_steps)
   # Read here: a config may change after the step has been traced.
   peak, warmup = config.learning_rate, config.warmup_steps
   if total_steps == 0:

@@ -1,4 +1,4 @@
-"""What experiments have in common before each changes it; none by itself."""
+"""The values that experiments start from; not an experiment itself."""
 
 from ml_collections import ConfigDict
 
@@ -6,11 +6,11 @@ from configs import common, losses, models
 
 
 def make_base() -> ConfigDict:
-  """600 steps, the second half quantized, of a network for any image size."""
+  """600 steps, the second half quantized."""
   return ConfigDict(
     {
       'seed': 0,
-      # Weights to start from: a file of another project, or a run; or ''.
+      # Weights to start from: a file of another project, a run, or ''.
       'pretrained': '',
       'pretrained_pixels': common.pretrained_pixels(),
       'model': models.mobilenet_v2(),
@@ -23,9 +23,9 @@ def make_base() -> ConfigDict:
       'batch_size': 64,
       # Parts of a batch that are computed one after another, to save memory.
       'micro_batches': 1,
-      # Faster to compile, slower to run, on a CPU.
+      # On a CPU: faster to compile, slower to run.
       'quick_compilation': False,
-      # Parts of the training; {}: it is one.
+      # Of the training, with their own learning rates; {}: it is one.
       'stages': {},
       'total_steps': 600,
       'log_steps': 10,

@@ -31,9 +31,8 @@ def compose(
 ) -> ConfigDict:
   """The config with the parts replaced that `arg` names.
 
-  Values are changed by flags (`--config.optimizer.learning_rate=0.01`), data by
-  `--config.data.path`; a part that has other fields than the one before can
-  only be changed whole, and that is here.
+  Flags change single values (`--config.optimizer.learning_rate=0.01`). A part
+  whose fields change has to be replaced as a whole, which is done here.
 
   Args:
     config: an experiment; it is changed.
@@ -43,14 +42,14 @@ def compose(
     smoke_depth: the share of the network's blocks that is left.
 
   Raises:
-    ValueError: an unknown word; it lists those there are.
+    ValueError: an unknown word; it lists the known ones.
   """
   words = [word for word in arg.split(',') if word]
   for word in words:
     part, _, name = word.partition('=')
     if word != 'smoke' and name not in PARTS.get(part, ()):
       raise ValueError(_unknown(word))
-  # The norm is a part of the model, and everything of what is shrunk.
+  # The norm replaces a part of the model, and shrinking changes everything.
   order = [*PARTS, 'smoke']
   for word in sorted(words, key=lambda word: order.index(word.split('=')[0])):
     part, _, name = word.partition('=')

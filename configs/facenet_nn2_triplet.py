@@ -17,7 +17,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.model = models.facenet_nn2()
   config.loss = losses.triplet()

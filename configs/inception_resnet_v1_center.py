@@ -22,7 +22,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.model = models.inception_resnet_v1()
   config.loss = losses.center()

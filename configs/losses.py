@@ -1,58 +1,45 @@
-"""The blocks `loss`: one for each objective, with values for few people.
+"""The block `loss` of each objective, with values for few people.
 
-The scales and margins of the papers are for 10,000 people and more; on some
-hundred they start slowly, or not at all.
+The scales and margins of the papers are for 10,000 people and more; with some
+hundred people a training starts slowly with them, or not at all.
 """
 
 from ml_collections import ConfigDict
 
 
+def _margin(name: str, **margins: float) -> ConfigDict:
+  return ConfigDict(
+    {
+      'name': name,
+      'scale': 16.0,
+      **margins,
+      # The share of the target probability that is spread over all people.
+      'label_smoothing': 0.0,
+    }
+  )
+
+
 def softmax() -> ConfigDict:
   """Cosines without a margin (NormFace)."""
-  return ConfigDict({'name': 'softmax', 'scale': 16.0, 'label_smoothing': 0.0})
+  return _margin('softmax')
 
 
 def arcface() -> ConfigDict:
-  """An additive angular margin. The paper: scale 64, margin 0.5."""
-  return ConfigDict(
-    {
-      'name': 'arcface',
-      'scale': 16.0,
-      # In radians.
-      'margin': 0.2,
-      # Share of the wanted probability that is spread over all people.
-      'label_smoothing': 0.0,
-    }
-  )
+  """An additive margin in radians. The paper: scale 64, margin 0.5."""
+  return _margin('arcface', margin=0.2)
 
 
 def cosface() -> ConfigDict:
-  """An additive cosine margin. The paper: scale 64, margin 0.35."""
-  return ConfigDict(
-    {
-      'name': 'cosface',
-      'scale': 16.0,
-      # A difference of cosines.
-      'margin': 0.15,
-      'label_smoothing': 0.0,
-    }
-  )
+  """An additive margin of the cosine. The paper: scale 64, margin 0.35."""
+  return _margin('cosface', margin=0.15)
 
 
 def combined() -> ConfigDict:
-  """cos(m1 theta + m2) - m3. ArcFace's paper: (1, 0.3, 0.2), scale 64."""
-  return ConfigDict(
-    {
-      'name': 'combined',
-      'scale': 16.0,
-      # A factor of the angle (SphereFace), radians (ArcFace), a difference of
-      # cosines (CosFace).
-      'm1': 1.0,
-      'm2': 0.1,
-      'm3': 0.1,
-      'label_smoothing': 0.0,
-    }
-  )
+  """cos(m1 theta + m2) - m3: SphereFace's, ArcFace's and CosFace's margin.
+
+  ArcFace's paper: (1, 0.3, 0.2), scale 64.
+  """
+  return _margin('combined', m1=1.0, m2=0.1, m3=0.1)
 
 
 def linear_softmax() -> ConfigDict:
@@ -64,27 +51,27 @@ def center() -> ConfigDict:
   """The same with a center for each person; weight and alpha of the paper."""
   return ConfigDict(
     {
+      **linear_softmax(),
       'name': 'center',
       # Of half the squared distance to the center, beside the softmax.
       'weight': 0.003,
-      # By which share of their distance to the images the centers move.
+      # Centers move by this share of their distance to the images.
       'alpha': 0.5,
-      'label_smoothing': 0.0,
     }
   )
 
 
 def triplet() -> ConfigDict:
-  """Distances compared within a batch: wants `data.people_per_batch`."""
+  """Distances compared within a batch; needs `data.people_per_batch`."""
   return ConfigDict(
     {
       'name': 'triplet',
-      # Which triplets count: batch_all (the mean of those not satisfied),
-      # batch_hard (the hardest of each anchor), semi_hard (the nearest negative
-      # beyond the positive).
+      # Which triplets count: batch_all (the mean of those that violate the
+      # margin), batch_hard (the hardest of each anchor), semi_hard (the nearest
+      # negative beyond the positive).
       'mining': 'batch_all',
       'margin': 0.2,
-      # Squared distances, as FaceNet's; a collapse is harder to leave then.
+      # Squared distances, as in FaceNet; a collapse is then harder to leave.
       'squared': False,
     }
   )

@@ -16,7 +16,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mbv2_int8.get_config()
   config.quant.enabled = False
   return compose(config, arg)

@@ -16,7 +16,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.optimizer.learning_rate = 0.01
   config.total_steps = 500

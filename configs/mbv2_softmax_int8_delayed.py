@@ -15,7 +15,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mbv2_int8.get_config()
   config.loss = losses.softmax()
   # Of the 122 steps that an epoch of the drawn faces has.

@@ -15,7 +15,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = make_base()
   config.model = models.mobilefacenet()
   return compose(config, arg)

@@ -18,7 +18,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_int8.get_config()
   config.loss = losses.arcface()
   return compose(config, arg)

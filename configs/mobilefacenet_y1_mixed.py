@@ -35,7 +35,6 @@ FOUR_BITS = (
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_int8.get_config()
   config.quant.default.learned_steps = True
   config.quant.overrides = {

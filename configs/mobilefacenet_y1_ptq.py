@@ -21,7 +21,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_int8.get_config()
   config.total_steps = 0
   return compose(config, arg)

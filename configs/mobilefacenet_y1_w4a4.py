@@ -20,7 +20,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_w4a8.get_config()
   config.quant.default.activation_bits = 4
   wide = {'activation_bits': 8}

@@ -19,7 +19,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_int8.get_config()
   config.quant.default.update(weight_bits=4, learned_steps=True)
   config.quant.overrides = {

@@ -20,7 +20,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = mobilefacenet_y1_int8.get_config()
   config.quant.default.update(
     weight_bits=6, activation_bits=6, learned_steps=True

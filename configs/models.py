@@ -1,4 +1,4 @@
-"""The block `model` of each network; `Model` and `Backbone` say what it is."""
+"""The block `model` of each network; its `Model` documents the fields."""
 
 from ml_collections import ConfigDict
 
@@ -26,28 +26,23 @@ def mobilefacenet() -> ConfigDict:
   return _model('mobilefacenet', 128)
 
 
-def iresnet(depth: int, *, squeeze_excite: bool = False) -> ConfigDict:
+def iresnet(
+  depth: int, *, squeeze_excite: bool = False, shortcut: str = 'subsample'
+) -> ConfigDict:
   """As face.evoLVe builds it."""
   return _model(
     'iresnet',
     512,
     depth=depth,
     squeeze_excite=squeeze_excite,
-    shortcut='subsample',
+    shortcut=shortcut,
     dropout=0.4,
   )
 
 
 def resnet50() -> ConfigDict:
   """As dmonterom/face_recognition_TF2 and insightface build it."""
-  return _model(
-    'iresnet',
-    512,
-    depth=50,
-    squeeze_excite=False,
-    shortcut='projection',
-    dropout=0.4,
-  )
+  return iresnet(50, shortcut='projection')
 
 
 def facenet_nn2() -> ConfigDict:

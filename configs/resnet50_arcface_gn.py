@@ -15,7 +15,6 @@ from configs.compose import compose
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  """Makes the config; `arg` is as `compose` takes it."""
   config = resnet50_arcface_brn.get_config()
   config.model.norm = common.group_norm()
   config.quant.enabled = False

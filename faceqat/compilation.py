@@ -1,8 +1,7 @@
-"""Compiling quickly, where a program runs too rarely to be worth optimising.
+"""Compiles quickly where a program runs too rarely to be worth optimising.
 
-XLA compiles a training step for a CPU in a good half of the time so, to code of
-half the speed; the layers of a network, each of which is an output, in a
-quarter.
+On a CPU, XLA then compiles a training step in a good half of the time, to code
+of half the speed. A network whose layers are all outputs takes a quarter.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +14,19 @@ FLAGS = tuple(f'--{name}={value}'.lower() for name, value in _OPTIONS.items())
 
 
 def with_flags(flags: Sequence[str], own: Sequence[str]) -> str:
-  """`XLA_FLAGS` of these and a user's own, which win; none stands twice."""
+  """A value of `XLA_FLAGS` in which a user's own flags replace the given ones.
+
+  >>> with_flags(['--a=1', '--b=2'], ['--b=3'])
+  '--a=1 --b=3'
+  """
   names = {flag.partition('=')[0] for flag in own}
   added = [flag for flag in flags if flag.partition('=')[0] not in names]
   return ' '.join([*added, *own])
 
 
 def jit_once(function: Callable) -> Callable:
-  """`jax.jit` of what runs once or on few images; not in another `jit`."""
-  # Commands take the flags before they import JAX.
+  """`jax.jit` for what runs once or on few images, outside of another `jit`."""
+  # Commands read FLAGS before they import JAX.
   import jax
 
   cpu = jax.default_backend() == 'cpu'

@@ -2,12 +2,11 @@
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
 
-The same command continues a run that was stopped. Any value of the config can
-be given on the command line: --config.optimizer.learning_rate=0.05
+The same command continues a run that was stopped. Flags change values of the
+config: --config.optimizer.learning_rate=0.05
 
-With --distributed it is started once for each process of a TPU pod or of a
-Slurm job; elsewhere also with --coordinator_address, --num_processes and
---process_id.
+With --distributed, start it once for each process of a TPU pod or of a Slurm
+job; elsewhere add --coordinator_address, --num_processes and --process_id.
 """
 
 import signal
@@ -23,7 +22,7 @@ def define_flags():
   config_flags.DEFINE_config_file(
     'config', None, 'The experiment, a file in configs/.'
   )
-  flags.DEFINE_string('workdir', None, 'Folder for all that the run makes.')
+  flags.DEFINE_string('workdir', None, 'Folder for all files of the run.')
   flags.DEFINE_bool(
     'distributed',
     False,
@@ -39,7 +38,7 @@ def define_flags():
 
 
 def main():
-  # JAX is imported after the restart, not before and after it.
+  # After the restart, so that JAX is imported once.
   from faceqat.evaluation.networks import evaluate_network
   from faceqat.evaluation.sets import open_sets
   from faceqat.training import distributed
@@ -56,14 +55,15 @@ def main():
     options.num_processes,
     options.process_id,
   ):
-    if distributed.is_first():
-      # What is wrong with the pairs shows before the training, not after it.
-      open_sets(config, config.data.image_size)
+    is_first = distributed.is_first()
+    # Before the training, so that wrong pairs show first.
+    sets = open_sets(config, config.data.image_size) if is_first else None
     stopped_by = train(config, workdir)
     if stopped_by is not None:
       sys.exit(128 + signal.Signals(stopped_by))
-    if distributed.is_first():
-      evaluate_network(load_network(workdir), workdir, config)
+    if is_first:
+      network = load_network(workdir)
+      evaluate_network(network, workdir, config, opened=sets)
 
 
 if __name__ == '__main__':

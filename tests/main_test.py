@@ -4,78 +4,90 @@ import signal
 import types
 
 import pytest
+from face_sets import write_folder
+from tiny_run import make_config
 
-from configs import mbv2_int8
 from faceqat import main
 from faceqat.evaluation import networks, sets
 from faceqat.training import checkpoint, distributed, loop
 
 
 @pytest.fixture
-def calls(monkeypatch, tmp_path):
-  """What `main` calls, in order, none of which does anything."""
+def start(monkeypatch, tmp_path):
+  """A function that runs the command on a config."""
+
+  def start(config, **flags):
+    flags = types.SimpleNamespace(
+      config=config,
+      workdir=str(tmp_path / 'run'),
+      distributed=bool(flags),
+      coordinator_address=flags.get('coordinator_address'),
+      num_processes=flags.get('num_processes'),
+      process_id=flags.get('process_id'),
+    )
+    monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
+    main.main()
+
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
+  return start
+
+
+def test_sets_are_opened_and_warned_of_once(start, tmp_path, capsys):
+  faces = str(write_folder(tmp_path / 'faces', size=32))
+  config = make_config(total_steps=1)
+  config.data.path = config.eval.path = faces
+  config.quant.update(enabled=False, calibration_steps=0)
+  start(config)
+  printed = capsys.readouterr().out
+  for text in ('has no list in eval.pairs', f'eval.path {faces} is of the'):
+    assert printed.count(text) == 1
+  # Before the training.
+  assert printed.index('has no list') < printed.index('trains on')
+  assert printed.index('step 1/1') < printed.index('evaluating float on faces')
+  assert (tmp_path / 'run' / 'results.json').is_file()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """What the command calls; nothing of it does anything."""
   calls = []
 
-  def note(name, result=None):
+  def replace(module, name, result=None):
     def called(*arguments, **_):
       calls.append((name, *arguments))
       return result
 
-    return called
+    monkeypatch.setattr(module, name, called)
 
-  flags = types.SimpleNamespace(
-    config=mbv2_int8.get_config('smoke'),
-    workdir=str(tmp_path),
-    distributed=True,
-    coordinator_address='host:1',
-    num_processes=4,
-    process_id=2,
-  )
-  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=8')
-  monkeypatch.setattr(main, 'flags', types.SimpleNamespace(FLAGS=flags))
-  monkeypatch.setattr(
-    distributed, 'connected', note('connected', contextlib.nullcontext())
-  )
-  monkeypatch.setattr(sets, 'open_sets', note('pairs'))
-  monkeypatch.setattr(loop, 'train', note('train'))
-  monkeypatch.setattr(checkpoint, 'load_network', note('load', 'network'))
-  monkeypatch.setattr(networks, 'evaluate_network', note('evaluate'))
+  replace(distributed, 'connected', contextlib.nullcontext())
+  replace(sets, 'open_sets')
+  replace(loop, 'train')
+  replace(checkpoint, 'load_network')
+  replace(networks, 'evaluate_network')
   return calls
 
 
-def test_pairs_are_opened_before_training_and_evaluated_after_it(calls):
-  main.main()
-  assert [name for name, *_ in calls] == [
-    *('connected', 'pairs', 'train', 'load', 'evaluate')
-  ]
-  assert calls[0][1:] == (True, 'host:1', 4, 2)
-  config = mbv2_int8.get_config('smoke')
-  assert calls[1][1].to_dict() == config.to_dict()
-  assert calls[-1][1] == 'network'
-
-
-def test_a_smoke_run_compiles_quickly_under_the_flags_of_the_user(calls):
-  main.main()
+def test_a_smoke_run_compiles_quickly_under_the_flags_of_the_user(start, calls):
+  start(make_config(quick_compilation=True))
   first, *_, last = os.environ['XLA_FLAGS'].split()
   assert first == '--xla_backend_optimization_level=0'
   assert last == '--xla_force_host_platform_device_count=8'
 
 
-def test_only_the_first_process_evaluates(calls, monkeypatch):
+def test_only_the_first_process_evaluates(start, calls, monkeypatch):
   monkeypatch.setattr(distributed, 'is_first', lambda: False)
-  main.main()
+  options = {'coordinator_address': 'host:1', 'num_processes': 4}
+  start(make_config(), process_id=2, **options)
+  assert calls[0] == ('connected', True, 'host:1', 4, 2)
   assert [name for name, *_ in calls] == ['connected', 'train']
 
 
-@pytest.mark.parametrize(
-  ('outcome', 'status'),
-  [(signal.SIGTERM, 128 + 15), (signal.SIGINT, 128 + 2)],
-)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_training_exits_as_its_signal_says(
-  outcome, status, calls, monkeypatch
+  number, start, calls, monkeypatch
 ):
-  monkeypatch.setattr(loop, 'train', lambda *_: outcome)
+  monkeypatch.setattr(loop, 'train', lambda *_: number)
   with pytest.raises(SystemExit) as raised:
-    main.main()
-  assert raised.value.code == status
-  assert calls[-1][0] == 'pairs'
+    start(make_config())
+  assert raised.value.code == 128 + number
+  assert [name for name, *_ in calls] == ['connected', 'open_sets']

@@ -8,7 +8,7 @@ second, a million in three minutes; a slow disk takes longer.
 
 import concurrent.futures
 import hashlib
-import time
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,13 +20,12 @@ from faceqat.faces.images import (
   WrongSizeError,
 )
 from faceqat.files.names import first_few
-from faceqat.pace import Pace, minutes
+from faceqat.progress import track
 
 # They wait for the disk, mostly where it is in a network.
 _THREADS = 8
 _IMAGES_AT_ONCE = 64
-_SECONDS_PER_LINE = 5.0
-# Images, where not all are checked.
+# Where not all are looked at.
 _FEW = 20
 # Images in a message.
 _MOST_NAMED = 5
@@ -155,20 +154,10 @@ def _each(
 
   starts = range(0, len(indices), _IMAGES_AT_ONCE)
   chunks = [indices[start : start + _IMAGES_AT_ONCE] for start in starts]
-  pace, shown, done = Pace(0, len(indices), 1), time.monotonic(), 0
   pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
   try:
-    for results in pool.map(look, chunks):
-      yield from results
-      done += len(results)
-      if time.monotonic() - shown > _SECONDS_PER_LINE:
-        shown = time.monotonic()
-        rate = pace.rate(done)
-        print(
-          f'looked at {done:,}/{len(indices):,} {what}  {rate:.0f} images/s  '
-          f'{minutes((len(indices) - done) / rate)} left',
-          flush=True,
-        )
+    results = itertools.chain.from_iterable(pool.map(look, chunks))
+    yield from track(results, f'looked at {what}', len(indices))
   finally:
     pool.shutdown(cancel_futures=True)
 

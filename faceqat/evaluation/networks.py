@@ -14,6 +14,7 @@ from faceqat.calibration.lower import lower
 from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluation.sets import (
+  EvaluationSets,
   evaluate_sets,
   make_folder,
   open_sets,
@@ -47,6 +48,7 @@ def evaluate_network(
   config: ml_collections.ConfigDict | None = None,
   contract: str = CONTRACTS[0],
   precisions: Sequence[str] = PRECISIONS,
+  opened: EvaluationSets | None = None,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -69,6 +71,8 @@ def evaluate_network(
     contract: whose rounding the integer program and fake quantization
       follow.
     precisions: which of `PRECISIONS` to run on the pairs.
+    opened: sets that were opened before the training, which has also warned of
+      people in both.
 
   Returns:
     By precision: metric name to value.
@@ -82,9 +86,10 @@ def evaluate_network(
   size = network.config.data.image_size
   faces = fingerprint.of_run(network.config)
   _check_faces(config, faces, 'the network', size)
-  for note in places.trained_on(config.eval, network.config.data):
-    print(note)
-  sets = open_sets(config, size, network.config, faces)
+  if opened is None:
+    for note in places.trained_on(config.eval, network.config.data):
+      print(note)
+  sets = open_sets(config, size, network.config, faces, opened)
   outdir = make_folder(outdir)
   images = _first_images(sets.benchmarks[0], config)
   predicts, sizes, why_float = _make_precisions(

@@ -58,6 +58,7 @@ def open_sets(
   image_size: ImageSize,
   trained: ml_collections.ConfigDict | None = None,
   faces: Fingerprint | None = None,
+  opened: EvaluationSets | None = None,
 ) -> EvaluationSets:
   """Opens all sets, so that what is wrong shows before anything is computed.
 
@@ -67,13 +68,17 @@ def open_sets(
     trained: the config of the training whose people are kept out; None for a
       program, which does not say on whom it was trained.
     faces: what the network is for; None: it does not say.
+    opened: sets of the same config, whose pairs need not be opened again.
 
   Raises:
     ValueError: a set is missing, unreadable or of another image size, or a
       value of the block cannot be used.
   """
   _check_settings(config)
-  benchmarks = datasets.make_benchmarks(config.eval, image_size=image_size)
+  if opened is None:
+    benchmarks = datasets.make_benchmarks(config.eval, image_size=image_size)
+  else:
+    benchmarks = opened.benchmarks
   templates = None
   if config.eval.templates:
     named = names_template(faces)

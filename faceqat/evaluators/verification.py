@@ -17,6 +17,7 @@ from sklearn import metrics
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.faces.lazy_images import LazyImages
+from faceqat.progress import track
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A rate measured on fewer false accepts than this is mostly noise.
@@ -56,7 +57,8 @@ def embed(
     return plain.astype(wide) + mirrored.astype(wide)
 
   sums, pending = [], None
-  for start in range(0, len(images), batch_size):
+  starts = range(0, len(images), batch_size)
+  for start in track(starts, 'batch', len(starts), images=batch_size):
     stop = min(start + batch_size, len(images))
     batch = np.stack([images[i] for i in range(start, stop)])
     batch = np.pad(

@@ -5,7 +5,6 @@ An image that cannot be used is noted with its reason, and the rest goes on.
 
 import dataclasses
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -14,10 +13,10 @@ from faceqat.evaluators import verification
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut
 from faceqat.identification.gallery import DIGEST_BYTES, digest_image
+from faceqat.progress import track
 
 # Batches of one call of `verification.embed`: few of their images are held.
 _BATCHES_AT_ONCE = 4
-_SECONDS_PER_LINE = 5.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,8 +61,7 @@ def embed(
   """
   names, people, pictures, digests, templates = [], [], [], [], []
   left_out = list(left_out)
-  progress = _Progress(what, len(entries))
-  faces = _read(entries, left_out)
+  faces = _read(track(entries, what, len(entries)), left_out)
   while chunk := list(itertools.islice(faces, batch_size * _BATCHES_AT_ONCE)):
     crops = []
     for entry, number, crop in chunk:
@@ -73,9 +71,10 @@ def embed(
       digests.append(digest_image(crop))
       crops.append(crop)
     templates.append(verification.embed(embedder.predict, crops, batch_size))
-    progress.show(len(names))
   if entries:
-    progress.show(len(names), end=True)
+    print(
+      f'{what}: {len(names):,} faces in {len(entries):,} images', flush=True
+    )
   return Faces(
     names,
     people,
@@ -84,25 +83,6 @@ def embed(
     pictures,
     left_out,
   )
-
-
-class _Progress:
-  """Prints a line now and then, and one at the end."""
-
-  def __init__(self, what: str, total: int):
-    self._what, self._total = what, total
-    self._start = self._printed = time.monotonic()
-
-  def show(self, faces: int, end: bool = False):
-    now = time.monotonic()
-    if end or now - self._printed >= _SECONDS_PER_LINE:
-      self._printed = now
-      rate = faces / max(now - self._start, 1e-9)
-      print(
-        f'{self._what}: {faces:,} faces{" in" if end else " so far, of"} '
-        f'{self._total:,} images, {rate:.0f} faces/s',
-        flush=True,
-      )
 
 
 def _read(entries, left_out) -> Iterator[tuple]:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import pathlib
 import shutil
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from faceqat.command import option
 from faceqat.faces import detection, fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import to_json, to_text
-from faceqat.pace import Pace, minutes
 from faceqat.preparation import (
   archive,
   completion,
@@ -26,11 +24,10 @@ from faceqat.preparation import (
   splits,
 )
 from faceqat.preparation.crops import CropSettings
+from faceqat.progress import track
 
 # Of a crop, in pixels.
 _LEAST, _MOST = 16, 1024
-# Seconds between two lines of progress.
-_PAUSE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,23 +282,14 @@ def _crop(
     print(f'{before} of {total} photographs are done', flush=True)
   if not todo:
     return
-  pace = Pace(before, total, 1)
-  shown = time.monotonic()
   count = before
+  records = crops.crop_photographs(
+    settings, found.root, todo, folder, min(workers, len(todo))
+  )
   try:
-    for record in crops.crop_photographs(
-      settings, found.root, todo, folder, min(workers, len(todo))
-    ):
+    for record in track(records, 'photograph', total, done=before):
       done.add(record)
       count += 1
-      if count == total or time.monotonic() - shown > _PAUSE:
-        shown = time.monotonic()
-        rate = pace.rate(count)
-        print(
-          f'photograph {count}/{total}  {rate:.1f} images/s  '
-          f'{minutes((total - count) / max(rate, 1e-9))} left',
-          flush=True,
-        )
   except KeyboardInterrupt:
     raise KeyboardInterrupt(
       f'stopped with {count} of {total} photographs done; the same command '

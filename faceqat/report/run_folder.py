@@ -18,7 +18,7 @@ from faceqat.models.complexity import count_parameters
 from faceqat.report import hardest
 from faceqat.report.hardest import Hardest
 from faceqat.training import history
-from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.checkpoint import latest_config
 
 # What convert writes beside the files of an export.
 EXACTNESS = 'exactness.json'
@@ -96,7 +96,7 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
       f'{path} is no folder; give the folder of a training run, or one that '
       'faceqat.evaluate wrote.'
     )
-  config, step = _read_config(folder)
+  config, step = latest_config(folder) or (None, None)
   export_folder = _find_export(folder, export)
   run = RunFolder(
     path=folder,
@@ -147,18 +147,6 @@ def _find_export(folder: pathlib.Path, export: str | None):
     return found
   found = [folder / EXACTNESS, *sorted(folder.glob(f'*/{EXACTNESS}'))]
   return next((path.parent for path in found if path.is_file()), None)
-
-
-def _read_config(folder: pathlib.Path):
-  """The config of the latest checkpoint, and its step; None where none is."""
-  if not (folder / 'checkpoints').is_dir():
-    return None, None
-  checkpointer = Checkpointer(str(folder), create=False)
-  try:
-    step = checkpointer.latest_step
-    return (None, None) if step is None else (checkpointer.config(step), step)
-  finally:
-    checkpointer.close()
 
 
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:

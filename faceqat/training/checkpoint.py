@@ -1,8 +1,9 @@
-"""Checkpoints: the state, the data's position and the config, by Orbax."""
+"""Checkpoints by Orbax: the state, the position in the data, the config."""
 
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,29 +23,36 @@ from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT
 from faceqat.training import distributed
 from faceqat.training.older_runs import with_added_fields
-from faceqat.training.train_state import TrainState
+from faceqat.training.train_state import TrainState, named_leaves
 
-# The name under which Orbax keeps what the best checkpoint is chosen by.
+# The metric of Orbax that the best checkpoint is chosen by.
 _SCORE = 'score'
+
+_HANDLERS = {
+  'variables': ocp.StandardCheckpointHandler,
+  'training': ocp.StandardCheckpointHandler,
+  'data': ocp.JsonCheckpointHandler,
+  'config': ocp.JsonCheckpointHandler,
+  'digests': ocp.JsonCheckpointHandler,
+}
 
 
 class Checkpointer:
   """Keeps the latest two checkpoints of a run, and its best.
 
-  A checkpoint has four parts: `variables` (what the model is called with),
-  `training` (step, classifier, the objective's state, optimiser), `data`
-  (position) and `config`. So that whoever evaluates a network reads neither
-  the classifier nor the optimiser, which are larger than it. A digest of each
-  part is compared when it is read; older checkpoints have none.
+  A checkpoint has four parts: `variables` (of the model), `training` (step,
+  classifier, the objective's state, optimiser), `data` (the position) and
+  `config`. An evaluation does not read `training`, which is larger than the
+  network. Each part is compared with its digest; older checkpoints have none.
 
-  Of several processes, the first one saves. Reading is each one's own business:
-  nobody waits for another, so whoever has the folder can do it alone.
+  Of several processes the first one saves. Any process that has the folder can
+  read alone: none waits for another.
 
   Attributes:
     folder: `<workdir>/checkpoints`.
   """
 
-  def __init__(self, workdir: str, *, create: bool = True):
+  def __init__(self, workdir: str | os.PathLike, *, create: bool = True):
     self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
     if not create and not self.folder.is_dir():
       raise ValueError(
@@ -57,7 +65,7 @@ class Checkpointer:
       active_processes={jax.process_index()},
     )
     for path in sorted(self.folder.glob('*/metrics/metrics')):
-      # Read by Orbax at once, which does not say what it was that it read.
+      # Orbax reads them at once, and does not name the file in its error.
       with self._reading(path.parents[1].name):
         strict_json.parse(path.read_bytes(), dict)
     self._manager = ocp.CheckpointManager(
@@ -69,25 +77,15 @@ class Checkpointer:
         best_fn=_score,
         preservation_policy=policies.AnyPreservationPolicy(
           [
-            # One may be damaged.
+            # The latest may be damaged.
             policies.LatestN(2),
-            policies.BestN(
-              get_metric_fn=_score,
-              n=1,
-            ),
+            policies.BestN(get_metric_fn=_score, n=1),
           ]
         ),
       ),
       item_handlers={
-        'variables': ocp.StandardCheckpointHandler(
-          multiprocessing_options=alone
-        ),
-        'training': ocp.StandardCheckpointHandler(
-          multiprocessing_options=alone
-        ),
-        'data': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-        'config': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-        'digests': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        name: handler(multiprocessing_options=alone)
+        for name, handler in _HANDLERS.items()
       },
     )
 
@@ -101,15 +99,15 @@ class Checkpointer:
     """Writes a checkpoint in the background; it appears whole or not at all.
 
     Args:
-      state: the training state.
-      data: position of the training data, as JSON takes it.
+      state: of the training.
+      data: the position in the training data, as JSON takes it.
       config: of the run.
-      score: of a candidate for the best, 0 or more; None: it is none.
+      score: 0 or more; None: the checkpoint is no candidate for the best.
     """
     step = int(state.step)
     if not distributed.is_first() or step in self._manager.all_steps():
       return
-    # A copy of its own: the next step overwrites the state.
+    # A copy, as the next step overwrites the state.
     state = jax.tree.map(np.array, state)
     training, settings = _training_part(state), config.to_dict()
     digests = {
@@ -170,33 +168,22 @@ class Checkpointer:
     """
     return self._read(step, data=ocp.args.JsonRestore())['data']
 
-  def restore(
-    self, step: int, state: TrainState
-  ) -> tuple[TrainState, dict[str, Any]]:
-    """Reads a checkpoint to train on from.
-
-    Args:
-      step: which.
-      state: of the shapes and types wanted.
-
-    Returns:
-      The state as numpy's arrays, and the position of the training data as it
-      was given.
+  def restore(self, step: int, state: TrainState) -> TrainState:
+    """Reads a state of the shapes and types of `state`, as numpy's arrays.
 
     Raises:
       ValueError: the checkpoint is of another model, or damaged.
     """
     training = _training_part(state)
-    self._check(step, 'variables', state.variables)
-    self._check(step, 'training', training)
+    self._check_shapes(step, 'variables', state.variables)
+    self._check_shapes(step, 'training', training)
     items = self._read(
       step,
       variables=ocp.args.StandardRestore(_on_host(state.variables)),
       training=ocp.args.StandardRestore(_on_host(training)),
-      data=ocp.args.JsonRestore(),
     )
     variables, training = items['variables'], items['training']
-    restored = TrainState(
+    return TrainState(
       step=training['step'],
       params={
         'backbone': variables['params'],
@@ -208,18 +195,14 @@ class Checkpointer:
       penalty_coefficient=training['regularization'],
       opt_state=training['opt_state'],
     )
-    return restored, items['data']
 
   def restore_variables(self, step: int, variables: Any) -> Any:
-    """Reads what a model is called with, of the shapes of `variables`.
-
-    Returns:
-      The variables as numpy's arrays.
+    """Reads variables of the shapes of `variables`, as numpy's arrays.
 
     Raises:
       ValueError: the checkpoint is of another model, or damaged.
     """
-    self._check(step, 'variables', variables)
+    self._check_shapes(step, 'variables', variables)
     items = self._read(
       step, variables=ocp.args.StandardRestore(_on_host(variables))
     )
@@ -246,7 +229,7 @@ class Checkpointer:
     """Names the checkpoint whose files cannot be read, and another one."""
     try:
       yield
-    # Orbax, TensorStore and JSON raise what they like.
+    # Orbax and TensorStore raise many kinds of errors.
     except Exception as error:
       why = (str(error).splitlines() or [''])[0][:300]
       others = sorted(
@@ -264,7 +247,7 @@ class Checkpointer:
         f'{remedy}'
       ) from error
 
-  def _check(self, step: int, item: str, wanted: Any):
+  def _check_shapes(self, step: int, item: str, wanted: Any):
     """Compares names and shapes before anything is read."""
     with self._reading(step):
       there = _shapes(self._manager.item_metadata(step)[item])
@@ -284,46 +267,37 @@ class Checkpointer:
     self._manager.close()
 
 
-def read_config(
-  workdir: str, which: str = 'latest'
-) -> ml_collections.ConfigDict:
-  """The config of a run's checkpoint.
-
-  Args:
-    workdir: of the run.
-    which: 'latest', 'best' or a step.
-
-  Raises:
-    ValueError: there is no such checkpoint.
-  """
+def latest_config(
+  workdir: str | os.PathLike,
+) -> tuple[ml_collections.ConfigDict, int] | None:
+  """The config and the step of a run's latest checkpoint; None without one."""
+  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
+    return None
   checkpointer = Checkpointer(workdir, create=False)
   with contextlib.closing(checkpointer):
-    return checkpointer.config(checkpointer.find(which))
+    step = checkpointer.latest_step
+    return None if step is None else (checkpointer.config(step), step)
 
 
 def load_network(workdir: str, which: str = 'latest') -> Network:
-  """Reads the network of a run: nothing but its folder has to be known.
-
-  Args:
-    workdir: of the run.
-    which: 'latest', 'best' or a step.
+  """Reads the network of a run: its 'latest', its 'best' or that of a step.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or it is damaged.
   """
   checkpointer = Checkpointer(workdir, create=False)
-  step = checkpointer.find(which)
-  config = checkpointer.config(step)
-  model = make_model(config)
-  size = height_width(config.data.image_size)
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
-    jax.random.key(0),
-  )
-  # A network with group norms has none; its state says so.
-  shapes = {'batch_stats': {}, **shapes}
-  variables = jax.device_put(checkpointer.restore_variables(step, shapes))
-  checkpointer.close()
+  with contextlib.closing(checkpointer):
+    step = checkpointer.find(which)
+    config = checkpointer.config(step)
+    model = make_model(config)
+    size = height_width(config.data.image_size)
+    shapes = jax.eval_shape(
+      lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
+      jax.random.key(0),
+    )
+    # A network with group norms has no batch statistics.
+    shapes = {'batch_stats': {}, **shapes}
+    variables = jax.device_put(checkpointer.restore_variables(step, shapes))
   return Network(model, variables, config, step)
 
 
@@ -332,7 +306,7 @@ def _score(metrics: dict[str, float]) -> float:
 
 
 def _on_host(tree: Any) -> Any:
-  """Arrays to read into, which no devices of the training are needed for."""
+  """Arrays to read into without the devices of the training."""
   return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
 
 
@@ -349,8 +323,7 @@ def _training_part(state: TrainState) -> dict[str, Any]:
 def _digest_arrays(tree: Any) -> str:
   """SHA-256 of the names, types, shapes and values of arrays."""
   digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
+  for name, leaf in named_leaves(tree).items():
     array = np.ascontiguousarray(leaf)
     digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
     digest.update(array.data)
@@ -364,7 +337,7 @@ def _digest_json(value: Any) -> str:
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    name: tuple(leaf.shape)
+    for name, leaf in named_leaves(tree).items()
     if hasattr(leaf, 'shape')
   }

@@ -8,7 +8,7 @@ from faceqat.losses.objective import Objective
 
 
 def check_steps(config: ml_collections.ConfigDict):
-  """Refuses intervals and batches that no loop can be made of.
+  """Refuses intervals, seeds and other numbers that no training can have.
 
   Raises:
     ValueError: naming the field.
@@ -38,7 +38,7 @@ def check_steps(config: ml_collections.ConfigDict):
 
 
 def check_batches(config: ml_collections.ConfigDict, objective: Objective):
-  """Refuses batches that the objective cannot be computed on.
+  """Refuses batches that the objective cannot take.
 
   Raises:
     ValueError: naming the fields.

@@ -1,9 +1,9 @@
-"""Moves what a training has learnt of each person, as people come and go.
+"""Reorders arrays with an entry for each person, as people come and go.
 
-That is all that has an entry for each class: the classifier, its averages in
-the optimiser, and centers.
+They are the classifier, its averages in the optimiser, and centers.
 """
 
+import collections
 from collections.abc import Sequence
 
 import jax
@@ -36,26 +36,20 @@ def follow_names(
 
   Args:
     state: of a checkpoint, with the classes `before`.
-    initial: a state that has learnt nothing, with the classes `now`.
+    initial: of a new run, which new people keep, with the classes `now`.
     before, now: names of people, in the order of their labels.
 
-  Returns:
-    What `state` has of everybody who is in both, and of the others what
-    `initial` has. Who is only in `before` is left out.
-
   Raises:
-    ValueError: a name stands twice in one of them.
+    ValueError: a name stands twice in a list.
   """
   for names in (before, now):
-    seen = set()
-    for name in names:
-      if name in seen:
-        raise ValueError(
-          f'two people of the training set are called {name!r}, so what was '
-          'learnt of them cannot follow their names; give them two names, or '
-          'the same people as before'
-        )
-      seen.add(name)
+    name, count = collections.Counter(names).most_common(1)[0]
+    if count > 1:
+      raise ValueError(
+        f'two people of the training set are called {name!r}, so what was '
+        'learnt of them cannot follow their names; give them two names, or '
+        'the same people as before'
+      )
   old_label = {name: label for label, name in enumerate(before)}
   to = np.array([i for i, name in enumerate(now) if name in old_label], int)
   source = np.array([old_label[now[i]] for i in to], int)
@@ -72,7 +66,7 @@ def follow_names(
 
 
 def _class_axis(path) -> int | None:
-  """Of a leaf of a state; None: it has nothing of single classes."""
+  """Of a leaf of a state; None: it has no entries for classes."""
   *parents, name = jax.tree_util.keystr(path, simple=True, separator='/').split(
     '/'
   )

@@ -1,8 +1,8 @@
 """Several processes that train as one: how they meet, agree and part.
 
-Every process runs the same program on its own devices; JAX joins these to one
-mesh. The first process alone prints, logs, saves and evaluates, so the others
-need no disk in common with it, only the training data.
+Every process runs the same program on its own devices, which JAX joins to one
+mesh. Only the first process prints, logs, saves and evaluates. The others need
+no disk in common with it, only the training data.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from jax.experimental import multihost_utils
 
 from faceqat import command
 
-# At the end the others wait while the first process evaluates. One that has
-# died is noticed all the same: it sends no heartbeat.
+# At the end the others wait while the first process evaluates. A process that
+# dies is still noticed, by its heartbeat.
 _FAREWELL_SECONDS = 24 * 60 * 60
 
 
@@ -34,21 +34,23 @@ def connected(
 ) -> Iterator[None]:
   """Joins this process with the others; an error inside ends it at once.
 
+  TPU pods, Slurm and Open MPI need none of the last three arguments, other
+  places all of them.
+
   Args:
     distributed: off, there is one process, and nothing is done.
-    coordinator_address: host:port of the first process, with the two others;
-      without the three they are found on TPU pods, Slurm and Open MPI.
+    coordinator_address: host:port of the first process.
     num_processes: of all.
     process_id: of this one, from 0.
 
   Raises:
     ValueError: options that do not fit each other, or no cluster was found.
   """
-  _check(distributed, coordinator_address, num_processes, process_id)
+  _check_options(distributed, coordinator_address, num_processes, process_id)
   if not distributed:
     yield
     return
-  # JAX's own service would catch SIGTERM, which `StopRequest` is there for.
+  # JAX's own service would catch SIGTERM before `StopRequest` does.
   jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(
@@ -73,8 +75,7 @@ def connected(
     _leave(error)
 
 
-def _check(distributed, coordinator_address, num_processes, process_id):
-  """Refuses options that do not fit each other."""
+def _check_options(distributed, coordinator_address, num_processes, process_id):
   options = {
     '--coordinator_address': coordinator_address,
     '--num_processes': num_processes,
@@ -105,9 +106,9 @@ def _check(distributed, coordinator_address, num_processes, process_id):
 
 
 def _leave(error: Exception):
-  """Ends the process with what was wrong, without waiting for the others.
+  """Ends the process with its error, without waiting for the others.
 
-  They wait for it in a sum or in a barrier, and are ended when it is gone.
+  They wait for it in a sum or a barrier, and end when it is gone.
   """
   sys.stdout.flush()
   if not isinstance(error, command.USER_ERRORS):
@@ -126,8 +127,8 @@ def arrays_of_first(tree: Any) -> Any:
   """The arrays of the first process, in all of them.
 
   Args:
-    tree: arrays that this process can read whole; of the others only the
-      shapes and types matter.
+    tree: arrays that this process can read whole. In other processes than the
+      first only the shapes and types matter.
   """
   if jax.process_count() == 1:
     return tree
@@ -135,7 +136,7 @@ def arrays_of_first(tree: Any) -> Any:
 
 
 def value_of_first(value: Any) -> Any:
-  """What the first process has, in all of them: anything that JSON can hold."""
+  """A value of the first process, in all of them: anything that JSON holds."""
   if jax.process_count() == 1:
     return value
   text = json.dumps(value).encode() if is_first() else b''
@@ -146,13 +147,13 @@ def value_of_first(value: Any) -> Any:
 
 
 def check_same(values: dict[str, Any]):
-  """Refuses processes that would not train the same.
+  """Refuses processes whose values differ.
 
   Args:
-    values: what has to be the same everywhere, by name, as JSON takes it.
+    values: by name, as JSON takes them.
 
   Raises:
-    ValueError: in all processes, naming what differs and where.
+    ValueError: in all processes, naming the value and the process.
   """
   if jax.process_count() == 1:
     return

@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard, written without TensorFlow."""
+"""Writes scalars for TensorBoard without TensorFlow."""
 
 import os
 import pathlib
@@ -12,31 +12,28 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 class EventFile:
   """A file of TensorBoard's events: TFRecords of `Event` messages.
 
-  Its messages and its framing are tensorboard's own. tensorboard's
-  `EventFileWriter` has neither of two properties: it imports TensorFlow, which
-  takes seconds, wherever that is installed; and it keeps for up to two minutes
-  what a run that is killed then loses. Here each `write` goes to the file.
+  tensorboard's own `EventFileWriter` imports TensorFlow, which takes seconds,
+  wherever that is installed. And it holds events back for up to two minutes,
+  which a killed run loses; here each `write` goes to the file at once.
   """
 
   def __init__(self, folder: str | os.PathLike):
-    """Makes the file, named as TensorBoard looks for it, in a folder there."""
-    # TensorBoard takes the files of a folder, one for each time that the run
-    # went on, in the order of their names. Microseconds tell apart those of
-    # one process.
+    """Makes the file in an existing folder, where TensorBoard looks for it."""
+    # A run writes a file each time it goes on; TensorBoard reads them in the
+    # order of their names. One process may make two in a second.
     name = f'{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
     path = pathlib.Path(folder) / f'events.out.tfevents.{name}'
     self._records = RecordWriter(path.open('xb'))
     self._add(file_version='brain.Event:2')
 
   def write(self, step: int, values: dict[str, float]):
-    """Adds the values of a step by their names; they become float32."""
+    """Adds the values of a step, by name; they become float32."""
     summary = summary_pb2.Summary()
     for name, value in values.items():
       summary.value.add(tag=name, simple_value=value)
     self._add(step=step, summary=summary)
 
   def close(self):
-    """Closes the file."""
     self._records.close()
 
   def _add(self, **fields):

@@ -1,4 +1,4 @@
-"""The metrics of a run as lines of JSON: written in training, read to plot."""
+"""Writes the metrics of a run as lines of JSON, and reads them to plot."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from faceqat.files import json_fields, strict_json
 from faceqat.training import distributed
 from faceqat.training.events import EventFile
 
-# What a picture of a training shows, in this order; TensorBoard has the rest.
+# The metrics of the figure of a training, in its order; TensorBoard has all.
 CURVES = (
   'train/loss',
   'validation/loss',
@@ -25,7 +25,7 @@ CURVES = (
 class MetricLog:
   """Writes scalars for TensorBoard, and to `metrics.jsonl` for the figures.
 
-  Of several processes, the first one writes: they all have the same values.
+  Of several processes the first one writes; all have the same values.
   """
 
   def __init__(self, workdir: pathlib.Path):
@@ -36,7 +36,7 @@ class MetricLog:
     """Adds the values of a step, by name."""
     if not distributed.is_first():
       return
-    # A run that finds itself finished writes nothing, and leaves no file.
+    # A run that is finished already writes nothing, and leaves no file.
     if self._events is None:
       self._events = EventFile(self._workdir)
       _drop_torn_line(_path(self._workdir))
@@ -46,7 +46,6 @@ class MetricLog:
       file.write(line + '\n')
 
   def close(self):
-    """Closes TensorBoard's file."""
     if self._events is not None:
       self._events.close()
 
@@ -56,9 +55,9 @@ def read_curves(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Reads what `MetricLog` wrote.
 
-  A run that was stopped after its last checkpoint goes through some steps
-  twice; the later line of a step holds. A last line that is not whole is left
-  out: the run is writing it, or the machine stopped while it did.
+  A run that went on from a checkpoint has some steps twice; the later line of
+  a step counts. A last line that is not whole is left out: it was being
+  written.
 
   Returns:
     By name: steps [T] and values [T]; empty where nothing was written.
@@ -80,7 +79,7 @@ def read_curves(
       if number == len(lines):
         break
       raise ValueError(
-        f'{path}, line {number} is damaged ({error}); take that line out.'
+        f'{path}, line {number} is damaged ({error}); take that line out'
       ) from error
     for name, value in values.items():
       curves.setdefault(name, {})[step] = value
@@ -94,7 +93,7 @@ def read_curves(
 
 
 def _drop_torn_line(path: pathlib.Path):
-  """Cuts off a last line whose writer was killed: the next would join it."""
+  """Cuts off a last line that is not whole: the next would join it."""
   if path.exists():
     with path.open('rb+') as file:
       file.truncate(file.read().rfind(b'\n') + 1)

@@ -1,4 +1,4 @@
-"""Training: data, model, state, restore, loop; in that order."""
+"""The training: data, plan, state, restore, loop; in that order."""
 
 import contextlib
 import pathlib
@@ -11,11 +11,9 @@ import numpy as np
 
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
-from faceqat.losses.objective import make_objective
-from faceqat.models.build import make_model
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
-from faceqat.training.checks import check_batches, check_steps, with_start_step
+from faceqat.training.checks import check_steps, with_start_step
 from faceqat.training.history import MetricLog
 from faceqat.training.parameters import write_parameters
 from faceqat.training.plan import Plan
@@ -37,8 +35,8 @@ def train(
     config: as in `configs/`; every field is used.
     workdir: takes `checkpoints/`, `parameters.txt`, TensorBoard's events and
       `metrics.jsonl`.
-    devices: to train on; all by default. Results do not depend on their
-      number but for the rounding of sums.
+    devices: to train on; all by default. Results depend on their number only
+      through the rounding of sums.
 
   Returns:
     The signal that stopped it early, with its state saved; None at the end.
@@ -48,26 +46,20 @@ def train(
     FloatingPointError: the loss or the gradient is no longer finite.
   """
   check_steps(config)
-
   config, data, iterator = _open_data(config, workdir)
-
-  model = make_model(config)
-  objective = make_objective(config.loss)
-  check_batches(config, objective)
-  plan = Plan(config, model, objective)
-
+  plan = Plan(config)
   mesh = sharding.make_mesh(config.batch_size, devices, config.micro_batches)
   state = create_state(
     plan.recipe_at(0),
     num_classes=len(data.train.class_names),
     image_size=config.data.image_size,
   )
-  model.quant.check_patterns(layer_paths(state))
-  is_first = distributed.is_first()
-  if is_first:
-    print('\n'.join(data.summary), flush=True)
+  plan.model.quant.check_patterns(layer_paths(state))
+  print('\n'.join(data.summary), flush=True)
 
+  # Nothing is written before all of that has passed.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+  is_first = distributed.is_first()
   with (
     locked(workdir) if is_first else contextlib.nullcontext(),
     StopRequest() as stop,
@@ -101,8 +93,8 @@ def _open_data(
   """Opens the training set; every process reads its own part of each batch.
 
   Returns:
-    The config, which now says who is held out and when quantizers start; the
-    set; and an iterator over its batches.
+    The config, with the names of the people held out and the step at which
+    quantizers start; the set; and an iterator over its batches.
   """
   config, data = resume.open_data(config, workdir)
   distributed.check_same(

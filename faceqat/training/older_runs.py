@@ -1,4 +1,4 @@
-"""What the config of an older run lacks, as that version had it."""
+"""Fields that configs of older runs lack, with the values they had then."""
 
 import ml_collections
 
@@ -17,9 +17,9 @@ _ADDED = {
 def with_added_fields(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """The config of a checkpoint with the fields that were added since.
+  """The config of a checkpoint with the fields that were added later.
 
-  A block that it lacks altogether stays away.
+  No block is added.
   """
   config = config.copy_and_resolve_references()
   for name, value in _ADDED.items():

@@ -14,7 +14,7 @@ from faceqat.losses.regularization import decay_mask
 OPTIMIZERS = ('adamw', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'step')
 
-# Learned steps: of an output and of a kernel.
+# Names of the learned steps of an output and of a kernel.
 _STEPS = ('step', 'kernel_step')
 
 
@@ -23,17 +23,19 @@ def relative_steps(
 ) -> optax.GradientTransformation:
   """Makes the updates of learned steps relative: u becomes (e^u - 1) |step|.
 
-  Adam moves every parameter by about its learning rate, and steps span some
-  orders of magnitude: so they all move by about that share of themselves. With
-  (e^u - 1) instead of u, which is the same for small u, a positive step stays
-  so at any rate. The state is that of `inner`.
+  Adam moves every parameter by about its learning rate, but steps span orders
+  of magnitude; here each moves by about that share of itself. With (e^u - 1)
+  instead of u, which is the same for small u, a positive step stays positive.
+
+  The state is that of `inner`; `optax.partition` would nest it, and checkpoints
+  of earlier runs would no longer fit.
   """
 
   def update(gradients, state, params):
     updates, state = inner.update(gradients, state, params)
 
     def scale(path, update, param):
-      if _name(path) not in _STEPS:
+      if jax.tree_util.keystr(path[-1:], simple=True) not in _STEPS:
         return update
       return jnp.expm1(update) * jnp.abs(param)
 
@@ -43,34 +45,26 @@ def relative_steps(
   return optax.GradientTransformation(inner.init, update)
 
 
-def _name(path) -> str:
-  """The last key of a leaf's path."""
-  return jax.tree_util.keystr(path[-1:], simple=True)
-
-
-def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
-  if config.name not in OPTIMIZERS:
-    raise ValueError(
-      f'Unknown optimizer.name {config.name!r}; accepted: {list(OPTIMIZERS)}.'
-    )
-  if config.schedule not in SCHEDULES:
-    raise ValueError(
-      f'Unknown optimizer.schedule {config.schedule!r}; accepted: '
-      f'{list(SCHEDULES)}.'
-    )
+def _check_settings(config: ml_collections.ConfigDict, total_steps: int):
+  for field, choices in (('name', OPTIMIZERS), ('schedule', SCHEDULES)):
+    if config[field] not in choices:
+      raise ValueError(
+        f'optimizer.{field} is {config[field]!r}; choose one of '
+        f'{", ".join(choices)}'
+      )
   if not 0 <= config.learning_rate < math.inf:
     raise ValueError(
-      f'The learning rate is {config.learning_rate}; give 0 or more '
-      '(optimizer.learning_rate, or that of a stage).'
+      f'the learning rate is {config.learning_rate}; give 0 or more '
+      '(optimizer.learning_rate, or that of a stage)'
     )
   if total_steps < 0:
     raise ValueError(
-      f'Training has {total_steps} steps; give 0, to calibrate alone, or more.'
+      f'total_steps is {total_steps}; give 0, to calibrate alone, or more'
     )
   if total_steps and not 0 <= config.warmup_steps <= total_steps:
     raise ValueError(
-      f'optimizer.warmup_steps is {config.warmup_steps}, but training has '
-      f'{total_steps} steps; set it between 0 and {total_steps}.'
+      f'optimizer.warmup_steps is {config.warmup_steps}, but the training has '
+      f'{total_steps} steps; give 0 to {total_steps}'
     )
   boundaries = list(config.step_boundaries)
   if config.schedule == 'step' and (
@@ -78,8 +72,8 @@ def _check(config: ml_collections.ConfigDict, total_steps: int) -> None:
     or not all(0 < boundary < 1 for boundary in boundaries)
   ):
     raise ValueError(
-      f'optimizer.step_boundaries are rising fractions of the whole training '
-      f'between 0 and 1, got {boundaries}.'
+      f'optimizer.step_boundaries is {boundaries}; give rising fractions of '
+      'the whole training, between 0 and 1'
     )
 
 
@@ -92,26 +86,27 @@ def make_schedule(
   (s + 1) / warmup_steps: no step is spent at a rate of zero. `cosine` then
   falls to 0 at `total_steps` (Loshchilov and Hutter 2017, equation 5, one
   period); `step` multiplies by `step_factor` at each fraction of the total.
-  Without any steps the rate is constant.
+
+  `optax.schedules` gives other last bits, and with them another network: the
+  `linear` warm-up at half of its steps, `cosine_decay` at a fifth of them.
 
   Args:
-    config: See `make_optimizer`.
-    total_steps: Number of optimiser steps in the whole training; 0 where the
-      network is calibrated alone.
+    config: as in `make_optimizer`.
+    total_steps: of the optimiser; 0, to calibrate alone: the rate is constant.
 
   Returns:
     A function from a step (int or int32 array) to a float32 learning rate.
 
   Raises:
-    ValueError: As in `make_optimizer`.
+    ValueError: as in `make_optimizer`.
   """
-  _check(config, total_steps)
-  # Read once: a config may change after the step has been traced.
+  _check_settings(config, total_steps)
+  # Read here: a config may change after the step has been traced.
   peak, warmup = config.learning_rate, config.warmup_steps
   if total_steps == 0:
     return optax.constant_schedule(peak)
   name, factor = config.schedule, config.step_factor
-  # In binary 0.29 * 100 is 28.999999999999996, and means step 29.
+  # 0.29 * 100 is 28.999999999999996 in floating point, and means step 29.
   boundaries = [
     int(fraction * total_steps + 1e-9) for fraction in config.step_boundaries
   ]
@@ -135,30 +130,29 @@ def make_optimizer(
 ) -> tuple[optax.GradientTransformation, Callable[[Any], jax.Array]]:
   """Builds the optimiser and its schedule.
 
-  Gradients are clipped first, as a whole, so that the norm is that of the
-  loss alone. SGD then adds `weight_decay * parameter` to the gradient before
-  its momentum (the coupled form that the face literature uses); AdamW
-  subtracts it after the adaptive step (Loshchilov and Hutter 2019). Learned
-  quantization steps (`step`, `kernel_step`) move by shares of themselves with
-  AdamW, and as all else with SGD, for which their gradient was scaled (Esser
-  et al. 2020, section 2.2).
+  Gradients are clipped first, as a whole, by the norm of the loss's gradient
+  alone. SGD then adds `weight_decay * parameter` to the gradient before its
+  momentum (the coupled form that the face literature uses); AdamW subtracts it
+  after the adaptive step (Loshchilov and Hutter 2019).
+
+  Learned quantization steps (`step`, `kernel_step`) move by shares of
+  themselves with AdamW. With SGD they move as all else does: their gradient is
+  scaled for it (Esser et al. 2020, section 2.2).
 
   Args:
-    config: `name` (one of `OPTIMIZERS`), `learning_rate`, `momentum` (beta_1
-      of AdamW), `weight_decay`, `warmup_steps`, `schedule` (one of
-      `SCHEDULES`), `step_boundaries` (fractions of the total), `step_factor`,
-      `clip_global_norm` (0 is off).
-    total_steps: Number of optimiser steps in the whole training, or 0.
+    config: the block `optimizer`; `momentum` is beta_1 of AdamW, and
+      `clip_global_norm` 0 is off.
+    total_steps: of the optimiser, or 0.
 
   Returns:
     The gradient transformation, and the schedule, for the logs.
 
   Raises:
-    ValueError: An unknown name, a warm-up longer than the training, or step
-      boundaries that are not rising fractions.
+    ValueError: naming the field that is wrong, and what it may be.
   """
   schedule = make_schedule(config, total_steps)
-  # In its place also where it is off, so that a run may go on with it.
+  # Has a place in the state also where it is off, so that a run may go on with
+  # clipping.
   clip = config.clip_global_norm
   steps = [optax.clip_by_global_norm(clip) if clip else optax.identity()]
   if config.name == 'sgd':

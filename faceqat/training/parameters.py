@@ -1,4 +1,4 @@
-"""Writes the table of trained parameters into the folder of a run."""
+"""Writes the table of trained parameters to the folder of a run."""
 
 import pathlib
 from typing import Any
@@ -12,11 +12,11 @@ def write_parameters(params: dict[str, Any], workdir: pathlib.Path) -> str:
   """Writes `parameters.txt`: name, shape, type and size of every array.
 
   Args:
-    params: of a `TrainState`: `backbone`, and what the objective learns.
+    params: of a `TrainState`.
     workdir: an existing folder.
 
   Returns:
-    How many there are and where they are listed, in one line for the user.
+    A line for the user: their numbers, and the file.
   """
   path = pathlib.Path(workdir) / 'parameters.txt'
   table = parameter_overview.get_parameter_overview(params, include_stats=False)

@@ -6,22 +6,18 @@ from typing import NamedTuple
 import jax
 import ml_collections
 
-from faceqat.losses.objective import Objective
+from faceqat.losses.objective import Objective, make_objective
 from faceqat.losses.regularization import make_regularization
+from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
+from faceqat.training.checks import check_batches
 from faceqat.training.optimizer import make_optimizer
 from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.training.train_state import Recipe
 
 
 class Step(NamedTuple):
-  """One step of a training.
-
-  Attributes:
-    recipe: what it shares with the other steps of its stage.
-    mode: of its training steps.
-    begins_stage: whether the optimiser starts anew, another stage being over.
-  """
+  """One step of a training; a later stage begins with a new optimiser."""
 
   recipe: Recipe
   mode: Mode
@@ -37,27 +33,22 @@ class Due(NamedTuple):
 
 
 class Plan:
-  """The steps of a training, by number from 0.
+  """The model, the objective, and the steps of a training, by number from 0."""
 
-  Attributes:
-    model: the network.
-    objective: what is minimised.
-    total: how many steps there are.
-  """
-
-  def __init__(
-    self, config: ml_collections.ConfigDict, model, objective: Objective
-  ):
-    self.model, self.objective = model, objective
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.model = make_model(config)
+    self.objective = make_objective(config.loss)
     self.total = config.total_steps
+    check_batches(config, self.objective)
     self._config = config
     self._stages = make_stages(config)
     self._recipes = [
-      make_recipe(config, model, objective, stage) for stage in self._stages
+      make_recipe(config, self.model, self.objective, stage)
+      for stage in self._stages
     ]
 
   def recipe_at(self, step: int) -> Recipe:
-    """The recipe of a step; after all steps, that of the last stage."""
+    """The recipe of a step; after the last step, that of the last stage."""
     return self._at(step)[1]
 
   def __getitem__(self, step: int) -> Step:
@@ -69,24 +60,23 @@ class Plan:
     )
 
   def learning_rate(self, step: int) -> float:
-    """That of the optimiser in a step."""
     stage, _, schedule = self._at(step)
     return float(schedule(step - stage.start))
 
   @property
   def last_mode(self) -> Mode:
-    """The mode in which the training ends, with or without steps."""
+    """The mode at the end of the training, also of one without steps."""
     return mode_at(max(self.total - 1, 0), self._config.quant)
 
   def is_logged(self, done: int) -> bool:
-    """Whether the step that made it `done` is logged in any case."""
+    """Whether metrics are logged after `done` steps in any case."""
     return done % self._config.log_steps == 0 or done == self.total
 
   def due(self, done: int, stops: bool) -> Due:
     """What is to be done after `done` steps.
 
-    What the end of the training takes is not in it: it is evaluated, and saved
-    with its score, once all steps are done.
+    The validation and the checkpoint at the end of the training are not part
+    of it: they follow the last step in any case.
     """
     last = done == self.total
     return Due(
@@ -103,11 +93,7 @@ class Plan:
 def make_recipe(
   config: ml_collections.ConfigDict, model, objective: Objective, stage: Stage
 ) -> tuple[Recipe, Callable[[int], jax.Array]]:
-  """What the steps of a stage have in common, and its learning rate.
-
-  Returns:
-    The recipe, and the learning rate as a function of the stage's own steps.
-  """
+  """The recipe of a stage, and its learning rate by its own steps."""
   settings = ml_collections.ConfigDict(config.optimizer)
   settings.learning_rate = stage.learning_rate
   optimizer, schedule = make_optimizer(settings, stage.steps)

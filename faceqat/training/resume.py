@@ -1,29 +1,29 @@
 """Going on from a checkpoint of the same run."""
 
-import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from faceqat.data import datasets
 from faceqat.data.contents import CHANGED_PEOPLE
-from faceqat.data.pipeline import TrainIterator
 from faceqat.training import distributed, sharding
-from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.checkpoint import Checkpointer, latest_config
 from faceqat.training.class_rows import follow_names, with_classes
 from faceqat.training.train_state import TrainState
 
-# How a run is watched, and where its files lie.
+# How a run is watched, and where its files lie: these may change unnoticed.
 _FREE = (
   'checkpoint_steps',
   'data.changed_people',
   'data.check_images',
-  # Of the people who are gone, the summary of the data speaks.
+  # The summary of the data names the people who are gone.
   'data.held_out',
   'data.num_threads',
   'data.path',
@@ -35,10 +35,11 @@ _FREE = (
   'pretrained',
   'quick_compilation',
 )
-# How it goes on; among them what is advised where a training diverges. The
-# optimiser's state has to fit, so its name stays.
+# How the training goes on: these may change, and a note says so. What is
+# advised where a training diverges is among them. The optimiser's name is not:
+# its state would not fit.
 _CHANGEABLE = (
-  # Whoever is called otherwise by it is another person.
+  # Somebody with another name is another person.
   'data.same_names',
   'loss.scale',
   'micro_batches',
@@ -54,37 +55,48 @@ _CHANGEABLE = (
   'stages',
   'total_steps',
 )
-# Whose keys are the user's own: one that is absent means something.
+# The user chooses the keys of these blocks, so an absent one means something.
 _OPEN = ('quant.overrides', 'stages')
 _ABSENT = 'absent'
 
 
-def check(
-  checkpointer: Checkpointer,
-  step: int,
-  config: ml_collections.ConfigDict,
-  iterator: TrainIterator,
-) -> list[str]:
-  """Compares a checkpoint with what is to go on from it.
+class Saved(NamedTuple):
+  """The latest checkpoint of a run, without its arrays.
 
-  Args:
-    checkpointer: of the run.
-    step: which.
-    config: of this run.
-    iterator: over its training data.
+  Attributes:
+    step: of the checkpoint.
+    folder: `<workdir>/checkpoints/<step>`.
+    config: of the training that wrote it.
+    position: as `TrainIterator.get_state` gave it.
+  """
 
-  Returns:
-    A sentence for everything that changes how the training goes on.
+  step: int
+  folder: pathlib.Path
+  config: ml_collections.ConfigDict
+  position: dict[str, Any]
+
+
+def read_saved(checkpointer: Checkpointer) -> Saved | None:
+  """What the first process finds, in all of them; None: nothing is saved.
 
   Raises:
-    ValueError: it would be another training; as `check_config` and
-      `TrainIterator.check_state`.
+    ValueError: the checkpoint is damaged.
   """
-  folder = checkpointer.folder / str(step)
-  return [
-    *check_config(checkpointer.config(step), config, folder),
-    *iterator.check_state(checkpointer.position(step)),
-  ]
+  found = None
+  if distributed.is_first() and checkpointer.latest_step is not None:
+    step = checkpointer.latest_step
+    config = checkpointer.config(step).to_dict()
+    found = step, config, checkpointer.position(step)
+  found = distributed.value_of_first(found)
+  if found is None:
+    return None
+  step, config, position = found
+  return Saved(
+    step,
+    checkpointer.folder / str(step),
+    ml_collections.ConfigDict(config),
+    position,
+  )
 
 
 def check_config(
@@ -97,17 +109,11 @@ def check_config(
   Fields that only one of them has are left out: another version of the code
   wrote the checkpoint.
 
-  Args:
-    before: of the checkpoint.
-    now: of this run.
-    checkpoint: its folder, for messages.
-
   Returns:
     A sentence for each field that changes how the training goes on.
 
   Raises:
-    ValueError: a field differs that decides what is trained; it names all of
-      them, and what to do.
+    ValueError: fields differ that decide what is trained; it names them all.
   """
   notes, refused = [], []
   for name, old, new in _differences(before, now):
@@ -127,11 +133,7 @@ def check_config(
 def open_data(
   config: ml_collections.ConfigDict, workdir: str
 ) -> tuple[ml_collections.ConfigDict, datasets.TrainingData]:
-  """Opens the training set; whom a run has held out stays held out.
-
-  Args:
-    config: of this run.
-    workdir: its folder, which may hold checkpoints to go on from.
+  """Opens the training set; people whom a run has held out stay held out.
 
   Returns:
     The config with `data.held_out`, the names of those people, and the set.
@@ -146,16 +148,18 @@ def open_data(
       f'data.changed_people is {config.data.changed_people!r}; give '
       f'{" or ".join(CHANGED_PEOPLE)}'
     )
-  before = _data_before(workdir) if distributed.is_first() else None
+  before = {}
+  # The folder is not locked yet: a run that still writes there may save another
+  # checkpoint, but holds out the same people.
+  if distributed.is_first() and (found := latest_config(workdir)):
+    before = found[0].data.to_dict()
   before = distributed.value_of_first(before)
-  names = before and before.get('held_out')
+  names = before.get('held_out')
   with config.unlocked():
     if names is not None:
       config.data.held_out = names
     elif (
-      before
-      and before['validation_people']
-      and config.data.changed_people != 'refuse'
+      before.get('validation_people') and config.data.changed_people != 'refuse'
     ):
       raise ValueError(
         f'{workdir} is of a version that did not note who was held out of '
@@ -171,51 +175,35 @@ def open_data(
 
 def restore_first(
   checkpointer: Checkpointer,
-  step: int,
+  saved: Saved,
   state: TrainState,
   mesh: Mesh,
   people: Sequence[str],
-) -> tuple[TrainState, dict[str, Any]]:
-  """A checkpoint of the first process, in all of them.
+) -> TrainState:
+  """A checkpoint that the first process reads, replicated to all of them.
 
   Args:
-    checkpointer: of the run.
-    step: which.
-    state: as a new run has it; who is new keeps what it has of them.
+    checkpointer, saved: of the run.
+    state: of a new run; new people keep what it has of them.
     mesh: to replicate over.
-    people: the names of the classes. What was learnt of somebody follows the
-      name; a set that does not allow it was refused before.
-
-  Returns:
-    The state, replicated, and the position of the training data.
+    people: the names of the classes, which what was learnt of people follows.
   """
-  position = None
   if distributed.is_first():
-    before = checkpointer.position(step).get('people', list(people))
+    before = saved.position.get('people', list(people))
     if before == list(people):
-      state, position = checkpointer.restore(step, state)
+      state = checkpointer.restore(saved.step, state)
     else:
       wanted = with_classes(state, len(before))
-      restored, position = checkpointer.restore(step, wanted)
+      restored = checkpointer.restore(saved.step, wanted)
       state = follow_names(restored, state, before, people)
-  state = sharding.replicate(state, mesh)
-  return state, distributed.value_of_first(position)
-
-
-def _data_before(workdir: str) -> dict[str, Any] | None:
-  """The block `data` of a run's latest checkpoint, if there is one."""
-  if not (pathlib.Path(workdir) / 'checkpoints').is_dir():
-    return None
-  with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
-    step = checkpointer.latest_step
-    return None if step is None else checkpointer.config(step).data.to_dict()
+  return sharding.replicate(state, mesh)
 
 
 def _differences(
   before: ml_collections.ConfigDict, now: ml_collections.ConfigDict
 ) -> Iterator[tuple[str, Any, Any]]:
   """Yields name, old and new value of the fields that differ."""
-  old, new = dict(_fields(before)), dict(_fields(now))
+  old, new = _fields(before), _fields(now)
   for name in sorted(old.keys() | new.keys()):
     if not _is_among(name, _OPEN) and (name not in old or name not in new):
       continue
@@ -224,16 +212,9 @@ def _differences(
       yield name, *values
 
 
-def _fields(
-  config: ml_collections.ConfigDict, prefix: str = ''
-) -> Iterator[tuple[str, Any]]:
-  """Yields the values of a config by dotted names, as JSON keeps them."""
-  for key, value in config.items():
-    name = f'{prefix}{key}'
-    if isinstance(value, ml_collections.ConfigDict):
-      yield from _fields(value, f'{name}.')
-    else:
-      yield name, list(value) if isinstance(value, tuple) else value
+def _fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The values of a config by dotted names, as JSON keeps them."""
+  return flatten_dict(json.loads(json.dumps(config.to_dict())), sep='.')
 
 
 def _is_among(name: str, fields: tuple[str, ...]) -> bool:

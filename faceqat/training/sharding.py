@@ -1,4 +1,4 @@
-"""The device mesh, and where each array lies on it."""
+"""The device mesh, and the placement of arrays on it."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from faceqat.training import distributed
 def make_mesh(
   batch_size: int, devices: list | None = None, micro_batches: int = 1
 ) -> Mesh:
-  """Makes a mesh with the one axis `data` over all devices of all processes.
+  """Makes a mesh with one axis, `data`, over all devices of all processes.
 
   Args:
     batch_size: of the whole step.
-    devices: those to use; all by default.
+    devices: all by default.
     micro_batches: of a step; every device takes an equal part of each.
 
   Raises:
@@ -36,10 +36,7 @@ def make_mesh(
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Puts a copy of every leaf on every device.
-
-  Of several processes, the copies are of what the first one has.
-  """
+  """Puts a copy of every leaf, as the first process has it, on every device."""
   everywhere = NamedSharding(mesh, PartitionSpec())
   if jax.process_count() == 1:
     return jax.device_put(tree, everywhere)
@@ -52,12 +49,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
-  """Joins each process's part of a batch into global arrays split over `data`.
-
-  Args:
-    batch: this process's examples, leading axis first.
-    mesh: as `make_mesh` makes it.
-  """
+  """Joins each process's part of a batch into arrays split over `data`."""
   sharding = NamedSharding(mesh, PartitionSpec('data'))
   return {
     name: jax.make_array_from_process_local_data(sharding, value)

@@ -1,8 +1,7 @@
-"""A training in stages, such as the head alone, then everything, then int8.
+"""A training in stages, such as the classifier alone, then all, then int8.
 
-Each has a learning rate and a schedule of its own, and starts its optimiser
-anew: averages of gradients that a stage before took of other parameters, at
-another rate, say nothing here.
+Each stage has its own learning rate and schedule. It starts its optimiser anew,
+as the averages of an earlier stage are of other gradients.
 """
 
 from typing import NamedTuple
@@ -17,11 +16,10 @@ class Stage(NamedTuple):
 
   Attributes:
     name: as in the config.
-    start: its first step, from 0.
-    end: the step after its last.
+    start, end: its steps, from 0, without the end.
     learning_rate: the highest of its schedule.
-    train_backbone: whether the backbone is trained, or what the objective
-      learns alone. A backbone that is not keeps its batch statistics as well.
+    train_backbone: off, the classifier alone is trained, and the backbone keeps
+      its batch statistics as well.
   """
 
   name: str
@@ -36,11 +34,9 @@ class Stage(NamedTuple):
 
 
 def make_stages(config: ml_collections.ConfigDict) -> list[Stage]:
-  """Reads the block `stages`: in the order of their names.
+  """Reads the block `stages`, in the order of the names.
 
-  Args:
-    config: of the run. Without stages the whole training is one, with
-      `optimizer.learning_rate`.
+  Without stages the training is one, with `optimizer.learning_rate`.
 
   Raises:
     ValueError: a stage without steps, or stages that do not add up to
@@ -68,7 +64,7 @@ def make_stages(config: ml_collections.ConfigDict) -> list[Stage]:
 
 
 def stage_at(step: int, stages: list[Stage]) -> Stage:
-  """The stage to which step `step` (from 0) belongs; the last one after all."""
+  """The stage of step `step`, from 0; after the last step, the last stage."""
   return next((stage for stage in stages if step < stage.end), stages[-1])
 
 

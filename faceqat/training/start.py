@@ -23,37 +23,34 @@ from faceqat.models.weights.assign import assign, without_steps
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
 from faceqat.quant.spec import FLOAT
-from faceqat.training.checkpoint import Checkpointer, load_network, read_config
+from faceqat.training.checkpoint import latest_config, load_network
+from faceqat.training.resume import Saved
 from faceqat.training.train_state import TrainState
 
 Batch = dict[str, Any]
 
-# Of each person, for the first class weights.
+# For the first class weights.
 _IMAGES_PER_CLASS = 8
 
-# What the weight files of other projects are for, where there is one project
-# with such files: InsightFace's.
+# The faces that weight files are for. Only InsightFace has such files.
 _OF_FILES = {'.params': Fingerprint('arcface', 112)}
 
 
 def start_from(
   state: TrainState, model, config: ml_collections.ConfigDict
 ) -> tuple[TrainState, ml_collections.ConfigDict]:
-  """A new state whose backbone has the weights of a file or of another run.
+  """Puts the weights of a file or of another run into the backbone of a state.
 
   Args:
-    state: of the new run.
-    model: its network.
-    config: of the run, of `with_fingerprint`. `pretrained` is a weight file, as
-      `load_pretrained` takes it, or the folder of a run; `pretrained_pixels`
-      what the network of a file saw.
+    state, model: of the new run.
+    config: of the new run, as `with_fingerprint` gives it.
 
   Returns:
     The state; and the config, whose fingerprint says whose weights they are.
 
   Raises:
-    ValueError: the weights are not of this model, or may have been trained on
-      one kind of pixels or another.
+    ValueError: the weights are not of this model, or it is not clear on which
+      kind of pixels they were trained.
   """
   path = config.pretrained
   if _is_run(path):
@@ -72,18 +69,26 @@ def start_from(
 
 
 def _pixels_given(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """What the config says of the pixels of the weights it starts from.
+  """The fields of `pretrained_pixels` that are given.
 
   Raises:
-    ValueError: a field has no such value.
+    ValueError: a field has no such value, or there is no weight file whose
+      pixels it could describe.
   """
   given = {name: v for name, v in config.pretrained_pixels.items() if v}
   Pixels(**given)
+  if given and not (config.pretrained and not _is_run(config.pretrained)):
+    raise ValueError(
+      f'pretrained_pixels.{min(given)} is given, but pretrained is '
+      f'{config.pretrained!r}, '
+      + ('a run, whose pixels are its own' if config.pretrained else 'empty')
+      + ': it says what a weight file was trained on'
+    )
   return given
 
 
 def _is_run(path: str) -> bool:
-  """Whether the weights are those of a run's folder, and not of a file.
+  """Whether weights are the folder of a run, and not a file.
 
   Raises:
     ValueError: a folder without checkpoints.
@@ -102,7 +107,7 @@ def _is_run(path: str) -> bool:
 
 
 def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
-  """The float weights of a run; ranges and learned steps stay behind."""
+  """The float weights of a run, without its ranges and learned steps."""
   there = load_network(workdir).variables
   values = {}
   for collection in ('params', 'batch_stats'):
@@ -111,50 +116,28 @@ def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
 
 
 def with_fingerprint(
-  config: ml_collections.ConfigDict, checkpointer: Checkpointer
+  config: ml_collections.ConfigDict, saved: Saved | None
 ) -> ml_collections.ConfigDict:
   """The config with `fingerprint`: the faces that the network will be for.
 
   They are those of the training set. Where that does not say, or is drawn, they
-  are those of what the run starts from.
-
-  Args:
-    config: of the run.
-    checkpointer: of the run, which may be there to be continued.
+  are those of the weights that the run starts from, or continues with. Prints
+  what the user should know of the faces.
 
   Raises:
-    ValueError: what the run starts from, or an evaluation set, is of other
-      faces than the training set; or there are no weights of a file whose
-      pixels `pretrained_pixels` could be.
+    ValueError: the weights, or an evaluation set, are of other faces than the
+      training set; or `pretrained_pixels` is given without a weight file.
   """
-  pixels = _pixels_given(config)
-  if pixels and not (config.pretrained and not _is_run(config.pretrained)):
-    raise ValueError(
-      f'pretrained_pixels.{min(pixels)} is given, but pretrained is '
-      f'{config.pretrained!r}, '
-      + ('a run, whose pixels are its own' if config.pretrained else 'empty')
-      + ': it says what a weight file was trained on'
-    )
-  before, name = None, config.pretrained
-  step = checkpointer.latest_step
-  if step is not None:
-    name = str(checkpointer.folder.parent)
-    before = fingerprint.of_run(checkpointer.config(step))
-  elif name and _is_run(name):
-    before = fingerprint.of_run(read_config(name))
-  elif name:
-    before = _OF_FILES.get(pathlib.Path(name).suffix.lower())
+  _pixels_given(config)
+  before, name = _faces_before(config, saved)
   path, size = places.shown(config.data.path), config.data.image_size
   found = stated_faces.training_fingerprint(config.data)
   fingerprint.check(found, before, path, name, field='data.fingerprint')
+  notes = []
   if not config.data.path:
-    # From drawn faces to photographs is the way to go, and not back.
-    for warning in fingerprint.warn_of_drawn(
-      found, before, "data.path=''", name
-    ):
-      print(warning)
-  for silent in stated_faces.unstated_sets(config.data):
-    print(fingerprint.unstated(silent))
+    # Photographs after drawn faces are usual, the reverse is a mistake.
+    notes += fingerprint.warn_of_drawn(found, before, "data.path=''", name)
+  notes += map(fingerprint.unstated, stated_faces.unstated_sets(config.data))
   if fingerprint.names_template(before) and not fingerprint.names_template(
     found
   ):
@@ -162,16 +145,30 @@ def with_fingerprint(
   found = found or Fingerprint(fingerprint.UNKNOWN, size)
   weights = before.weights if before else ''
   found = dataclasses.replace(found, size=size, weights=weights)
-  # What is wrong with the pairs shows before the training, not after it.
+  # Before the training, not after it.
   stated_faces.check_evaluation(
     config.eval, found, 'this training', image_size=size
   )
-  for note in places.trained_on(config.eval, config.data):
+  notes += places.trained_on(config.eval, config.data)
+  for note in notes:
     print(note)
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.fingerprint = fingerprint.to_fields(found)
   return config
+
+
+def _faces_before(
+  config: ml_collections.ConfigDict, saved: Saved | None
+) -> tuple[Fingerprint | None, str]:
+  """The faces of the weights that a run starts from, and their name."""
+  name = config.pretrained
+  if saved is not None:
+    return fingerprint.of_run(saved.config), str(saved.folder.parents[1])
+  if name and _is_run(name):
+    found = latest_config(name)
+    return found and fingerprint.of_run(found[0]), name
+  return _OF_FILES.get(pathlib.Path(name).suffix.lower()), name
 
 
 def with_class_means(
@@ -183,38 +180,35 @@ def with_class_means(
 ) -> TrainState:
   """A state whose class weights are the mean embeddings of the classes.
 
-  Random weights would pull a network that knows faces already in random
-  directions first (Qi et al. 2018, Low-shot learning with imprinted weights).
+  Random weights would first pull a network that already knows faces in random
+  directions (Qi et al. 2018, Low-shot learning with imprinted weights). Where
+  the objective has no class weights, the state stays as it is.
 
   Args:
-    state: of the run; the backbone has its weights. Where the objective has no
-      class weights, it is returned as it is.
-    model: its network.
-    source: labelled images, of which the first few of each class are taken.
+    state, model: of the run; the backbone is pretrained.
+    source: labelled images, of which the first few of each class are used.
     batch_size: images in one call of the network.
     skipped: takes damaged images, which are left out of the means; None: they
-      are an error. A class without any other keeps its random weights.
+      are an error. A class without other images keeps its random weights.
   """
   if 'weights' not in state.params['classifier']:
     return state
   order = np.argsort(source.labels, kind='stable')
-  # Means of photographs, not of what was made of the first of them.
+  # Images that were made of others are left out.
   order = order[~are_made(source)[order]]
   labels = np.asarray(source.labels)[order]
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)
   weights = np.zeros((model.embedding_size, len(source.class_names)))
-  counts = np.zeros(len(source.class_names), int)
+  counts = np.zeros(len(source.class_names))
   for batch in batches(
     subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size, skipped
   ):
     embeddings = np.asarray(predict(batch['image']), np.float64)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    for embedding, label in zip(
-      embeddings[batch['_mask']], batch['label'][batch['_mask']]
-    ):
-      weights[:, label] += embedding
-      counts[label] += 1
+    known, known_labels = batch['_mask'], batch['label'][batch['_mask']]
+    np.add.at(weights.T, known_labels, embeddings[known])
+    np.add.at(counts, known_labels, 1)
   weights /= np.maximum(counts, 1)
   classifier = dict(state.params['classifier'])
   classifier['weights'] = jnp.where(
@@ -228,13 +222,10 @@ def with_class_means(
 def make_teacher(
   model, variables: dict[str, Any], objective: Objective
 ) -> Callable[[Batch], Batch]:
-  """Makes the function that adds to a batch what the objective asks of it.
+  """Makes a function that adds `target` [B, D], a teacher's embeddings.
 
-  Args:
-    model: the network.
-    variables: with which the run started; they are copied.
-    objective: where it needs a teacher, that is the float precision of these
-      variables, and a batch gets its embeddings as `target` [B, D].
+  The teacher computes in float with a copy of `variables`. Where the objective
+  needs none, a batch stays as it is.
   """
   if not objective.needs_teacher:
     return lambda batch: batch

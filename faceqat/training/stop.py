@@ -1,4 +1,4 @@
-"""Leaving a training in good order when it is told to stop."""
+"""Stops a training after a step, so that it can save first."""
 
 import signal
 
@@ -8,7 +8,11 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-  """Notes Ctrl-C and SIGTERM, so that the loop can save before it leaves."""
+  """Notes Ctrl-C and SIGTERM while it is entered.
+
+  Attributes:
+    signal: the one that came, or None.
+  """
 
   def __init__(self):
     self.signal: signal.Signals | None = None
@@ -27,12 +31,12 @@ class StopRequest:
   def agreed(self, together: bool) -> bool:
     """Whether to stop after this step.
 
-    A signal may reach one of several processes, but they have to stop after
-    the same step, or they would wait for each other for ever.
+    Several processes have to stop after the same step, even if the signal has
+    reached only one of them, or they would wait for each other for ever.
 
     Args:
-      together: whether every process asks after this step; after other steps
-        several processes do not stop.
+      together: whether every process asks after this step. Several processes
+        stop at no other.
     """
     if jax.process_count() == 1:
       return self.signal is not None

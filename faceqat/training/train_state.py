@@ -1,8 +1,7 @@
 """The state of a training, and the pure functions that change it.
 
-The functions are pure and live at module level, so that a test can call them.
-`trainer.py` jits the training step, where it knows the mesh and donates the
-state; the others are jitted here.
+`trainer.py` jits the training step, as it donates the state; the others are
+jitted here.
 """
 
 import functools
@@ -27,12 +26,11 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: [] int32, optimiser steps done.
-    params: `backbone` (the model's) and `classifier` (the objective's own; of a
+    params: `backbone` (of the model) and `classifier` (of the objective; of a
       margin loss `weights` [D, K]).
     batch_stats: moving statistics of the batch norms.
     quant_stats: ranges of the activations.
-    objective_state: what the objective updates by a rule of its own, such as
-      centers.
+    objective_state: updated by the objective without gradients, as centers.
     penalty_coefficient: [] float32, of the regularization.
     opt_state: of the optimiser.
   """
@@ -47,7 +45,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   @property
   def variables(self) -> dict[str, Any]:
-    """What the model is called with."""
+    """The model's."""
     return {
       'params': self.params['backbone'],
       'batch_stats': self.batch_stats,
@@ -56,18 +54,18 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 class Recipe(NamedTuple):
-  """What does not change between the steps of one stage; static under `jit`.
+  """Settings of all steps of a stage; static under `jit`.
 
   Attributes:
     model: the network.
     optimizer: of the stage.
     objective: what is minimised.
-    regularization: a penalty beside it.
-    train_backbone: off, what the objective learns is trained alone.
-    micro_batches: parts of a batch whose gradients are taken one after another
-      and averaged, to need less memory. Batch norms take the statistics of
-      each part, and their moving averages and the objective's state are updated
-      after each.
+    regularization: a penalty added to it.
+    train_backbone: off, the classifier alone is trained.
+    micro_batches: parts of a batch whose gradients are computed one after
+      another and averaged, which saves memory. Batch norms use the statistics
+      of each part; moving averages and the objective's state are updated after
+      each.
     seed: of the first weights and of dropout.
   """
 
@@ -83,7 +81,7 @@ class Recipe(NamedTuple):
 def create_state(
   recipe: Recipe, *, num_classes: int, image_size: ImageSize
 ) -> TrainState:
-  """Initialises a model, what its objective learns, and the optimiser."""
+  """Initialises the model, the classifier and the optimiser."""
   model, objective = recipe.model, recipe.objective
 
   def create(key):
@@ -99,7 +97,7 @@ def create_state(
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
-      # A network with group norms has none.
+      # A network with group norms has no batch statistics.
       batch_stats=variables.get('batch_stats', {}),
       quant_stats=variables['quant_stats'],
       objective_state=objective.initial_state(
@@ -123,14 +121,14 @@ def train_step(
 
   Args:
     state: before the step.
-    batch: `image` [B, H, W, 3] uint8, and what the objective needs: `label`
-      [B] int32, or `target` [B, D] of a teacher.
+    batch: `image` [B, H, W, 3] uint8, and `label` [B] int32 or `target` [B, D]
+      of a teacher, as the objective needs.
     recipe, mode: static.
 
   Returns:
-    The state after it, and `loss`, the objective's scores (such as `accuracy`
-    or `cosine`) and `grad_norm` (before clipping), each a float32 scalar; with
-    regularization also its `penalty` and `penalty_coefficient`.
+    The state after it, and float32 scalars: `loss`, the objective's scores
+    (such as `accuracy` or `cosine`) and `grad_norm` before clipping; with
+    regularization also `penalty` and `penalty_coefficient`.
   """
   parts = recipe.micro_batches
   key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
@@ -167,8 +165,7 @@ def train_step(
 
 
 def _add_gradients(state, batch, key, recipe, mode):
-  """The state with new statistics; gradients and metrics of one (part of a)
-  batch."""
+  """New statistics in the state, and a batch's gradients and metrics."""
 
   def compute_loss(trained):
     params = {**state.params, **trained}
@@ -193,7 +190,7 @@ def _add_gradients(state, batch, key, recipe, mode):
 
 
 def _trained(params: Any, recipe: Recipe) -> Any:
-  """The parameters that a stage changes."""
+  """The parameters that a stage trains."""
   if recipe.train_backbone:
     return params
   return {'classifier': params['classifier']}
@@ -230,6 +227,18 @@ def restart_optimizer(state: TrainState, recipe: Recipe) -> TrainState:
   return state.replace(opt_state=recipe.optimizer.init(trained))
 
 
+def named_leaves(tree: Any) -> dict[str, Any]:
+  """The leaves of a tree by their paths.
+
+  >>> named_leaves({'stem': {'kernel': 1, 'bias': 2}, 'steps': (3,)})
+  {'stem/bias': 2, 'stem/kernel': 1, 'steps/0': 3}
+  """
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
 @functools.partial(jax.jit, static_argnames='objective')
 def validation_scores(
   classifier: Any,
@@ -242,7 +251,7 @@ def validation_scores(
   """Averages over a padded batch of images that training left out.
 
   Args:
-    classifier, objective_state: what the objective has learnt.
+    classifier, objective_state: of a `TrainState`.
     embeddings: [B, D], of the images of the batch.
     batch: as of a training step, and `_mask` [B], 0 where a row is padding.
     objective: static.

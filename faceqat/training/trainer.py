@@ -1,4 +1,4 @@
-"""The state of a run, and all that is done to it."""
+"""Restores, trains, validates and saves the state of a run."""
 
 import contextlib
 
@@ -13,17 +13,18 @@ from faceqat.data import pipeline
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
-from faceqat.training import distributed, resume, sharding
+from faceqat.progress import Pace
+from faceqat.training import resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
 from faceqat.training.plan import Plan, Step
-from faceqat.training.progress import Progress
 from faceqat.training.start import (
   make_teacher,
   start_from,
   with_class_means,
   with_fingerprint,
 )
+from faceqat.training.step_line import print_step, print_validation
 from faceqat.training.stop import StopRequest
 from faceqat.training.train_state import (
   TrainState,
@@ -34,7 +35,7 @@ from faceqat.training.validation import best_score, range_metrics, validate
 
 
 class Trainer:
-  """A run in the making.
+  """Holds the state of a run.
 
   Attributes:
     state: replicated over the mesh.
@@ -59,15 +60,17 @@ class Trainer:
       train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
     )
     self._compiled = None
-    # The number and the metrics of a step that nobody has looked at.
+    # Number and metrics of the last step, which are not checked yet.
     self._pending = None
     self._put(state)
 
   def restore(self) -> int | None:
-    """Restores what is there of the run.
+    """Restores the state from the first of these that is there.
 
-    That is its latest checkpoint; else the weights of another project or run;
-    else it starts from scratch. A teacher is needed to the end.
+    1. The run's own latest checkpoint.
+    2. The weights of another project or run, `config.pretrained`. A teacher is
+       made of them even where there is a checkpoint.
+    3. Random weights.
 
     Returns:
       The step to go on from; None where the run begins.
@@ -76,24 +79,26 @@ class Trainer:
       ValueError: the checkpoint is of another training, or the weights are of
         another network.
     """
-    start = distributed.value_of_first(self._checkpointer.latest_step)
-    if start is not None:
-      for note in resume.check(
-        self._checkpointer, start, self._config, self._iterator
+    saved = resume.read_saved(self._checkpointer)
+    if saved is not None:
+      for note in (
+        *resume.check_config(saved.config, self._config, saved.folder),
+        *self._iterator.check_state(saved.position),
       ):
         print(note)
-    config = with_fingerprint(self._config, self._checkpointer)
+    config = with_fingerprint(self._config, saved)
     objective = self._plan.objective
-    if config.pretrained and (start is None or objective.needs_teacher):
+    if config.pretrained and (saved is None or objective.needs_teacher):
       state, config = start_from(self.state, self._plan.model, config)
       self._put(state)
     self._config = config
     self._with_targets = make_teacher(
       self._plan.model, self.state.variables, objective
     )
-    if start is not None:
-      self._continue_from(start)
-    elif config.pretrained:
+    if saved is not None:
+      self._continue_from(saved)
+      return saved.step
+    if config.pretrained:
       print(f'starts from {config.pretrained}')
       if not objective.needs_teacher:
         self._put(
@@ -105,31 +110,31 @@ class Trainer:
             self._data.skipped,
           )
         )
-    return start
+    return None
 
-  def _continue_from(self, start: int):
-    # At the end of a stage, its optimiser is still the one of the checkpoint.
-    recipe = self._plan.recipe_at(max(start - 1, 0))
+  def _continue_from(self, saved: resume.Saved):
+    # At the end of a stage, the checkpoint still has the optimiser of it.
+    recipe = self._plan.recipe_at(max(saved.step - 1, 0))
     self._put(restart_optimizer(self.state, recipe))
-    self.state, position = resume.restore_first(
+    self.state = resume.restore_first(
       self._checkpointer,
-      start,
+      saved,
       self.state,
       self._mesh,
       self._data.train.class_names,
     )
-    self._iterator.set_state(position)
-    print(f'continues from step {start} of {self._plan.total}')
+    self._iterator.set_state(saved.position)
+    print(f'continues from step {saved.step} of {self._plan.total}')
 
   def run(self, start: int, stop: StopRequest):
     """Trains from a step to the end, or until it is asked to stop.
 
     Raises:
-      ValueError: an image is damaged; the state is saved before.
-      FloatingPointError: the training has diverged; nothing is saved of it.
+      ValueError: an image is damaged; the state is saved first.
+      FloatingPointError: the training has diverged; nothing is saved.
     """
     plan = self._plan
-    self._progress = Progress(start, plan.total, self._config.batch_size)
+    self._pace = Pace(start, plan.total, self._config.batch_size)
     self._calibrated = has_ranges(self.state.quant_stats)
     for number in range(start, plan.total):
       batch = self._next_batch(number, start)
@@ -141,7 +146,7 @@ class Trainer:
       batch = self._with_targets(sharding.shard_batch(batch, self._mesh))
       metrics = self._advance(number, step, batch)
       done = number + 1
-      # Read once: a signal that comes later belongs to the next step.
+      # Asked once: a later signal belongs to the next step.
       stops = stop.agreed(plan.is_logged(done))
       due = plan.due(done, stops)
       if any(due):
@@ -156,7 +161,7 @@ class Trainer:
         self._save()
       if stops and done < plan.total:
         return
-    # A calibration alone comes here without a step.
+    # A calibration alone has no steps.
     self._calibrate()
     self._validate_and_save(plan.total, plan.last_mode)
 
@@ -167,7 +172,7 @@ class Trainer:
     try:
       return next(self._iterator)
     except ValueError:
-      # Of several processes, the others are in the next step already.
+      # Several processes cannot save: the others are in the next step already.
       if number > start and jax.process_count() == 1:
         check_finite(*self._pending)
         self._check_next(number, *self._before)
@@ -181,9 +186,9 @@ class Trainer:
     )
     if (recipe, mode) != self._compiled:
       jax.block_until_ready(metrics)
-      self._progress.restart(number + 1)
+      self._pace.restart(number + 1)
       self._compiled = recipe, mode
-    # The device works on this step while the host looks at the last one's.
+    # The device works on this step while the host checks the one before.
     if self._pending is not None:
       check_finite(*self._pending)
     self._pending, self._before = (number, metrics), (step, batch)
@@ -193,7 +198,7 @@ class Trainer:
     if self._calibrated:
       return
     self._calibrated = True
-    with self._progress.paused():
+    with self._pace.paused():
       self._put(
         with_calibration(
           self.state, self._plan.model, self._data.train, self._config
@@ -203,25 +208,24 @@ class Trainer:
   def _log_step(self, done: int, step: Step, metrics: dict[str, jax.Array]):
     values = {f'train/{name}': float(value) for name, value in metrics.items()}
     values['train/learning_rate'] = self._plan.learning_rate(done - 1)
-    # None is measured yet in a step that was compiled.
-    if rate := self._progress.rate(done):
+    # A step that was compiled is not measured.
+    if rate := self._pace.rate(done):
       values['train/images_per_second'] = rate
     self._log.write(done, values)
-    self._progress.show(done, values, step.mode)
+    print_step(done, self._plan.total, values, self._pace, step.mode)
 
   def _check_next(self, done: int, step: Step, batch):
-    # Finite weights may be destroyed already: the next loss tells.
+    # Weights may be finite and yet destroyed: the next loss shows it.
     copy = jax.tree.map(jnp.copy, self.state)
     _, after = self._step(copy, batch, recipe=step.recipe, mode=step.mode)
     check_finite(done, after)
 
   def _validate_and_save(self, done: int, mode):
     try:
-      with self._progress.paused():
+      with self._pace.paused():
         scores = validate(
           self.state,
-          self._plan.model,
-          self._plan.objective,
+          self._plan,
           self._with_targets,
           self._data,
           self._config,
@@ -231,7 +235,7 @@ class Trainer:
       self._save_before_error()
       raise
     self._log.write(done, {**scores, **range_metrics(self.state)})
-    self._progress.show_validation(scores)
+    print_validation(scores)
     self._save(best_score(scores, self._config, mode))
 
   def _save(self, score: float | None = None):
@@ -265,9 +269,9 @@ def with_calibration(
 ) -> TrainState:
   """A state ready for quantized modes, calibrated on training images.
 
-  Where that changes weights (`quant.equalize`, `quant.correct_biases`) in the
-  middle of a training, the optimiser's averages are still those of before. With
-  no `quant.calibration_steps` it stays the float network that it is.
+  The optimiser's averages stay, even where weights change (`quant.equalize`,
+  `quant.correct_biases`). With `quant.calibration_steps` 0 the network stays
+  float.
   """
   if not config.quant.calibration_steps:
     return state

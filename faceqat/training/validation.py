@@ -1,6 +1,5 @@
-"""Measures a network while it trains, on images that training left out."""
+"""Measures a network during training, on images that it is not trained on."""
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -12,15 +11,18 @@ from faceqat.data import datasets, pipeline
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.integer.program import CONTRACTS
-from faceqat.losses.objective import Objective
 from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
-from faceqat.training.train_state import TrainState, validation_scores
+from faceqat.training.plan import Plan
+from faceqat.training.train_state import (
+  TrainState,
+  named_leaves,
+  validation_scores,
+)
 
 
 def validate(
   state: TrainState,
-  model,
-  objective: Objective,
+  plan: Plan,
   with_targets: Callable[[dict], dict],
   data: datasets.TrainingData,
   config: ml_collections.ConfigDict,
@@ -28,29 +30,29 @@ def validate(
 ) -> dict[str, float]:
   """The objective on known people, verification on kept-out ones.
 
-  On one device and rounded as `evaluate` does by default: what is compiled here
-  serves there too.
+  Runs on one device and with the default rounding of `evaluate`, which can then
+  use what is compiled here.
   """
   evaluated = CONTRACT_MODES[CONTRACTS[0]] if mode.quantize else FLOAT
   variables = jax.tree.map(jnp.asarray, jax.device_get(state.variables))
-  predict = make_predict(model, variables, evaluated)
-  scores = {}
-  batches = objective.per_example and [
-    validation_scores(
+  predict = make_predict(plan.model, variables, evaluated)
+  averages: dict[str, Average] = {}
+  known = data.known if plan.objective.per_example else ()
+  for batch in pipeline.batches(known, config.eval.batch_size, data.skipped):
+    found = validation_scores(
       state.params['classifier'],
       state.objective_state,
       predict(batch['image']),
       with_targets(batch),
-      objective=objective,
+      objective=plan.objective,
     )
-    for batch in pipeline.batches(
-      data.known, config.eval.batch_size, data.skipped
-    )
-  ]
-  for name in batches[0] if batches else ():
-    averages = (batch[name] for batch in batches)
-    average = functools.reduce(Average.merge, averages)
-    scores[f'validation/{name}'] = float(average.compute())
+    for name, average in found.items():
+      seen = averages.get(name)
+      averages[name] = seen.merge(average) if seen else average
+  scores = {
+    f'validation/{name}': float(average.compute())
+    for name, average in averages.items()
+  }
   if data.validation is not None:
     for name, value in verification.evaluate(
       predict, data.validation, batch_size=config.eval.batch_size
@@ -66,8 +68,8 @@ def best_score(
 ) -> float | None:
   """What the best checkpoint is chosen by; None where it is no candidate.
 
-  A float network may verify better than its quantized successor, but could
-  not be lowered.
+  A float network may verify better than the quantized one that follows it, but
+  it has no ranges and cannot be lowered.
   """
   if scores is None or (config.quant.enabled and not mode.quantize):
     return None
@@ -93,10 +95,8 @@ def layer_paths(state: TrainState) -> list[str]:
 
 
 def _observed(state: TrainState) -> dict[str, jax.Array]:
-  """`<layer>/minimum`, `<layer>/maximum`, `<layer>/count`, for one."""
+  """Statistics by name, such as `<layer>/minimum` or `<layer>/count`."""
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/').replace(
-      '/quantizer/range', ''
-    ): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.quant_stats)
+    name.replace('/quantizer/range', ''): leaf
+    for name, leaf in named_leaves(state.quant_stats).items()
   }

@@ -1,4 +1,4 @@
-"""The folder of a run belongs to one process at a time."""
+"""Locks the folder of a run: one process uses it at a time."""
 
 import contextlib
 import fcntl
@@ -12,16 +12,13 @@ from faceqat.files import atomic
 
 @contextlib.contextmanager
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
-  """Holds a folder, and clears away what a killed process left half-written.
+  """Locks an existing folder, and removes half-written files of a killed run.
 
-  The system lets go of it when the process ends, however it ends. The file
-  `.lock` stays, and says who had it last.
-
-  Args:
-    workdir: exists.
+  The lock ends with the process, however that ends. The file `.lock` stays and
+  names the last holder.
 
   Raises:
-    ValueError: another process holds it; it says which.
+    ValueError: another process holds the lock; it says which.
   """
   workdir = pathlib.Path(workdir)
   with open(workdir / '.lock', 'a+') as file:

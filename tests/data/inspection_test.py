@@ -17,6 +17,7 @@ from face_sets import (
   write_list,
 )
 
+from faceqat import progress
 from faceqat.data import datasets, inspection, pipeline
 from faceqat.data.sources.folder import FolderSource
 from faceqat.faces.images import SkippedImages
@@ -179,8 +180,8 @@ def test_how_far_it_is_is_printed(tmp_path, monkeypatch, capsys):
   source = FolderSource(write_folder(tmp_path), SIZE)
   check(source)
   assert capsys.readouterr().out == ''
-  monkeypatch.setattr(inspection, '_SECONDS_PER_LINE', 0)
+  monkeypatch.setattr(progress, '_SECONDS_PER_LINE', 0)
   check(source)
   lines = capsys.readouterr().out.splitlines()
-  assert lines[0].startswith('looked at 64/180 images  ')
-  assert lines[-1].startswith('looked at 180/180 images  ')
+  assert lines[0].startswith('looked at images 1/180  ')
+  assert lines[-1].startswith('looked at images 180/180  ')

@@ -18,9 +18,14 @@ from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
-from faceqat.training.checkpoint import Checkpointer, load_network, read_config
+from faceqat.training.checkpoint import (
+  Checkpointer,
+  latest_config,
+  load_network,
+)
 from faceqat.training.loop import train
 from faceqat.training.older_runs import with_added_fields
+from faceqat.training.resume import read_saved
 from faceqat.training.start import with_fingerprint
 
 
@@ -48,7 +53,7 @@ def run(faces, tmp_path_factory):
 
 def start(config, workdir):
   with contextlib.closing(Checkpointer(str(workdir))) as checkpointer:
-    return with_fingerprint(config, checkpointer)
+    return with_fingerprint(config, read_saved(checkpointer))
 
 
 # The file.
@@ -249,7 +254,7 @@ def test_a_wrong_word_of_the_user_is_refused(tmp_path):
 
 
 def test_the_fingerprint_goes_the_whole_way(run, tmp_path):
-  assert fingerprint.of_run(read_config(str(run))) == ARCFACE
+  assert fingerprint.of_run(latest_config(run)[0]) == ARCFACE
   program = lower(load_network(str(run)))
   assert fingerprint.of_metadata(program.metadata) == ARCFACE
   integer_program.save(program, tmp_path / 'program.safetensors')

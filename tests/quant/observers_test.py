@@ -161,7 +161,7 @@ def test_what_was_observed_is_part_of_a_checkpoint(observer, tmp_path):
   with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
     checkpointer.save(_state(seen), {}, _NO_CONFIG)
   with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
-    state, _ = checkpointer.restore(1, _state(unseen))
+    state = checkpointer.restore(1, _state(unseen))
   read = state.quant_stats['stem']['range']
   assert type(read) is type(seen)
   _assert_equal(read, seen)

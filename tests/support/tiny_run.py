@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import json
+import os
+import signal
 import zlib
 
 import jax
@@ -12,13 +14,15 @@ from settings import ROOT
 from configs import common, mbv2_int8
 from faceqat import models
 from faceqat.data.pipeline import TrainIterator
-from faceqat.losses.objective import make_objective
-from faceqat.models.build import make_model
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
-from faceqat.training.plan import make_recipe
-from faceqat.training.stages import make_stages
-from faceqat.training.train_state import create_state, train_step
+from faceqat.training.loop import train
+from faceqat.training.plan import Plan
+from faceqat.training.train_state import (
+  create_state,
+  named_leaves,
+  train_step,
+)
 
 # `model.name = 'tiny'` finds a module there as it finds those of the package.
 models.__path__.append(str(ROOT / 'tests' / 'extra_models'))
@@ -56,9 +60,8 @@ def get_config():
 
 def make_start(config):
   """The model, the initial state and the step of its last stage."""
-  model = make_model(config)
-  objective = make_objective(config.loss)
-  recipe, _ = make_recipe(config, model, objective, make_stages(config)[-1])
+  plan = Plan(config)
+  recipe = plan.recipe_at(config.total_steps)
   state = create_state(
     recipe, num_classes=NUM_CLASSES, image_size=config.data.image_size
   )
@@ -69,14 +72,14 @@ def make_start(config):
     static_argnames='mode',
     donate_argnames='state',
   )
-  return model, sharding.replicate(state, mesh), step
+  return plan.model, sharding.replicate(state, mesh), step
 
 
 def read_state(config, workdir, step):
   """A checkpoint of a run: the training state and the data's position."""
   _, state, _ = make_start(config)
   with contextlib.closing(Checkpointer(workdir, create=False)) as checkpointer:
-    return checkpointer.restore(step, state)
+    return checkpointer.restore(step, state), checkpointer.position(step)
 
 
 def read_log(workdir):
@@ -90,16 +93,39 @@ def read_log(workdir):
 
 def leaves(tree):
   """Every array of a tree by its path."""
+  return {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
+
+
+def make_batch(size=8, seed=0):
+  """A batch as a training step takes it."""
+  rng = np.random.default_rng(seed)
   return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    'image': rng.integers(0, 256, (size, 32, 32, 3), np.uint8),
+    'label': rng.integers(0, NUM_CLASSES, size, np.int32),
   }
 
 
+def stop_and_resume(config, workdir, at_batch, number=signal.SIGTERM):
+  """Trains on one device, stopped by a signal as a batch is taken, to the end.
+
+  Returns the batches taken before the stop and after it.
+  """
+
+  def stop(batch):
+    if batch == at_batch:
+      os.kill(os.getpid(), number)
+
+  with taken_batches(stop) as first:
+    assert train(config, str(workdir), jax.devices()[:1]) == number
+  with taken_batches() as later:
+    assert train(config, str(workdir), jax.devices()[:1]) is None
+  return first, later
+
+
 def assert_same_end(config, one, other):
-  """That two runs of ten steps ended with the same bits."""
-  whole, whole_position = read_state(config, one, 10)
-  parts, parts_position = read_state(config, other, 10)
+  """That two runs ended with the same bits."""
+  whole, whole_position = read_state(config, one, config.total_steps)
+  parts, parts_position = read_state(config, other, config.total_steps)
   assert parts_position == whole_position
   whole, parts = leaves(whole), leaves(parts)
   assert whole.keys() == parts.keys()
@@ -113,11 +139,11 @@ def assert_same_end(config, one, other):
 def assert_trained_alike(config, one, other, share=0.02):
   """That two states come of the same batches, whatever the order of sums.
 
-  What each parameter and each momentum has moved by is compared with how far
-  all of them have moved. Sums in another order part by some 1e-6 of that, and
-  an activation on the other side of a tie by a 255th in one of thousands. With
-  a small learning rate neither grows from step to step. A gradient, statistics
-  or ranges of a part of the batch would be off by more than a tenth.
+  The movement of each parameter and momentum is compared with that of all. Sums
+  in another order differ by some 1e-6 of it, and an activation on the other
+  side of a tie by a 255th in one of thousands; with a small learning rate
+  neither grows. A gradient or statistics of a part of the batch would be off by
+  more than a tenth.
   """
   start = leaves(make_start(config)[1])
   one, other = leaves(one), leaves(other)

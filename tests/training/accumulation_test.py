@@ -5,28 +5,18 @@ import functools
 import jax
 import numpy as np
 import pytest
-from tiny_run import NUM_CLASSES, leaves, make_config, make_start
+from tiny_run import NUM_CLASSES, leaves, make_batch, make_config, make_start
 
-from faceqat.losses.objective import Distillation, make_objective
-from faceqat.models.build import make_model
+from faceqat.losses.objective import Distillation
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.checks import check_batches
-from faceqat.training.plan import make_recipe
-from faceqat.training.stages import make_stages
+from faceqat.training.plan import Plan
 from faceqat.training.train_state import create_state, train_step
 
 # Batch norms that keep their statistics, so that an example's loss does not
 # depend on what else is in its micro-batch.
 FROZEN = Mode(train=True, freeze_bn=True)
-
-
-def make_batch(size, image_size=32):
-  rng = np.random.default_rng(0)
-  return {
-    'image': rng.integers(0, 256, (size, image_size, image_size, 3), np.uint8),
-    'label': rng.integers(0, NUM_CLASSES, size, np.int32),
-  }
 
 
 def sgd_config(micro_batches):
@@ -106,10 +96,7 @@ def test_micro_batches_do_not_depend_on_the_number_of_devices():
 
 def _compilable(parts, size=32):
   config = sgd_config(parts)
-  objective = make_objective(config.loss)
-  recipe, _ = make_recipe(
-    config, make_model(config), objective, make_stages(config)[0]
-  )
+  recipe = Plan(config).recipe_at(0)
   state = create_state(recipe, num_classes=NUM_CLASSES, image_size=32)
   return recipe, state, make_batch(size)
 

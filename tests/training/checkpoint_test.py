@@ -83,7 +83,10 @@ def test_the_latest_two_and_the_best_are_kept(scores, steps, best, tmp_path):
 def test_what_is_read_is_what_was_saved(tmp_path):
   save(tmp_path, [0.5, 0.25])
   with opened(tmp_path, create=False) as checkpointer:
-    state, position = checkpointer.restore(1, make_state(0))
+    state, position = (
+      checkpointer.restore(1, make_state(0)),
+      checkpointer.position(1),
+    )
     variables = checkpointer.restore_variables(2, make_state(0).variables)
     config = checkpointer.config(1)
   assert position == {'at': 1}
@@ -106,7 +109,7 @@ def test_a_step_is_saved_once(tmp_path):
     checkpointer.save(make_state(1), {'at': 2}, CONFIG)
     assert checkpointer.find('best') == 1
   with opened(tmp_path) as checkpointer:
-    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+    assert checkpointer.position(1) == {'at': 1}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_a_save_that_was_cut_off_is_no_checkpoint(tmp_path):
   (unfinished / 'variables').write_bytes(b'half')
   with opened(tmp_path) as checkpointer:
     assert checkpointer.latest_step == 1
-    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+    assert checkpointer.position(1) == {'at': 1}
 
 
 def saved_elsewhere(root, scores):
@@ -221,6 +224,7 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
   def read():
     with opened(workdir) as checkpointer:
       checkpointer.config(2)
+      checkpointer.position(2)
       checkpointer.restore(2, make_state(0))
 
   with pytest.raises(ValueError, match='is damaged') as raised:
@@ -231,7 +235,7 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(part, tmp_path):
   shutil.rmtree(folder)
   with opened(workdir) as checkpointer:
     assert checkpointer.latest_step == 1
-    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+    assert checkpointer.position(1) == {'at': 1}
 
 
 def test_the_only_checkpoint_has_no_other_beside_it(tmp_path):
@@ -249,7 +253,7 @@ def test_a_checkpoint_from_before_the_digests_is_read(tmp_path):
   shutil.rmtree(tmp_path / 'checkpoints' / '1' / 'digests')
   with opened(tmp_path) as checkpointer:
     assert checkpointer.config(1).to_dict() == CONFIG.to_dict()
-    assert checkpointer.restore(1, make_state(0))[1] == {'at': 1}
+    assert checkpointer.position(1) == {'at': 1}
 
 
 def test_a_run_folder_is_all_that_a_network_needs(quantized_run, monkeypatch):

@@ -1,9 +1,10 @@
 """What was learnt of people follows their names."""
 
 import contextlib
-import dataclasses
+import itertools
 
 import jax
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -13,22 +14,22 @@ from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.class_rows import follow_names, with_classes
 from faceqat.training.optimizer import relative_steps
-from faceqat.training.resume import restore_first
+from faceqat.training.resume import read_saved, restore_first
 from faceqat.training.train_state import TrainState
 
 BEFORE = ['ann', 'bob', 'cy', 'dee']
 NOW = ['zoe', 'cy', 'ann', 'dee', 'eve']
 
 
-def make_state(num_classes, start, bias=True):
+def make_state(num_classes, start):
   """A state in which every number is another one, the first being `start`."""
-  classifier = {'weights': np.zeros((3, num_classes))}
-  if bias:
-    classifier['bias'] = np.zeros(num_classes)
   params = {
-    # As many as there are people, and called alike, but of none of them.
+    # With the shapes and names of the classifier, but of no people.
     'backbone': {'weights': np.zeros((3, 4)), 'bias': np.zeros(4)},
-    'classifier': classifier,
+    'classifier': {
+      'weights': np.zeros((3, num_classes)),
+      'bias': np.zeros(num_classes),
+    },
   }
   optimizer = optax.chain(
     optax.clip_by_global_norm(1.0), relative_steps(optax.adamw(0.1))
@@ -42,11 +43,11 @@ def make_state(num_classes, start, bias=True):
     penalty_coefficient=np.zeros(()),
     opt_state=optimizer.init(params),
   )
-  count = iter(range(start, start + 10_000))
+  count = itertools.count(start)
   return jax.tree.map(
-    lambda leaf: np.array(
-      [next(count) for _ in range(np.size(leaf))], np.float32
-    ).reshape(np.shape(leaf)),
+    lambda leaf: np.fromiter(count, np.float32, np.size(leaf)).reshape(
+      np.shape(leaf)
+    ),
     state,
   )
 
@@ -92,11 +93,11 @@ def test_the_shapes_are_those_of_the_classes():
 
 def test_a_name_that_two_have_cannot_be_followed():
   old, new = make_state(4, 0), make_state(5, 5000)
-  for before, now in (
-    (['ann', 'ann', 'cy', 'dee'], NOW),
-    (BEFORE, ['zoe', 'cy', 'cy', 'dee', 'eve']),
+  for before, now, name in (
+    (['ann', 'ann', 'cy', 'dee'], NOW, 'ann'),
+    (BEFORE, ['zoe', 'cy', 'cy', 'dee', 'eve'], 'cy'),
   ):
-    with pytest.raises(ValueError, match='two people of the training set'):
+    with pytest.raises(ValueError, match=f"training set are called '{name}'"):
       follow_names(old, new, before, now)
 
 
@@ -126,22 +127,15 @@ def test_every_part_of_an_objective_says_where_its_classes_are(objective):
 def test_a_checkpoint_goes_on_with_other_people(tmp_path):
   mesh = sharding.make_mesh(1, jax.devices()[:1])
   old, new = make_state(4, 0), make_state(5, 5000)
-  config = _Config()
+  config = ml_collections.ConfigDict({'seed': 0})
   with contextlib.closing(Checkpointer(str(tmp_path))) as checkpointer:
     checkpointer.save(old, {'people': BEFORE, 'place': 7}, config)
     checkpointer._manager.wait_until_finished()
-    state, position = restore_first(checkpointer, 0, new, mesh, NOW)
-    same, _ = restore_first(checkpointer, 0, old, mesh, BEFORE)
-  assert position['place'] == 7
+    saved = read_saved(checkpointer)
+    state = restore_first(checkpointer, saved, new, mesh, NOW)
+    same = restore_first(checkpointer, saved, old, mesh, BEFORE)
+  assert saved.position['place'] == 7
   np.testing.assert_array_equal(
     of_classes(state), of_classes(follow_names(old, new, BEFORE, NOW))
   )
   np.testing.assert_array_equal(of_classes(same), of_classes(old))
-
-
-@dataclasses.dataclass
-class _Config:
-  """What a checkpoint asks of a config."""
-
-  def to_dict(self):
-    return {'seed': 0}

@@ -104,27 +104,23 @@ def test_processes_agree_and_one_that_fails_ends_both():
   assert first[0] != 0
 
 
-WRONG = {
-  'without --distributed': (
-    (False, None, 2, None),
-    '--num_processes is given without --distributed; add it',
-  ),
-  'one of three': (
-    (True, '10.0.0.2:8476', None, None),
-    '--coordinator_address is given without --num_processes and --process_id',
-  ),
-  'no port': ((True, 'host', 2, 0), "is 'host'; give host:port of the process"),
-  'too high': (
-    (True, 'host:1', 2, 2),
-    '--process_id is 2 of --num_processes 2',
-  ),
-  'negative': ((True, 'host:1', 2, -1), '--process_id is -1 of'),
-}
-
-
-@pytest.mark.parametrize('wrong', WRONG)
-def test_options_that_do_not_fit_are_refused(wrong):
-  options, message = WRONG[wrong]
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    (
+      (False, None, 2, None),
+      '--num_processes is given without --distributed; add it',
+    ),
+    (
+      (True, '10.0.0.2:8476', None, None),
+      '--coordinator_address is given without --num_processes and --process_id',
+    ),
+    ((True, 'host', 2, 0), "is 'host'; give host:port of the process"),
+    ((True, 'host:1', 2, 2), '--process_id is 2 of --num_processes 2'),
+    ((True, 'host:1', 2, -1), '--process_id is -1 of'),
+  ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
   with (
     pytest.raises(ValueError, match=message),
     distributed.connected(*options),

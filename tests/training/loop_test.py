@@ -5,7 +5,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from face_sets import write_folder
 from tiny_run import (
   assert_same_end,
   assert_trained_alike,
@@ -13,6 +13,7 @@ from tiny_run import (
   make_config,
   read_log,
   read_state,
+  stop_and_resume,
   taken_batches,
 )
 
@@ -69,24 +70,17 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(
 ):
   config = make_config()
   whole_dir, whole_batches = quantized_run
-
-  def stop(batch):
-    if batch == 4:
-      os.kill(os.getpid(), number)
-
   before = signal.getsignal(number)
-  with taken_batches(stop) as first_batches:
-    assert train(config, str(tmp_path), ONE) == number
-  # Step 5 is no step at which a checkpoint is due.
-  assert f'{number.name}: saved step 5' in capsys.readouterr().out
+  first, later = stop_and_resume(config, tmp_path, 4, number)
   assert signal.getsignal(number) == before
-  with taken_batches() as later_batches:
-    assert train(config, str(tmp_path), ONE) is None
-  assert 'continues from step 5 of 10' in capsys.readouterr().out
+  # Step 5 is no step at which a checkpoint is due.
+  printed = capsys.readouterr().out
+  assert f'{number.name}: saved step 5' in printed
+  assert 'continues from step 5 of 10' in printed
 
   # The first run took two batches more, for its calibration.
-  assert (len(first_batches), len(later_batches)) == (7, 5)
-  assert first_batches + later_batches == whole_batches
+  assert (len(first), len(later)) == (7, 5)
+  assert first + later == whole_batches
   assert_same_end(config, whole_dir, tmp_path)
 
 
@@ -105,7 +99,7 @@ def test_pretrained_weights_start_a_run_but_do_not_return_to_it(
   config.optimizer.learning_rate = 0.0
   for total_steps in (1, 2):
     config.total_steps = total_steps
-    train(config, str(tmp_path), jax.devices()[:1])
+    train(config, str(tmp_path), ONE)
     # With a learning rate of 0 they are what they were.
     params = load_network(str(tmp_path)).variables['params']
     assert all(np.all(leaf == 0.25) for leaf in jax.tree.leaves(params))
@@ -160,17 +154,6 @@ def test_quantizers_wait_for_their_step(quantized_run):
   for step in (6, 9, 10):
     minima, maxima = ranges[step][0::2], ranges[step][1::2]
     assert np.all(np.array(maxima) > np.array(minima)), step
-
-
-def test_the_mode_of_a_step_follows_the_config():
-  quant = make_config().quant
-  modes = [mode_at(step, quant) for step in range(10)]
-  assert all(mode.train for mode in modes)
-  assert [mode.quantize for mode in modes] == [False] * 4 + [True] * 6
-  assert [mode.observe for mode in modes] == [False] * 4 + [True] * 6
-  assert [mode.freeze_bn for mode in modes] == [False] * 8 + [True] * 2
-  quant.update(enabled=False, freeze_bn_step=-1)
-  assert {mode_at(step, quant) for step in range(10)} == {modes[0]}
 
 
 def test_only_what_can_be_lowered_becomes_the_best():
@@ -229,52 +212,37 @@ def test_the_message_names_what_is_not_finite(name, value):
     check_finite(7, {**metrics, name: value})
 
 
-def _write_faces(root, sizes):
-  for person, size in enumerate(sizes):
-    (root / f'p{person}').mkdir(parents=True)
-    for image in range(2):
-      pixels = np.full((size, size, 3), 40 * person + image, np.uint8)
-      Image.fromarray(pixels).save(root / f'p{person}' / f'{image}.png')
-
-
-WRONG = {
-  'model': ('model.name', 'mobilnet', "model.name is 'mobilnet'; choose one"),
-  'dtype': ('model.dtype', 'float16', "model.dtype is 'float16'; choose"),
-  'loss': ('loss.name', 'arcfase', "loss.name is 'arcfase'; choose"),
-  'margin': (
-    'loss.margin',
-    28.6,
-    'loss.margin is 28.6; .* an angle in radians',
-  ),
-  'optimizer': ('optimizer.name', 'adam', "optimizer.name 'adam'; accepted"),
-  'bits': ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
-  'observer': ('quant.default.observer', 'mean', "observer is 'mean'; choose"),
-  'steps': ('total_steps', -1, 'Training has -1 steps; give 0'),
-  'calibration': (
-    'quant.calibration_steps',
-    0,
-    'quant.calibration_steps is 0; it is 1 or more where quant.enabled',
-  ),
-  'teacher': ('loss.name', 'distillation', 'pretrained is empty; give the'),
-  'seed': ('seed', -1, 'seed is -1; it is 0 or more, and below'),
-  'data seed': ('data.seed', 2**32, r'data\.seed is 4294967296; it is 0 or'),
-  'log': ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
-  'eval batch': ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
-  'batch': ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),
-  'large batch': (
-    'batch_size',
-    64,
-    'has 36 images, fewer than one batch of 64',
-  ),
-  'folder': ('data.path', 'nowhere', 'no image folder nowhere'),
-  'pack': ('data.path', 'none.rec', 'no RecordIO pack none.rec'),
-  'kept out': ('data.validation_people', 31, 'from 20 to 30, or 0'),
-}
-
-
-@pytest.mark.parametrize('wrong', WRONG)
-def test_a_wrong_config_is_refused_before_anything_is_written(wrong, tmp_path):
-  field, value, message = WRONG[wrong]
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('model.name', 'mobilnet', "model.name is 'mobilnet'; choose one"),
+    ('model.dtype', 'float16', "model.dtype is 'float16'; choose"),
+    ('loss.name', 'arcfase', "loss.name is 'arcfase'; choose"),
+    ('loss.margin', 28.6, 'loss.margin is 28.6; .* an angle in radians'),
+    ('optimizer.name', 'adam', "optimizer.name is 'adam'; choose one"),
+    ('quant.default.weight_bits', 9, 'weight_bits is 9; choose'),
+    ('quant.default.observer', 'mean', "observer is 'mean'; choose"),
+    ('total_steps', -1, 'total_steps is -1; give 0'),
+    (
+      'quant.calibration_steps',
+      0,
+      'quant.calibration_steps is 0; it is 1 or more where quant.enabled',
+    ),
+    ('loss.name', 'distillation', 'pretrained is empty; give the'),
+    ('seed', -1, 'seed is -1; it is 0 or more, and below'),
+    ('data.seed', 2**32, r'data\.seed is 4294967296; it is 0 or'),
+    ('log_steps', 0, 'log_steps is 0; it is 1 or more'),
+    ('eval.batch_size', 0, 'eval.batch_size is 0; it is 1'),
+    ('batch_size', 4, 'batch_size 4 does not divide among 8 devices'),
+    ('batch_size', 64, 'has 36 images, fewer than one batch of 64'),
+    ('data.path', 'nowhere', 'no image folder nowhere'),
+    ('data.path', 'none.rec', 'no RecordIO pack none.rec'),
+    ('data.validation_people', 31, 'from 20 to 30, or 0'),
+  ],
+)
+def test_a_wrong_config_is_refused_before_anything_is_written(
+  field, value, message, tmp_path
+):
   config = make_config()
   config.update_from_flattened_dict({field: value})
   workdir = tmp_path / 'run'
@@ -294,16 +262,16 @@ def test_an_override_for_no_layer_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('sizes', 'message'),
+  ('people', 'size', 'message'),
   [
-    ([32], 'has 32 images of 1 people'),
-    ([48, 48], '0.png has 48x48 pixels, wanted 32x32'),
+    (1, 32, 'has one person only'),
+    (2, 48, '1.png has 48x48 pixels, wanted 32x32'),
   ],
 )
 def test_wrong_data_is_refused_before_anything_is_written(
-  sizes, message, tmp_path
+  people, size, message, tmp_path
 ):
-  _write_faces(tmp_path / 'faces', sizes)
+  write_folder(tmp_path / 'faces', people, size)
   config = make_config()
   config.data.update(path=str(tmp_path / 'faces'), validation_people=0)
   workdir = tmp_path / 'run'
@@ -313,8 +281,8 @@ def test_wrong_data_is_refused_before_anything_is_written(
 
 
 def test_a_damaged_image_is_named_or_skipped(tmp_path, capsys):
-  _write_faces(tmp_path / 'faces', [32] * 4)
-  damaged = tmp_path / 'faces' / 'p1' / '1.png'
+  write_folder(tmp_path / 'faces', 4, 32)
+  damaged = tmp_path / 'faces' / 'p01' / 'p01_0001.png'
   damaged.write_bytes(damaged.read_bytes()[:60])
   config = make_config(total_steps=1)
   config.data.update(

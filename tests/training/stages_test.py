@@ -1,16 +1,14 @@
-import os
-import signal
-
 import jax
 import numpy as np
 import pytest
 from tiny_run import (
+  assert_same_end,
   leaves,
   make_config,
   make_start,
   read_log,
   read_state,
-  taken_batches,
+  stop_and_resume,
 )
 
 from faceqat.training.loop import train
@@ -20,7 +18,7 @@ ONE = jax.devices()[:1]
 
 
 def staged_config(**changes):
-  """The head alone, everything, everything with quantizers; 3 + 3 + 4 steps."""
+  """The classifier alone, all, all with quantizers; 3 + 3 + 4 steps."""
   config = make_config(**changes)
   config.stages = {
     'stage_1': {'steps': 3, 'learning_rate': 0.01, 'train_backbone': False},
@@ -65,6 +63,17 @@ def test_stages_that_do_not_fit_the_steps_are_refused():
   config.stages.stage_2.steps = 0
   with pytest.raises(ValueError, match=r'stages\.stage_2\.steps is 0; give 1'):
     make_stages(config)
+
+
+def test_the_mode_of_a_step_follows_the_config():
+  quant = make_config().quant
+  modes = [mode_at(step, quant) for step in range(10)]
+  assert all(mode.train for mode in modes)
+  assert [mode.quantize for mode in modes] == [False] * 4 + [True] * 6
+  assert [mode.observe for mode in modes] == [False] * 4 + [True] * 6
+  assert [mode.freeze_bn for mode in modes] == [False] * 8 + [True] * 2
+  quant.update(enabled=False, freeze_bn_step=-1)
+  assert {mode_at(step, quant) for step in range(10)} == {modes[0]}
 
 
 def test_a_frozen_backbone_keeps_its_statistics_and_ranges():
@@ -114,20 +123,6 @@ def test_a_run_continues_in_any_stage_with_the_same_bits(
 ):
   """Also at step 3, where one stage has ended and the next not begun."""
   config = staged_config()
-
-  def interrupt(batch):
-    if batch == stop - 1:
-      os.kill(os.getpid(), signal.SIGTERM)
-
   # The calibration before the third stage takes two batches of its own.
-  taken = interrupt if stop <= 6 else lambda batch: interrupt(batch - 2)
-  with taken_batches(taken):
-    assert train(config, str(tmp_path), ONE) == signal.SIGTERM
-  assert train(config, str(tmp_path), ONE) is None
-  whole, _ = read_state(config, staged_run, 10)
-  resumed, _ = read_state(config, tmp_path, 10)
-  whole, resumed = leaves(whole), leaves(resumed)
-  assert any('opt_state' in name for name in whole)
-  # One program, compiled alike for one device of one processor.
-  for name, leaf in whole.items():
-    assert leaf.tobytes() == resumed[name].tobytes(), name
+  stop_and_resume(config, tmp_path, stop - 1 + 2 * (stop > 6))
+  assert_same_end(config, staged_run, tmp_path)

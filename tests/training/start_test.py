@@ -1,19 +1,19 @@
 """What a run starts from, and runs that start from another run."""
 
 import json
-import os
-import signal
 import types
 
 import jax
 import numpy as np
 import pytest
 from tiny_run import (
+  assert_same_end,
   leaves,
   make_config,
   make_start,
   read_log,
   read_state,
+  stop_and_resume,
   taken_batches,
 )
 
@@ -33,6 +33,7 @@ from faceqat.training.start import make_teacher, start_from, with_class_means
 from faceqat.training.train_state import TrainState
 
 ONE = jax.devices()[:1]
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
 
 
@@ -269,29 +270,14 @@ def test_a_stopped_distillation_resumes_with_the_same_teacher(
 ):
   workdir, batches = distilled_run
   config = distillation_config(float_run, total_steps=6)
-
-  def stop(batch):
-    # Two batches of the calibration, and of the training the third.
-    if batch == 4:
-      os.kill(os.getpid(), signal.SIGTERM)
-
-  with taken_batches(stop) as first_batches:
-    assert train(config, str(tmp_path), ONE) == signal.SIGTERM
-  with taken_batches() as later_batches:
-    assert train(config, str(tmp_path), ONE) is None
+  # Two batches of the calibration, and of the training the third.
+  first, later = stop_and_resume(config, tmp_path, 4)
   printed = capsys.readouterr().out
   assert printed.count(f'starts from {float_run}') == 1
   assert 'continues from step 3 of 6' in printed
-  assert first_batches + later_batches == batches
-  whole, parts = (
-    read_state(config, folder, 6)[0] for folder in (workdir, tmp_path)
-  )
-  assert whole.params['classifier'] == parts.params['classifier'] == {}
-  whole, parts = leaves(whole), leaves(parts)
-  assert whole.keys() == parts.keys()
-  # One program, compiled alike for one device of one processor.
-  for name, array in whole.items():
-    assert array.tobytes() == parts[name].tobytes(), name
+  assert first + later == batches
+  assert read_state(config, tmp_path, 6)[0].params['classifier'] == {}
+  assert_same_end(config, workdir, tmp_path)
 
 
 def test_learned_steps_are_trained_and_stand_in_the_table(

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from tiny_run import NUM_CLASSES, make_config, make_start
 
-from faceqat.losses.objective import make_objective
 from faceqat.quant.spec import FLOAT
+from faceqat.training.plan import Plan
 from faceqat.training.validation import validate
 
 
 def test_the_average_is_of_images_not_of_batches():
   config = make_config()
-  model, state, _ = make_start(config)
+  _, state, _ = make_start(config)
   rng = np.random.default_rng(0)
   known = [
     {
@@ -25,8 +25,7 @@ def test_the_average_is_of_images_not_of_batches():
     config.eval.batch_size = batch_size
     return validate(
       state,
-      model,
-      make_objective(config.loss),
+      Plan(config),
       lambda batch: batch,
       types.SimpleNamespace(known=known, validation=None, skipped=None),
       config,

@@ -29,7 +29,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.evaluators.predict import PRECISIONS
+from faceqat.evaluators import PRECISIONS
 from faceqat.faces.choice import CHOICES
 from faceqat.identification import answers
 from faceqat.identification.identify import Outcome, identify

@@ -18,12 +18,8 @@ from faceqat.evaluation.sets import (
   make_folder,
   open_sets,
 )
-from faceqat.evaluators import agreement
-from faceqat.evaluators.predict import (
-  PRECISIONS,
-  make_integer_predict,
-  make_predict,
-)
+from faceqat.evaluators import PRECISIONS, agreement
+from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
@@ -37,7 +33,7 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 from faceqat.report import figures
-from faceqat.report.results_tables import agreement_table
+from faceqat.report.layer_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
 
 

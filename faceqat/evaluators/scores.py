@@ -73,6 +73,22 @@ def save(scores: Scores, folder: str | os.PathLike):
   atomic.write(pathlib.Path(folder) / FILE_NAME, content)
 
 
+def read_arrays(
+  path: pathlib.Path,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Arrays and texts of a safetensors file that an evaluation wrote.
+
+  Raises:
+    ValueError: it is damaged.
+  """
+  try:
+    return array_file.read(path)
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again'
+    ) from error
+
+
 def load(folder: str | os.PathLike) -> Scores:
   """Reads what `save` wrote.
 
@@ -85,12 +101,7 @@ def load(folder: str | os.PathLike) -> Scores:
       f'{folder} has no {FILE_NAME}; evaluate that run once: '
       'python -m faceqat.evaluate --model=RUN'
     )
-  try:
-    arrays, metadata = array_file.read(path)
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
+  arrays, metadata = read_arrays(path)
   cosines = {
     name.removeprefix(_PRECISION): values
     for name, values in arrays.items()

@@ -15,12 +15,8 @@ import jax
 import numpy as np
 
 from faceqat.calibration.lower import lower
-from faceqat.evaluators import verification
-from faceqat.evaluators.predict import (
-  PRECISIONS,
-  make_integer_predict,
-  make_predict,
-)
+from faceqat.evaluators import PRECISIONS, verification
+from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.export import exported
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
@@ -45,7 +41,7 @@ class Embedder:
     image_size: (H, W).
     stored_size: height and width that image files have, resized where that is
       another size; 0: image_size.
-    precision: one of `evaluators.predict.PRECISIONS`.
+    precision: one of `evaluators.PRECISIONS`.
     fingerprint: how faces must be aligned; None where nothing says so.
     network: what a run's folder holds; None for a file.
     digest: takes a batch size, and gives 64 hex digits of what the network

@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
   Attributes:
     answers: to the probes; None where there is only a gallery to make.
     gallery: of all people.
-    precision: of the network, one of `evaluators.predict.PRECISIONS`.
+    precision: of the network, one of `evaluators.PRECISIONS`.
     left_out: images that were not used.
   """
 

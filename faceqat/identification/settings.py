@@ -20,7 +20,7 @@ class Settings:
     out: folder for predictions and the contact sheet; made if there is none.
     k: answers to each probe.
     prototypes: search one template a person, the mean of all their images.
-    precision: of a run, one of `evaluators.predict.PRECISIONS`; None: integer.
+    precision: of a run, one of `evaluators.PRECISIONS`; None: integer.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to, one of `CONTRACTS`.
     save_gallery: file to write the gallery to, .safetensors.

@@ -14,7 +14,8 @@ from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
 from faceqat.evaluators.influence import Figure
 from faceqat.evaluators.scores import Scores
-from faceqat.files import strict_json
+from faceqat.files import json_fields
+from faceqat.report.results_tables import write_cell
 from faceqat.report.table import Table
 
 _FARS = (1e-2, 1e-3)
@@ -55,16 +56,10 @@ def read_evaluation(run: str, precision: str) -> Evaluation:
       f'{", ".join(sorted(scores.cosines))}.'
     )
   path = pathlib.Path(run) / 'results.json'
-  try:
-    results = strict_json.parse(path.read_bytes(), dict)
-    row = dict(results.get(precision, {}))
-  except FileNotFoundError:
-    row = {}
-  except (ValueError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
-  return Evaluation(pathlib.Path(run), precision, scores, row)
+  results = json_fields.read_file(path, json_fields.results) or {}
+  return Evaluation(
+    pathlib.Path(run), precision, scores, results.get(precision, {})
+  )
 
 
 def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
@@ -94,10 +89,10 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
       str(evaluation.run),
       evaluation.precision,
       *(cell for column in columns for cell in column[index]),
-      _result(evaluation, 'rank1', '{:.2f}', 100),
-      _result(evaluation, 'cosine_mean', '{:.4f}'),
-      _result(evaluation, 'cosine_p1', '{:.4f}'),
-      _result(evaluation, 'bytes', '{:,.0f}'),
+      write_cell(evaluation.results, 'rank1', '{:.2f}', 100),
+      write_cell(evaluation.results, 'cosine_mean', '{:.4f}'),
+      write_cell(evaluation.results, 'cosine_p1', '{:.4f}'),
+      write_cell(evaluation.results, 'bytes', '{:,.0f}'),
     ]
     for index, evaluation in enumerate(evaluations)
   ]
@@ -190,10 +185,3 @@ def _check_same_pairs(reference: Evaluation, other: Evaluation):
         f'{len(one.same)} pairs; {name} differs): evaluate both with one '
         'config, --config=CONFIG.'
       )
-
-
-def _result(
-  evaluation: Evaluation, name: str, pattern: str, factor: float = 1
-) -> str:
-  value = evaluation.results.get(name)
-  return '-' if value is None else pattern.format(factor * value)

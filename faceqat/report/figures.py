@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.files import atomic
 from faceqat.report import plots
-from faceqat.report.hardest import hardest_pairs
+from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
@@ -157,7 +157,6 @@ def pairs_figure(
     for axes, pair in zip(block.axes, hardest[:pairs_per_kind]):
       first = pair_set.images[int(pair_set.first[pair])]
       second = pair_set.images[int(pair_set.second[pair])]
-      gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
-      axes.imshow(np.concatenate([first, gap, second], axis=1))
+      axes.imshow(side_by_side(first, second))
       axes.set_title(f'{scores[pair]:.3f}  (pair {pair})', fontsize='medium')
   _save(figure, path)

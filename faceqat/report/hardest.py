@@ -14,7 +14,8 @@ import safetensors.numpy
 from PIL import Image, ImageOps
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import array_file, atomic
+from faceqat.evaluators.scores import read_arrays
+from faceqat.files import atomic
 
 FILE_NAME = 'hardest.safetensors'
 # 24 images of 112 x 112 pixels: 0.9 MB.
@@ -55,6 +56,12 @@ def hardest_pairs(
   """
   order = np.argsort(scores, kind='stable')
   return order[::-1][~same[order[::-1]]], order[same[order]]
+
+
+def side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Two images of one height, with a white line between them."""
+  gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
+  return np.concatenate([first, gap, second], axis=1)
 
 
 def save(
@@ -105,16 +112,16 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   path = pathlib.Path(folder) / FILE_NAME
   if not path.is_file():
     return None
+  arrays, metadata = read_arrays(path)
   try:
-    arrays, metadata = array_file.read(path)
     found = Hardest(
       # Files of earlier runs call it `reading`.
       metadata.get('precision') or metadata['reading'],
       **{name: arrays[name] for name in Hardest._fields if name != 'precision'},
     )
-  except (ValueError, KeyError) as error:
+  except KeyError as error:
     raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
+      f'{path} is damaged (it has no {error}); evaluate that run again'
     ) from error
   count, shape = found.same.size, found.images.shape
   if (

@@ -1,11 +1,10 @@
-"""The tables of what was measured: accuracies, exported files, layers."""
+"""The tables of what was measured: accuracies, and exported files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from faceqat.evaluators import intervals
-from faceqat.evaluators.agreement import Agreement
 from faceqat.report.table import Table
 
 Results = Mapping[str, Mapping[str, float]]
@@ -13,25 +12,32 @@ Results = Mapping[str, Mapping[str, float]]
 _MISSING = '-'
 
 
-def _format(metrics: Mapping[str, float], name: str, pattern: str) -> str:
+def write_cell(
+  metrics: Mapping[str, float], name: str, pattern: str, factor: float = 1
+) -> str:
+  """A number times a factor; a dash where it is missing or not finite."""
   value = metrics.get(name)
   if value is None or not math.isfinite(value):
     return _MISSING
-  return pattern.format(value)
+  return pattern.format(factor * value)
 
 
 def _percent(metrics: Mapping[str, float], name: str) -> str:
-  return _format({name: 100 * metrics.get(name, math.nan)}, name, '{:.2f}')
+  return write_cell(metrics, name, '{:.2f}', 100)
 
 
-def _interval(metrics: Mapping[str, float], name: str) -> str:
-  """What stands behind a value in per cent that has an interval."""
-  limits = [_percent(metrics, f'{end}/{name}') for end in ('low', 'high')]
-  return '' if _MISSING in limits else f' [{limits[0]}, {limits[1]}]'
+def _points(metrics: Mapping[str, float], name: str) -> str:
+  """A difference of fractions, in points."""
+  return write_cell(metrics, name, '{:+.2f}', 100)
+
+
+def _interval(metrics: Mapping[str, float], name: str, write=_percent) -> str:
+  """The interval in brackets that stands behind a value, if it has one."""
+  limits = [write(metrics, f'{end}/{name}') for end in ('low', 'high')]
+  return '' if _MISSING in limits else f' [{", ".join(limits)}]'
 
 
 def _percent_in(metrics: Mapping[str, float], name: str) -> str:
-  """A value in per cent, with its interval where it has one."""
   return _percent(metrics, name) + _interval(metrics, name)
 
 
@@ -43,22 +49,15 @@ def _accuracy(metrics: Mapping[str, float]) -> str:
   return accuracy + _interval(metrics, 'accuracy')
 
 
-def _points(metrics: Mapping[str, float], name: str) -> str:
-  """A difference of fractions, in points."""
-  points = 100 * metrics.get(name, math.nan)
-  return _format({name: points}, name, '{:+.2f}')
-
-
 def _difference(metrics: Mapping[str, float], base: Mapping, name: str) -> str:
-  """Of the accuracy to the row of a name: what quantization costs."""
+  """Of the accuracy to that of the row `name`: what quantization costs."""
   if 'accuracy' not in metrics or 'accuracy' not in base:
     return _MISSING
   cost = _points({'x': metrics['accuracy'] - base['accuracy']}, 'x')
-  limits = [_points(metrics, f'{end}/difference') for end in ('low', 'high')]
   # The interval is of the difference to float, whatever stands first.
-  if name != 'float' or _MISSING in limits:
+  if name != 'float':
     return cost
-  return f'{cost} [{", ".join(limits)}]'
+  return cost + _interval(metrics, 'difference', _points)
 
 
 def _columns(
@@ -73,7 +72,7 @@ def _columns(
     if differences and len(rows) > 1:
       columns[f'vs {first}'] = lambda row: _difference(row, base, first)
   if 'auc' in names:
-    columns['AUC'] = lambda row: _format(row, 'auc', '{:.5f}')
+    columns['AUC'] = lambda row: write_cell(row, 'auc', '{:.5f}')
   if 'eer' in names:
     columns['EER %'] = lambda row: _percent_in(row, 'eer')
   for name in names:
@@ -91,13 +90,13 @@ def _columns(
         row, name
       )
   if 'cosine_mean' in names:
-    columns['cosine'] = lambda row: _format(row, 'cosine_mean', '{:.4f}')
+    columns['cosine'] = lambda row: write_cell(row, 'cosine_mean', '{:.4f}')
   if 'cosine_p1' in names:
-    columns['1st pct'] = lambda row: _format(row, 'cosine_p1', '{:.4f}')
+    columns['1st pct'] = lambda row: write_cell(row, 'cosine_p1', '{:.4f}')
   if 'threshold' in names:
-    columns['threshold'] = lambda row: _format(row, 'threshold', '{:.4f}')
+    columns['threshold'] = lambda row: write_cell(row, 'threshold', '{:.4f}')
   if 'bytes' in names:
-    columns['bytes'] = lambda row: _format(row, 'bytes', '{:,.0f}')
+    columns['bytes'] = lambda row: write_cell(row, 'bytes', '{:,.0f}')
   return columns
 
 
@@ -184,25 +183,6 @@ def formats_table(
     ],
     notes,
   )
-
-
-def agreement_table(found: Agreement) -> Table:
-  """One line a layer, the worst one marked, and the embedding's cosines."""
-  titles = ['layer', 'float-fake dB', 'float-int dB', 'lost dB']
-  titles += ['fake-int steps', 'differing', '']
-  rows = [
-    [
-      layer.name,
-      f'{layer.float_to_fake:.1f}',
-      f'{layer.float_to_integer:.1f}',
-      f'{layer.lost:.1f}',
-      f'{layer.fake_to_integer_steps}',
-      f'{layer.fake_to_integer_differing:.2%}',
-      '<- worst' if layer is found.worst else '',
-    ]
-    for layer in found.layers
-  ]
-  return Table(titles, rows, [found.summary()])
 
 
 def _notes(rows: Results) -> list[str]:

@@ -3,15 +3,17 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from faceqat.evaluators import PRECISIONS
 from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.identification import FILE_NAME as CURVES_FILE
 from faceqat.evaluators.scores import Scores
-from faceqat.files import array_file, json_fields, strict_json
+from faceqat.files import json_fields
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import Conv2D, Dense
 from faceqat.models.complexity import count_parameters
@@ -38,7 +40,7 @@ class RunFolder:
     config: with which the latest checkpoint was trained, and `step`, its step.
     agreement: of agreement.json.
     hardest: of hardest.safetensors.
-    identification: arrays of identification.safetensors, by name.
+    identification_curves: arrays of identification.safetensors, by name.
     export: the folder that convert wrote, and `exactness`, what it says of each
       format.
     parameters: the trained numbers of the float network.
@@ -55,7 +57,7 @@ class RunFolder:
   step: int | None
   agreement: Mapping[str, Any] | None
   hardest: Hardest | None
-  identification: Mapping[str, np.ndarray]
+  identification_curves: Mapping[str, np.ndarray]
   export: pathlib.Path | None
   exactness: Mapping[str, Mapping[str, Any]]
   parameters: int | None
@@ -64,9 +66,8 @@ class RunFolder:
   @property
   def precisions(self) -> list[str]:
     """Those with scores, float first, what ships last."""
-    order = ('float', 'fake_quant', 'integer')
     found = self.scores.cosines if self.scores else {}
-    return [name for name in order if name in found]
+    return [name for name in PRECISIONS if name in found]
 
   @property
   def quantization_start(self) -> int | None:
@@ -98,6 +99,7 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
     )
   config, step = _read_config(folder)
   export_folder = _find_export(folder, export)
+  has_scores = (folder / scores_file.FILE_NAME).is_file()
   run = RunFolder(
     path=folder,
     label=label,
@@ -106,25 +108,17 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
       path.parent.name: _read_results(path)
       for path in sorted(folder.glob('benchmarks/*/results.json'))
     },
-    scores=(
-      scores_file.load(folder)
-      if (folder / scores_file.FILE_NAME).is_file()
-      else None
-    ),
+    scores=scores_file.load(folder) if has_scores else None,
     curves=history.read_curves(folder),
     config=config,
     step=step,
-    agreement=_read_json(
-      folder / 'agreement.json', json_fields.check_agreement
+    agreement=json_fields.read_file(
+      folder / 'agreement.json', json_fields.agreement
     ),
     hardest=hardest.load(folder),
-    identification=_read_arrays(folder / 'identification.safetensors'),
+    identification_curves=_read_arrays(folder / CURVES_FILE),
     export=export_folder,
-    exactness=(
-      _read_json(export_folder / EXACTNESS, json_fields.check_exactness) or {}
-      if export_folder
-      else {}
-    ),
+    exactness=_read_exactness(export_folder),
     parameters=_count_parameters(folder / 'float.safetensors'),
     program=_describe_program(folder / 'program.safetensors'),
   )
@@ -149,6 +143,12 @@ def _find_export(folder: pathlib.Path, export: str | None):
   return next((path.parent for path in found if path.is_file()), None)
 
 
+def _read_exactness(folder: pathlib.Path | None):
+  if folder is None:
+    return {}
+  return json_fields.read_file(folder / EXACTNESS, json_fields.exactness) or {}
+
+
 def _read_config(folder: pathlib.Path):
   """The config of the latest checkpoint, and its step; None where none is."""
   if not (folder / 'checkpoints').is_dir():
@@ -162,33 +162,12 @@ def _read_config(folder: pathlib.Path):
 
 
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
-  """By precision and name; what was no finite number is NaN."""
-  return json_fields.results(_read_json(path, json_fields.results) or {})
-
-
-def _read_json(path: pathlib.Path, check: Callable[[dict], Any]) -> dict | None:
-  """The object in a file that passes the check; None where there is none."""
-  if not path.is_file():
-    return None
-  try:
-    fields = strict_json.parse(path.read_bytes(), dict)
-    check(fields)
-    return fields
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); take it away and write it again.'
-    ) from error
+  """By precision and name; NaN where a figure was not finite."""
+  return json_fields.read_file(path, json_fields.results) or {}
 
 
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    return {}
-  try:
-    return array_file.read(path)[0]
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
+  return scores_file.read_arrays(path)[0] if path.is_file() else {}
 
 
 def _count_parameters(path: pathlib.Path) -> int | None:

@@ -22,7 +22,7 @@ from faceqat.quant.layers import (
   input_image,
 )
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
-from faceqat.report.results_tables import agreement_table
+from faceqat.report.layer_tables import agreement_table
 
 IMAGE = (12, 12, 3)
 NAMES = [

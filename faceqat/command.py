@@ -1,10 +1,13 @@
 """Starts and ends every command: allocator, flags, errors in one sentence."""
 
+import dataclasses
 import os
 import platform
 import signal
 import sys
+import typing
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -50,6 +53,56 @@ def define_size(
   return flags.DEFINE(
     _SizeParser(), name, default, help_text, serializer=serializer
   )
+
+
+def option(
+  default: Any,
+  help_text: str,
+  *,
+  choices: Sequence[str] = (),
+  least: int | None = None,
+) -> Any:
+  """A field of a settings dataclass that `define_settings` makes a flag of.
+
+  Args:
+    default: of the field and of the flag.
+    help_text: what the field means.
+    choices: all values, where there are few.
+    least: the smallest number.
+  """
+  metadata = {'help': help_text, 'choices': choices, 'least': least}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+def define_settings(settings: type):
+  """Defines a flag for each `option` of a dataclass, of the field's type."""
+  types = typing.get_type_hints(settings)
+  for field in dataclasses.fields(settings):
+    if not field.metadata:
+      continue
+    name, default = field.name, field.default
+    text, choices, least = field.metadata.values()
+    kinds = {types[name], *typing.get_args(types[name])}
+    if choices:
+      flags.DEFINE_enum(name, default, choices, text)
+    elif bool in kinds:
+      flags.DEFINE_bool(name, default, text)
+    elif Sequence[int] in kinds:
+      define_size(name, text, default)
+    elif int in kinds:
+      flags.DEFINE_integer(name, default, text, lower_bound=least)
+    elif float in kinds:
+      flags.DEFINE_float(name, default, text)
+    elif Sequence[str] in kinds:
+      flags.DEFINE_list(name, default and list(default), text)
+    else:
+      flags.DEFINE_string(name, default, text)
+
+
+def given_settings(settings: type) -> Any:
+  """The dataclass with the values of the flags that have its fields' names."""
+  names = [field.name for field in dataclasses.fields(settings)]
+  return settings(**{name: flags.FLAGS[name].value for name in names})
 
 
 def compile_quickly():

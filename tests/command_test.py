@@ -1,10 +1,14 @@
 """How commands start and fail; as subprocesses, as a user runs them."""
 
+import dataclasses
 import os
 import pickle
 import subprocess
 import sys
+import types
+from collections.abc import Sequence
 
+import command_line
 import pytest
 import settings
 from absl import flags
@@ -180,6 +184,39 @@ def test_training_is_not_restarted_without_need(reason, restarts, monkeypatch):
     monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2')
   command.restart_with_tuned_allocator('faceqat.main')
   assert not restarts
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  out: str = command.option('here', 'A place.')
+  times: int = command.option(1, 'How often.', least=1)
+  rate: float | None = command.option(None, 'A share.')
+  quick: bool = command.option(False, 'Whether.')
+  size: command.ImageSize | None = command.option(None, 'Of images.')
+  kind: str = command.option('a', 'Which.', choices=('a', 'b'))
+  parts: Sequence[str] = command.option((), 'Several.')
+  without_a_flag: str = ''
+
+
+def test_a_field_of_settings_is_a_flag_of_its_type_default_and_checks():
+  def define():
+    flags.DEFINE_string('without_a_flag', 'x', 'Defined by the command.')
+    command.define_settings(Settings)
+
+  module = types.SimpleNamespace(__name__='test', define_flags=define)
+
+  def given(*arguments):
+    with command_line.arguments_of(module, *arguments):
+      return command.given_settings(Settings)
+
+  assert given() == Settings(parts=[], without_a_flag='x')
+  assert given(
+    '--out=b', '--times=2', '--rate=0.5', '--quick', '--size=3,4', '--kind=b',
+    '--parts=c,d',
+  ) == Settings('b', 2, 0.5, True, (3, 4), 'b', ['c', 'd'], 'x')  # fmt: skip
+  for wrong in ('--times=0', '--kind=c', '--rate=x', '--size=wide'):
+    with pytest.raises(SystemExit, match=f'error: .*{wrong}'):
+      given(wrong)
 
 
 def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):

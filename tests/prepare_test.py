@@ -82,17 +82,15 @@ def test_photographs_become_a_folder_set_with_a_fingerprint(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('data_format', 'name', 'reader'),
+  ('pack', 'name', 'reader'),
   [
     ('recordio', 'train.rec', recordio.RecordIOSource),
     ('arrayrecord', 'train.array_record', arrayrecord.ArrayRecordSource),
   ],
 )
-def test_packs_have_the_same_images(
-  data_format, name, reader, source, tmp_path
-):
+def test_packs_have_the_same_images(pack, name, reader, source, tmp_path):
   run(source, tmp_path / 'a')
-  run(source, tmp_path / 'b', data_format=data_format)
+  run(source, tmp_path / 'b', format=pack)
   expected = folder.FolderSource(tmp_path / 'a', 112)
   found = reader(tmp_path / 'b' / name, 112)
   np.testing.assert_array_equal(found.labels, expected.labels)
@@ -102,7 +100,7 @@ def test_packs_have_the_same_images(
     )
   made = fingerprint.Fingerprint('arcface', 112)
   assert fingerprint.read(tmp_path / 'b' / name) == made
-  if data_format == 'recordio':
+  if pack == 'recordio':
     assert (tmp_path / 'b/property').read_text() == '3,112,112\n'
 
 
@@ -111,7 +109,7 @@ def test_oblong_crops_have_their_own_template_and_go_on(
 ):
   settings = crops.CropSettings('sphereface', (112, 96), 'largest')
   out = tmp_path / 'out'
-  report = run(source, out, settings, data_format='recordio')
+  report = run(source, out, settings, format='recordio')
   assert report['options']['size'] == [112, 96]
   assert (out / 'property').read_text() == '3,112,96\n'
   found = recordio.RecordIOSource(out / 'train.rec', (112, 96))
@@ -167,7 +165,7 @@ def test_another_selection_looks_for_no_faces(source, tmp_path, detector):
   out = tmp_path / 'out'
   run(source, out)
   detector.clear()
-  run(source, out, min_images=2, data_format='recordio')
+  run(source, out, min_images=2, format='recordio')
   assert not detector
   assert sorted(path.name for path in out.iterdir()) == [
     'prepare.json',
@@ -235,7 +233,7 @@ def test_an_unsafe_archive_leaves_nothing_outside(tmp_path):
 
 def test_splits_are_sets_of_their_own(source, tmp_path):
   out = tmp_path / 'out'
-  report = run(source, out, shares=(0.7, 0.0, 0.3))
+  report = run(source, out, split=(70, 0, 30))
   people = {}
   for name in ('train', 'test'):
     found = [path.name for path in (out / name).iterdir() if path.is_dir()]
@@ -244,7 +242,7 @@ def test_splits_are_sets_of_their_own(source, tmp_path):
     assert fingerprint.read(out / name) is not None
   assert sorted(people['train'] + people['test']) == ['Ann', 'Bob', 'Eve']
   # The same in packs.
-  run(source, out, shares=(0.7, 0.0, 0.3), data_format='recordio')
+  run(source, out, split=(70, 0, 30), format='recordio')
   train = recordio.RecordIOSource(out / 'train.rec', 112)
   assert len(train.class_names) == len(people['train'])
   assert fingerprint.read(out / 'test.rec') is not None

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from faceqat.command import option
 from faceqat.faces import alignment, choice, detection
 from faceqat.faces import photographs as photograph_files
 from faceqat.files import atomic
@@ -44,20 +45,28 @@ Record = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class CropSettings:
-  """How faces are found and cut out.
+  """How faces are found and cut out; `size` is a pair, whatever was given."""
 
-  Attributes:
-    alignment: one of `ALIGNMENTS`.
-    size: height and width of a crop in pixels, a pair whatever it was made of;
-      None: the usual one of the alignment.
-    faces: which of several, one of `choice.CHOICES`.
-    detector: an ONNX file; empty for the detector that comes along.
-  """
-
-  alignment: str = 'arcface'
-  size: ImageSize | None = None
-  faces: str = 'largest'
-  detector: str = ''
+  alignment: str = option(
+    'arcface',
+    'arcface: five points of the face on the template of InsightFace; '
+    'sphereface: on that of SphereFace and CosFace, 112 high and 96 wide; '
+    'margin: the box of the face with a margin, as FaceNet.',
+    choices=ALIGNMENTS,
+  )
+  size: ImageSize | None = option(
+    None,
+    'Height and width of the crops; 112 for arcface, 112,96 for sphereface and '
+    '160 for margin if not given.',
+  )
+  faces: str = option(
+    'largest',
+    'Which faces of a photograph to take.',
+    choices=choice.CHOICES,
+  )
+  detector: str = option(
+    '', 'ONNX file of a YuNet detector instead of the one inside.'
+  )
 
   def __post_init__(self):
     size = _SIZES[self.alignment] if self.size is None else self.size

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from faceqat.command import option
 from faceqat.faces import detection, fingerprint
 from faceqat.files import atomic
 from faceqat.files.image_size import to_json, to_text
@@ -22,6 +23,7 @@ from faceqat.preparation import (
   listing,
   report,
   selection,
+  splits,
 )
 from faceqat.preparation.crops import CropSettings
 
@@ -33,28 +35,34 @@ _PAUSE = 10
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What becomes of the crops. All defaults stand here.
+  """Which crops are taken, and how they are written."""
 
-  Attributes:
-    data_format: one of `data_set.FORMATS`.
-    shares: of the people in train, validation and test; None: no split.
-    seed: of the split, and of images that are made.
-    min_images: people with fewer crops are left out.
-    complete: images that people in what is trained on have at least, made of
-      their crops where these are fewer; of a folder alone.
-    evaluation: a folder of aligned faces; empty: none.
-    remove: which of `selection.REMOVALS` are left out.
-    workers: processes; 0: one for each core.
-  """
-
-  data_format: str = 'folder'
-  shares: Sequence[float] | None = None
-  seed: int = 0
-  min_images: int = 1
-  complete: int = 0
-  evaluation: str = ''
-  remove: Sequence[str] = ()
-  workers: int = 0
+  format: str = option('folder', 'What OUT holds.', choices=data_set.FORMATS)
+  split: Sequence[str] | None = option(
+    None,
+    'Per cent of the people in train, validation and test, such as 80,10,10; '
+    'nobody is in two of them.',
+  )
+  seed: int = option(0, 'Of the split, and of the images that are made.')
+  min_images: int = option(1, 'Leave out people with fewer crops.', least=1)
+  complete: int = option(
+    0,
+    'Give people with fewer crops so many, by images made of theirs (mirrored, '
+    'shifted, lighter or darker; NAME.made1.jpg); not in validation and test. '
+    '0: nobody.',
+    least=0,
+  )
+  evaluation: str = option(
+    '',
+    'Folder person/image of aligned faces, as LFW: who is there too, by name '
+    'or by picture, is reported.',
+  )
+  remove: Sequence[str] = option(
+    (),
+    'What not to take over: duplicates, shared (people of --evaluation), '
+    'ambiguous (photographs where another face might be meant).',
+  )
+  workers: int = option(0, 'Processes; 0: one for each core.', least=0)
 
 
 def prepare(
@@ -81,6 +89,7 @@ def prepare(
   """
   source, out = pathlib.Path(source), pathlib.Path(out)
   _check_options(settings, options)
+  shares = splits.parse_shares(options.split) if options.split else None
   _check_places(source, out)
   known = _read_evaluation(options.evaluation, settings)
   work = out.with_name(f'{out.name}.work')
@@ -92,10 +101,15 @@ def prepare(
     remove=options.remove,
     min_images=options.min_images,
   )
-  parts = selection.split(chosen, options.shares, options.seed)
+  parts = selection.split(chosen, shares, options.seed)
   made = completion.plan(parts, options.complete)
   outcome = report.make_report(
-    _described(source, settings, options), found, records, chosen, parts, made
+    _described(source, settings, options, shares),
+    found,
+    records,
+    chosen,
+    parts,
+    made,
   )
   temporary = atomic.temporary_name(out)
   temporary.mkdir()
@@ -106,7 +120,7 @@ def prepare(
         work / 'crops',
         temporary,
         name,
-        options.data_format,
+        options.format,
         settings.size,
       )
       _complete(path, name, people, made.get(name, {}), settings, options)
@@ -160,12 +174,15 @@ def _complete(
   fingerprint.write(
     fingerprint.Fingerprint(settings.template, settings.size), path
   )
-  if options.data_format == 'folder' and part not in ('', 'train'):
+  if options.format == 'folder' and part not in ('', 'train'):
     data_set.write_pairs(people, path, options.seed)
 
 
 def _described(
-  source: pathlib.Path, settings: CropSettings, options: Options
+  source: pathlib.Path,
+  settings: CropSettings,
+  options: Options,
+  shares: Sequence[float] | None,
 ) -> dict[str, Any]:
   """All that was asked for, as `prepare.json` has it."""
   return {
@@ -173,8 +190,8 @@ def _described(
     'alignment': settings.template,
     'size': to_json(settings.size),
     'faces': settings.faces,
-    'format': options.data_format,
-    'shares': options.shares,
+    'format': options.format,
+    'shares': shares,
     'seed': options.seed,
     'min_images': options.min_images,
     'complete': options.complete,
@@ -196,7 +213,7 @@ def _check_options(settings: CropSettings, options: Options):
     )
   if 'shared' in options.remove and not options.evaluation:
     raise ValueError('--remove=shared needs --evaluation=FOLDER.')
-  completion.check(options.complete, options.data_format)
+  completion.check(options.complete, options.format)
 
 
 def _check_places(source: pathlib.Path, out: pathlib.Path):

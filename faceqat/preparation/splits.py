@@ -12,20 +12,26 @@ from faceqat.preparation.duplicates import group
 SPLITS = ('train', 'validation', 'test')
 
 
-def parse_shares(text: Sequence[str]) -> tuple[float, float, float]:
-  """The shares of train, validation and test, from three percentages.
+def parse_shares(
+  percentages: Sequence[str | float],
+) -> tuple[float, float, float]:
+  """The shares of train, validation and test.
+
+  >>> parse_shares(['80', '10', '10'])
+  (0.8, 0.1, 0.1)
 
   Raises:
     ValueError: they are not three numbers that sum to 100.
   """
   try:
-    shares = [float(share) for share in text]
+    shares = [float(share) for share in percentages]
   except ValueError:
     shares = []
   if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 100) > 1e-6:
     raise ValueError(
-      f'split is {",".join(text)}, wanted three percentages that sum to 100: '
-      'of the people in train, validation and test, such as 80,10,10.'
+      f'split is {",".join(map(str, percentages))}, wanted three percentages '
+      'that sum to 100: of the people in train, validation and test, such as '
+      '80,10,10'
     )
   return tuple(share / 100 for share in shares)
 

@@ -70,7 +70,7 @@ def test_people_with_few_images_are_completed(run):
 
 
 def test_nobody_is_completed_whom_a_network_is_evaluated_on(run):
-  report, out = run(complete=4, shares=(0.5, 0.0, 0.5))
+  report, out = run(complete=4, split=(50, 0, 50))
   assert report['splits']['test']['made'] == {}
   assert not list((out / 'test').glob('*/*.made*'))
   train = report['splits']['train']
@@ -80,7 +80,7 @@ def test_nobody_is_completed_whom_a_network_is_evaluated_on(run):
 
 def test_packs_are_refused_before_anything_is_cut_out(run, tmp_path):
   with pytest.raises(ValueError, match='--complete=4 needs --format=folder'):
-    run(complete=4, data_format='recordio')
+    run(complete=4, format='recordio')
   assert not (tmp_path / 'out.work').exists()
 
 

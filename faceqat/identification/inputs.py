@@ -12,10 +12,10 @@ from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width, to_text
 from faceqat.files.names import plain_name
 from faceqat.identification import face_files, gallery, retrieval
+from faceqat.identification.answers import UNKNOWN
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
-from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.settings import PathLike, Settings
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import re
 import signal
 import sys
 import typing
@@ -197,9 +198,25 @@ def parse(argv: list[str]) -> list[str]:
     lines = str(error.args[0]).splitlines()
     sys.exit(f'error: a flag names no field of the config: {". ".join(lines)}')
   except (flags.Error, OSError) as error:
-    # What a config file raises arrives in a traceback, on its last line.
-    lines = str(error).strip().splitlines()
-    sys.exit(f'error: {lines[-1].strip().removeprefix("ValueError: ")}')
+    sys.exit(f'error: {_sentence_of(error)}')
+
+
+def _sentence_of(error: Exception) -> str:
+  """What is wrong with a flag, and the remedy."""
+  message = str(error)
+  absent = re.search("No such file or directory: '(.*)'", message)
+  if absent:
+    return (
+      f'{absent[1]} does not exist; give the file of a config, as '
+      '--config=configs/mbv2_int8.py'
+    )
+  missing = re.search(r'Flag --(\w+) must have a value other than', message)
+  if missing:
+    name = missing[1]
+    meaning = flags.FLAGS[name].help.removesuffix('.')
+    return f'--{name} is missing; give it: {meaning[0].lower()}{meaning[1:]}'
+  # What a config file raises arrives in a traceback, on its last line.
+  return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 
 
 def _expand_home(config: ConfigDict):

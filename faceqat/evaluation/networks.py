@@ -13,17 +13,13 @@ import safetensors.numpy
 from faceqat.calibration.lower import lower
 from faceqat.data import datasets, places
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluation.sets import (
-  evaluate_sets,
-  make_folder,
-  open_sets,
-)
+from faceqat.evaluation.sets import evaluate_sets, open_sets
 from faceqat.evaluators import PRECISIONS, agreement
 from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS, IntegerProgram
@@ -81,7 +77,7 @@ def evaluate_network(
   for note in places.trained_on(config.eval, network.config.data):
     print(note)
   sets = open_sets(config, size, network.config, faces)
-  outdir = make_folder(outdir)
+  outdir = folders.make(outdir)
   images = _first_images(sets.benchmarks[0], config)
   predicts, sizes, why_float = _make_precisions(
     network, contract, images, outdir
@@ -171,7 +167,7 @@ def evaluate_program(
     {'integer': pathlib.Path(path).stat().st_size},
     sets,
     config,
-    make_folder(outdir),
+    folders.make(outdir),
   )
 
 

@@ -6,7 +6,6 @@ the folder of a run, so that `faceqat.compare` reads it too.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from faceqat.evaluators.precisions import (
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
 from faceqat.report import figures, hardest
 from faceqat.report.results_tables import (
@@ -151,7 +150,7 @@ def evaluate_sets(
     )
     folder = outdir
     if everything:
-      folder = make_folder(outdir / 'benchmarks' / pair_set.name)
+      folder = folders.make(outdir / 'benchmarks' / pair_set.name)
     elif sets.people is not None:
       _identify(predicts, sets.people, settings, results, outdir)
     else:
@@ -218,7 +217,7 @@ def _evaluate_templates(
     use_quality=settings.template_quality,
     batch_size=settings.batch_size,
   )
-  folder = make_folder(outdir / 'benchmarks' / templates.name)
+  folder = folders.make(outdir / 'benchmarks' / templates.name)
   _write_results(results, sizes, folder)
   curves = {
     precision: (values, templates.same) for precision, values in found.items()
@@ -241,10 +240,3 @@ def _print_results(name: str, results: Results, folder: pathlib.Path):
   print(f'{name}:')
   print(results_table(results))
   print(f'curves and hardest pairs as pictures: {folder}')
-
-
-def make_folder(path: str | os.PathLike) -> pathlib.Path:
-  """Made once all inputs are read: a wrong one leaves nothing behind."""
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
-  return folder

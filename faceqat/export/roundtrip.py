@@ -9,7 +9,7 @@ import numpy as np
 
 from faceqat.evaluators import exactness
 from faceqat.export.formats import FORMATS, Run, make_run
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.integer.program import IntegerProgram
 from faceqat.report.results_tables import formats_table
 from faceqat.report.table import Table
@@ -64,7 +64,7 @@ def export(
   """
   # All of them, before anything is written: one may refuse the program.
   contents = {name: FORMATS[name].to_bytes(program) for name in formats}
-  outdir.mkdir(parents=True, exist_ok=True)
+  folders.make(outdir)
   atomic.clear(outdir)
   expected, _ = _run_each(make_run(program), images)
   results = {}

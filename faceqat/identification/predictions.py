@@ -5,7 +5,7 @@ import io
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.identification.answers import UNKNOWN, Answers
 from faceqat.identification.face_files import LeftOut
 
@@ -64,8 +64,7 @@ def write_left_out(left_out: Sequence[LeftOut], out: pathlib.Path) -> None:
 
   The folder is made.
   """
-  out.mkdir(parents=True, exist_ok=True)
-  path = out / 'left_out.csv'
+  path = folders.make(out) / 'left_out.csv'
   # That of an earlier run would be taken for this one's.
   path.unlink(missing_ok=True)
   if left_out:

@@ -9,6 +9,7 @@ import ml_collections
 from faceqat.command import option
 from faceqat.evaluators import PRECISIONS
 from faceqat.faces.choice import CHOICES
+from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
 from faceqat.integer.program import CONTRACTS
 
@@ -92,11 +93,7 @@ def _check_places(settings: Settings):
         f'--save_gallery={settings.save_gallery}: there is no folder {folder}; '
         'make it'
       )
-  out = pathlib.Path(settings.out)
-  if out.exists() and not out.is_dir():
-    raise ValueError(
-      f'--out={out} is a file; give a folder, which is made if there is none'
-    )
+  folders.check_out(settings.out)
 
 
 def _check_images(

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 
 # What a tile is marked as: a colour of Okabe and Ito's palette, and a sign and
 # a word, so that colour vision and print play no part.
@@ -80,7 +80,7 @@ def contact_sheet(
   content = io.BytesIO()
   sheet.save(content, 'PNG', optimize=True)
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  folders.make(path.parent)
   atomic.write(path, content.getvalue())
 
 

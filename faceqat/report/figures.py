@@ -14,14 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.report import plots
 from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  folders.make(path.parent)
   picture = io.BytesIO()
   figure.savefig(picture, format=path.suffix[1:] or 'png', dpi=150)
   atomic.write(path, picture.getvalue())

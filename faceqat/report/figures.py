@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.files import atomic, folders
-from faceqat.report import plots
+from faceqat.report import plots, style
 from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
@@ -159,4 +159,17 @@ def pairs_figure(
       second = pair_set.images[int(pair_set.second[pair])]
       axes.imshow(side_by_side(first, second))
       axes.set_title(f'{scores[pair]:.3f}  (pair {pair})', fontsize='medium')
+      axes.text(
+        *(0.5, -0.03, _names(pair_set, int(pair))),
+        ha='center',
+        va='top',
+        fontsize='x-small',
+        transform=axes.transAxes,
+      )
   _save(figure, path)
+
+
+def _names(pair_set: PairSet, pair: int) -> str:
+  """Both images, as person/image.jpg, in lines that are not too long."""
+  names = (name.split('/')[-2:] for name in pair_set.image_names(pair))
+  return '\n'.join(style.text('/'.join(name)[-40:]) for name in names)

@@ -193,8 +193,8 @@ def _notes(rows: Results) -> list[str]:
     found.append(intervals.MEANING)
   if 'accuracy' in names and 'low/accuracy' not in names:
     found.append(
-      'No intervals of accuracy, EER and TAR: these pairs do not say who is '
-      'shown.'
+      'No intervals of accuracy, EER and TAR: they need pairs that say who is '
+      'shown, and older runs a new evaluation.'
     )
   return found
 

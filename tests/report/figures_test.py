@@ -1,9 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.data.benchmarks.pairs import PairSet, synthetic_pairs
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.report import figures
 
 
@@ -150,6 +153,20 @@ def test_pairs_figure_shows_the_hardest_of_each_kind(tmp_path, saved):
   np.testing.assert_array_equal(shown, expected)
   title = saved[0].axes[0].get_title()
   assert title == f'{scores[false_matches[0]]:.3f}  (pair {false_matches[0]})'
+
+
+def test_pairs_are_shown_with_the_names_of_their_images(tmp_path, saved):
+  source = SyntheticFaces(4, 3, image_size=16, seed=0)
+  pair_set = synthetic_pairs(source, 4, seed=0, folds=2)
+  path = tmp_path / 'pairs.png'
+  figures.pairs_figure(pair_set, np.arange(4.0), path, pairs_per_kind=1)
+  shown = [text.get_text() for axes in saved[0].axes for text in axes.texts]
+  hardest = [
+    np.flatnonzero(~pair_set.same)[-1],
+    np.flatnonzero(pair_set.same)[0],
+  ]
+  assert shown == ['\n'.join(pair_set.image_names(pair)) for pair in hardest]
+  assert re.fullmatch(r'person_\d+/\d+\nperson_\d+/\d+', shown[0])
 
 
 def test_pairs_figure_of_few_pairs_leaves_places_empty(tmp_path):

@@ -55,6 +55,12 @@ class PairSet:
   def __len__(self) -> int:
     return len(self.first)
 
+  def image_names(self, pair: int) -> list[str]:
+    """What both images of a pair are called, where `images` have names."""
+    name = getattr(self.images, 'name', None)
+    ends = (self.first[pair], self.second[pair])
+    return [name(int(index)) for index in ends] if name else []
+
 
 class _EncodedImages:
   """Encoded images in memory, decoded when asked for."""
@@ -76,9 +82,12 @@ class _EncodedImages:
     """The bytes of an image, with a look at whether they are one."""
     return face_images.checked(*self._of(index), *self._sizes)
 
+  def name(self, index: int) -> str:
+    """The file and the number of image `index`."""
+    return f'{self._name}: image {index}'
+
   def _of(self, index: int) -> tuple[bytes, str]:
-    """An entry, and what it is called."""
-    return bytes(self._entries[index]), f'{self._name}: image {index}'
+    return bytes(self._entries[index]), self.name(index)
 
 
 class SourceImages:
@@ -93,6 +102,10 @@ class SourceImages:
 
   def __getitem__(self, index: int) -> np.ndarray:
     return self._source[int(self._indices[index])]['image']
+
+  def name(self, index: int) -> str:
+    """What the source calls image `index`."""
+    return self._source.name(int(self._indices[index]))
 
   def encoded(self, index: int) -> bytes:
     """The bytes of an image, with a look at whether they are one."""

@@ -148,7 +148,7 @@ def pairs_figure(
   )
   width = min(4, pairs_per_kind)
   height = math.ceil(pairs_per_kind / width)
-  figure = Figure(figsize=(3 * width, 3.8 * height), layout='constrained')
+  figure = Figure(figsize=(3 * width, 4.4 * height), layout='constrained')
   for block, (title, hardest) in zip(figure.subfigures(2, 1), kinds):
     block.suptitle(title, fontweight='bold')
     grid = block.subplots(height, width, squeeze=False).flat
@@ -158,18 +158,13 @@ def pairs_figure(
       first = pair_set.images[int(pair_set.first[pair])]
       second = pair_set.images[int(pair_set.second[pair])]
       axes.imshow(side_by_side(first, second))
-      axes.set_title(f'{scores[pair]:.3f}  (pair {pair})', fontsize='medium')
-      axes.text(
-        *(0.5, -0.03, _names(pair_set, int(pair))),
-        ha='center',
-        va='top',
-        fontsize='x-small',
-        transform=axes.transAxes,
-      )
+      title = f'{scores[pair]:.3f}  (pair {pair})'
+      names = _names(pair_set, int(pair))
+      axes.set_title('\n'.join([title, *names]), fontsize='small')
   _save(figure, path)
 
 
-def _names(pair_set: PairSet, pair: int) -> str:
+def _names(pair_set: PairSet, pair: int) -> list[str]:
   """Both images, as person/image.jpg, in lines that are not too long."""
   names = (name.split('/')[-2:] for name in pair_set.image_names(pair))
-  return '\n'.join(style.text('/'.join(name)[-40:]) for name in names)
+  return [style.text('/'.join(name)[-40:]) for name in names]

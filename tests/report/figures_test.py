@@ -160,13 +160,11 @@ def test_pairs_are_shown_with_the_names_of_their_images(tmp_path, saved):
   pair_set = synthetic_pairs(source, 4, seed=0, folds=2)
   path = tmp_path / 'pairs.png'
   figures.pairs_figure(pair_set, np.arange(4.0), path, pairs_per_kind=1)
-  shown = [text.get_text() for axes in saved[0].axes for text in axes.texts]
-  hardest = [
-    np.flatnonzero(~pair_set.same)[-1],
-    np.flatnonzero(pair_set.same)[0],
-  ]
-  assert shown == ['\n'.join(pair_set.image_names(pair)) for pair in hardest]
-  assert re.fullmatch(r'person_\d+/\d+\nperson_\d+/\d+', shown[0])
+  hardest = np.flatnonzero(~pair_set.same)[-1], np.flatnonzero(pair_set.same)[0]
+  for axes, pair in zip(saved[0].axes, hardest):
+    _, *names = axes.get_title().split('\n')
+    assert names == pair_set.image_names(pair)
+    assert re.fullmatch(r'person_\d+/\d+', names[1])
 
 
 def test_pairs_figure_of_few_pairs_leaves_places_empty(tmp_path):

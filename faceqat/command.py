@@ -19,7 +19,7 @@ from faceqat.files.image_size import ImageSize, of_text
 # A flag that is defined here is one of the module that asked for it.
 flags.disclaim_key_flags()
 
-# What a user can do something about: one sentence says it all.
+# Errors that a user can mend: one sentence is enough.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
 
 # The C allocator settings under which XLA trains twice as fast on a CPU. Every
@@ -136,8 +136,8 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
       have to be given, before or between the flags; `main` gets them. A last
       one that ends with three dots may be given several times.
   """
-  # What XLA says on standard error (that it compiles slowly, for one) helps no
-  # user. It reads TensorFlow's variable.
+  # XLA's messages (that it compiles slowly, for one) help no user. It reads
+  # TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
   def run_main(argv: list[str]):
@@ -215,7 +215,7 @@ def _sentence_of(error: Exception) -> str:
     name = missing[1]
     meaning = flags.FLAGS[name].help.removesuffix('.')
     return f'--{name} is missing; give it: {meaning[0].lower()}{meaning[1:]}'
-  # What a config file raises arrives in a traceback, on its last line.
+  # An error in a config file arrives in a traceback, on its last line.
   return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 
 

@@ -12,7 +12,7 @@ from absl import flags
 
 from faceqat import command
 from faceqat.evaluators import PRECISIONS
-from faceqat.report.comparison import compare, read_evaluation
+from faceqat.report.comparison import compare_evaluations, read_evaluation
 
 
 def define_flags():
@@ -27,7 +27,8 @@ def define_flags():
 def main(reference: str, *runs: str):
   args = flags.FLAGS
   first = read_evaluation(reference, args.reference_precision)
-  print(compare(first, [read_evaluation(run, args.precision) for run in runs]))
+  others = [read_evaluation(run, args.precision) for run in runs]
+  print(compare_evaluations(first, others))
 
 
 if __name__ == '__main__':

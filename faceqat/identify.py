@@ -1,4 +1,4 @@
-"""Who is it? Probes against a gallery of people, by cosine.
+"""Identifies probes against a gallery of people, by cosine.
 
   python -m faceqat.identify --gallery=PEOPLE --probe=IMAGE_OR_FOLDER \
     --model=runs/mbv2_int8
@@ -9,17 +9,17 @@ are matched in integers. `PEOPLE` is a folder `person/image.jpg` of faces
 aligned as the network wants them (of photographs, with `--photographs`), or a
 gallery that `--save_gallery` wrote; `--add=PEOPLE` grows it.
 
-Prints how many answers are right, where the probes lie in folders of people
-that the gallery knows, and writes `predictions.csv`, `predictions.txt` and
+Prints how many answers are right, where the probes lie in folders of people of
+the gallery, and writes `predictions.csv`, `predictions.txt` and
 `contact_sheet.png` to `--out` (in CSV files a name that a spreadsheet would
-take for a formula, such as `=1+1`, has a `'` before it). People who are not in
-the gallery are told by a threshold: `--threshold`, or one for a stated share of
-strangers that it lets through, `--false_positive_rate=0.01
+take for a formula, such as `=1+1`, has a `'` before it). A threshold rejects
+people who are not in the gallery: `--threshold`, or the one that lets a stated
+share of strangers through: `--false_positive_rate=0.01
 --calibration=STRANGERS`.
 
   python -m faceqat.identify --held_out=10 --model=runs/mbv2_int8
 
-asks for the people whom the training left out: the first image of each is the
+uses the people who were kept out of training: the first image of each is the
 gallery, the next nine are probes. (For a file, `--config` says who they are.)
 """
 

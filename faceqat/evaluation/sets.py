@@ -18,7 +18,7 @@ from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
-from faceqat.evaluators import identification, scores, verification
+from faceqat.evaluators import identification_rates, scores, verification
 from faceqat.evaluators.precisions import (
   Results,
   on_pairs,
@@ -39,7 +39,7 @@ from faceqat.report.results_tables import (
 
 
 class EvaluationSets(NamedTuple):
-  """What to evaluate on.
+  """The sets to evaluate on.
 
   Attributes:
     benchmarks: sets of pairs, at least one.
@@ -58,14 +58,14 @@ def open_sets(
   trained: ml_collections.ConfigDict | None = None,
   faces: Fingerprint | None = None,
 ) -> EvaluationSets:
-  """Opens all sets, so that what is wrong shows before anything is computed.
+  """Opens all sets; what is wrong with one shows before anything is computed.
 
   Args:
     config: whose `eval` block names them.
     image_size: height and width of the images given.
     trained: the config of the training whose people are kept out; None for a
       program, which does not say on whom it was trained.
-    faces: what the network is for; None: it does not say.
+    faces: that the network is for; None: it does not say.
 
   Raises:
     ValueError: a set is missing, unreadable or of another image size, or a
@@ -113,7 +113,7 @@ def _open_people(
   try:
     people = datasets.make_held_out_people(trained.data)
     if people is not None:
-      identification.check_probes(
+      identification_rates.check_probes(
         people.labels, config.eval.identification_images
       )
   except ValueError as error:
@@ -131,6 +131,9 @@ def evaluate_sets(
   outdir: pathlib.Path,
 ) -> Results:
   """Runs the same evaluators once a precision; prints, writes and draws.
+
+  Writes `results.json`, `scores.safetensors`, `hardest.safetensors`,
+  `identification.safetensors`, `roc.png` and `pairs.png`.
 
   Args:
     predicts: by precision; the last is the one that ships.
@@ -155,21 +158,13 @@ def evaluate_sets(
       _identify(predicts, sets.people, settings, results, outdir)
     else:
       # That of an earlier evaluation is not of these precisions.
-      (outdir / identification.FILE_NAME).unlink(missing_ok=True)
+      (outdir / identification_rates.FILE_NAME).unlink(missing_ok=True)
     everything[pair_set.name] = results
-    _write_results(results, sizes, folder)
     scores.save(scores.of_pairs(pair_set, cosines), folder)
-    # Without the integer matching: its scores are less than 2^-29 from those
-    # of `integer`.
-    same = np.asarray(pair_set.same, bool)
-    curves = {
-      precision: (values, same) for precision, values in cosines.items()
-    }
-    figures.roc_figure(curves, folder / 'roc.png')
     last = list(predicts)[-1]
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
     hardest.save(pair_set, cosines[last], last, folder)
-    _print_results(pair_set.name, results, folder)
+    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder)
     if not verification.has_folds(pair_set.fold):
       print(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
@@ -199,8 +194,8 @@ def _identify(
     batch_size=settings.batch_size,
   )
   for precision, answers in found.items():
-    results[precision].update(identification.summarize(answers))
-  identification.save(found, outdir)
+    results[precision].update(identification_rates.summarize(answers))
+  identification_rates.save(found, outdir)
 
 
 def _evaluate_templates(
@@ -218,25 +213,27 @@ def _evaluate_templates(
     batch_size=settings.batch_size,
   )
   folder = folders.make(outdir / 'benchmarks' / templates.name)
-  _write_results(results, sizes, folder)
-  curves = {
-    precision: (values, templates.same) for precision, values in found.items()
-  }
-  figures.roc_figure(curves, folder / 'roc.png')
-  _print_results(templates.name, results, folder)
+  _finish(templates.name, templates.same, found, results, sizes, folder)
 
 
-def _write_results(
-  results: Results, sizes: Mapping[str, int], folder: pathlib.Path
+def _finish(
+  name: str,
+  same: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  results: Results,
+  sizes: Mapping[str, int],
+  folder: pathlib.Path,
 ):
-  """Adds the sizes of the files, and writes results.json."""
+  """Adds the sizes of the files; writes results.json and roc.png; prints."""
   for precision, row in results.items():
     row['bytes'] = sizes[precision.removesuffix('_match')]
   text = json.dumps(results_json(results), indent=2)
   atomic.write(folder / 'results.json', f'{text}\n'.encode())
-
-
-def _print_results(name: str, results: Results, folder: pathlib.Path):
+  # Without the integer matching: its scores are less than 2^-29 from those of
+  # `integer`.
+  same = np.asarray(same, bool)
+  curves = {precision: (values, same) for precision, values in found.items()}
+  figures.roc_figure(curves, folder / 'roc.png')
   print(f'{name}:')
   print(results_table(results))
   print(f'curves and hardest pairs as pictures: {folder}')

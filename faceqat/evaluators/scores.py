@@ -28,13 +28,13 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-  """What each precision of one network says of P pairs.
+  """The scores of P pairs by each precision of one network.
 
   Attributes:
     pairs: name of the benchmark.
     cosines: float64 [P] by precision.
     same: bool [P], whether both images show the same person.
-    fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    fold: int64 [P], the part of a cross-validation.
     images: int64 [P, 2], the numbers of the two images in the pair set.
     people: int64 [P, 2], a number for each person shown; None if not known.
   """
@@ -120,12 +120,12 @@ def load(folder: str | os.PathLike) -> Scores:
       described = 'absent' if found is None else f'{found.dtype}{found.shape}'
       raise ValueError(
         f'{path}: {name} is {described}, wanted '
-        f'{np.dtype(dtype)}{(count, *shape)}; evaluate that run again.'
+        f'{np.dtype(dtype)}{(count, *shape)}; evaluate that run again'
       )
   if 'pairs' not in metadata or not cosines:
     raise ValueError(
       f'{path} does not say of which pairs or precisions it is; evaluate that '
-      'run again.'
+      'run again'
     )
   columns = {name: arrays.get(name) for name in _COLUMNS}
   return Scores(metadata['pairs'], cosines, **columns)

@@ -75,7 +75,7 @@ def export(
     print(f'{path} runs on {len(images)} images', flush=True)
     actual, seconds = _run_each(form.read(program, path, False), images)
     wanted, got = expected[program.output], actual[program.output]
-    comparison = exactness.compare(wanted, got)
+    comparison = exactness.compare_integers(wanted, got)
     results[name] = Result(
       contract=program.contract if form.contracts else None,
       bytes=len(content),

@@ -96,8 +96,8 @@ def summarize(answers: Answers) -> dict[str, float]:
     `top1` and `top<k>`, of the probes whose person the gallery has, whatever
     the threshold. With a threshold, `accepted`, of all probes; `tpir`, of
     those in the gallery the share that is accepted under the right name; and
-    `fpir`, of those who are not in it, the share that is given a name. What
-    there are no probes for is left out.
+    `fpir`, of those who are not in it, the share that is given a name. Shares
+    of no probes are left out.
   """
   mates, hits, accepted = answers.mates, answers.hits, answers.accepted
   k = hits.shape[1]
@@ -170,12 +170,12 @@ def draw(
   """Draws the contact sheet; where not all probes fit, the wrong ones first.
 
   Args:
-    answers: as they are.
+    answers: to P probes.
     pictures: P functions that read a probe's face.
     gallery_pictures: N functions that read the gallery's; None where a saved
       gallery has none.
     labels: int [N], the person of each image of the gallery.
-    title: what comes before the figures in the line above.
+    title: the beginning of the line above.
     max_rows: at most so many probes.
     path: file to write.
   """

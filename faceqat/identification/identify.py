@@ -64,7 +64,7 @@ def identify(
 ) -> Outcome:
   """Says who is shown on images, as far as a gallery knows.
 
-  Prints how far it is and what is worth a look, and writes `predictions.csv`,
+  Prints its progress and warnings, and writes `predictions.csv`,
   `predictions.txt`, `contact_sheet.png` and, where images could not be used,
   `left_out.csv` to `settings.out`.
 
@@ -133,7 +133,7 @@ def find_nearest(
 def _make_gallery(
   inputs: Inputs, maker: Maker | None, int8: bool, embed: Embed
 ) -> Known:
-  """The gallery that was loaded or that is made, with what is added."""
+  """The saved gallery or a new one, with the images that are added."""
   faces = embed(inputs.enrolled, 'gallery')
   known = inputs.saved
   if known is None:
@@ -186,7 +186,7 @@ def _answer_probes(
   title: str,
   left_out: list[LeftOut],
 ) -> Answers:
-  """Answers the probes and writes it; adds what it cannot use to `left_out`."""
+  """Answers the probes and writes files; adds to `left_out`."""
   gallery, threshold = known.gallery, None
   if settings.threshold is not None:
     threshold = retrieval.as_score(settings.threshold, gallery.integer)

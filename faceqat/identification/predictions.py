@@ -73,7 +73,7 @@ def write_left_out(left_out: Sequence[LeftOut], out: pathlib.Path) -> None:
 
 
 def as_cell(name: str) -> str:
-  """A name in one line, with a `'` before what a spreadsheet would compute.
+  """A name in one line, with a `'` before a formula of a spreadsheet.
 
   >>> as_cell('=1+1')
   "'=1+1"

@@ -116,14 +116,16 @@ def _check_images(
       'gallery, or --held_out'
     )
   elif not probes and not settings.save_gallery:
-    raise ValueError('give --probe, whom to ask for, or --save_gallery')
+    raise ValueError(
+      'give --probe, an image or a folder of them, or --save_gallery'
+    )
 
 
 def _check_threshold(settings: Settings):
   if (settings.false_positive_rate is None) != (settings.calibration is None):
     raise ValueError(
       '--false_positive_rate and --calibration go together: the rate, and a '
-      'folder of people who are not in the gallery, on whom it is kept'
+      'folder of people who are not in the gallery, to measure it on'
     )
   if settings.threshold is not None:
     if settings.calibration is not None:

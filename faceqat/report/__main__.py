@@ -4,8 +4,8 @@
   python -m faceqat.report runs/y1_ptq runs/y1_int8 --out=comparison.html
 
 The page has everything in it: it can be sent, opened without a network, read on
-a phone and printed. Nothing is run again; what a run has not left behind, its
-section says, and which command makes it.
+a phone and printed. Nothing is run again; where a file is missing, its section
+says which command makes it.
 """
 
 from absl import flags

@@ -1,4 +1,4 @@
-"""The sections of a page that say how well a network tells people apart."""
+"""The sections of a page on verification and identification."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from faceqat.evaluators import PRECISIONS
-from faceqat.evaluators.identification import FILE_NAME as CURVES_FILE
+from faceqat.evaluators.identification_rates import FILE_NAME as CURVES_FILE
 from faceqat.report import comparison, plots
 from faceqat.report.blocks import (
   Block,
@@ -32,7 +32,7 @@ _GREY = 'Grey: fewer than ten errors, where a rate is mostly noise.'
 
 
 def evaluate_command(run: RunFolder) -> str:
-  """What writes all that an evaluation leaves."""
+  """The command that writes all files of an evaluation."""
   return f'python -m faceqat.evaluate --model={shlex.quote(str(run.path))}'
 
 
@@ -78,7 +78,7 @@ def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
     for run, precision in evaluations
   )
   try:
-    table = comparison.compare(first, others)
+    table = comparison.compare_evaluations(first, others)
   except ValueError as error:
     return [Missing(f'These runs cannot be compared: {error}')]
   title = f'Differences to {first.run}, {first.precision}, in points'

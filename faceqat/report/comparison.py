@@ -12,7 +12,7 @@ import numpy as np
 
 from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
-from faceqat.evaluators.influence import Figure
+from faceqat.evaluators.influence import Share
 from faceqat.evaluators.scores import Scores
 from faceqat.files import json_fields
 from faceqat.report.results_tables import write_cell
@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
 
   Attributes:
     run: its folder.
-    precision: `float`, `fake_quant` or `integer`.
+    precision: of `evaluators.PRECISIONS`.
     scores: of all precisions, and their pairs.
     results: of this precision, as in results.json; empty without that file.
   """
@@ -53,7 +53,7 @@ def read_evaluation(run: str, precision: str) -> Evaluation:
   if precision not in scores.cosines:
     raise ValueError(
       f'{run} has no scores of the precision {precision!r}; there are '
-      f'{", ".join(sorted(scores.cosines))}.'
+      f'{", ".join(sorted(scores.cosines))}'
     )
   path = pathlib.Path(run) / 'results.json'
   results = json_fields.read_file(path, json_fields.results) or {}
@@ -62,12 +62,10 @@ def read_evaluation(run: str, precision: str) -> Evaluation:
   )
 
 
-def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
-  """Compares each with the first; the notes say how to read it.
-
-  Args:
-    reference: what the differences are to, in points.
-    others: on the same pairs.
+def compare_evaluations(
+  reference: Evaluation, others: Sequence[Evaluation]
+) -> Table:
+  """Compares each with the reference, in points; notes say how to read it.
 
   Raises:
     ValueError: a run was evaluated on other pairs.
@@ -99,8 +97,8 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
   return Table(titles, lines, _legend(reference.scores))
 
 
-def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
-  """By title, what is measured of cosines [P]."""
+def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Share]]:
+  """By title, the measures of cosines [P]."""
   same, people = scores.same, scores.people
   figures = {}
   if verification.has_folds(scores.fold):
@@ -117,7 +115,7 @@ def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
   return figures
 
 
-def _figure_cells(figures: Sequence[Figure]) -> list[tuple[str, str]]:
+def _figure_cells(figures: Sequence[Share]) -> list[tuple[str, str]]:
   """Of every run: the figure, and its difference to the first run's."""
   first = figures[0]
   cells = []
@@ -183,5 +181,5 @@ def _check_same_pairs(reference: Evaluation, other: Evaluation):
         f'{other.run} was evaluated on other pairs than {reference.run} '
         f'({two.pairs}, {len(two.same)} pairs, and {one.pairs}, '
         f'{len(one.same)} pairs; {name} differs): evaluate both with one '
-        'config, --config=CONFIG.'
+        'config, --config=CONFIG'
       )

@@ -1,4 +1,4 @@
-"""The pairs that a network most likely gets wrong, as a file with their images.
+"""A network's hardest pairs, as a file with their images.
 
 A safetensors file with K pairs, so that a page can show them where the data set
 is not: `same` bool [K], `pair` int64 [K], `score` float64 [K], and `images`
@@ -27,7 +27,7 @@ class Hardest(NamedTuple):
   """K pairs: false matches first, then false non-matches, hardest first.
 
   Attributes:
-    precision: whose scores these are.
+    precision: of the scores.
     same: bool [K], whether both images show the same person.
     pair: int64 [K], the number of the pair in its set.
     score: float64 [K].
@@ -45,6 +45,9 @@ def hardest_pairs(
   scores: np.ndarray, same: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Orders pairs by how likely a threshold gets them wrong.
+
+  >>> hardest_pairs(np.array([1, 2, 3, 4]), np.array([True, False] * 2))
+  (array([3, 1]), array([0, 2]))
 
   Args:
     scores: [P], higher for the same person.
@@ -70,16 +73,9 @@ def save(
   precision: str,
   folder: str | os.PathLike,
 ):
-  """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
+  """Writes the hardest of P pairs to `hardest.safetensors` in a folder.
 
-  Images that are larger than 112 pixels are stored in that size, oblong ones
-  with that longer side.
-
-  Args:
-    pair_set: P pairs.
-    scores: [P], of `precision`.
-    precision: its name.
-    folder: where to.
+  Images are stored with a longer side of at most 112 pixels.
   """
   same = np.asarray(pair_set.same, bool)
   false_matches, false_rejects = hardest_pairs(np.asarray(scores), same)
@@ -133,7 +129,7 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   ):
     raise ValueError(
       f'{path}: images are {found.images.dtype}{shape} of {count} pairs, '
-      f'wanted uint8({count}, 2, H, W, 3); evaluate that run again.'
+      f'wanted uint8({count}, 2, H, W, 3); evaluate that run again'
     )
   return found
 

@@ -1,4 +1,4 @@
-"""The tables of what quantization does to each layer."""
+"""The tables of the layers: what quantization costs in each."""
 
 from collections.abc import Mapping
 from typing import Any

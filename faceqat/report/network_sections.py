@@ -1,4 +1,4 @@
-"""The sections of a page that say what a network is and how it was made."""
+"""The sections of a page about the network, its training and its files."""
 
 import importlib.metadata
 import pathlib
@@ -38,39 +38,41 @@ _PACKAGES = ('jax', 'flax', 'numpy', 'matplotlib')
 
 
 def overview_section(run: RunFolder) -> Section:
-  """What the network is, and its headline numbers."""
+  """Facts of the network, and its headline numbers."""
   blocks: list[Block] = []
   numbers = _headlines(run)
   if numbers:
     blocks.append(Headlines(numbers))
-  config = run.config
-  facts = [('folder', str(run.path))]
-  if config is None:
+  if run.config is None:
     blocks.append(
       Missing(
         f'How this network was trained is not known: {run.path} holds no '
         'checkpoints. Give the folder of the training run to see it.'
       )
     )
-  else:
-    model = dict(config.model)
-    height, width = height_width(config.data.image_size)
-    facts += [
-      ('network', f'{model["name"]}, {height} x {width} pixels'),
-      ('loss', config.loss.name),
-      ('trained on', places.shown(config.data.path)),
-    ]
-    if config.get('pretrained'):
-      facts.append(('started from', config.pretrained))
-    facts.append(('steps', f'{run.step:,} of {config.total_steps:,}'))
+  facts = [('folder', str(run.path)), *_training_facts(run)]
   if run.scores:
     count = len(run.scores.same)
     facts.append(('evaluated on', f'{count:,} pairs of {run.scores.pairs}'))
   if run.parameters:
     facts.append(('parameters', f'{run.parameters:,}'))
-  facts += run.program.items()
-  blocks.append(Facts(facts))
+  blocks.append(Facts([*facts, *run.program.items()]))
   return Section('The network', blocks)
+
+
+def _training_facts(run: RunFolder) -> list[tuple[str, str]]:
+  config = run.config
+  if config is None:
+    return []
+  height, width = height_width(config.data.image_size)
+  facts = [
+    ('network', f'{config.model["name"]}, {height} x {width} pixels'),
+    ('loss', config.loss.name),
+    ('trained on', places.shown(config.data.path)),
+    ('started from', config.get('pretrained')),
+    ('steps', f'{run.step:,} of {config.total_steps:,}'),
+  ]
+  return [(name, value) for name, value in facts if value]
 
 
 def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
@@ -141,7 +143,7 @@ def training_blocks(runs: Sequence[RunFolder]) -> list[Block]:
 
 
 def layers_section(run: RunFolder) -> Section:
-  """What quantization does to each layer; the worst ones by name."""
+  """The cost of quantization by layer; the worst ones by name."""
   title = 'Layer by layer'
   if run.agreement is None:
     missing = Missing(
@@ -204,11 +206,8 @@ def _layer_drawings(
 def sizes_section(run: RunFolder) -> Section:
   """Bytes, measured speeds, and whether exported files give the same bits."""
   speeds = _speeds(run.curves)
-  blocks = [
-    _file_sizes(run),
-    *([Facts(speeds)] if speeds else []),
-    _exported_files(run),
-  ]
+  measured = [Facts(speeds)] if speeds else []
+  blocks = [_file_sizes(run), *measured, _exported_files(run)]
   return Section('Sizes, speeds and exactness', blocks)
 
 
@@ -233,13 +232,11 @@ def _speeds(curves: Mapping[str, Any]) -> list[tuple[str, str]]:
   if 'train/images_per_second' in curves:
     speeds = curves['train/images_per_second'][1]
     low, middle, high = np.nanpercentile(speeds, [10, 50, 90])
-    facts.append(
-      (
-        'training',
-        f'{middle:,.0f} images/s in the median; 80 % of the logged steps '
-        f'between {low:,.0f} and {high:,.0f}',
-      )
+    speed = (
+      f'{middle:,.0f} images/s in the median; 80 % of the logged steps between '
+      f'{low:,.0f} and {high:,.0f}'
     )
+    facts.append(('training', speed))
   if 'time' in curves:
     times = curves['time'][1]
     facts.append(('logged', f'{_date(times.min())} to {_date(times.max())}'))

@@ -35,13 +35,10 @@ def write_report(
   """Reads runs and writes their page.
 
   Args:
-    workdirs: folders of runs, one or more.
+    workdirs: folders of runs.
     out: the file to write; None: `report.html` in the folder of the only run.
     exports: folders that `faceqat.convert` wrote, one for each run; None: each
       is looked for in its run's folder.
-
-  Returns:
-    The file.
 
   Raises:
     ValueError: several runs without `out`, the same twice, not as many
@@ -70,15 +67,7 @@ def write_report(
 
 
 def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
-  """Writes the page.
-
-  Args:
-    runs: one or more; several are compared first.
-    made_with: names and versions for the foot of the page.
-
-  Returns:
-    HTML. Whatever comes from a run is escaped.
-  """
+  """The HTML; several runs are compared first, and their text is escaped."""
   parts = [(run, _sections(run)) for run in runs]
   compared = [comparison(runs)] if len(runs) > 1 else []
   prefixes = (f'd{number}-' for number in itertools.count(1))
@@ -104,7 +93,7 @@ def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
 
 
 def comparison(runs: Sequence[RunFolder]) -> Section:
-  """Several runs beside each other: what ships of each, the last precision."""
+  """Several runs beside each other, each in its last precision."""
   blocks: list[Block] = []
   rows, pairs = {}, []
   for run in runs:

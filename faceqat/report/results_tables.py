@@ -1,4 +1,4 @@
-"""The tables of what was measured: accuracies, and exported files."""
+"""The tables of measurements: accuracies, and exported files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +10,19 @@ from faceqat.report.table import Table
 Results = Mapping[str, Mapping[str, float]]
 
 _MISSING = '-'
+# By metric, in the order of a table: the title, before the rate if there is
+# one, and the form of a number; None: per cent, with an interval.
+_COLUMNS = {
+  'auc': ('AUC', '{:.5f}'),
+  'eer': ('EER %', None),
+  'tar@far': ('TAR % @ FAR ', None),
+  'rank1': ('rank-1 %', None),
+  'tpir@fpir': ('TPIR % @ FPIR ', None),
+  'cosine_mean': ('cosine', '{:.4f}'),
+  'cosine_p1': ('1st pct', '{:.4f}'),
+  'threshold': ('threshold', '{:.4f}'),
+  'bytes': ('bytes', '{:,.0f}'),
+}
 
 
 def write_cell(
@@ -35,10 +48,6 @@ def _interval(metrics: Mapping[str, float], name: str, write=_percent) -> str:
   """The interval in brackets that stands behind a value, if it has one."""
   limits = [write(metrics, f'{end}/{name}') for end in ('low', 'high')]
   return '' if _MISSING in limits else f' [{", ".join(limits)}]'
-
-
-def _percent_in(metrics: Mapping[str, float], name: str) -> str:
-  return _percent(metrics, name) + _interval(metrics, name)
 
 
 def _accuracy(metrics: Mapping[str, float]) -> str:
@@ -71,32 +80,15 @@ def _columns(
     columns['accuracy %'] = _accuracy
     if differences and len(rows) > 1:
       columns[f'vs {first}'] = lambda row: _difference(row, base, first)
-  if 'auc' in names:
-    columns['AUC'] = lambda row: write_cell(row, 'auc', '{:.5f}')
-  if 'eer' in names:
-    columns['EER %'] = lambda row: _percent_in(row, 'eer')
-  for name in names:
-    if name.startswith('tar@far='):
-      far = name.removeprefix('tar@far=')
-      columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent_in(
-        row, name
-      )
-  if 'rank1' in names:
-    columns['rank-1 %'] = lambda row: _percent_in(row, 'rank1')
-  for name in names:
-    if name.startswith('tpir@fpir='):
-      fpir = name.removeprefix('tpir@fpir=')
-      columns[f'TPIR % @ FPIR {fpir}'] = lambda row, name=name: _percent_in(
-        row, name
-      )
-  if 'cosine_mean' in names:
-    columns['cosine'] = lambda row: write_cell(row, 'cosine_mean', '{:.4f}')
-  if 'cosine_p1' in names:
-    columns['1st pct'] = lambda row: write_cell(row, 'cosine_p1', '{:.4f}')
-  if 'threshold' in names:
-    columns['threshold'] = lambda row: write_cell(row, 'threshold', '{:.4f}')
-  if 'bytes' in names:
-    columns['bytes'] = lambda row: write_cell(row, 'bytes', '{:,.0f}')
+  for wanted, (title, pattern) in _COLUMNS.items():
+    for name in names:
+      kind, _, rate = name.partition('=')
+      if kind == wanted:
+        columns[title + rate] = lambda row, name=name, pattern=pattern: (
+          write_cell(row, name, pattern)
+          if pattern
+          else _percent(row, name) + _interval(row, name)
+        )
   return columns
 
 
@@ -106,29 +98,20 @@ def results_table(
   """The results, one precision a row.
 
   Args:
-    rows: By precision (`float`, `fake_quant`, `integer`, and `integer_match`,
-      where the pairs are compared in integers too), in the order of the
-      table: the values that the verification evaluator yields, fractions;
-      `rank1` and `tpir@fpir=X`, of identification, fractions; `low/NAME` and
-      `high/NAME`, the interval of NAME, and `low/difference` and
-      `high/difference` that of the accuracy's difference to the `float` row;
-      `cosine_mean` and `cosine_p1`, mean and first percentile of the cosines
-      between its embeddings and the first one's of the same images; and
-      `bytes`, the size of its file. What a precision lacks, or
-      what is not a finite number, is shown as a dash.
+    rows: by precision, in the order of the table: values of `results.json`,
+      fractions; `low/NAME` and `high/NAME` are the interval of NAME, and
+      `low/difference` and `high/difference` that of the accuracy's difference
+      to the `float` row. What is missing or not finite is a dash.
     name: of what the rows are.
     differences: add a column with the accuracy's difference to the first row,
       in points.
 
-  Returns:
-    The table; its notes say how to read the intervals.
-
   Raises:
-    ValueError: There is no row.
+    ValueError: there is no row.
   """
   if not rows:
     raise ValueError(
-      'A table of results needs at least one precision, got none.'
+      'A table of results needs at least one precision, got none'
     )
   columns = _columns(rows, differences)
   lines = [
@@ -141,9 +124,7 @@ def results_table(
 def benchmarks_table(results: Mapping[str, Results]) -> Table:
   """The accuracies on several benchmarks and their mean, one precision a row.
 
-  Args:
-    results: by benchmark, as in `results_table`. One without an accuracy has a
-      dash, and no part in the mean.
+  A benchmark without an accuracy has a dash, and no part in the mean.
   """
   lines = []
   for precision in next(iter(results.values())):
@@ -201,9 +182,6 @@ def _notes(rows: Results) -> list[str]:
 
 def results_json(rows: Results) -> dict[str, dict[str, Any]]:
   """The same results as plain numbers, for `json.dump`.
-
-  Args:
-    rows: As in `results_table`; values may be NumPy or JAX scalars.
 
   Returns:
     By precision and name: int, float, or None in place of NaN and infinity,

@@ -1,4 +1,4 @@
-"""Reads what a run left behind, as far as it is there."""
+"""Reads the files of a run, as far as they are there."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from faceqat.evaluators import PRECISIONS
 from faceqat.evaluators import scores as scores_file
-from faceqat.evaluators.identification import FILE_NAME as CURVES_FILE
+from faceqat.evaluators.identification_rates import FILE_NAME as CURVES_FILE
 from faceqat.evaluators.scores import Scores
 from faceqat.files import json_fields
 from faceqat.integer import program as integer_program
@@ -22,7 +22,7 @@ from faceqat.report.hardest import Hardest
 from faceqat.training import history
 from faceqat.training.checkpoint import Checkpointer
 
-# What convert writes beside the files of an export.
+# Convert writes it beside the files of an export.
 EXACTNESS = 'exactness.json'
 
 
@@ -32,19 +32,19 @@ class RunFolder:
 
   Attributes:
     path: as the user gave it.
-    label: short, another one for each run of a page.
+    label: short, and unlike those of other runs on a page.
     results: of results.json, by precision.
     benchmarks: those of further sets of pairs or templates, by name.
     scores: of scores.safetensors.
     curves: of metrics.jsonl, by name: steps [T] and values [T].
-    config: with which the latest checkpoint was trained, and `step`, its step.
+    config: of the latest checkpoint, and `step`, its step.
     agreement: of agreement.json.
     hardest: of hardest.safetensors.
-    identification_curves: arrays of identification.safetensors, by name.
-    export: the folder that convert wrote, and `exactness`, what it says of each
-      format.
-    parameters: the trained numbers of the float network.
-    program: what the integer program says of itself, in words, by name.
+    identification_curves: of identification.safetensors, by name.
+    export: the folder that convert wrote, and `exactness`, its comparison of
+      each format.
+    parameters: the number of weights of the float network.
+    program: facts of the integer program, by name, in words.
   """
 
   path: pathlib.Path
@@ -95,7 +95,7 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
   if not folder.is_dir():
     raise ValueError(
       f'{path} is no folder; give the folder of a training run, or one that '
-      'faceqat.evaluate wrote.'
+      'faceqat.evaluate wrote'
     )
   config, step = _read_config(folder)
   export_folder = _find_export(folder, export)
@@ -125,7 +125,7 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
   if not (run.results or run.scores or run.curves or run.config):
     raise ValueError(
       f'{path} has nothing of a run: no results.json, scores.safetensors, '
-      'metrics.jsonl or checkpoints; give the folder of a training run.'
+      'metrics.jsonl or checkpoints; give the folder of a training run'
     )
   return run
 
@@ -192,7 +192,7 @@ def _describe_program(path: pathlib.Path) -> dict[str, str]:
     for layer in layers
   )
   return {
-    # Of the file's own words, but for what the config says as well.
+    # The file's own facts, but for those that the config has too.
     **{
       name.replace('_', ' '): value
       for name, value in program.metadata.items()

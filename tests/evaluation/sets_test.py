@@ -107,7 +107,7 @@ def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
     comparison.read_evaluation(str(outdir), name)
     for name in ('float', 'integer')
   )
-  assert 'accuracy %' not in comparison.compare(one, [other]).titles
+  assert 'accuracy %' not in comparison.compare_evaluations(one, [other]).titles
 
 
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):

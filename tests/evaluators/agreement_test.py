@@ -67,7 +67,9 @@ def calibrated():
 def compare(network):
   variables, images = calibrated()
   program = layer_network.lower(network, variables, IMAGE)
-  return agreement.compare(network, variables, program, images), program
+  return agreement.compare_precisions(
+    network, variables, program, images
+  ), program
 
 
 @pytest.fixture(scope='module')
@@ -125,7 +127,7 @@ def test_ranges_are_those_of_the_integers_and_of_the_float_outputs(sound):
   variables, images = calibrated()
   # Of more contrast than those that the ranges were observed on.
   images = np.where(images > 127, 255, 0).astype(np.uint8)
-  result = agreement.compare(Network(), variables, program, images)
+  result = agreement.compare_precisions(Network(), variables, program, images)
   seen = agreement.activations(Network(), variables, images, FLOAT)
   for layer in result.layers:
     tensor = program.tensors[layer.name]
@@ -238,7 +240,7 @@ def test_a_program_of_another_model_is_refused():
     lambda image: record.flatten(image, name='features'), image_shape=IMAGE
   )
   with pytest.raises(ValueError, match=r'no layer features.*convert'):
-    agreement.compare(Network(), variables, program, images)
+    agreement.compare_precisions(Network(), variables, program, images)
 
 
 def test_activations_are_float64_by_path():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from faceqat import identify as command
 from faceqat.data import datasets
-from faceqat.evaluators import identification, verification
+from faceqat.evaluators import identification_rates, verification
 from faceqat.identification import answers, embedders, gallery
 from faceqat.identification.identify import Outcome
 from faceqat.identification.settings import Settings
@@ -92,10 +92,10 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
   shown = table_of(capsys.readouterr().out)
   embedder = embedders.load(quantized_run[0], precision)
   source = datasets.make_held_out_people(embedder.network.config.data)
-  first, others = identification.split_gallery(source.labels, 3)
+  first, others = identification_rates.split_gallery(source.labels, 3)
   images = [source[int(i)]['image'] for i in (*first, *others)]
   embeddings = verification.embed(embedder.predict, images, 16)
-  ranks = identification.search(
+  ranks = identification_rates.search(
     embeddings[: len(first)],
     embeddings[len(first) :],
     source.labels[others],

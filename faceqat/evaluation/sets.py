@@ -71,7 +71,7 @@ def open_sets(
     ValueError: a set is missing, unreadable or of another image size, or a
       value of the block cannot be used.
   """
-  _check_settings(config)
+  _check_settings(config.eval)
   benchmarks = datasets.make_benchmarks(config.eval, image_size=image_size)
   templates = None
   if config.eval.templates:
@@ -86,24 +86,25 @@ def open_sets(
   return EvaluationSets(benchmarks, people, templates)
 
 
-def _check_settings(config: ml_collections.ConfigDict):
-  """Refuses numbers that an evaluation would fail on in the end."""
-  for name in ('batch_size', 'agreement_images'):
-    if config.eval[name] < 1:
-      raise ValueError(f'eval.{name} is {config.eval[name]}; it is 1 or more')
-  images_per_person = config.eval.identification_images
-  if not images_per_person:
-    return
-  if images_per_person < 2:
-    raise ValueError(
-      f'eval.identification_images is {images_per_person}; give 2 or more, one '
-      'for the gallery, or 0 to leave identification out'
-    )
-  if not 0 <= config.eval.unknown_share < 1:
-    raise ValueError(
-      f'eval.unknown_share is {config.eval.unknown_share}; give a share of the '
-      'people below 1, or 0 to leave the open set out'
-    )
+def _check_settings(settings: ml_collections.ConfigDict):
+  """Refuses numbers of an `eval` block, before a long evaluation."""
+  images, share = settings.identification_images, settings.unknown_share
+  for name, is_right, remedy in (
+    ('batch_size', settings.batch_size >= 1, 'it is 1 or more'),
+    ('agreement_images', settings.agreement_images >= 1, 'it is 1 or more'),
+    (
+      'identification_images',
+      images == 0 or images >= 2,
+      'give 2 or more, one for the gallery, or 0 to leave identification out',
+    ),
+    (
+      'unknown_share',
+      images == 0 or 0 <= share < 1,
+      'give a share of the people below 1, or 0 to leave the open set out',
+    ),
+  ):
+    if not is_right:
+      raise ValueError(f'eval.{name} is {settings[name]}; {remedy}')
 
 
 def _open_people(

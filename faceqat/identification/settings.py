@@ -80,57 +80,49 @@ def check(
   Raises:
     ValueError: names the flag, and what to give.
   """
-  _check_places(settings)
-  _check_images(gallery, probes, settings)
-  _check_threshold(settings)
-
-
-def _check_places(settings: Settings):
-  if settings.save_gallery:
-    folder = pathlib.Path(settings.save_gallery).parent
-    if not folder.is_dir():
-      raise ValueError(
-        f'--save_gallery={settings.save_gallery}: there is no folder {folder}; '
-        'make it'
-      )
   folders.check_out(settings.out)
-
-
-def _check_images(
-  gallery: PathLike | None, probes: PathLike | None, settings: Settings
-):
-  if settings.held_out:
-    if gallery or probes:
-      raise ValueError(
-        '--held_out takes its own gallery and probes; leave --gallery and '
-        '--probe out'
-      )
-    if settings.held_out < 2:
-      raise ValueError(
-        f'--held_out={settings.held_out}: give 2 or more images a person, one '
-        'for the gallery'
-      )
-  elif not gallery:
-    raise ValueError(
+  own = gallery or probes
+  held_out, threshold = settings.held_out, settings.threshold
+  rate, calibration = settings.false_positive_rate, settings.calibration
+  place = pathlib.Path(settings.save_gallery or '.').parent
+  for is_wrong, message in (
+    (
+      not place.is_dir(),
+      f'--save_gallery={settings.save_gallery}: there is no folder {place}; '
+      'make it',
+    ),
+    (
+      held_out and own,
+      '--held_out takes its own gallery and probes; leave --gallery and '
+      '--probe out',
+    ),
+    (
+      held_out and held_out < 2,
+      f'--held_out={held_out}: give 2 or more images a person, one for the '
+      'gallery',
+    ),
+    (
+      not held_out and not gallery,
       'give --gallery, a folder with one folder for each person or a saved '
-      'gallery, or --held_out'
-    )
-  elif not probes and not settings.save_gallery:
-    raise ValueError(
-      'give --probe, an image or a folder of them, or --save_gallery'
-    )
-
-
-def _check_threshold(settings: Settings):
-  if (settings.false_positive_rate is None) != (settings.calibration is None):
-    raise ValueError(
+      'gallery, or --held_out',
+    ),
+    (
+      not held_out and not probes and not settings.save_gallery,
+      'give --probe, an image or a folder of them, or --save_gallery',
+    ),
+    (
+      (rate is None) != (calibration is None),
       '--false_positive_rate and --calibration go together: the rate, and a '
-      'folder of people who are not in the gallery, to measure it on'
-    )
-  if settings.threshold is not None:
-    if settings.calibration is not None:
-      raise ValueError('give --threshold or --false_positive_rate, not both')
-    if not -1 <= settings.threshold <= 1:
-      raise ValueError(
-        f'--threshold={settings.threshold:g}: a cosine is between -1 and 1'
-      )
+      'folder of people who are not in the gallery, to measure it on',
+    ),
+    (
+      threshold is not None and calibration is not None,
+      'give --threshold or --false_positive_rate, not both',
+    ),
+    (
+      threshold is not None and not -1 <= threshold <= 1,
+      f'--threshold={threshold}: a cosine is between -1 and 1',
+    ),
+  ):
+    if is_wrong:
+      raise ValueError(message)

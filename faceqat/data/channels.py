@@ -45,6 +45,3 @@ class ImagesInRGB:
 
   def encoded(self, index: int) -> bytes:
     return self._images.encoded(index)
-
-  def name(self, index: int) -> str:
-    return self._images.name(index)

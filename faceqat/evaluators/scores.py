@@ -7,13 +7,14 @@ pairs `same`, `fold`, `images` and, where it is known, `people`.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import array_file, atomic
+from faceqat.files import array_file, atomic, strict_json
 
 FILE_NAME = 'scores.safetensors'
 _PRECISION = 'cosine/'
@@ -87,6 +88,28 @@ def read_arrays(
     raise ValueError(
       f'{path} is damaged ({error}); evaluate that run again'
     ) from error
+
+
+def read_json(path: pathlib.Path, check: Callable[[dict], Any]) -> Any:
+  """Reads a file of one object; None where there is none.
+
+  Args:
+    path: of the file.
+    check: of `files.json_fields`; its result, if it has one, is returned.
+
+  Raises:
+    ValueError: the file is damaged, or a field is wrong.
+  """
+  if not path.is_file():
+    return None
+  try:
+    fields = strict_json.parse(path.read_bytes(), dict)
+    checked = check(fields)
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); take it away and write it again'
+    ) from error
+  return fields if checked is None else checked
 
 
 def load(folder: str | os.PathLike) -> Scores:

@@ -28,10 +28,6 @@ class ImageFiles:
   def __getitem__(self, index: int) -> np.ndarray:
     return face_images.read_image(self._paths[index], *self._sizes)
 
-  def name(self, index: int) -> str:
-    """The path of image `index`."""
-    return self._paths[index]
-
   def encoded(self, index: int) -> bytes:
     """The bytes of an image, with a look at whether they are one."""
     path = self._paths[index]

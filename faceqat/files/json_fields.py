@@ -1,13 +1,9 @@
 """Checks the fields of the JSON files of a run."""
 
 import math
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from faceqat.files import strict_json
-
-T = TypeVar('T')
 Check = Callable[[Any], bool]
 
 
@@ -65,27 +61,6 @@ _EXPORT = {
 }
 
 
-def read_file(
-  path: pathlib.Path, read: Callable[[dict[str, Any]], T]
-) -> T | None:
-  """Reads an object of JSON with one of the functions below.
-
-  Returns:
-    What `read` gives; None where there is no file.
-
-  Raises:
-    ValueError: names the damaged file, and the field.
-  """
-  if not path.is_file():
-    return None
-  try:
-    return read(strict_json.parse(path.read_bytes(), dict))
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); take it away and write it again'
-    ) from error
-
-
 def results(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
   """Of results.json, by precision and name; None becomes NaN.
 
@@ -101,8 +76,8 @@ def results(rows: Mapping[str, Any]) -> dict[str, dict[str, float]]:
   }
 
 
-def agreement(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-  """Of agreement.json, as it is.
+def check_agreement(fields: Mapping[str, Any]):
+  """Of agreement.json.
 
   Raises:
     ValueError: names the field that is missing or wrong.
@@ -113,18 +88,16 @@ def agreement(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     raise ValueError('layers is missing or no list of layers')
   for name, layer in _objects((f'layer {i}', x) for i, x in enumerate(layers)):
     _check(layer, _LAYER, f'{name}: ')
-  return fields
 
 
-def exactness(rows: Mapping[str, Any]) -> Mapping[str, Any]:
-  """Of exactness.json, as it is.
+def check_exactness(rows: Mapping[str, Any]):
+  """Of exactness.json.
 
   Raises:
     ValueError: names the field that is missing or wrong.
   """
   for name, row in _objects(rows.items()):
     _check(row, _EXPORT, f'{name}: ')
-  return rows
 
 
 def check_curve(fields: Mapping[str, Any]):

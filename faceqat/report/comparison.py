@@ -56,7 +56,7 @@ def read_evaluation(run: str, precision: str) -> Evaluation:
       f'{", ".join(sorted(scores.cosines))}'
     )
   path = pathlib.Path(run) / 'results.json'
-  results = json_fields.read_file(path, json_fields.results) or {}
+  results = scores_file.read_json(path, json_fields.results) or {}
   return Evaluation(
     pathlib.Path(run), precision, scores, results.get(precision, {})
   )

@@ -162,5 +162,8 @@ def pairs_figure(
 
 def _names(pair_set: PairSet, pair: int) -> list[str]:
   """Both images, as person/image.jpg, in lines that are not too long."""
-  names = (name.split('/')[-2:] for name in pair_set.image_names(pair))
-  return [style.text('/'.join(name)[-40:]) for name in names]
+  if pair_set.image_name is None:
+    return []
+  ends = pair_set.first[pair], pair_set.second[pair]
+  paths = [pair_set.image_name(int(index)).split('/') for index in ends]
+  return [style.text('/'.join(path[-2:])[-40:]) for path in paths]

@@ -112,8 +112,8 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
     curves=history.read_curves(folder),
     config=config,
     step=step,
-    agreement=json_fields.read_file(
-      folder / 'agreement.json', json_fields.agreement
+    agreement=scores_file.read_json(
+      folder / 'agreement.json', json_fields.check_agreement
     ),
     hardest=hardest.load(folder),
     identification_curves=_read_arrays(folder / CURVES_FILE),
@@ -146,7 +146,9 @@ def _find_export(folder: pathlib.Path, export: str | None):
 def _read_exactness(folder: pathlib.Path | None):
   if folder is None:
     return {}
-  return json_fields.read_file(folder / EXACTNESS, json_fields.exactness) or {}
+  return (
+    scores_file.read_json(folder / EXACTNESS, json_fields.check_exactness) or {}
+  )
 
 
 def _read_config(folder: pathlib.Path):
@@ -163,7 +165,7 @@ def _read_config(folder: pathlib.Path):
 
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
   """By precision and name; NaN where a figure was not finite."""
-  return json_fields.read_file(path, json_fields.results) or {}
+  return scores_file.read_json(path, json_fields.results) or {}
 
 
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ def test_what_is_no_finite_number_stays_one_that_is_none(tmp_path):
   row = run_folder.read_run(str(tmp_path), 'run').results['float']
   assert math.isnan(row['tar'])
   layer = FILES['agreement.json']['layers'][0] | {'lost': math.nan}
-  json_fields.agreement(FILES['agreement.json'] | {'layers': [layer]})
+  json_fields.check_agreement(FILES['agreement.json'] | {'layers': [layer]})
 
 
 @pytest.mark.parametrize('field', ['step', 'train/loss'])

@@ -267,9 +267,9 @@ TARGETS = (
     'results', json_fields.results, {'float': {'accuracy': 0.5, 'eer': None}}
   ),
   report_target(
-    'agreement', json_fields.agreement, {**NUMBERS, 'layers': [LAYER]}
+    'agreement', json_fields.check_agreement, {**NUMBERS, 'layers': [LAYER]}
   ),
-  report_target('exactness', json_fields.exactness, {'onnx': EXPORT}),
+  report_target('exactness', json_fields.check_exactness, {'onnx': EXPORT}),
   Target(
     'metrics',
     'metrics.jsonl',

@@ -153,7 +153,8 @@ def test_pairs_are_shown_with_the_names_of_their_images(tmp_path, saved):
   hardest = np.flatnonzero(~pair_set.same)[-1], np.flatnonzero(pair_set.same)[0]
   for axes, pair in zip(saved[0].axes, hardest):
     _, *names = axes.get_title().split('\n')
-    assert names == pair_set.image_names(pair)
+    ends = pair_set.first[pair], pair_set.second[pair]
+    assert names == [pair_set.image_name(index) for index in ends]
     assert re.fullmatch(r'person_\d+/\d+', names[1])
 
 

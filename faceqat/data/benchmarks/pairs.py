@@ -6,7 +6,7 @@ Lists of pairs over folders of images are read in pair_lists.py.
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class PairSet:
       pairs name is here once.
     first: int64 [P], index of the first image of every pair.
     second: int64 [P], index of the second one.
+    image_name: gives the name of an image in its source; None: no names.
     same: bool [P], whether both show the same person.
     fold: int64 [P], the part of a cross-validation that the pair belongs to.
     people: int64 [P, 2], a number for each person shown, the same in all pairs;
@@ -42,6 +43,7 @@ class PairSet:
   same: np.ndarray
   fold: np.ndarray
   people: np.ndarray | None = None
+  image_name: Callable[[int], str] | None = None
 
   def __post_init__(self):
     columns = (self.first, self.second, self.same, self.fold)
@@ -54,12 +56,6 @@ class PairSet:
 
   def __len__(self) -> int:
     return len(self.first)
-
-  def image_names(self, pair: int) -> list[str]:
-    """What both images of a pair are called, where `images` have names."""
-    name = getattr(self.images, 'name', None)
-    ends = (self.first[pair], self.second[pair])
-    return [name(int(index)) for index in ends] if name else []
 
 
 class _EncodedImages:
@@ -82,12 +78,9 @@ class _EncodedImages:
     """The bytes of an image, with a look at whether they are one."""
     return face_images.checked(*self._of(index), *self._sizes)
 
-  def name(self, index: int) -> str:
-    """The file and the number of image `index`."""
-    return f'{self._name}: image {index}'
-
   def _of(self, index: int) -> tuple[bytes, str]:
-    return bytes(self._entries[index]), self.name(index)
+    """An entry, and what it is called."""
+    return bytes(self._entries[index]), f'{self._name}: image {index}'
 
 
 class SourceImages:
@@ -102,10 +95,6 @@ class SourceImages:
 
   def __getitem__(self, index: int) -> np.ndarray:
     return self._source[int(self._indices[index])]['image']
-
-  def name(self, index: int) -> str:
-    """What the source calls image `index`."""
-    return self._source.name(int(self._indices[index]))
 
   def encoded(self, index: int) -> bytes:
     """The bytes of an image, with a look at whether they are one."""
@@ -262,6 +251,7 @@ def synthetic_pairs(
     same=np.tile(np.repeat([True, False], per_half), folds),
     fold=np.repeat(np.arange(folds), 2 * per_half),
     people=labels[used][flat].astype(np.int64),
+    image_name=lambda index: source.name(int(used[index])),
   )
 
 

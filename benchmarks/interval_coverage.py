@@ -151,7 +151,7 @@ def draw_answers(
   images_per_person: int,
   separation: float,
   rng: np.random.Generator,
-) -> influence.Figure:
+) -> influence.Share:
   """Rank-1 of everybody's other images in a gallery of their first ones."""
   shape = num_people, images_per_person
   lamb = rng.normal(size=num_people)

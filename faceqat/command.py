@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import re
 import signal
 import sys
 import typing
@@ -18,7 +19,7 @@ from faceqat.files.image_size import ImageSize, of_text
 # A flag that is defined here is one of the module that asked for it.
 flags.disclaim_key_flags()
 
-# What a user can do something about: one sentence says it all.
+# Errors that a user can mend: one sentence is enough.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
 
 # The C allocator settings under which XLA trains twice as fast on a CPU. Every
@@ -135,8 +136,8 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
       have to be given, before or between the flags; `main` gets them. A last
       one that ends with three dots may be given several times.
   """
-  # What XLA says on standard error (that it compiles slowly, for one) helps no
-  # user. It reads TensorFlow's variable.
+  # XLA's messages (that it compiles slowly, for one) help no user. It reads
+  # TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
   def run_main(argv: list[str]):
@@ -197,9 +198,25 @@ def parse(argv: list[str]) -> list[str]:
     lines = str(error.args[0]).splitlines()
     sys.exit(f'error: a flag names no field of the config: {". ".join(lines)}')
   except (flags.Error, OSError) as error:
-    # What a config file raises arrives in a traceback, on its last line.
-    lines = str(error).strip().splitlines()
-    sys.exit(f'error: {lines[-1].strip().removeprefix("ValueError: ")}')
+    sys.exit(f'error: {_sentence_of(error)}')
+
+
+def _sentence_of(error: Exception) -> str:
+  """What is wrong with a flag, and the remedy."""
+  message = str(error)
+  absent = re.search("No such file or directory: '(.*)'", message)
+  if absent:
+    return (
+      f'{absent[1]} does not exist; give the file of a config, as '
+      '--config=configs/mbv2_int8.py'
+    )
+  missing = re.search(r'Flag --(\w+) must have a value other than', message)
+  if missing:
+    name = missing[1]
+    meaning = flags.FLAGS[name].help.removesuffix('.')
+    return f'--{name} is missing; give it: {meaning[0].lower()}{meaning[1:]}'
+  # An error in a config file arrives in a traceback, on its last line.
+  return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 
 
 def _expand_home(config: ConfigDict):

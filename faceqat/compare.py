@@ -11,15 +11,14 @@ say how far a figure would move with other people (evaluators/intervals.py).
 from absl import flags
 
 from faceqat import command
-from faceqat.report.comparison import compare, read_evaluation
-
-_PRECISIONS = ('float', 'fake_quant', 'integer')
+from faceqat.evaluators import PRECISIONS
+from faceqat.report.comparison import compare_evaluations, read_evaluation
 
 
 def define_flags():
-  flags.DEFINE_enum('precision', 'integer', _PRECISIONS, 'Of the other runs.')
+  flags.DEFINE_enum('precision', 'integer', PRECISIONS, 'Of the other runs.')
   flags.DEFINE_enum(
-    'reference_precision', 'float', _PRECISIONS, 'Of the run to compare with.'
+    'reference_precision', 'float', PRECISIONS, 'Of the run to compare with.'
   )
   flags.DEFINE_alias('reading', 'precision')
   flags.DEFINE_alias('reference_reading', 'reference_precision')
@@ -28,7 +27,8 @@ def define_flags():
 def main(reference: str, *runs: str):
   args = flags.FLAGS
   first = read_evaluation(reference, args.reference_precision)
-  print(compare(first, [read_evaluation(run, args.precision) for run in runs]))
+  others = [read_evaluation(run, args.precision) for run in runs]
+  print(compare_evaluations(first, others))
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from faceqat.calibration.lower import lower
 from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.integer.program import CONTRACTS
 from faceqat.training.checkpoint import load_network
 
@@ -69,10 +69,7 @@ def main():
       '--contract=tflite_ref, or leave --weights at int8'
     )
   out = pathlib.Path(args.out)
-  if out.exists() and not out.is_dir():
-    raise ValueError(
-      f'--out={out} is a file; give a folder, which is made if there is none'
-    )
+  folders.check_out(out)
   network = load_network(args.checkpoint, args.step)
   program = lower(
     network,

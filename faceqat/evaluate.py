@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from faceqat import command
 from faceqat.evaluation.networks import evaluate_network, evaluate_program
-from faceqat.evaluators.predict import PRECISIONS
+from faceqat.evaluators import PRECISIONS
 from faceqat.integer.program import CONTRACTS
 from faceqat.training.checkpoint import load_network
 

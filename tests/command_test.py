@@ -65,9 +65,12 @@ def test_a_wrong_flag_is_one_sentence(flag, parts, tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'parts'),
   [
-    ([f'--config={SMOKE}'], ['--workdir', 'must have a value']),
-    (['--workdir=x'], ['--config', 'must have a value']),
-    (['--workdir=x', '--config=configs/mbv3.py'], ['configs/mbv3.py']),
+    ([f'--config={SMOKE}'], ['--workdir is missing; give it: folder for all']),
+    (['--workdir=x'], ['--config is missing; give it: the experiment, a fi']),
+    (
+      ['--workdir=x', '--config=configs/mbv3.py'],
+      ['configs/mbv3.py does not exist; give the file of a config, as --con'],
+    ),
     (['--workdir=x', f'--config={SMOKE}r'], ["no form 'smoker'; there are"]),
   ],
 )

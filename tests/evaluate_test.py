@@ -1,46 +1,21 @@
 import json
-import types
 
+import command_line
 import pytest
-from tiny_run import make_config
 
 from faceqat import evaluate
-from faceqat.evaluation import networks
-from faceqat.evaluators.predict import (
-  PRECISIONS,
-)
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import load_network
 
-
-def run_main(monkeypatch, **flags):
-  flags = {
-    'step': 'latest',
-    'out': None,
-    'config': None,
-    'contract': 'tflite_ref',
-    'precisions': PRECISIONS,
-    **flags,
-  }
-  monkeypatch.setattr(
-    evaluate,
-    'flags',
-    types.SimpleNamespace(FLAGS=types.SimpleNamespace(**flags)),
-  )
-  evaluate.main()
+CONFIG = 'tests/support/tiny_run.py'
 
 
 def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
-  quantized_run, tmp_path, monkeypatch, capsys
+  quantized_run, tmp_path, capsys
 ):
   workdir, _ = quantized_run
-  asked = {
-    'step': 'best',
-    'contract': 'xnnpack',
-    'out': str(tmp_path),
-    'precisions': ['integer'],
-  }
-  run_main(monkeypatch, model=str(workdir), **asked)
+  flags = {'step': 'best', 'contract': 'xnnpack', 'out': tmp_path}
+  command_line.run(evaluate, model=workdir, precisions='integer', **flags)
   best = load_network(str(workdir), 'best').step
   program = integer_program.load(tmp_path / 'program.safetensors')
   assert program.metadata['step'] == str(best)
@@ -53,31 +28,31 @@ def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
 
 
 @pytest.mark.parametrize(
-  ('model', 'message'),
+  ('flags', 'message'),
   [
-    ('nowhere', 'nowhere does not exist; give the folder of a training run'),
-    ('empty', 'empty holds no checkpoints; give the folder of a training'),
-    ('program', 'a program file does not say on which pairs'),
-    ('step', "no checkpoint '7'; there are"),
+    ({'model': 'nowhere'}, 'nowhere does not exist; give the folder of a trai'),
+    ({'model': '{empty}'}, 'empty holds no checkpoints; give the folder of a '),
+    ({'model': '{program}'}, 'a program file does not say on which pairs'),
+    ({'model': '{run}', 'step': '7'}, "no checkpoint '7'; there are"),
   ],
 )
 def test_a_wrong_model_is_refused(
-  model, message, evaluated, quantized_run, tmp_path, monkeypatch
+  flags, message, evaluated, quantized_run, tmp_path
 ):
   (tmp_path / 'empty').mkdir()
-  flags = {
-    'nowhere': {'model': str(tmp_path / 'nowhere')},
-    'empty': {'model': str(tmp_path / 'empty')},
-    'program': {'model': str(evaluated[2] / 'program.safetensors')},
-    'step': {'model': str(quantized_run[0]), 'step': '7'},
-  }[model]
+  places = {
+    'empty': tmp_path / 'empty',
+    'program': evaluated[2] / 'program.safetensors',
+    'run': quantized_run[0],
+  }
+  flags = {name: text.format(**places) for name, text in flags.items()}
   with pytest.raises(ValueError, match=message):
-    run_main(monkeypatch, **flags)
+    command_line.run(evaluate, **flags)
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flipped', 'foreign', 'checkpoint'])
 def test_a_damaged_program_is_refused_and_leaves_nothing(
-  damage, evaluated, tmp_path, monkeypatch
+  damage, evaluated, tmp_path
 ):
   path = tmp_path / 'program.safetensors'
   data = bytearray((evaluated[2] / 'program.safetensors').read_bytes())
@@ -91,21 +66,16 @@ def test_a_damaged_program_is_refused_and_leaves_nothing(
     data = (evaluated[2] / 'float.safetensors').read_bytes()
   path.write_bytes(data)
   with pytest.raises(ValueError, match=f'{path} (is|has)'):
-    run_main(monkeypatch, model=str(path), config=make_config())
+    command_line.run(evaluate, model=path, config=CONFIG)
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_wrong_pairs_leave_nothing(evaluated, tmp_path, monkeypatch):
-  config = make_config()
-  config.eval.path = 'nowhere.bin'
-  outdir = tmp_path / 'out'
+@pytest.mark.parametrize('program', [False, True])
+def test_wrong_pairs_leave_nothing(program, evaluated, quantized_run, tmp_path):
+  model = quantized_run[0]
+  if program:
+    model = evaluated[2] / 'program.safetensors'
+  flags = {'config': CONFIG, 'config.eval.path': 'nowhere.bin'}
   with pytest.raises(ValueError, match='no verification file nowhere'):
-    run_main(
-      monkeypatch,
-      model=str(evaluated[2] / 'program.safetensors'),
-      config=config,
-      out=str(outdir),
-    )
-  with pytest.raises(ValueError, match='no verification file nowhere'):
-    networks.evaluate_network(evaluated[0], outdir, config)
-  assert not outdir.exists()
+    command_line.run(evaluate, model=model, out=tmp_path / 'out', **flags)
+  assert not (tmp_path / 'out').exists()

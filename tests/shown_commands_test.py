@@ -21,7 +21,7 @@ TESTS = {
   'test_the_exported_files_have_the_bits_of_the_table_without_tensorflow',
   'faceqat.prepare': 'prepare_test::'
   'test_the_command_prepares_photographs_on_two_cores',
-  'faceqat.identify': 'identify_test::'
+  'faceqat.identify': 'identification/identify_test::'
   'test_probes_are_answered_with_people_and_images',
   'faceqat.compare': 'compare_test::'
   'test_runs_are_compared_with_intervals_on_the_same_pairs',

@@ -1,4 +1,4 @@
-"""Evaluates a network in three arithmetics, or an integer program, on faces."""
+"""Evaluates a network in three precisions, or an integer program, on faces."""
 
 import json
 import pathlib
@@ -13,22 +13,13 @@ import safetensors.numpy
 from faceqat.calibration.lower import lower
 from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluation.sets import (
-  EvaluationSets,
-  evaluate_sets,
-  make_folder,
-  open_sets,
-)
-from faceqat.evaluators import agreement
-from faceqat.evaluators.predict import (
-  PRECISIONS,
-  make_integer_predict,
-  make_predict,
-)
+from faceqat.evaluation.sets import EvaluationSets, evaluate_sets, open_sets
+from faceqat.evaluators import PRECISIONS, agreement
+from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS, IntegerProgram
@@ -38,7 +29,7 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 from faceqat.report import figures
-from faceqat.report.results_tables import agreement_table
+from faceqat.report.layer_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
 
 
@@ -52,24 +43,21 @@ def evaluate_network(
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
-  The last row, `integer_match`, has the integer program's embeddings matched in
-  integers: no float from the image to the decision.
+  The last row, `integer_match`, has integer embeddings matched in integers: no
+  float from the image to the decision. Where people were kept out of training,
+  identification among them is measured too; the best checkpoint was chosen by
+  verification on the same people.
 
-  Where people were kept out of training, identification among them is measured
-  as well; the best checkpoint was chosen by verification on the same people.
-
-  Writes `float.safetensors`, `program.safetensors`, `results.json`,
-  `scores.safetensors`, `identification.safetensors`, `hardest.safetensors`,
-  `roc.png`, `pairs.png`, `agreement.txt` and `agreement.json` to `outdir`, and
-  prints the network's size and the table. A network without ranges, or with a
-  norm that has no integer form, is evaluated in float alone.
+  Writes `float.safetensors`, `program.safetensors`, `agreement.txt` and
+  `agreement.json` to `outdir`, and the files of `evaluate_sets`. A network
+  without ranges, or with a norm that has no integer form, is evaluated in
+  float alone.
 
   Args:
     network: from a checkpoint.
     outdir: a folder; made if it does not exist.
     config: whose `eval` block names the pairs; the network's own by default.
-    contract: whose rounding the integer program and fake quantization
-      follow.
+    contract: whose rounding lowering and fake quantization follow.
     precisions: which of `PRECISIONS` to run on the pairs.
     opened: sets that were opened before the training, which has also warned of
       people in both.
@@ -90,7 +78,7 @@ def evaluate_network(
     for note in places.trained_on(config.eval, network.config.data):
       print(note)
   sets = open_sets(config, size, network.config, faces, opened)
-  outdir = make_folder(outdir)
+  outdir = folders.make(outdir)
   images = _first_images(sets.benchmarks[0], config)
   predicts, sizes, why_float = _make_precisions(
     network, contract, images, outdir
@@ -120,8 +108,8 @@ def _make_precisions(
   """Lowers a network, and compares its layers where that can be done.
 
   Returns:
-    By precision what predicts and the bytes of its file; and why there is float
-    alone, or ''.
+    By precision a predict function and the bytes of its file; and the reason
+    why there is float alone, or ''.
   """
   model, variables = network.model, network.variables
   float_bytes = write_float(variables, outdir / 'float.safetensors')
@@ -151,7 +139,7 @@ def _compare_layers(
   outdir: pathlib.Path,
 ):
   """Writes where the precisions part, layer by layer; prints the worst."""
-  compared = agreement.compare(
+  compared = agreement.compare_precisions(
     network.model, network.variables, program, images
   )
   table = agreement_table(compared)
@@ -167,7 +155,7 @@ def evaluate_program(
   """Evaluates a saved program on the pairs of the config's `eval` block.
 
   Raises:
-    ValueError: the file is no program, or is damaged; or the pairs are of other
+    ValueError: the file is no program or damaged, or the pairs are of other
       faces than it is for.
   """
   program = integer_program.load(path)
@@ -180,7 +168,7 @@ def evaluate_program(
     {'integer': pathlib.Path(path).stat().st_size},
     sets,
     config,
-    make_folder(outdir),
+    folders.make(outdir),
   )
 
 

@@ -6,7 +6,6 @@ the folder of a run, so that `faceqat.compare` reads it too.
 """
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
-from faceqat.evaluators import identification, scores, verification
+from faceqat.evaluators import identification_rates, scores, verification
 from faceqat.evaluators.precisions import (
   Results,
   on_pairs,
@@ -29,7 +28,7 @@ from faceqat.evaluators.precisions import (
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
 from faceqat.report import figures, hardest
 from faceqat.report.results_tables import (
@@ -40,7 +39,7 @@ from faceqat.report.results_tables import (
 
 
 class EvaluationSets(NamedTuple):
-  """What to evaluate on.
+  """The sets to evaluate on.
 
   Attributes:
     benchmarks: sets of pairs, at least one.
@@ -60,21 +59,21 @@ def open_sets(
   faces: Fingerprint | None = None,
   opened: EvaluationSets | None = None,
 ) -> EvaluationSets:
-  """Opens all sets, so that what is wrong shows before anything is computed.
+  """Opens all sets; what is wrong with one shows before anything is computed.
 
   Args:
     config: whose `eval` block names them.
     image_size: height and width of the images given.
     trained: the config of the training whose people are kept out; None for a
       program, which does not say on whom it was trained.
-    faces: what the network is for; None: it does not say.
+    faces: that the network is for; None: it does not say.
     opened: sets of the same config, whose pairs need not be opened again.
 
   Raises:
     ValueError: a set is missing, unreadable or of another image size, or a
       value of the block cannot be used.
   """
-  _check_settings(config)
+  _check_settings(config.eval)
   if opened is None:
     benchmarks = datasets.make_benchmarks(config.eval, image_size=image_size)
   else:
@@ -92,24 +91,25 @@ def open_sets(
   return EvaluationSets(benchmarks, people, templates)
 
 
-def _check_settings(config: ml_collections.ConfigDict):
-  """Refuses numbers that an evaluation would fail on in the end."""
-  for name in ('batch_size', 'agreement_images'):
-    if config.eval[name] < 1:
-      raise ValueError(f'eval.{name} is {config.eval[name]}; it is 1 or more')
-  images_per_person = config.eval.identification_images
-  if not images_per_person:
-    return
-  if images_per_person < 2:
-    raise ValueError(
-      f'eval.identification_images is {images_per_person}; give 2 or more, one '
-      'for the gallery, or 0 to leave identification out'
-    )
-  if not 0 <= config.eval.unknown_share < 1:
-    raise ValueError(
-      f'eval.unknown_share is {config.eval.unknown_share}; give a share of the '
-      'people below 1, or 0 to leave the open set out'
-    )
+def _check_settings(settings: ml_collections.ConfigDict):
+  """Refuses numbers of an `eval` block, before a long evaluation."""
+  images, share = settings.identification_images, settings.unknown_share
+  for name, is_right, remedy in (
+    ('batch_size', settings.batch_size >= 1, 'it is 1 or more'),
+    ('agreement_images', settings.agreement_images >= 1, 'it is 1 or more'),
+    (
+      'identification_images',
+      images == 0 or images >= 2,
+      'give 2 or more, one for the gallery, or 0 to leave identification out',
+    ),
+    (
+      'unknown_share',
+      images == 0 or 0 <= share < 1,
+      'give a share of the people below 1, or 0 to leave the open set out',
+    ),
+  ):
+    if not is_right:
+      raise ValueError(f'eval.{name} is {settings[name]}; {remedy}')
 
 
 def _open_people(
@@ -119,7 +119,7 @@ def _open_people(
   try:
     people = datasets.make_held_out_people(trained.data)
     if people is not None:
-      identification.check_probes(
+      identification_rates.check_probes(
         people.labels, config.eval.identification_images
       )
   except ValueError as error:
@@ -137,6 +137,9 @@ def evaluate_sets(
   outdir: pathlib.Path,
 ) -> Results:
   """Runs the same evaluators once a precision; prints, writes and draws.
+
+  Writes `results.json`, `scores.safetensors`, `hardest.safetensors`,
+  `identification.safetensors`, `roc.png` and `pairs.png`.
 
   Args:
     predicts: by precision; the last is the one that ships.
@@ -156,26 +159,18 @@ def evaluate_sets(
     )
     folder = outdir
     if everything:
-      folder = make_folder(outdir / 'benchmarks' / pair_set.name)
+      folder = folders.make(outdir / 'benchmarks' / pair_set.name)
     elif sets.people is not None:
       _identify(predicts, sets.people, settings, results, outdir)
     else:
       # That of an earlier evaluation is not of these precisions.
-      (outdir / identification.FILE_NAME).unlink(missing_ok=True)
+      (outdir / identification_rates.FILE_NAME).unlink(missing_ok=True)
     everything[pair_set.name] = results
-    _write_results(results, sizes, folder)
     scores.save(scores.of_pairs(pair_set, cosines), folder)
-    # Without the integer matching: its scores are less than 2^-29 from those
-    # of `integer`.
-    same = np.asarray(pair_set.same, bool)
-    curves = {
-      precision: (values, same) for precision, values in cosines.items()
-    }
-    figures.roc_figure(curves, folder / 'roc.png')
     last = list(predicts)[-1]
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
     hardest.save(pair_set, cosines[last], last, folder)
-    _print_results(pair_set.name, results, folder)
+    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder)
     if not verification.has_folds(pair_set.fold):
       print(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
@@ -205,8 +200,8 @@ def _identify(
     batch_size=settings.batch_size,
   )
   for precision, answers in found.items():
-    results[precision].update(identification.summarize(answers))
-  identification.save(found, outdir)
+    results[precision].update(identification_rates.summarize(answers))
+  identification_rates.save(found, outdir)
 
 
 def _evaluate_templates(
@@ -223,33 +218,28 @@ def _evaluate_templates(
     use_quality=settings.template_quality,
     batch_size=settings.batch_size,
   )
-  folder = make_folder(outdir / 'benchmarks' / templates.name)
-  _write_results(results, sizes, folder)
-  curves = {
-    precision: (values, templates.same) for precision, values in found.items()
-  }
-  figures.roc_figure(curves, folder / 'roc.png')
-  _print_results(templates.name, results, folder)
+  folder = folders.make(outdir / 'benchmarks' / templates.name)
+  _finish(templates.name, templates.same, found, results, sizes, folder)
 
 
-def _write_results(
-  results: Results, sizes: Mapping[str, int], folder: pathlib.Path
+def _finish(
+  name: str,
+  same: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  results: Results,
+  sizes: Mapping[str, int],
+  folder: pathlib.Path,
 ):
-  """Adds the sizes of the files, and writes results.json."""
+  """Adds the sizes of the files; writes results.json and roc.png; prints."""
   for precision, row in results.items():
     row['bytes'] = sizes[precision.removesuffix('_match')]
   text = json.dumps(results_json(results), indent=2)
   atomic.write(folder / 'results.json', f'{text}\n'.encode())
-
-
-def _print_results(name: str, results: Results, folder: pathlib.Path):
+  # Without the integer matching: its scores are less than 2^-29 from those of
+  # `integer`.
+  same = np.asarray(same, bool)
+  curves = {precision: (values, same) for precision, values in found.items()}
+  figures.roc_figure(curves, folder / 'roc.png')
   print(f'{name}:')
   print(results_table(results))
   print(f'curves and hardest pairs as pictures: {folder}')
-
-
-def make_folder(path: str | os.PathLike) -> pathlib.Path:
-  """Made once all inputs are read: a wrong one leaves nothing behind."""
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
-  return folder

@@ -1,4 +1,4 @@
-"""Where float, fake-quantized and integer activations part, layer by layer."""
+"""How far float, fake-quantized and integer activations differ, by layer."""
 
 import dataclasses
 import math
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from faceqat.compilation import jit_once
+from faceqat.evaluators.verification import cosine
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import Tensor
@@ -21,7 +22,7 @@ _MOST_DECIBELS = 50.0
 
 @dataclasses.dataclass(frozen=True)
 class LayerAgreement:
-  """How far the precisions of one layer's output are apart.
+  """How far the three precisions of one layer's output are apart.
 
   Attributes:
     name: of the layer.
@@ -29,8 +30,7 @@ class LayerAgreement:
     bits: of the integers.
     range: the real values of the lowest and the highest integer.
     float_range: least and greatest float output.
-    clipped: share of the float outputs that lie outside of `range`, by half a
-      step or more.
+    clipped: share of the float outputs outside of `range` by half a step.
     float_to_fake: signal-to-quantization-noise ratio in dB, the float output
       against the fake-quantized one.
     float_to_integer: the same against the integer one.
@@ -57,7 +57,7 @@ class Agreement:
   """The layers in the order they run, and the embedding's cosines.
 
   Attributes:
-    layers: one for each that quantizes anew or chooses among values.
+    layers: those that quantize anew or choose among values.
     cosines: [B] float64, float embedding against integer embedding.
   """
 
@@ -66,11 +66,11 @@ class Agreement:
 
   @property
   def worst(self) -> LayerAgreement:
-    """The layer that loses most: noise it only hands on is not its own."""
+    """The layer that loses most; the noise of its inputs is not its own."""
     return max(self.layers, key=lambda layer: layer.lost)
 
   def to_json(self) -> dict[str, Any]:
-    """All of it but the single cosines, in the types of JSON.
+    """All but the single cosines, in the types of JSON.
 
     Returns:
       `images`, their number; `cosine_mean` and `cosine_p1`, mean and first
@@ -101,7 +101,7 @@ class Agreement:
     )
 
 
-def compare(
+def compare_precisions(
   model: nn.Module,
   variables: dict[str, Any],
   program: IntegerProgram,
@@ -115,8 +115,7 @@ def compare(
     images: `[B, H, W, 3] uint8`.
 
   Raises:
-    ValueError: the program has a layer that the model does not show; it is not
-      lowered from this model.
+    ValueError: the program ends with a layer that the model does not have.
   """
   floats = activations(model, variables, images, FLOAT)
   mode = CONTRACT_MODES[program.contract]
@@ -147,10 +146,8 @@ def compare(
     )
   output = program.tensors[program.output]
   embedded = np.asarray(integers[program.output], np.float64)
-  return Agreement(
-    tuple(layers),
-    _cosines(floats[program.output], embedded - output.zero_point),
-  )
+  cosines = cosine(floats[program.output], embedded - output.zero_point)
+  return Agreement(tuple(layers), cosines)
 
 
 def _compare_layer(
@@ -209,8 +206,3 @@ def sqnr(signal: np.ndarray, approximation: np.ndarray) -> float:
   # A silent layer has no signal to be above its noise.
   power = max(np.sum(np.square(signal)), np.finfo(np.float64).tiny)
   return float(10 * np.log10(power / noise))
-
-
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-  return np.sum(a * b, axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)

@@ -1,6 +1,6 @@
-"""Whether two readers of one program give the same integers, and where not.
+"""Whether two runs of one program give the same integers, and where not.
 
-A reader is the evaluator, or an exported file in its runtime. Two that follow
+A run is the evaluator's, or an exported file's in its runtime. Two that follow
 one contract agree in every output. Where they do not, the first operator that
 differs on equal inputs is the one whose rule is broken.
 """
@@ -33,14 +33,13 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """One output in which two readers differ although its inputs are equal.
+  """One output in which two runs differ although its inputs are equal.
 
   Attributes:
     operator: what computes it.
     index: its place in `[B, *shape]`.
-    expected, actual: its value by either reader.
-    inputs: for each tensor that is read, the values that this output depends
-      on.
+    expected, actual: both values.
+    inputs: by tensor, the values that this output depends on.
     comparison: of the operator's whole output.
   """
 
@@ -67,7 +66,7 @@ class Difference:
     return '\n'.join(lines)
 
 
-def compare(expected: np.ndarray, actual: np.ndarray) -> Comparison:
+def compare_integers(expected: np.ndarray, actual: np.ndarray) -> Comparison:
   """Compares integers of one shape.
 
   Raises:
@@ -91,19 +90,19 @@ def first_difference(
   expected: Mapping[str, np.ndarray],
   actual: Mapping[str, np.ndarray],
 ) -> Difference | None:
-  """Finds the first operator in which two readers part.
+  """Finds the first operator in which two runs differ.
 
   Args:
-    program: what both have read.
+    program: of both runs.
     expected: tensor name to int8 `[B, *shape]`, of every tensor.
-    actual: the same of the other reader, on the same images.
+    actual: the same of the other run, on the same images.
 
   Returns:
     None where all tensors agree.
   """
   for operator in program.operators:
     name = operator.output
-    comparison = compare(expected[name], actual[name])
+    comparison = compare_integers(expected[name], actual[name])
     if not comparison.differing:
       continue
     index = tuple(
@@ -129,12 +128,10 @@ def compare_layers(
   expected: Mapping[str, np.ndarray],
   actual: Mapping[str, np.ndarray],
 ) -> dict[str, Comparison]:
-  """Compares every operator's output; arguments as in `first_difference`.
-
-  Returns:
-    By the operator's name, in the order they run.
-  """
+  """Compares every operator's output, by its name, in the order they run."""
   return {
-    operator.name: compare(expected[operator.output], actual[operator.output])
+    operator.name: compare_integers(
+      expected[operator.output], actual[operator.output]
+    )
     for operator in program.operators
   }

@@ -30,7 +30,7 @@ from faceqat.evaluators import verification
 SELECTION = 0.44
 
 
-class Figure(NamedTuple):
+class Share(NamedTuple):
   """A share, and what moves it.
 
   Attributes:
@@ -54,7 +54,7 @@ def accuracy(
   same: np.ndarray,
   fold: np.ndarray,
   people: np.ndarray | None,
-) -> Figure:
+) -> Share:
   """The mean of `verification.fold_accuracies`.
 
   Args:
@@ -73,7 +73,7 @@ def accuracy(
   value = float(np.mean(rates))
   best = (scores >= verification.best_threshold(scores, same)) == same
   gap = max(float(np.sum(weights * best)) - value, 0.0)
-  return Figure(
+  return Share(
     value,
     weights * _residuals(right, same, weights),
     people,
@@ -84,14 +84,10 @@ def accuracy(
 
 def true_accept_rate(
   scores: np.ndarray, same: np.ndarray, far: float, people: np.ndarray | None
-) -> Figure:
-  """The highest true accept rate whose false accept rate does not exceed one.
+) -> Share:
+  """The highest true accept rate whose false accept rate does not exceed `far`.
 
-  Args:
-    scores: [P] float or integers, higher for the same person.
-    same: [P] bool.
-    far: the false accept rate in [0, 1].
-    people: [P, 2] integers, or None.
+  Arguments are those of `accuracy`.
 
   Raises:
     ValueError: all pairs are of one kind.
@@ -99,13 +95,13 @@ def true_accept_rate(
   point = _operating_point(scores, same, far)
   accepted = scores > point.threshold
   influence = point.weights * _residuals(accepted, same)
-  return Figure(point.rate, influence, people, int(np.sum(same)))
+  return Share(point.rate, influence, people, int(np.sum(same)))
 
 
 def equal_error_rate(
   scores: np.ndarray, same: np.ndarray, people: np.ndarray | None
-) -> Figure:
-  """`verification.equal_error_rate` of P pairs, as in `accuracy`."""
+) -> Share:
+  """`verification.equal_error_rate`, with the arguments of `accuracy`."""
   fmr, fnmr = verification.det(scores, same)
   value = verification.equal_error_rate(fmr, 1 - fnmr)
   point = _operating_point(scores, same, value)
@@ -113,18 +109,17 @@ def equal_error_rate(
   # Where a curve of this slope is moved up by e, the errors are equal again
   # after both have fallen by e / (1 + slope).
   influence = point.weights * _residuals(accepted, same) / (-1 - point.slope)
-  return Figure(value, influence, people, len(same))
+  return Share(value, influence, people, len(same))
 
 
 def first_answers(
   ranks: np.ndarray, people: np.ndarray, rivals: np.ndarray
-) -> Figure:
+) -> Share:
   """The share of the probes whose first answer is their person.
 
   A probe is owed to its person. Where one other person stands before that one,
-  it is owed to the other too, without whom the answer would be right: so that
-  these are the influences of leaving out a person as probe and from the
-  gallery.
+  it is owed to the other too, without whom the answer would be right. So these
+  are the influences of leaving out a person, as probe and from the gallery.
 
   Args:
     ranks: [N] integers, at which place of the answers the probe's person is.
@@ -137,7 +132,7 @@ def first_answers(
   influence = weights * (found - np.mean(found))
   change = weights * (ranks == 2)
   return _owed_to_rivals(
-    Figure(float(np.mean(found)), influence, people, len(ranks)), change, rivals
+    Share(float(np.mean(found)), influence, people, len(ranks)), change, rivals
   )
 
 
@@ -148,8 +143,8 @@ def true_identification_rate(
   fpir: float,
   people: np.ndarray,
   rivals: np.ndarray,
-) -> Figure:
-  """The highest TPIR whose FPIR does not exceed one.
+) -> Share:
+  """The highest TPIR whose FPIR does not exceed `fpir`.
 
   Args:
     identified: float64 [N], the scores of first answers; -inf where that is not
@@ -169,12 +164,12 @@ def true_identification_rate(
   lacking = without_rival > point.threshold
   change = point.weights * (lacking.astype(int) - accepted)
   return _owed_to_rivals(
-    Figure(point.rate, influence, people, int(np.sum(mated))), change, rivals
+    Share(point.rate, influence, people, int(np.sum(mated))), change, rivals
   )
 
 
 class _OperatingPoint(NamedTuple):
-  """Where the curve of true over false accepts is read.
+  """A point of the curve of true over false accepts.
 
   `rate` is the true accept rate of all scores above `threshold`, `slope` that
   of the curve there, and `weights` [P] what an accepted pair adds to the true
@@ -215,7 +210,7 @@ def _residuals(
 ) -> np.ndarray:
   """Values [P] less the mean of their kind.
 
-  How many pairs are of either kind is the protocol's choice, and not of chance.
+  How many pairs are of either kind is fixed by the protocol, not by chance.
   """
   weights = np.ones(len(same)) if weights is None else weights
   kinds = same.astype(int)
@@ -225,13 +220,13 @@ def _residuals(
 
 
 def _owed_to_rivals(
-  figure: Figure, change: np.ndarray, rivals: np.ndarray
-) -> Figure:
+  figure: Share, change: np.ndarray, rivals: np.ndarray
+) -> Share:
   """Shares influences [N] between people [N] and their rivals [N].
 
   Args:
     figure: whose influences are owed to one person each.
-    change: float64 [N], what an influence would be more without the rival.
+    change: float64 [N], how much larger an influence is without the rival.
     rivals: [N] integers.
   """
   people, moved = figure.people, np.flatnonzero(change)

@@ -32,7 +32,7 @@ import numpy as np
 from scipy import stats
 
 from faceqat.evaluators import influence, verification
-from faceqat.evaluators.influence import Figure
+from faceqat.evaluators.influence import Share
 
 LEVEL = 0.95
 # Beside each interval, where it is read.
@@ -61,7 +61,7 @@ def variance(influences: np.ndarray, people: np.ndarray) -> tuple[float, float]:
   names, ends = np.unique(people, return_inverse=True)
   if len(names) < 2:
     raise ValueError(
-      f'An interval over people needs two of them, got {len(names)}.'
+      f'An interval over people needs two of them, got {len(names)}'
     )
   count = len(names)
   first, second = np.sort(ends.reshape(people.shape), axis=1).T
@@ -83,15 +83,8 @@ def variance(influences: np.ndarray, people: np.ndarray) -> tuple[float, float]:
   return float(found), float(freedom)
 
 
-def of_share(figure: Figure) -> tuple[float, float]:
-  """The interval of a share.
-
-  Args:
-    figure: with people.
-
-  Returns:
-    Its limits in [0, 1], the value between them; one of 0 or 1 is a limit.
-  """
+def of_share(figure: Share) -> tuple[float, float]:
+  """The interval of a share, in [0, 1]; the value lies in it or is a limit."""
   spread, freedom = variance(figure.influence, figure.people)
   spread += figure.selection
   value, trials = figure.value, float(figure.trials)
@@ -109,12 +102,8 @@ def of_share(figure: Figure) -> tuple[float, float]:
   return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def of_difference(one: Figure, other: Figure) -> tuple[float, float]:
-  """The interval of `other.value - one.value`, on the same pairs.
-
-  Returns:
-    Its limits, as far below the difference as above.
-  """
+def of_difference(one: Share, other: Share) -> tuple[float, float]:
+  """The interval of `other.value - one.value`, on the same pairs, around it."""
   influences = other.influence - one.influence
   spread, freedom = variance(influences, one.people)
   # Never below independent pairs.
@@ -129,7 +118,7 @@ def of_difference(one: Figure, other: Figure) -> tuple[float, float]:
   return float(middle - half), float(middle + half)
 
 
-def limits(name: str, figure: Figure) -> Iterator[tuple[str, float]]:
+def limits(name: str, figure: Share) -> Iterator[tuple[str, float]]:
   """`of_share` as `low/name` and `high/name`."""
   low, high = of_share(figure)
   yield f'low/{name}', low

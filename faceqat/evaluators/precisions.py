@@ -1,7 +1,7 @@
 """The same evaluation of each precision of a network: of pairs, and of people.
 
-The precisions stand in the order in which they are given. Where the first is
-`float`, the others' embeddings are compared with its own.
+The precisions are in the order given. Where the first is `float`, the others'
+embeddings are compared with its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,13 @@ import numpy as np
 from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
-  identification,
+  identification_rates,
   influence,
   intervals,
   templates,
   verification,
 )
-from faceqat.evaluators.identification import Identification
+from faceqat.evaluators.identification_rates import SearchResult
 from faceqat.evaluators.verification import Predict
 from faceqat.integer import matching
 
@@ -32,18 +32,13 @@ def on_pairs(
 ) -> tuple[Results, dict[str, np.ndarray]]:
   """Verification by each precision.
 
-  Args:
-    predicts: by precision.
-    pair_set: P pairs.
-    batch_size: images in one call.
-
   Returns:
     Metric name to value by precision, as `verification.summarize` gives them
     and, where the pairs say who they show, `intervals.of_pairs`. After `float`
     also `low/difference` and `high/difference`, of its accuracy to the float
     one, and `cosine_mean` and `cosine_p1`, of the cosines of its embeddings
-    and the float ones. A precision whose embeddings are integers has a second
-    row, `<precision>_match`: its pairs are compared in integers too.
+    and the float ones. A precision with integer embeddings has a second row,
+    `<precision>_match`, whose pairs are compared in integers too.
     And the cosines by precision, float64 [P].
   """
   results, cosines = {}, {}
@@ -73,14 +68,16 @@ def on_pairs(
 
 def on_people(
   predicts: Mapping[str, Predict], source, **settings
-) -> dict[str, Identification]:
-  """`identification.identify` by each precision, with the same settings."""
+) -> dict[str, SearchResult]:
+  """`search_people` by each precision, with the same settings."""
   found = {}
   for precision, predict in predicts.items():
     print(
       f'identifying {len(source.class_names)} people by {precision}', flush=True
     )
-    found[precision] = identification.identify(predict, source, **settings)
+    found[precision] = identification_rates.search_people(
+      predict, source, **settings
+    )
   return found
 
 
@@ -145,10 +142,10 @@ def _summarize_match(
   pair_set: PairSet,
   float_scores: np.ndarray | None,
 ) -> dict[str, float]:
-  """What verification gives where the pairs are compared in integers.
+  """The figures where the pairs are compared in integers.
 
-  The threshold, if there is one, is there twice: as a cosine, and as what a
-  device compares a score with.
+  The threshold, if there is one, is given twice: as a cosine, and in the unit
+  of a device's integer scores.
   """
   scores = np.asarray(matching.cosine(embeddings.first, embeddings.second))
   results = dict(_summarize(scores, pair_set, float_scores))

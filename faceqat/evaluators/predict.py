@@ -14,8 +14,6 @@ from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import Mode
 
-PRECISIONS = ('float', 'fake_quant', 'integer')
-
 
 @functools.partial(jax.jit, static_argnames=('model', 'mode'))
 def embed(

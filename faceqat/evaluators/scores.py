@@ -7,13 +7,14 @@ pairs `same`, `fold`, `images` and, where it is known, `people`.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import array_file, atomic
+from faceqat.files import array_file, atomic, strict_json
 
 FILE_NAME = 'scores.safetensors'
 _PRECISION = 'cosine/'
@@ -28,13 +29,13 @@ _COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-  """What each precision of one network says of P pairs.
+  """The scores of P pairs by each precision of one network.
 
   Attributes:
     pairs: name of the benchmark.
     cosines: float64 [P] by precision.
     same: bool [P], whether both images show the same person.
-    fold: int64 [P], the part of a cross-validation that the pair belongs to.
+    fold: int64 [P], the part of a cross-validation.
     images: int64 [P, 2], the numbers of the two images in the pair set.
     people: int64 [P, 2], a number for each person shown; None if not known.
   """
@@ -73,6 +74,44 @@ def save(scores: Scores, folder: str | os.PathLike):
   atomic.write(pathlib.Path(folder) / FILE_NAME, content)
 
 
+def read_arrays(
+  path: pathlib.Path,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Arrays and texts of a safetensors file that an evaluation wrote.
+
+  Raises:
+    ValueError: it is damaged.
+  """
+  try:
+    return array_file.read_arrays(path)
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); evaluate that run again'
+    ) from error
+
+
+def read_json(path: pathlib.Path, check: Callable[[dict], Any]) -> Any:
+  """Reads a file of one object; None where there is none.
+
+  Args:
+    path: of the file.
+    check: of `files.json_fields`; its result, if it has one, is returned.
+
+  Raises:
+    ValueError: the file is damaged, or a field is wrong.
+  """
+  if not path.is_file():
+    return None
+  try:
+    fields = strict_json.parse(path.read_bytes(), dict)
+    checked = check(fields)
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is damaged ({error}); take it away and write it again'
+    ) from error
+  return fields if checked is None else checked
+
+
 def load(folder: str | os.PathLike) -> Scores:
   """Reads what `save` wrote.
 
@@ -85,12 +124,7 @@ def load(folder: str | os.PathLike) -> Scores:
       f'{folder} has no {FILE_NAME}; evaluate that run once: '
       'python -m faceqat.evaluate --model=RUN'
     )
-  try:
-    arrays, metadata = array_file.read_arrays(path)
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
+  arrays, metadata = read_arrays(path)
   cosines = {
     name.removeprefix(_PRECISION): values
     for name, values in arrays.items()
@@ -109,12 +143,12 @@ def load(folder: str | os.PathLike) -> Scores:
       described = 'absent' if found is None else f'{found.dtype}{found.shape}'
       raise ValueError(
         f'{path}: {name} is {described}, wanted '
-        f'{np.dtype(dtype)}{(count, *shape)}; evaluate that run again.'
+        f'{np.dtype(dtype)}{(count, *shape)}; evaluate that run again'
       )
   if 'pairs' not in metadata or not cosines:
     raise ValueError(
       f'{path} does not say of which pairs or precisions it is; evaluate that '
-      'run again.'
+      'run again'
     )
   columns = {name: arrays.get(name) for name in _COLUMNS}
   return Scores(metadata['pairs'], cosines, **columns)

@@ -1,19 +1,17 @@
-"""Verification of templates, each of several images, in the manner of IJB.
+"""Verification of templates, each of several images, as IJB does it.
 
-A template is the sum over its media of the mean of the embeddings of a
-medium's images, so that a video of many frames counts as one photograph does.
-Embeddings may be weighted: by their own norm, when they are not normalised
-before (a face that the network sees little in has a short embedding), and by
-the quality that the list gives, the detector's score. Scores are cosines of
-templates.
+A template is the sum over its media of the mean embedding of a medium's
+images, so that a video of many frames counts as one photograph does.
+Embeddings may be weighted: by their own norm (a face in which the network sees
+little has a short embedding), and by the quality in the list, the detector's
+score. Scores are cosines of templates.
 
 InsightFace's eval_ijbc.py sums the embeddings of an image and of its mirror
 image and by default uses both weights. The authors of VGGFace2 pool as here,
 of unit vectors (Cao et al. 2018).
 
-The embeddings of the integer precision are exact integers, and are pooled in
-float64 as the others are: a mean over media and a weight are no integers. This
-is outside of the program; what ships matches images, or sums of two.
+Integer embeddings are exact, and are pooled in float64 as the others are: this
+is outside of the integer program, which ships to match images, or sums of two.
 """
 
 from collections.abc import Iterator
@@ -41,7 +39,7 @@ def pool(
     embeddings: [N, D], float or integer.
     template: [N] integers, in 0 .. T-1.
     media: [N] integers; one number in two templates is two media.
-    weights: [N], what each embedding is multiplied with.
+    weights: [N], of the embeddings.
 
   Returns:
     float64 [T, D], not normalised.
@@ -62,17 +60,14 @@ def score(
   use_quality: bool,
   batch_size: int,
 ) -> np.ndarray:
-  """Scores pairs of templates.
+  """The cosines of pairs of templates, float64 [P].
 
   Args:
-    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D].
-    templates: P pairs of templates, each of some images.
+    predict: from uint8 [batch_size, H, W, 3] to [batch_size, D].
+    templates: P pairs of templates.
     use_norm: whether a longer embedding counts more; unit vectors otherwise.
     use_quality: whether an image of higher quality counts more.
-    batch_size: Images in one call of `predict`.
-
-  Returns:
-    float64 [P], cosines.
+    batch_size: images in one call of `predict`.
 
   Raises:
     ValueError: an embedding is not finite.

@@ -3,9 +3,8 @@
 The protocol is LFW View 2: person-disjoint folds, the threshold chosen on all
 folds but one and applied to that one. An image's embedding is the sum of its
 own and its mirror image's (insightface; facenet concatenates the two, which
-gives other numbers). A score is the cosine of two embeddings, higher for the
-same person; the squared distance of the unit vectors, which other projects
-report, is 2 - 2 * score, and orders the pairs alike.
+gives other numbers). A score is the cosine of two embeddings; the squared
+distance of unit vectors, which others report, is 2 - 2 * score.
 """
 
 import math
@@ -35,20 +34,20 @@ def embed(
   black images, whose embeddings are dropped.
 
   Args:
-    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D], float or
+    predict: from uint8 [batch_size, H, W, 3] to [batch_size, D], float or
       integer, normalised or not.
     images: N images, uint8 [H, W, 3].
-    batch_size: Images in one call of `predict`.
+    batch_size: images in one call of `predict`.
 
   Returns:
     [N, D], not normalised: int32 where `predict` gives integers, whose sums
     are exact, else float32.
 
   Raises:
-    ValueError: There is no image, or an embedding is not finite.
+    ValueError: there is no image, or an embedding is not finite.
   """
   if not len(images):
-    raise ValueError('There is no image to embed.')
+    raise ValueError('There is no image to embed')
 
   def fetch(plain, mirrored):
     plain, mirrored = np.asarray(plain), np.asarray(mirrored)
@@ -77,7 +76,7 @@ def embed(
   if not finite.all():
     raise ValueError(
       f'{np.sum(~finite)} of {len(images)} embeddings are not finite, the '
-      f'first that of image {np.argmin(finite)}; the parameters have diverged.'
+      f'first that of image {np.argmin(finite)}; the parameters have diverged'
     )
   return embeddings
 
@@ -86,8 +85,7 @@ class PairEmbeddings(NamedTuple):
   """The embeddings of a pair set.
 
   Attributes:
-    images: [M, D], of each image that a pair shows, in the order of the set,
-      as `embed` gives them.
+    images: [M, D] as `embed` gives them, of each image that is in a pair.
     rows: int64 [2, P], where in `images` the two of each pair are.
   """
 
@@ -108,16 +106,7 @@ class PairEmbeddings(NamedTuple):
 def embed_pairs(
   predict: Predict, pair_set: PairSet, batch_size: int
 ) -> PairEmbeddings:
-  """Embeds both images of every pair; one in several pairs only once.
-
-  Args:
-    predict: As in `embed`.
-    pair_set: P pairs over a sequence of images.
-    batch_size: Images in one call of `predict`.
-
-  Raises:
-    ValueError: An embedding is not finite.
-  """
+  """`embed` for both images of every pair; one in several pairs only once."""
   ends = np.stack([pair_set.first, pair_set.second])
   used, rows = np.unique(ends, return_inverse=True)
   images = LazyImages(len(used), lambda i: pair_set.images[int(used[i])])
@@ -126,7 +115,10 @@ def embed_pairs(
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Cosine similarities of [P, D] and [P, D], of any type, computed in float64.
+  """Cosine similarities of [P, D] and [P, D], of any type.
+
+  >>> cosine(np.array([[3, 4], [0, 0]]), np.array([[4, 3], [1, 0]]))
+  array([0.96, 0.  ])
 
   Returns:
     [P] float64 in [-1, 1]; 0 where an embedding is all zeros.
@@ -140,11 +132,12 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float | int:
   """The threshold of the highest accuracy, `score >= threshold` being "same".
 
-  Every way to split the scores is tried: between any two neighbouring
-  distinct scores (the threshold is their midpoint), below all of them (the
-  threshold is the lowest score) and above all (just over the highest). Equal
-  scores always fall on one side. Among equally accurate thresholds the
-  highest wins, that is, the fewest false accepts.
+  Every way to split the scores is tried: at the midpoint of two neighbouring
+  distinct scores, at the lowest, and just over the highest. Among equally
+  accurate thresholds the highest wins, that is, the fewest false accepts.
+
+  >>> best_threshold(np.array([1, 4, 9]), np.array([False, True, True]))
+  3
 
   Args:
     scores: [P] float64 or integers, higher for the same person.
@@ -186,18 +179,18 @@ def fold_accuracies(
   Args:
     scores: [P] float64 or integers, higher for the same person.
     same: [P] bool.
-    fold: [P] integers, the fold of each pair.
+    fold: [P] integers.
 
   Returns:
     Accuracies [F] in [0, 1] and thresholds [F], by rising fold number.
 
   Raises:
-    ValueError: There are fewer than two folds.
+    ValueError: there are fewer than two folds.
   """
   folds = np.unique(fold)
   if len(folds) < 2:
     raise ValueError(
-      f'Cross-validation needs at least two folds of pairs, got {len(folds)}.'
+      f'Cross-validation needs at least two folds of pairs, got {len(folds)}'
     )
   accuracies, thresholds = [], []
   for number in folds:
@@ -222,8 +215,7 @@ def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
     tar: [T] true accept rates at the same thresholds.
 
   Returns:
-    The rate in [0, 1], interpolated linearly between the two points of the
-    curve around it.
+    The rate, interpolated linearly between two points of the curve.
   """
   gap = far - (1 - tar)
   after = int(np.argmax(gap >= 0))
@@ -233,22 +225,25 @@ def equal_error_rate(far: np.ndarray, tar: np.ndarray) -> float:
 
 
 def allowed_accepts(rate: float, trials: int) -> int:
-  """How many false accepts of so many trials do not exceed a rate."""
+  """How many false accepts do not exceed a rate.
+
+  >>> allowed_accepts(1e-3, trials=10_999)
+  10
+  """
   # Rounded: 1e-3 * 10000 must count as 10.
   return math.floor(round(rate * trials, 6))
 
 
 def is_supported(rate: float, trials: int) -> bool:
-  """Whether at least ten false accepts are expected in so many trials."""
+  """Whether ten false accepts or more are expected in so many trials."""
   return allowed_accepts(rate, trials) >= MIN_FALSE_ACCEPTS
 
 
 def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """The detection error tradeoff: false match and false non-match rates.
 
-  ISO/IEC 19795-1 plots one over the other on normal-deviate (probit) axes. Both
-  ends are at infinity there, and a false match rate that `is_supported` denies
-  is mostly noise.
+  ISO/IEC 19795-1 plots one over the other on normal-deviate (probit) axes, on
+  which both ends are at infinity.
 
   Args:
     scores: [P], higher for the same person.
@@ -259,26 +254,25 @@ def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores to the lowest: FMR rises from 0 to 1, FNMR falls from 1 to 0.
 
   Raises:
-    ValueError: All pairs are of one kind.
+    ValueError: all pairs are of one kind.
   """
   far, tar = _roc(scores, same)
   return far, 1 - tar
 
 
 def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
-  """The figures that need no folds.
+  """The figures that need no folds, as fractions.
 
   Args:
     scores: [P], higher for the same person.
     same: [P] bool.
 
   Yields:
-    `auc`, `eer`, and `tar@far=X` for those of `FARS` at which at least ten
-    false accepts are expected among the negative pairs: the highest TAR whose
-    FAR does not exceed X. All are fractions, not per cent.
+    `auc`, `eer`, and `tar@far=X`, the highest TAR whose FAR does not exceed X,
+    for those of `FARS` that the number of negative pairs supports.
 
   Raises:
-    ValueError: All pairs are of one kind.
+    ValueError: all pairs are of one kind.
   """
   far, tar = _roc(scores, same)
   yield 'auc', float(metrics.auc(far, tar))
@@ -291,24 +285,22 @@ def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
 def summarize(
   scores: np.ndarray, same: np.ndarray, fold: np.ndarray
 ) -> Iterator[tuple[str, float]]:
-  """Turns scores into the figures of a verification benchmark.
+  """The figures of a verification benchmark.
 
   Args:
     scores: [P] float64 or integers, higher for the same person.
     same: [P] bool.
-    fold: [P] integers, the fold of each pair.
+    fold: [P] integers.
 
   Yields:
     `accuracy` and `accuracy_se`, the mean over the folds and its standard
     error (the sample deviation over the square root of the number of folds;
     insightface prints the deviation itself), what `rates` yields, and
-    `threshold`, the mean over the folds, in the unit of the scores. All but
-    the last are fractions, not per cent. Of a single fold, as LFW's View 1
-    has, what `rates` yields alone: no other pairs are there to choose a
-    threshold on.
+    `threshold`, the mean over the folds, in the unit of the scores. Of a
+    single fold, as in LFW's View 1, what `rates` yields alone.
 
   Raises:
-    ValueError: All pairs are of one kind.
+    ValueError: all pairs are of one kind.
   """
   if not has_folds(fold):
     yield from rates(scores, same)
@@ -327,17 +319,13 @@ def evaluate(
 ) -> Iterator[tuple[str, float]]:
   """Evaluates one precision of a model on one set of pairs.
 
-  Args:
-    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D].
-    pair_set: P pairs over a sequence of images.
-    batch_size: Images in one call of `predict`; the figures do not depend on
-      it.
+  The figures do not depend on the batch size.
 
   Yields:
     (name, value), as `summarize` does.
 
   Raises:
-    ValueError: As `summarize` does, or an embedding is not finite.
+    ValueError: as `summarize` does, or an embedding is not finite.
   """
   embeddings = embed_pairs(predict, pair_set, batch_size)
   scores = cosine(embeddings.first, embeddings.second)
@@ -358,5 +346,5 @@ def check_kinds(same: np.ndarray):
   if num_negative in (0, len(same)):
     raise ValueError(
       f'Verification needs pairs of the same and of different people, got '
-      f'{len(same) - num_negative} and {num_negative}.'
+      f'{len(same) - num_negative} and {num_negative}'
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceqat.evaluators import exactness
 from faceqat.export.formats import FORMATS, Run, make_run
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 from faceqat.integer.program import IntegerProgram
 from faceqat.report.results_tables import formats_table
 from faceqat.report.table import Table
@@ -64,7 +64,7 @@ def export(
   """
   # All of them, before anything is written: one may refuse the program.
   contents = {name: FORMATS[name].to_bytes(program) for name in formats}
-  outdir.mkdir(parents=True, exist_ok=True)
+  folders.make(outdir)
   atomic.clear(outdir)
   expected, _ = _run_each(make_run(program), images)
   results = {}
@@ -75,7 +75,7 @@ def export(
     print(f'{path} runs on {len(images)} images', flush=True)
     actual, seconds = _run_each(form.read(program, path, False), images)
     wanted, got = expected[program.output], actual[program.output]
-    comparison = exactness.compare(wanted, got)
+    comparison = exactness.compare_integers(wanted, got)
     results[name] = Result(
       contract=program.contract if form.contracts else None,
       bytes=len(content),

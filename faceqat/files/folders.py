@@ -1,6 +1,7 @@
 """Lists folders without litter, and splits paths as users write them."""
 
 import os
+import pathlib
 
 # Files that systems and programs leave beside images, in lower case.
 _LITTER = frozenset(
@@ -32,6 +33,35 @@ def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
       if not entry.name.startswith('.') and entry.name.lower() not in _LITTER
     ]
   return sorted(found, key=lambda entry: entry.name)
+
+
+def check_out(path: str | os.PathLike):
+  """Refuses a file in the place of the folder of `--out`.
+
+  Raises:
+    ValueError: there is one.
+  """
+  if os.path.exists(path) and not os.path.isdir(path):
+    raise ValueError(
+      f'--out={path} is a file; give a folder, which is made if there is none'
+    )
+
+
+def make(path: str | os.PathLike) -> pathlib.Path:
+  """A folder for results, which is made if there is none.
+
+  Raises:
+    ValueError: it cannot be made.
+  """
+  folder = pathlib.Path(path)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f'the folder {path} cannot be made ({error.strerror}); give one in a '
+      'place where you may write'
+    ) from error
+  return folder
 
 
 def check_text(path: str | os.PathLike):

@@ -1,23 +1,22 @@
-"""Shows answers: a table, predictions, a contact sheet."""
+"""The answers to probes, and what shows them: a table, a contact sheet."""
 
-import csv
 import dataclasses
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from faceqat.files import atomic
-from faceqat.identification import predictions
-from faceqat.identification.predictions import UNKNOWN
+from faceqat.identification.face_files import LeftOut
+from faceqat.identification.gallery import Gallery
 from faceqat.identification.retrieval import Matches, as_cosine
 from faceqat.report import contact_sheet
 from faceqat.report.contact_sheet import Tile
 from faceqat.report.table import Table
 
-# As many answers are printed; files hold all of them.
+# Who is not accepted; no person of a gallery may be called so.
+UNKNOWN = 'unknown'
+# So many are printed; files hold all of them.
 _SHOWN_PROBES = 10
 _SHOWN_LEFT_OUT = 5
 
@@ -34,7 +33,7 @@ class Answers:
     people: the gallery's, by label.
     images: the gallery's, by row.
     matches: of the probes.
-    threshold: a score that who is in the gallery has to reach, or None.
+    threshold: the score that a match has to reach, or None.
     prototypes: the rows of the matches are labels.
   """
 
@@ -46,12 +45,19 @@ class Answers:
   threshold: float | int | None
   prototypes: bool
 
+  def person(self, p: int, rank: int) -> str:
+    """The name that a probe is given, `rank` counting from 0."""
+    return self.people[self.matches.people[p, rank]]
+
+  def image(self, p: int, rank: int) -> str:
+    """The gallery's image that matched; '' for a prototype."""
+    return '' if self.prototypes else self.images[self.matches.rows[p, rank]]
+
   @functools.cached_property
-  def accepted(self) -> np.ndarray | None:
-    """bool [P, k]; None without a threshold."""
-    if self.threshold is None:
-      return None
-    return self.matches.scores >= self.threshold
+  def accepted(self) -> np.ndarray:
+    """bool [P, k], which matches reach the threshold; all without one."""
+    least = -np.inf if self.threshold is None else self.threshold
+    return self.matches.scores >= least
 
   @functools.cached_property
   def mates(self) -> np.ndarray:
@@ -73,7 +79,7 @@ class Answers:
 
   def verdict(self, p: int) -> tuple[str, str]:
     """A mark of `contact_sheet.MARKS`, and what it means."""
-    accepted = self.accepted is None or self.accepted[p, 0]
+    accepted = self.accepted[p, 0]
     if self.truth[p] is None:
       return ('', 'probe') if accepted else (UNKNOWN, UNKNOWN)
     if self.mates[p] and not accepted:
@@ -90,8 +96,8 @@ def summarize(answers: Answers) -> dict[str, float]:
     `top1` and `top<k>`, of the probes whose person the gallery has, whatever
     the threshold. With a threshold, `accepted`, of all probes; `tpir`, of
     those in the gallery the share that is accepted under the right name; and
-    `fpir`, of those who are not in it, the share that is given a name. What
-    there are no probes for is left out.
+    `fpir`, of those who are not in it, the share that is given a name. Shares
+    of no probes are left out.
   """
   mates, hits, accepted = answers.mates, answers.hits, answers.accepted
   k = hits.shape[1]
@@ -99,7 +105,7 @@ def summarize(answers: Answers) -> dict[str, float]:
   if mates.any():
     for rank in sorted({1, k}):
       results[f'top{rank}'] = float(np.mean(hits[mates, :rank].any(axis=1)))
-  if accepted is not None:
+  if answers.threshold is not None:
     results['accepted'] = float(np.mean(accepted[:, 0]))
     if mates.any():
       results['tpir'] = float(np.mean((hits & accepted)[mates, 0]))
@@ -108,16 +114,14 @@ def summarize(answers: Answers) -> dict[str, float]:
   return results
 
 
-def show(answers: Answers, precision: str, gallery) -> None:
+def show(answers: Answers, precision: str, gallery: Gallery) -> None:
   """Prints the first answers, and one table."""
-  cosines = answers.matches.cosines
   for p, probe in enumerate(answers.probes[:_SHOWN_PROBES]):
     found = ', '.join(
-      f'{answers.people[person]} {cosine:.4f}'
-      for person, cosine in zip(answers.matches.people[p], cosines[p])
+      f'{answers.person(p, k)} {cosine:.4f}'
+      for k, cosine in enumerate(answers.matches.cosines[p])
     )
-    accepted = answers.accepted is None or answers.accepted[p, 0]
-    print(f'{probe}: {"" if accepted else f"{UNKNOWN}; "}{found}')
+    print(f'{probe}: {"" if answers.accepted[p, 0] else f"{UNKNOWN}; "}{found}')
   if len(answers.probes) > _SHOWN_PROBES:
     print(f'... and {len(answers.probes) - _SHOWN_PROBES:,} more')
   if not answers.mates.any():
@@ -145,54 +149,12 @@ def show(answers: Answers, precision: str, gallery) -> None:
   print(Table(list(row), [list(row.values())]))
 
 
-def write(answers: Answers, out: pathlib.Path) -> None:
-  """Writes `predictions.csv` and `predictions.txt`."""
-  people = [
-    [answers.people[label] for label in labels]
-    for labels in answers.matches.people
-  ]
-  images = [
-    ['' if answers.prototypes else answers.images[row] for row in rows]
-    for rows in answers.matches.rows
-  ]
-  cosines = answers.matches.cosines
-  predictions.write_csv(
-    out / 'predictions.csv',
-    answers.probes,
-    people,
-    images,
-    cosines,
-    answers.accepted,
-  )
-  predictions.write_text(
-    out / 'predictions.txt',
-    answers.probes,
-    people,
-    cosines,
-    answers.accepted,
-  )
-
-
-def show_left_out(left_out: Sequence) -> None:
+def show_left_out(left_out: Sequence[LeftOut]) -> None:
   """Prints the first images that were not used."""
   for name, reason in left_out[:_SHOWN_LEFT_OUT]:
     print(f'left out: {reason if name in reason else f"{name}: {reason}"}')
   if len(left_out) > _SHOWN_LEFT_OUT:
     print(f'... and {len(left_out) - _SHOWN_LEFT_OUT:,} more')
-
-
-def write_left_out(left_out: Sequence, out: pathlib.Path) -> None:
-  """Lists all images that were not used in a file of a folder that it makes."""
-  out.mkdir(parents=True, exist_ok=True)
-  path = out / 'left_out.csv'
-  # That of an earlier run would be taken for this one's.
-  path.unlink(missing_ok=True)
-  if left_out:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('image', 'reason'))
-    writer.writerows(map(predictions.as_cell, line) for line in left_out)
-    atomic.write(path, text.getvalue().encode())
 
 
 def draw(
@@ -208,58 +170,48 @@ def draw(
   """Draws the contact sheet; where not all probes fit, the wrong ones first.
 
   Args:
-    answers: as they are.
+    answers: to P probes.
     pictures: P functions that read a probe's face.
     gallery_pictures: N functions that read the gallery's; None where a saved
       gallery has none.
     labels: int [N], the person of each image of the gallery.
-    title: what comes before the figures in the line above.
+    title: the beginning of the line above.
     max_rows: at most so many probes.
     path: file to write.
   """
   verdicts = [answers.verdict(p) for p in range(len(answers.probes))]
-  chosen = np.arange(len(verdicts))
-  order = ['wrong', UNKNOWN, '', 'right']
   title = f'{title}: {len(verdicts):,} probes'
+  order = ['wrong', UNKNOWN, '', 'right']
+  chosen = range(len(verdicts))
   if len(chosen) > max_rows:
-    rank = [order.index(mark) for mark, _ in verdicts]
-    chosen = np.argsort(rank, kind='stable')[:max_rows]
+    chosen = sorted(chosen, key=lambda p: order.index(verdicts[p][0]))
     title += f', {max_rows} shown, wrong ones first'
   if answers.threshold is not None:
     title += f'; threshold {float(as_cosine(answers.threshold)):.3f}'
   _, first_images = np.unique(labels, return_index=True)
   rows = []
-  for p in chosen:
+  for p in chosen[:max_rows]:
     mark, meaning = verdicts[p]
     probe = Tile(pictures[p](), (meaning, answers.probes[p]), mark)
     matches = []
-    for rank, label in enumerate(answers.matches.people[p]):
-      row = answers.matches.rows[p, rank]
-      picture = gallery_pictures[
-        first_images[label] if answers.prototypes else row
-      ]
-      matches.append(
-        Tile(
-          picture() if picture else None,
-          (answers.people[label], _score(answers, p, rank)),
-          _mark(answers, p, rank),
-        )
-      )
+    for rank, row in enumerate(answers.matches.rows[p]):
+      # Of a prototype the person's first image.
+      read = gallery_pictures[first_images[row] if answers.prototypes else row]
+      name = answers.person(p, rank)
+      lines = name, _score(answers, p, rank)
+      matches.append(Tile(read and read(), lines, _mark(answers, p, rank)))
     rows.append((probe, matches))
   contact_sheet.contact_sheet(rows, title, path)
 
 
 def _score(answers: Answers, p: int, rank: int) -> str:
-  text = f'{answers.matches.cosines[p, rank]:.3f}'
-  if answers.accepted is not None and not answers.accepted[p, rank]:
-    text += ', below'
-  return text
+  below = '' if answers.accepted[p, rank] else ', below'
+  return f'{answers.matches.cosines[p, rank]:.3f}{below}'
 
 
 def _mark(answers: Answers, p: int, rank: int) -> str:
   """Who is the right one, and who was taken for them."""
   if answers.hits[p, rank]:
     return 'right'
-  accepted = answers.accepted is None or answers.accepted[p, 0]
-  wrong = rank == 0 and accepted and answers.truth[p] is not None
-  return 'wrong' if wrong else ''
+  named = rank == 0 and answers.accepted[p, 0]
+  return 'wrong' if named and answers.truth[p] is not None else ''

@@ -1,7 +1,7 @@
 """One function from images to embeddings, whatever holds the network.
 
-A training run read in float, fake-quantized or in integers, the file of an
-integer program, and an exported `.tflite` or `.onnx` in its own runtime.
+That is a training run, in any precision, the file of an integer program, or an
+exported `.tflite` or `.onnx` in its own runtime.
 """
 
 import dataclasses
@@ -15,12 +15,8 @@ import jax
 import numpy as np
 
 from faceqat.calibration.lower import lower
-from faceqat.evaluators import verification
-from faceqat.evaluators.predict import (
-  PRECISIONS,
-  make_integer_predict,
-  make_predict,
-)
+from faceqat.evaluators import PRECISIONS, verification
+from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.export import exported
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
@@ -43,14 +39,14 @@ class Embedder:
     predict: from uint8 [B, H, W, 3] RGB to [B, D]: float32, or int16 that is
       the int8 embedding less its zero point.
     image_size: (H, W).
-    stored_size: height and width that image files have, resized where that is
-      another size; 0: image_size.
-    precision: one of `evaluators.predict.PRECISIONS`.
+    stored_size: height and width of image files, which are resized; 0:
+      image_size.
+    precision: one of `evaluators.PRECISIONS`.
     fingerprint: how faces must be aligned; None where nothing says so.
-    network: what a run's folder holds; None for a file.
+    network: in a run's folder; None for a file.
     digest: takes a batch size, and gives 64 hex digits of what the network
       computes; see `load`.
-    checked: whether what was read was compared with a digest.
+    checked: whether the file was compared with a digest.
   """
 
   predict: verification.Predict
@@ -123,7 +119,7 @@ def _of_run(network: Network, precision: str, contract: str) -> Embedder:
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
     if precision == 'fake_quant':
-      lower(network, contract=contract)  # Says what it lacks, if anything.
+      lower(network, contract=contract)  # Raises where there are no ranges.
     predict = make_predict(network.model, network.variables, mode)
 
     def digest(batch_size):

@@ -40,11 +40,11 @@ class Faces:
   left_out: list[LeftOut]
 
 
-def embed(
+def embed_faces(
   embedder: Embedder,
   entries: Sequence[Entry],
-  batch_size: int,
   what: str,
+  batch_size: int,
   left_out: Iterable[LeftOut] = (),
 ) -> Faces:
   """Reads and embeds images, and prints how far it is.
@@ -52,9 +52,9 @@ def embed(
   Args:
     embedder: the network.
     entries: the images.
+    what: a word for them, for the lines printed.
     batch_size: images in one call of the network.
-    what: they are, for the lines printed.
-    left_out: images that were left out before, to be listed with the others.
+    left_out: images that were left out before.
 
   Raises:
     ValueError: an embedding is not finite.

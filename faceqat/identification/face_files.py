@@ -1,7 +1,7 @@
 """Images of people in folders: listed first, and read when asked for.
 
-Of each image the reader gives the faces in it, as a network takes them: it is
-an aligned crop already, or a photograph in which they have to be found.
+A reader gives the faces in an image as a network takes them: the image is an
+aligned crop already, or a photograph in which they have to be found.
 """
 
 import os
@@ -47,10 +47,11 @@ def list_people(
 ) -> tuple[list[Entry], list[LeftOut]]:
   """The images of a folder root/person/image.jpg, sorted by name.
 
+  Names that start with a dot are skipped, and files beside the people that are
+  no images.
+
   Returns:
-    The images, and files that are none, and links that lead nowhere; names
-    that start with a dot, and files beside the people that are no images, are
-    not looked at.
+    The images; and other files in folders of people, and broken links.
 
   Raises:
     ValueError: no such folder, images that lie beside the people, or a name
@@ -60,22 +61,15 @@ def list_people(
   if not root.is_dir():
     raise ValueError(
       f'{root} is no folder; give one that holds a folder of images for each '
-      'person.'
+      'person'
     )
-  entries, left_out = [], []
-  for person in _visible(root):
-    if person.is_dir():
-      found, others = _list_person(root, person, reader)
-      entries += found
-      left_out += others
-    elif decoding.is_image(person):
-      raise ValueError(
-        f'{person} lies beside the people: move it into the folder of its '
-        'person, so that it has a name.'
-      )
-    else:
-      left_out += _broken_link(person)
-  return entries, left_out
+  loose = [path for path in _visible(root) if _is_loose(path)]
+  if loose:
+    raise ValueError(
+      f'{loose[0]} lies beside the people: move it into the folder of its '
+      'person, so that it has a name'
+    )
+  return _list_folder(root, reader)
 
 
 def list_probes(
@@ -83,8 +77,8 @@ def list_probes(
 ) -> tuple[list[Entry], list[LeftOut]]:
   """One image, or the images of a folder, in folders of people or not.
 
-  The person of an image is the folder in which it lies; an image that is given
-  by itself, or lies beside the people, has no name to compare with.
+  An image's person is the folder in which it lies; one that is given by itself,
+  or lies beside the people, has no name to compare with.
 
   Raises:
     ValueError: there is nothing of that name, or a name that is no text.
@@ -95,19 +89,9 @@ def list_probes(
     return [Entry(path.name, None, lambda: reader(path))], []
   if not path.is_dir():
     raise ValueError(
-      f'{path} does not exist; give an image, or a folder of images.'
+      f'{path} does not exist; give an image, or a folder of images'
     )
-  entries, left_out = [], []
-  for item in _visible(path):
-    if item.is_dir():
-      found, others = _list_person(path, item, reader)
-      entries += found
-      left_out += others
-    elif decoding.is_image(item):
-      entries.append(Entry(item.name, None, lambda item=item: reader(item)))
-    else:
-      left_out += _broken_link(item)
-  return entries, left_out
+  return _list_folder(path, reader)
 
 
 def make_crop_reader(image_size: ImageSize, stored_size: ImageSize) -> Reader:
@@ -142,14 +126,13 @@ def make_photograph_reader(
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
   Args:
-    template: one of `alignment.TEMPLATES` or `alignment.WITH_MARGIN`, as a
-      `Fingerprint` has it.
+    template: of `alignment.TEMPLATES` or `alignment.WITH_MARGIN`.
     choice: which of several faces, one of `faces.choice.CHOICES`.
     image_size: of the faces given.
     stored_size: to which the network's training images were aligned before
       they were resized; 0: image_size.
     bgr: the network takes BGR.
-    detector: an ONNX file, as `faces.detection` takes it; None: its own.
+    detector: an ONNX file; None: the packaged one.
 
   Raises:
     ValueError: another template, a size that it is not for, or no detector.
@@ -187,7 +170,7 @@ def _check_template(template: str, size: ImageSize):
     raise ValueError(
       f'--photographs: the faces of --model are aligned as {template!r}, which '
       f'is not one of {names}; align them as they were for training, and leave '
-      '--photographs out.'
+      '--photographs out'
     )
   try:
     alignment.template_points(template, size)
@@ -195,23 +178,39 @@ def _check_template(template: str, size: ImageSize):
     raise ValueError(f'--photographs: {error}') from error
 
 
-def _list_person(root: pathlib.Path, folder: pathlib.Path, reader: Reader):
+def _is_loose(path: pathlib.Path) -> bool:
+  """Whether an image lies beside the people."""
+  return decoding.is_image(path) and not path.is_dir()
+
+
+def _list_folder(root: pathlib.Path, reader: Reader):
+  """The images in folders of people, and those beside them."""
   entries, left_out = [], []
-  for path in _visible(folder):
-    name = path.relative_to(root).as_posix()
+  for path in _visible(root):
     if path.is_dir():
-      reason = f'{name} is a folder: images lie in person/image.jpg'
-      left_out.append(LeftOut(name, reason))
-    elif not decoding.is_image(path):
-      reason = f'{name} is no image file: {decoding.why_no_image(path)}'
-      left_out.append(LeftOut(name, reason))
+      for image in _visible(path):
+        name = image.relative_to(root).as_posix()
+        if _is_loose(image):
+          entries.append(
+            Entry(name, path.name, lambda image=image: reader(image))
+          )
+        else:
+          left_out.append(LeftOut(name, _why_left_out(image, name)))
+    elif decoding.is_image(path):
+      entries.append(Entry(path.name, None, lambda path=path: reader(path)))
     else:
-      entries.append(Entry(name, folder.name, lambda path=path: reader(path)))
+      left_out += _broken_link(path)
   return entries, left_out
 
 
+def _why_left_out(path: pathlib.Path, name: str) -> str:
+  if path.is_dir():
+    return f'{name} is a folder: images lie in person/image.jpg'
+  return f'{name} is no image file: {decoding.why_no_image(path)}'
+
+
 def _broken_link(path: pathlib.Path) -> list[LeftOut]:
-  """Of what is no folder and no image: a person may lie behind it."""
+  """A note where a link leads nowhere: a person may be behind it."""
   if path.exists():
     return []
   reason = f'{path.name} is a link to {os.readlink(path)}, which is not there'

@@ -1,11 +1,10 @@
 """A gallery: templates of people, that is saved, loaded and grown.
 
-A template is what stands for an image: the sum of its embedding and of its
-mirror image's. The length of a template plays no part in a cosine, so it may
-be scaled: floats are kept as unit vectors, integers as they are (exact, int16),
-and either may be kept in int8, each template scaled until its largest element
-is 127. What is searched is what is stored, so a saved gallery gives the answers
-that it gave before.
+A template stands for an image: the sum of its embedding and of its mirror
+image's. Its length plays no part in a cosine, so it may be scaled: floats are
+kept as unit vectors, integers as they are (exact, int16), and either may be
+kept in int8, each template scaled to a largest element of 127. What is stored
+is searched, so a saved gallery gives the answers that it gave before.
 """
 
 import dataclasses
@@ -34,11 +33,12 @@ _TYPES = ('float32', 'int16', 'int8')
 # Prototypes sum unit vectors with so many fractional bits.
 _UNIT_BITS = 20
 _INT8_REACH = 127
+_AGAIN = 'or make the gallery again from its images'
 
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-  """What templates were made by; only those of one maker can be compared.
+  """The origin of templates; only those of one maker can be compared.
 
   Attributes:
     precision: 'float', 'fake_quant' or 'integer'.
@@ -59,9 +59,8 @@ class Gallery:
     templates: [N, D], float32 unit vectors, or int16 or int8.
     labels: int32 [N], 0 .. K-1.
     people: K names.
-    images: N names of images, for the reader of an answer.
-    digests: uint8 [N, 16], of the images' pixels: the same image is known
-      under any name.
+    images: N names of images.
+    digests: uint8 [N, 16], of the pixels: an image is known under any name.
     maker: of the templates.
   """
 
@@ -95,7 +94,7 @@ class Gallery:
     images: Sequence[str],
     digests: np.ndarray,
   ) -> tuple['Gallery', list[str]]:
-    """Adds images; a person who is there already has more of them then.
+    """Adds M images, of people who are new or are there already.
 
     Args:
       templates: [M, D], as `verification.embed` gives them.
@@ -238,22 +237,19 @@ def load(path: str | os.PathLike) -> Gallery:
   name = os.fspath(path)
   try:
     arrays, metadata = array_file.read_arrays(name)
-    entry = strict_json.parse(metadata.get(_KEY, 'null'))
+    if _KEY not in metadata:
+      raise ValueError(f'its header has no {_KEY!r}')
+    entry = strict_json.parse(metadata[_KEY], dict)
   except ValueError as error:
     raise ValueError(
-      f'{name} is no gallery, or is cut short: {error}. Give a file that '
-      '--save_gallery wrote, or a folder with one folder for each person.'
+      f'{name} is no gallery, or is cut short: {error}; give a file that '
+      '--save_gallery wrote, or a folder with one folder for each person'
     ) from error
-  if not isinstance(entry, dict):
-    raise ValueError(
-      f'{name} is no gallery: its header has no {_KEY!r}. Give a file that '
-      '--save_gallery wrote, or a folder with one folder for each person.'
-    )
   version = entry.get('version')
   if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
     raise ValueError(
       f'{name} has gallery format {version!r}; this faceqat reads up to '
-      f'{FORMAT_VERSION}. Upgrade faceqat, or make the gallery again.'
+      f'{FORMAT_VERSION}: upgrade faceqat, or make the gallery again'
     )
   try:
     maker = entry['maker'] if version > 1 else None
@@ -263,7 +259,7 @@ def load(path: str | os.PathLike) -> Gallery:
     return _from_arrays(entry['maker'], str(precision), arrays)
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f'{name} is damaged: {error}. Copy it again, or make the gallery again.'
+      f'{name} is damaged: {error}; copy it again, or make the gallery again'
     ) from error
 
 
@@ -271,7 +267,7 @@ def check_maker(gallery: Gallery, maker: Maker, path: str):
   """Refuses a gallery whose templates another network or alignment made.
 
   Raises:
-    ValueError: names the file, what differs, and the remedy.
+    ValueError: names the file, the difference, and the remedy.
   """
   there = gallery.maker
   try:
@@ -280,19 +276,19 @@ def check_maker(gallery: Gallery, maker: Maker, path: str):
     raise ValueError(
       f'{path} was made of faces that are aligned otherwise than those of '
       f'--model ({there.fingerprint} there, {maker.fingerprint} here): give '
-      'the network that made it, or make the gallery again from its images.'
+      f'the network that made it, {_AGAIN}'
     ) from error
   if there.precision != maker.precision:
     raise ValueError(
       f'{path} has templates of the precision {there.precision!r}, and --model '
-      f'runs in {maker.precision!r}: give --precision={there.precision}, or '
-      'make the gallery again from its images.'
+      f'runs in {maker.precision!r}: give --precision={there.precision}, '
+      f'{_AGAIN}'
     )
   if there.model != maker.model:
     raise ValueError(
       f'{path} was made by another network ({there.model[:12]}) than --model '
       f'({maker.model[:12]}), whose embeddings cannot be compared: give the '
-      'network that made it, or make the gallery again from its images.'
+      f'network that made it, {_AGAIN}'
     )
 
 

@@ -1,5 +1,6 @@
 """Identifies probes against a gallery of people, by cosine."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from faceqat.files.names import similar
-from faceqat.identification import answers, embedders, enrolment, retrieval
+from faceqat.identification import (
+  answers,
+  embedders,
+  enrolment,
+  predictions,
+  retrieval,
+)
 from faceqat.identification import gallery as galleries
 from faceqat.identification.answers import Answers
 from faceqat.identification.enrolment import Faces
@@ -21,17 +28,17 @@ from faceqat.integer import matching
 # Of many pictures that two people share.
 _MOST_NAMED = 5
 
-# From images, and what they are, to their faces.
+# From images, and a word for them, to their faces.
 Embed = Callable[[list[Entry], str], Faces]
 
 
 class Outcome(NamedTuple):
-  """What an identification found.
+  """The result of an identification.
 
   Attributes:
     answers: to the probes; None where there is only a gallery to make.
     gallery: of all people.
-    precision: of the network, one of `evaluators.predict.PRECISIONS`.
+    precision: of the network, one of `evaluators.PRECISIONS`.
     left_out: images that were not used.
   """
 
@@ -42,14 +49,7 @@ class Outcome(NamedTuple):
 
 
 class Known(NamedTuple):
-  """A gallery and what comes with it.
-
-  Attributes:
-    gallery: of all images.
-    pictures: for each image of it, a function that reads the face again; None
-      where a saved gallery has no picture.
-    left_out: images that were not used.
-  """
+  """A gallery; for each image what reads its face, if not from a saved one."""
 
   gallery: Gallery
   pictures: list[Callable[[], np.ndarray] | None]
@@ -64,7 +64,7 @@ def identify(
 ) -> Outcome:
   """Says who is shown on images, as far as a gallery knows.
 
-  Prints how far it is and what is worth a look, and writes `predictions.csv`,
+  Prints its progress and warnings, and writes `predictions.csv`,
   `predictions.txt`, `contact_sheet.png` and, where images could not be used,
   `left_out.csv` to `settings.out`.
 
@@ -91,18 +91,16 @@ def identify(
       'have none: it is not checked; python -m faceqat.convert writes one'
     )
   inputs = list_inputs(model, gallery, probes, settings, embedder)
-  counts = [len(inputs.enrolled), len(inputs.probes or ())]
+  most = max(len(inputs.enrolled), len(inputs.probes or ()), 1)
   # One size of batch, for which the network is compiled once.
-  batch_size = min(settings.batch_size, max(*counts, 1))
-
-  def embed(entries: list[Entry], what: str) -> Faces:
-    return enrolment.embed(embedder, entries, batch_size, what)
-
+  batch_size = min(settings.batch_size, most)
+  embed = functools.partial(
+    enrolment.embed_faces, embedder, batch_size=batch_size
+  )
   maker = None
   if inputs.saved or settings.save_gallery:
-    maker = Maker(
-      embedder.precision, embedder.digest(batch_size), inputs.fingerprint
-    )
+    digest = embedder.digest(batch_size)
+    maker = Maker(embedder.precision, digest, inputs.fingerprint)
   if inputs.saved:
     galleries.check_maker(inputs.saved, maker, gallery)
   known = _make_gallery(inputs, maker, settings.int8, embed)
@@ -114,19 +112,16 @@ def identify(
   found = None
   if inputs.probes is not None:
     title = f'{model}, {embedder.precision}'
-    found = _ask(inputs, known, settings, embed, title, left_out)
+    found = _answer_probes(inputs, known, settings, embed, title, left_out)
   elif left_out:
-    answers.write_left_out(left_out, pathlib.Path(settings.out))
+    predictions.write_left_out(left_out, pathlib.Path(settings.out))
   return Outcome(found, known.gallery, embedder.precision, left_out)
 
 
-def search(known: Gallery, faces: Faces, k: int, prototypes: bool) -> Matches:
-  """The k nearest people of every face.
-
-  Returns:
-    The matches; `rows` are the gallery's images, and labels of people where
-    each has one prototype.
-  """
+def find_nearest(
+  known: Gallery, faces: Faces, k: int, prototypes: bool
+) -> Matches:
+  """The k nearest people of every face; rows of `prototypes` are labels."""
   if prototypes:
     templates, labels = known.prototypes(), np.arange(len(known.people))
   else:
@@ -138,7 +133,7 @@ def search(known: Gallery, faces: Faces, k: int, prototypes: bool) -> Matches:
 def _make_gallery(
   inputs: Inputs, maker: Maker | None, int8: bool, embed: Embed
 ) -> Known:
-  """The gallery that was loaded or that is made, with what is added."""
+  """The saved gallery or a new one, with the images that are added."""
   faces = embed(inputs.enrolled, 'gallery')
   known = inputs.saved
   if known is None:
@@ -183,7 +178,7 @@ def _save(gallery: Gallery, path: PathLike):
   )
 
 
-def _ask(
+def _answer_probes(
   inputs: Inputs,
   known: Known,
   settings: Settings,
@@ -191,7 +186,7 @@ def _ask(
   title: str,
   left_out: list[LeftOut],
 ) -> Answers:
-  """Answers the probes and writes it; adds what it cannot use to `left_out`."""
+  """Answers the probes and writes files; adds to `left_out`."""
   gallery, threshold = known.gallery, None
   if settings.threshold is not None:
     threshold = retrieval.as_score(settings.threshold, gallery.integer)
@@ -207,8 +202,8 @@ def _ask(
     )
   found = _answer(gallery, faces, threshold, settings)
   out = pathlib.Path(settings.out)
-  answers.write_left_out(left_out, out)
-  answers.write(found, out)
+  predictions.write_left_out(left_out, out)
+  predictions.write(found, out)
   answers.draw(
     found,
     pictures=faces.pictures,
@@ -236,7 +231,7 @@ def _choose_threshold(
       f'--calibration={settings.calibration} has no image that can be used: '
       f'{_first_reason(strangers.left_out, "there is none")}'
     )
-  best = search(gallery, strangers, 1, settings.prototypes).scores[:, 0]
+  best = find_nearest(gallery, strangers, 1, settings.prototypes).scores[:, 0]
   threshold = retrieval.choose_threshold(best, settings.false_positive_rate)
   shown = f'{float(retrieval.as_cosine(threshold)):.6f}'
   if gallery.integer:
@@ -270,7 +265,7 @@ def _answer(
     faces.people,
     people,
     gallery.images,
-    search(gallery, faces, k, settings.prototypes),
+    find_nearest(gallery, faces, k, settings.prototypes),
     threshold,
     settings.prototypes,
   )

@@ -5,22 +5,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from faceqat.data import datasets, stated_faces
-from faceqat.evaluators.identification import split_gallery
+from faceqat.evaluators.identification_rates import split_gallery
 from faceqat.faces import alignment
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width, to_text
 from faceqat.files.names import plain_name
 from faceqat.identification import face_files, gallery, retrieval
+from faceqat.identification.answers import UNKNOWN
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut, Reader
 from faceqat.identification.gallery import Gallery
-from faceqat.identification.predictions import UNKNOWN
 from faceqat.identification.settings import PathLike, Settings
 
 
 class Inputs(NamedTuple):
-  """What is listed before anything is embedded.
+  """All images of an identification, before anything is embedded.
 
   Attributes:
     saved: a gallery that was loaded.
@@ -46,14 +46,7 @@ def list_inputs(
   settings: Settings,
   embedder: Embedder,
 ) -> Inputs:
-  """Lists all images that `identify` is asked with.
-
-  Args:
-    model: where the network lies, for messages.
-    gallery_path: as `identify` takes it.
-    probe_path: the same.
-    settings: the same.
-    embedder: the network, whose size and alignment the images are to have.
+  """Lists all images; paths and settings are those of `identify`.
 
   Raises:
     ValueError: a folder is missing or is none of people, a gallery is damaged,
@@ -96,7 +89,7 @@ class _Listing:
   """Lists images, and compares how their faces are aligned.
 
   Attributes:
-    faces: how all of them are to be aligned; None where nothing has said so.
+    faces: how all of them are to be aligned; None until something says so.
     left_out: files that are no images.
   """
 
@@ -135,7 +128,7 @@ class _Listing:
       self.faces = found or self.faces
 
   def compare_with(self, path: PathLike | None):
-    """Names what the next faces differ from, where the network has none."""
+    """Takes a path as the standard of alignment, where the network has none."""
     if not self._told:
       self._wanted_by = path
 
@@ -145,7 +138,7 @@ class _Listing:
     )
 
   def print_warning(self):
-    """The first one; of what does not state its alignment where others do."""
+    """Prints the first one, or which faces do not state their alignment."""
     if self._warnings:
       print(self._warnings[0])
     elif self._silent and fingerprints.is_stated(self.faces):
@@ -153,14 +146,14 @@ class _Listing:
 
 
 def _check_people(settings: Settings, inputs: Inputs):
-  """Refuses what would be refused after all has been embedded."""
+  """Refuses inputs that could not be answered, before anything is embedded."""
   people = {entry.person for entry in inputs.enrolled}
   if inputs.saved:
     people.update(inputs.saved.people)
   if UNKNOWN in people:
     raise ValueError(
-      f'a person of the gallery is called {UNKNOWN!r}, which is what those are '
-      'called whom it does not have; rename the folder'
+      f'a person of the gallery is called {UNKNOWN!r}, the name for people who '
+      'are not in it; rename the folder'
     )
   if inputs.probes is not None and not inputs.probes:
     reasons = [entry.reason for entry in inputs.left_out]
@@ -212,7 +205,7 @@ def _check_faces(path: PathLike, wanted: Fingerprint | None, wanted_by: str):
 def _held_out(
   model: PathLike, settings: Settings, embedder: Embedder
 ) -> tuple[list[Entry], list[Entry], Fingerprint | None]:
-  """One image of everybody kept out of a training, their others, of what."""
+  """Gallery and probes of people kept out of a training; their alignment."""
   config = settings.config
   if config is None:
     if embedder.network is None:

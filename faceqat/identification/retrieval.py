@@ -28,7 +28,7 @@ class Matches(NamedTuple):
 
   Attributes:
     people: int32 [P, k], labels.
-    rows: int32 [P, k], the gallery's template that is nearest of this person.
+    rows: int32 [P, k], this person's nearest template.
     scores: float32 [P, k], or int32 in steps of 1 / `matching.ONE`.
   """
 
@@ -64,15 +64,14 @@ def find_people(
 ) -> Matches:
   """Finds the k people whose best template is most similar to each probe.
 
+  Of equal scores the earlier template comes first.
+
   Args:
     templates: [N, D], float32 unit vectors, or integers as `matching` takes.
     labels: int [N], the person of each.
     probes: [P, D], of the same kind.
     k: at most the number of people.
     block: templates compared at a time.
-
-  Returns:
-    The matches. Of equal scores the earlier template comes first.
 
   Raises:
     ValueError: k is not in [1, people], or `matching` refuses the templates.
@@ -81,7 +80,7 @@ def find_people(
   people = len(np.unique(labels))
   if not 1 <= k <= people:
     raise ValueError(
-      f'k is {k}, for a gallery of {people} people; it must be 1 to {people}.'
+      f'k is {k}, for a gallery of {people} people; it must be 1 to {people}'
     )
   parts = []
   for start in range(0, len(probes), PROBE_BLOCK):
@@ -105,14 +104,10 @@ def find_people(
 
 
 def check_rate(rate: float, num_images: int):
-  """Refuses a rate that so many images of strangers do not support.
-
-  Raises:
-    ValueError: they are too few for it to be more than noise.
-  """
+  """Refuses a rate that so few images of strangers do not support."""
   if not 0 < rate < 1:
     raise ValueError(
-      f'--false_positive_rate={rate:g}: it must be above 0 and below 1.'
+      f'--false_positive_rate={rate:g}: it must be above 0 and below 1'
     )
   if not is_supported(rate, num_images):
     # As a percentage would, a rate is rounded up to three digits.
@@ -124,7 +119,7 @@ def check_rate(rate: float, num_images: int):
     raise ValueError(
       f'--false_positive_rate={rate:g}: {num_images:,} images of strangers do '
       f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '
-      f'for the rate to be more than noise; {remedy}.'
+      f'for the rate to be more than noise; {remedy}'
     )
 
 
@@ -132,10 +127,9 @@ def choose_threshold(best: np.ndarray, rate: float) -> float | int:
   """The threshold that at most a stated share of strangers reaches.
 
   It is the score of the n-th nearest of the strangers, n being the rate times
-  their number, so that n of them reach it. Whoever is as they are reaches it
-  with a probability of at most n / (M + 1), which is below the rate (Vovk et
-  al. 2005, "Algorithmic Learning in a Random World"); as far as they are people
-  like those, and not the same few people again and again.
+  their number M. A stranger like them reaches it with a probability of at most
+  n / (M + 1) (Vovk et al. 2005, "Algorithmic Learning in a Random World"), as
+  far as they are not the same few people again and again.
 
   Args:
     best: [M], the highest score of each image of a stranger.

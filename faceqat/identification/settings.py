@@ -6,6 +6,10 @@ import pathlib
 
 import ml_collections
 
+from faceqat.command import option
+from faceqat.evaluators import PRECISIONS
+from faceqat.faces.choice import CHOICES
+from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
 from faceqat.integer.program import CONTRACTS
 
@@ -14,54 +18,58 @@ PathLike = str | os.PathLike
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How to identify. All defaults stand here, those of the command too.
+  """How to identify; all fields but `config` are flags of the command."""
 
-  Attributes:
-    out: folder for predictions and the contact sheet; made if there is none.
-    k: answers to each probe.
-    prototypes: search one template a person, the mean of all their images.
-    precision: of a run, one of `evaluators.predict.PRECISIONS`; None: integer.
-    step: of a run: 'latest', 'best' or a number.
-    contract: whose rounding a run is lowered to, one of `CONTRACTS`.
-    save_gallery: file to write the gallery to, .safetensors.
-    add: folder of people to add to the gallery.
-    int8: keep templates in int8, and search in integers.
-    threshold: cosine that a match has to reach; else the probe is unknown.
-    false_positive_rate: share of strangers who may be given a name; chooses
-      the threshold, with `calibration`.
-    calibration: folder of people who are not in the gallery.
-    photographs: the images are photographs: find and align the faces first.
-    faces: which of several in a photograph of probes, one of `choice.CHOICES`.
-    detector: ONNX file of a YuNet detector; None: the packaged one.
-    stored_size: of crops, which are resized to the network's size; None: that
-      of the run's training.
-    held_out: in place of a gallery and probes, at most so many images of each
-      of the people whom the training left out, the first one in the gallery.
-    config: whose `data` block says who these are; None: the run's own.
-    batch_size: images in one call of the network.
-    sheet_rows: most probes on the contact sheet.
-  """
-
-  out: PathLike = 'identification'
-  k: int = 5
-  prototypes: bool = False
-  precision: str | None = None
-  step: str = 'latest'
-  contract: str = CONTRACTS[0]
-  save_gallery: PathLike | None = None
-  add: PathLike | None = None
-  int8: bool = False
-  threshold: float | None = None
-  false_positive_rate: float | None = None
-  calibration: PathLike | None = None
-  photographs: bool = False
-  faces: str = 'largest'
-  detector: PathLike | None = None
-  stored_size: ImageSize | None = None
-  held_out: int = 0
+  out: PathLike = option(
+    'identification', 'Folder for predictions and contact sheet.'
+  )
+  k: int = option(5, 'Answers to each probe.', least=1)
+  prototypes: bool = option(
+    False, 'One template a person, the mean of all their images.'
+  )
+  precision: str | None = option(
+    None, "Of a run; 'integer' unless given.", choices=PRECISIONS
+  )
+  step: str = option('latest', "Of a run: 'latest', 'best', a number.")
+  contract: str = option(
+    CONTRACTS[0], 'Whose rounding a run is lowered to.', choices=CONTRACTS
+  )
+  save_gallery: PathLike | None = option(None, 'File to write, .safetensors.')
+  add: PathLike | None = option(None, 'Folder of people to add to the gallery.')
+  int8: bool = option(False, 'Keep templates in int8, and search in integers.')
+  threshold: float | None = option(
+    None, 'Cosine that a match has to reach; else it is unknown.'
+  )
+  false_positive_rate: float | None = option(
+    None,
+    'Share of strangers who may be given a name; chooses the threshold.',
+  )
+  calibration: PathLike | None = option(
+    None, 'Folder of people who are not in the gallery.'
+  )
+  photographs: bool = option(
+    False, 'Find and align the faces first; crops need not.'
+  )
+  faces: str = option(
+    'largest', 'Which of several in a photograph of probes.', choices=CHOICES
+  )
+  detector: PathLike | None = option(
+    None, 'ONNX file of a YuNet detector, in place of the own one.'
+  )
+  stored_size: ImageSize | None = option(
+    None,
+    "Height and width of crops that are resized to the network's size; by "
+    "default those of the run's training.",
+  )
+  held_out: int = option(
+    0,
+    'In place of --gallery and --probe: at most so many images of each of the '
+    'people whom the training left out, the first one in the gallery.',
+  )
+  # Whose `data` block says who is held out; None: the run's own.
   config: ml_collections.ConfigDict | None = None
-  batch_size: int = 64
-  sheet_rows: int = 24
+  batch_size: int = option(64, 'Images in one call of the network.', least=1)
+  sheet_rows: int = option(24, 'Probes on the contact sheet.', least=1)
 
 
 def check(
@@ -72,59 +80,49 @@ def check(
   Raises:
     ValueError: names the flag, and what to give.
   """
-  _check_places(settings)
-  _check_images(gallery, probes, settings)
-  _check_threshold(settings)
-
-
-def _check_places(settings: Settings):
-  if settings.save_gallery:
-    folder = pathlib.Path(settings.save_gallery).parent
-    if not folder.is_dir():
-      raise ValueError(
-        f'--save_gallery={settings.save_gallery}: there is no folder {folder}; '
-        'make it'
-      )
-  out = pathlib.Path(settings.out)
-  if out.exists() and not out.is_dir():
-    raise ValueError(
-      f'--out={out} is a file; give a folder, which is made if there is none'
-    )
-
-
-def _check_images(
-  gallery: PathLike | None, probes: PathLike | None, settings: Settings
-):
-  if settings.held_out:
-    if gallery or probes:
-      raise ValueError(
-        '--held_out takes its own gallery and probes; leave --gallery and '
-        '--probe out'
-      )
-    if settings.held_out < 2:
-      raise ValueError(
-        f'--held_out={settings.held_out}: give 2 or more images a person, one '
-        'for the gallery'
-      )
-  elif not gallery:
-    raise ValueError(
+  folders.check_out(settings.out)
+  own = gallery or probes
+  held_out, threshold = settings.held_out, settings.threshold
+  rate, calibration = settings.false_positive_rate, settings.calibration
+  place = pathlib.Path(settings.save_gallery or '.').parent
+  for is_wrong, message in (
+    (
+      not place.is_dir(),
+      f'--save_gallery={settings.save_gallery}: there is no folder {place}; '
+      'make it',
+    ),
+    (
+      held_out and own,
+      '--held_out takes its own gallery and probes; leave --gallery and '
+      '--probe out',
+    ),
+    (
+      held_out and held_out < 2,
+      f'--held_out={held_out}: give 2 or more images a person, one for the '
+      'gallery',
+    ),
+    (
+      not held_out and not gallery,
       'give --gallery, a folder with one folder for each person or a saved '
-      'gallery, or --held_out'
-    )
-  elif not probes and not settings.save_gallery:
-    raise ValueError('give --probe, whom to ask for, or --save_gallery')
-
-
-def _check_threshold(settings: Settings):
-  if (settings.false_positive_rate is None) != (settings.calibration is None):
-    raise ValueError(
+      'gallery, or --held_out',
+    ),
+    (
+      not held_out and not probes and not settings.save_gallery,
+      'give --probe, an image or a folder of them, or --save_gallery',
+    ),
+    (
+      (rate is None) != (calibration is None),
       '--false_positive_rate and --calibration go together: the rate, and a '
-      'folder of people who are not in the gallery, on whom it is kept'
-    )
-  if settings.threshold is not None:
-    if settings.calibration is not None:
-      raise ValueError('give --threshold or --false_positive_rate, not both')
-    if not -1 <= settings.threshold <= 1:
-      raise ValueError(
-        f'--threshold={settings.threshold:g}: a cosine is between -1 and 1'
-      )
+      'folder of people who are not in the gallery, to measure it on',
+    ),
+    (
+      threshold is not None and calibration is not None,
+      'give --threshold or --false_positive_rate, not both',
+    ),
+    (
+      threshold is not None and not -1 <= threshold <= 1,
+      f'--threshold={threshold}: a cosine is between -1 and 1',
+    ),
+  ):
+    if is_wrong:
+      raise ValueError(message)

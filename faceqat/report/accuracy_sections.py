@@ -1,4 +1,4 @@
-"""The sections of a page that say how well a network tells people apart."""
+"""The sections of a page on verification and identification."""
 
 import base64
 import io
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from faceqat.report import comparison, plots, style
+from faceqat.evaluators import PRECISIONS
+from faceqat.evaluators.identification_rates import FILE_NAME as CURVES_FILE
+from faceqat.report import comparison, plots
 from faceqat.report.blocks import (
   Block,
   Drawing,
@@ -21,7 +23,8 @@ from faceqat.report.blocks import (
   TitledTable,
 )
 from faceqat.report.comparison import Evaluation
-from faceqat.report.hardest import Hardest
+from faceqat.report.hardest import Hardest, side_by_side
+from faceqat.report.panels import drawing
 from faceqat.report.results_tables import results_table
 from faceqat.report.run_folder import RunFolder
 
@@ -29,11 +32,11 @@ _GREY = 'Grey: fewer than ten errors, where a rate is mostly noise.'
 
 
 def evaluate_command(run: RunFolder) -> str:
-  """What writes all that an evaluation leaves."""
+  """The command that writes all files of an evaluation."""
   return f'python -m faceqat.evaluate --model={shlex.quote(str(run.path))}'
 
 
-def verification(run: RunFolder) -> Section:
+def verification_section(run: RunFolder) -> Section:
   """Accuracies, what quantization costs, ROC, DET and scores."""
   blocks: list[Block] = []
   if run.results:
@@ -43,13 +46,10 @@ def verification(run: RunFolder) -> Section:
     if results:
       blocks.append(TitledTable(f'Results on {name}', results_table(results)))
   if not run.scores:
-    blocks.append(
-      Missing(
-        f'There are no scores ({run.path}/scores.safetensors), and so no '
-        'curves.',
-        evaluate_command(run),
-      )
+    what = (
+      f'There are no scores ({run.path}/scores.safetensors), and so no curves.'
     )
+    blocks.append(Missing(what, evaluate_command(run)))
     return Section('Verification', blocks)
   precisions = {name: run.scores.cosines[name] for name in run.precisions}
   if len(precisions) > 1:
@@ -78,7 +78,7 @@ def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
     for run, precision in evaluations
   )
   try:
-    table = comparison.compare(first, others)
+    table = comparison.compare_evaluations(first, others)
   except ValueError as error:
     return [Missing(f'These runs cannot be compared: {error}')]
   title = f'Differences to {first.run}, {first.precision}, in points'
@@ -86,8 +86,7 @@ def differences(evaluations: list[tuple[RunFolder, str]]) -> list[Block]:
 
 
 def score_drawings(precisions: plots.Curves, pairs: str) -> list[Block]:
-  """ROC, DET and histogram of the same pairs; none where a curve needs both
-  kinds of pairs and there is one."""
+  """ROC, DET and histogram; a note where all pairs are of one kind."""
   try:
     plots.check(precisions)
   except ValueError as error:
@@ -97,127 +96,117 @@ def score_drawings(precisions: plots.Curves, pairs: str) -> list[Block]:
     f'{len(same):,} pairs of {pairs}, {np.sum(~same):,} of them of different '
     'people.'
   )
-  drawings = []
-  figure, axes = style.panel()
-  plots.draw_roc(axes, precisions)
-  style.percent_ticks(axes.xaxis)
-  style.percent_ticks(axes.yaxis)
-  axes.set_xlabel('false accept rate')
-  axes.set_ylabel('true accept rate')
-  style.legend_below(figure)
-  drawings.append(Drawing('ROC', figure, f'{counts} Higher is better. {_GREY}'))
-  figure, axes = style.panel()
-  plots.draw_det(axes, precisions)
-  axes.set_xlabel('false match rate')
-  axes.set_ylabel('false non-match rate')
-  style.legend_below(figure, 3)
-  drawings.append(
-    Drawing(
+  return [
+    drawing(
+      'ROC',
+      f'{counts} Higher is better. {_GREY}',
+      plots.draw_roc,
+      precisions,
+      x='false accept rate',
+      y='true accept rate',
+      percent='xy',
+    ),
+    drawing(
       'DET',
-      figure,
       'Both axes are probits: normal scores give straight lines. Lower is '
       f'better; on the thin line both rates are equal (EER). {_GREY}',
-    )
-  )
-  figure, axes = style.panel()
-  plots.draw_histogram(axes, precisions)
-  axes.set_xlabel('score (cosine)')
-  axes.set_ylabel('fraction of the pairs')
-  style.legend_below(figure)
-  drawings.append(
-    Drawing(
+      plots.draw_det,
+      precisions,
+      x='false match rate',
+      y='false non-match rate',
+      columns=3,
+    ),
+    drawing(
       'Scores',
-      figure,
       'The less the scores of the same person and of different people overlap, '
       'the better.',
-    )
-  )
-  return drawings
+      plots.draw_histogram,
+      precisions,
+      x='score (cosine)',
+      y='fraction of the pairs',
+    ),
+  ]
 
 
-def identification(run: RunFolder) -> Section:
+def identification_section(run: RunFolder) -> Section:
   """Ranks in a closed set, and errors in an open one."""
-  title = 'Identification'
-  found = run.identification
-  if not found:
-    # A folder of an evaluation alone does not say, nor does an older run.
-    data = run.config.data if run.config else {}
-    kept_out = data.get('validation_people') != 0
-    return Section(
-      title,
-      [
-        Missing(
-          'There are no curves of identification '
-          f'({run.path}/identification.safetensors). They need people who were '
-          'kept out of training (data.validation_people, '
-          'eval.identification_images)'
-          + ('.' if kept_out else ', and this run has none.'),
-          evaluate_command(run) if kept_out else '',
-        )
-      ],
-    )
-  blocks: list[Block] = []
+  found = run.identification_curves
+  blocks = _identification_drawings(found) if found else [_no_people(run)]
+  return Section('Identification', blocks)
+
+
+def _no_people(run: RunFolder) -> Missing:
+  # A folder of an evaluation alone does not say, nor does an older run.
+  data = run.config.data if run.config else {}
+  kept_out = data.get('validation_people') != 0
+  return Missing(
+    f'There are no curves of identification ({run.path}/{CURVES_FILE}). They '
+    'need people who were kept out of training (data.validation_people, '
+    'eval.identification_images)'
+    + ('.' if kept_out else ', and this run has none.'),
+    evaluate_command(run) if kept_out else '',
+  )
+
+
+def _identification_drawings(found: Mapping[str, np.ndarray]) -> list[Drawing]:
+  drawings = []
   closed = _by_precision(found, 'cmc')
   if closed:
-    figure, axes = style.panel()
-    plots.draw_cmc(axes, closed)
-    style.percent_ticks(axes.yaxis)
-    axes.set_xlabel('rank')
-    axes.set_ylabel('probes whose person is found')
-    style.legend_below(figure, 3)
-    blocks.append(
-      Drawing(
+    drawings.append(
+      drawing(
         'CMC, closed set',
-        figure,
         'How often the right person is among so many of the best answers.',
+        plots.draw_cmc,
+        closed,
+        x='rank',
+        y='probes whose person is found',
+        percent='y',
+        columns=3,
       )
     )
   fpir, tpir = _by_precision(found, 'fpir'), _by_precision(found, 'tpir')
   open_set = {name: (fpir[name], tpir[name]) for name in fpir if name in tpir}
   if open_set:
-    figure, axes = style.panel()
-    plots.draw_open_set(axes, open_set)
-    style.percent_ticks(axes.xaxis)
-    style.percent_ticks(axes.yaxis)
-    axes.set_xlabel('FPIR: strangers who are named')
-    axes.set_ylabel('TPIR: people named rightly')
-    style.legend_below(figure, 3)
-    blocks.append(
-      Drawing(
+    drawings.append(
+      drawing(
         'Open set',
-        figure,
         'Some probes show people who are not in the gallery. A person is named '
         'where the best answer is right and its score is over the threshold.',
+        plots.draw_open_set,
+        open_set,
+        x='FPIR: strangers who are named',
+        y='TPIR: people named rightly',
+        percent='xy',
+        columns=3,
       )
     )
-  return Section(title, blocks)
+  return drawings
 
 
 def _by_precision(
   arrays: Mapping[str, np.ndarray], kind: str
 ) -> dict[str, np.ndarray]:
   """Of the arrays `kind/<precision>`, in the order of an evaluation."""
-  order = ('float', 'fake_quant', 'integer')
   found = {
     name.removeprefix(f'{kind}/'): array
     for name, array in arrays.items()
     if name.startswith(f'{kind}/') and array.ndim == 1 and len(array)
   }
-  known = [name for name in order if name in found]
-  return {name: found[name] for name in [*known, *sorted(found.keys() - order)]}
+  known = [name for name in PRECISIONS if name in found]
+  others = sorted(found.keys() - PRECISIONS)
+  return {name: found[name] for name in [*known, *others]}
 
 
-def hardest_pairs(run: RunFolder) -> Section:
+def hardest_section(run: RunFolder) -> Section:
   """The pairs that are most likely decided wrongly, as pictures."""
   title = 'Hardest pairs'
   hardest = run.hardest
   if hardest is None:
-    missing = Missing(
+    what = (
       'There are no pictures of the hardest pairs '
-      f'({run.path}/hardest.safetensors).',
-      evaluate_command(run),
+      f'({run.path}/hardest.safetensors).'
     )
-    return Section(title, [missing])
+    return Section(title, [Missing(what, evaluate_command(run))])
   blocks: list[Block] = []
   threshold = run.results.get(hardest.precision, {}).get('threshold')
   if threshold is not None:
@@ -240,9 +229,7 @@ def hardest_pairs(run: RunFolder) -> Section:
 
 
 def _picture(hardest: Hardest, i: int) -> Picture:
-  first, second = hardest.images[i]
-  gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
-  both = np.concatenate([first, gap, second], axis=1)
+  both = side_by_side(*hardest.images[i])
   content = io.BytesIO()
   Image.fromarray(both).save(content, 'JPEG', quality=88)
   encoded = base64.b64encode(content.getvalue()).decode()

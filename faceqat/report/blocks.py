@@ -1,6 +1,6 @@
-"""The parts of a page: sections, and blocks in them, without their looks.
+"""The parts of a page: sections, and the blocks in them.
 
-The looks are in templates/page.html, which has a form for each `kind`.
+How they look is in templates/page.html, which has a form for each `kind`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-  """What is not there, and the command that makes it."""
+  """A part that is not there, and the command that makes it."""
 
   kind: ClassVar[str] = 'missing'
   what: str
@@ -31,7 +31,7 @@ class Missing:
 
 @dataclasses.dataclass(frozen=True)
 class Headlines:
-  """The few numbers to remember: (number, what it is, what it is beside)."""
+  """The few numbers to remember: (number, meaning, number beside it)."""
 
   kind: ClassVar[str] = 'headlines'
   numbers: Sequence[tuple[str, str, str]]
@@ -47,13 +47,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class TitledTable:
-  """A table, and below it its notes.
-
-  Attributes:
-    title: above it.
-    table: its cells.
-    folded: show the title alone until the reader opens it.
-  """
+  """A table under a title; a folded one shows its title until it is opened."""
 
   kind: ClassVar[str] = 'table'
   title: str
@@ -63,13 +57,9 @@ class TitledTable:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """A figure.
+  """A figure in the colours of `style`, under its title and above its caption.
 
-  Attributes:
-    title: above it.
-    figure: drawn in the colours of `style`, without a title.
-    caption: below it: how to read it.
-    wide: takes the width of two.
+  A wide one takes the width of two.
   """
 
   kind: ClassVar[str] = 'drawing'
@@ -81,14 +71,7 @@ class Drawing:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-  """A picture of pixels.
-
-  Attributes:
-    source: a `data:` URL.
-    width, height: in pixels.
-    alternative: what it shows, in words.
-    caption: below it.
-  """
+  """Pixels as a `data:` URL, with their meaning in words and a caption."""
 
   source: str
   width: int

@@ -12,9 +12,10 @@ import numpy as np
 
 from faceqat.evaluators import influence, intervals, verification
 from faceqat.evaluators import scores as scores_file
-from faceqat.evaluators.influence import Figure
+from faceqat.evaluators.influence import Share
 from faceqat.evaluators.scores import Scores
-from faceqat.files import strict_json
+from faceqat.files import json_fields
+from faceqat.report.results_tables import write_cell
 from faceqat.report.table import Table
 
 _FARS = (1e-2, 1e-3)
@@ -25,7 +26,7 @@ class Evaluation(NamedTuple):
 
   Attributes:
     run: its folder.
-    precision: `float`, `fake_quant` or `integer`.
+    precision: of `evaluators.PRECISIONS`.
     scores: of all precisions, and their pairs.
     results: of this precision, as in results.json; empty without that file.
   """
@@ -52,27 +53,19 @@ def read_evaluation(run: str, precision: str) -> Evaluation:
   if precision not in scores.cosines:
     raise ValueError(
       f'{run} has no scores of the precision {precision!r}; there are '
-      f'{", ".join(sorted(scores.cosines))}.'
+      f'{", ".join(sorted(scores.cosines))}'
     )
   path = pathlib.Path(run) / 'results.json'
-  try:
-    results = strict_json.parse(path.read_bytes(), dict)
-    row = dict(results.get(precision, {}))
-  except FileNotFoundError:
-    row = {}
-  except (ValueError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
-  return Evaluation(pathlib.Path(run), precision, scores, row)
+  results = scores_file.read_json(path, json_fields.results) or {}
+  return Evaluation(
+    pathlib.Path(run), precision, scores, results.get(precision, {})
+  )
 
 
-def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
-  """Compares each with the first; the notes say how to read it.
-
-  Args:
-    reference: what the differences are to, in points.
-    others: on the same pairs.
+def compare_evaluations(
+  reference: Evaluation, others: Sequence[Evaluation]
+) -> Table:
+  """Compares each with the reference, in points; notes say how to read it.
 
   Raises:
     ValueError: a run was evaluated on other pairs.
@@ -94,18 +87,18 @@ def compare(reference: Evaluation, others: Sequence[Evaluation]) -> Table:
       str(evaluation.run),
       evaluation.precision,
       *(cell for column in columns for cell in column[index]),
-      _result(evaluation, 'rank1', '{:.2f}', 100),
-      _result(evaluation, 'cosine_mean', '{:.4f}'),
-      _result(evaluation, 'cosine_p1', '{:.4f}'),
-      _result(evaluation, 'bytes', '{:,.0f}'),
+      write_cell(evaluation.results, 'rank1', '{:.2f}', 100),
+      write_cell(evaluation.results, 'cosine_mean', '{:.4f}'),
+      write_cell(evaluation.results, 'cosine_p1', '{:.4f}'),
+      write_cell(evaluation.results, 'bytes', '{:,.0f}'),
     ]
     for index, evaluation in enumerate(evaluations)
   ]
   return Table(titles, lines, _legend(reference.scores))
 
 
-def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
-  """By title, what is measured of cosines [P]."""
+def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Share]]:
+  """By title, the measures of cosines [P]."""
   same, people = scores.same, scores.people
   figures = {}
   if verification.has_folds(scores.fold):
@@ -122,7 +115,7 @@ def _figures(scores: Scores) -> dict[str, Callable[[np.ndarray], Figure]]:
   return figures
 
 
-def _figure_cells(figures: Sequence[Figure]) -> list[tuple[str, str]]:
+def _figure_cells(figures: Sequence[Share]) -> list[tuple[str, str]]:
   """Of every run: the figure, and its difference to the first run's."""
   first = figures[0]
   cells = []
@@ -188,12 +181,5 @@ def _check_same_pairs(reference: Evaluation, other: Evaluation):
         f'{other.run} was evaluated on other pairs than {reference.run} '
         f'({two.pairs}, {len(two.same)} pairs, and {one.pairs}, '
         f'{len(one.same)} pairs; {name} differs): evaluate both with one '
-        'config, --config=CONFIG.'
+        'config, --config=CONFIG'
       )
-
-
-def _result(
-  evaluation: Evaluation, name: str, pattern: str, factor: float = 1
-) -> str:
-  value = evaluation.results.get(name)
-  return '-' if value is None else pattern.format(factor * value)

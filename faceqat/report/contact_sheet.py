@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 
-# What a tile is marked as: a colour of Okabe and Ito's palette, and a sign and
+# The marks of a tile: a colour of Okabe and Ito's palette, and a sign and
 # a word, so that colour vision and print play no part.
 MARKS = {
   'right': ('#009E73', '✓'),
@@ -34,7 +34,7 @@ _AFTER_PROBE = 14
 
 
 class Tile(NamedTuple):
-  """A picture with what is written below it.
+  """A picture with lines of text below it.
 
   Attributes:
     picture: uint8 [H, W, 3]; None where there is only a name.
@@ -63,7 +63,7 @@ def contact_sheet(
     ValueError: there is no row.
   """
   if not rows:
-    raise ValueError('A contact sheet needs at least one probe, got none.')
+    raise ValueError('A contact sheet needs at least one probe, got none')
   columns = 1 + max(len(matches) for _, matches in rows)
   step_x = _PICTURE + 2 * _FRAME + _GAP
   step_y = _PICTURE + 2 * _FRAME + _LINES * _LINE + _GAP
@@ -80,7 +80,7 @@ def contact_sheet(
   content = io.BytesIO()
   sheet.save(content, 'PNG', optimize=True)
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  folders.make(path.parent)
   atomic.write(path, content.getvalue())
 
 
@@ -111,8 +111,7 @@ def _draw_tile(sheet, draw, tile: Tile, x: int, y: int):
 def _fitted(draw, text: str, width: int, font) -> str:
   """The text, cut in its middle where it is too long: both ends tell names.
 
-  A line break, which a folder's name may have, becomes a sign: a tile has so
-  many lines and no more.
+  A line break in a name becomes a sign: a tile has so many lines and no more.
   """
   text = ''.join(c if c.isprintable() else '\ufffd' for c in text)
   shorter = text

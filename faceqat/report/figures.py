@@ -1,7 +1,7 @@
 """Figures of a run, as files: ROC curves, training curves, hardest pairs.
 
-A reader never sees half a picture. The object-oriented Matplotlib interface is
-used throughout: no window, no global state.
+A file appears whole or not at all; its suffix is the format (`.png`, `.svg`).
+Matplotlib's object-oriented interface has no window and no global state.
 """
 
 import io
@@ -14,14 +14,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import atomic
-from faceqat.report import plots
-from faceqat.report.hardest import hardest_pairs
+from faceqat.files import atomic, folders
+from faceqat.report import plots, style
+from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  folders.make(path.parent)
   picture = io.BytesIO()
   figure.savefig(picture, format=path.suffix[1:] or 'png', dpi=150)
   atomic.write(path, picture.getvalue())
@@ -33,16 +33,13 @@ def roc_figure(
 ) -> None:
   """Draws ROC curves together, beside the histograms of their scores.
 
-  The false accept rate is logarithmic and starts at one false accept; below
-  ten of them the background is grey, because a rate there is mostly noise.
-
   Args:
-    results: By precision: scores [P], higher for the same person, and same [P]
+    results: by precision: scores [P], higher for the same person, and same [P]
       bool. At most three are told apart well.
-    path: File to write; its suffix is the format (`.png`, `.svg`, `.pdf`).
+    path: file to write.
 
   Raises:
-    ValueError: There is no precision, or one has pairs of one kind only.
+    ValueError: there is no precision, or one has pairs of one kind only.
   """
   plots.check(results)
   figure = Figure(figsize=(11, 4.4), layout='constrained')
@@ -78,16 +75,16 @@ def curves_figure(
   called `train` and `validation`.
 
   Args:
-    history: By name: steps [T] and values [T].
-    path: File to write; its suffix is the format.
-    quantization_start: The step from which activations are quantized, marked
-      by a line in every panel; None draws no line.
+    history: by name: steps [T] and values [T].
+    path: file to write.
+    quantization_start: the step from which activations are quantized, marked
+      by a line in every panel.
 
   Raises:
-    ValueError: There is no curve.
+    ValueError: there is no curve.
   """
   if not history:
-    raise ValueError('A figure of curves needs at least one curve, got none.')
+    raise ValueError('A figure of curves needs at least one curve, got none')
   panels: dict[str, dict[str, tuple]] = {}
   for name, curve in history.items():
     prefix, _, quantity = name.rpartition('/')
@@ -123,23 +120,22 @@ def pairs_figure(
 
   Above are the different people with the highest scores (false matches),
   below the same people with the lowest (false non-matches), hardest first.
-  Each has its score and its number in the set.
 
   Args:
     pair_set: P pairs over a sequence of images.
     scores: [P], higher for the same person.
-    path: File to write; its suffix is the format.
-    pairs_per_kind: At most so many of each kind.
+    path: file to write.
+    pairs_per_kind: at most so many of each kind.
 
   Raises:
-    ValueError: The number of scores is not that of the pairs.
+    ValueError: the number of scores is not that of the pairs.
   """
   same = np.asarray(pair_set.same, bool)
   scores = np.asarray(scores)
   if scores.shape != same.shape:
     raise ValueError(
       f'The pair set has {len(same)} pairs, but there are scores of shape '
-      f'{scores.shape}; pass one score a pair.'
+      f'{scores.shape}; pass one score a pair'
     )
   false_matches, false_rejects = hardest_pairs(scores, same)
   kinds = (
@@ -148,7 +144,7 @@ def pairs_figure(
   )
   width = min(4, pairs_per_kind)
   height = math.ceil(pairs_per_kind / width)
-  figure = Figure(figsize=(3 * width, 3.8 * height), layout='constrained')
+  figure = Figure(figsize=(3 * width, 4.4 * height), layout='constrained')
   for block, (title, hardest) in zip(figure.subfigures(2, 1), kinds):
     block.suptitle(title, fontweight='bold')
     grid = block.subplots(height, width, squeeze=False).flat
@@ -157,7 +153,17 @@ def pairs_figure(
     for axes, pair in zip(block.axes, hardest[:pairs_per_kind]):
       first = pair_set.images[int(pair_set.first[pair])]
       second = pair_set.images[int(pair_set.second[pair])]
-      gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
-      axes.imshow(np.concatenate([first, gap, second], axis=1))
-      axes.set_title(f'{scores[pair]:.3f}  (pair {pair})', fontsize='medium')
+      axes.imshow(side_by_side(first, second))
+      title = f'{scores[pair]:.3f}  (pair {pair})'
+      names = _names(pair_set, int(pair))
+      axes.set_title('\n'.join([title, *names]), fontsize='small')
   _save(figure, path)
+
+
+def _names(pair_set: PairSet, pair: int) -> list[str]:
+  """Both images, as person/image.jpg, in lines that are not too long."""
+  if pair_set.image_name is None:
+    return []
+  ends = pair_set.first[pair], pair_set.second[pair]
+  paths = [pair_set.image_name(int(index)).split('/') for index in ends]
+  return [style.text('/'.join(path[-2:])[-40:]) for path in paths]

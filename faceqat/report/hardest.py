@@ -1,4 +1,4 @@
-"""The pairs that a network most likely gets wrong, as a file with their images.
+"""A network's hardest pairs, as a file with their images.
 
 A safetensors file with K pairs, so that a page can show them where the data set
 is not: `same` bool [K], `pair` int64 [K], `score` float64 [K], and `images`
@@ -14,7 +14,8 @@ import safetensors.numpy
 from PIL import Image, ImageOps
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.files import array_file, atomic
+from faceqat.evaluators.scores import read_arrays
+from faceqat.files import atomic
 
 FILE_NAME = 'hardest.safetensors'
 # 24 images of 112 x 112 pixels: 0.9 MB.
@@ -26,7 +27,7 @@ class Hardest(NamedTuple):
   """K pairs: false matches first, then false non-matches, hardest first.
 
   Attributes:
-    precision: whose scores these are.
+    precision: of the scores.
     same: bool [K], whether both images show the same person.
     pair: int64 [K], the number of the pair in its set.
     score: float64 [K].
@@ -45,6 +46,9 @@ def hardest_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Orders pairs by how likely a threshold gets them wrong.
 
+  >>> hardest_pairs(np.array([1, 2, 3, 4]), np.array([True, False] * 2))
+  (array([3, 1]), array([0, 2]))
+
   Args:
     scores: [P], higher for the same person.
     same: [P] bool.
@@ -57,22 +61,21 @@ def hardest_pairs(
   return order[::-1][~same[order[::-1]]], order[same[order]]
 
 
+def side_by_side(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Two images of one height, with a white line between them."""
+  gap = np.full([first.shape[0], 4, 3], 255, np.uint8)
+  return np.concatenate([first, gap, second], axis=1)
+
+
 def save(
   pair_set: PairSet,
   scores: np.ndarray,
   precision: str,
   folder: str | os.PathLike,
 ):
-  """Writes the hardest pairs to `hardest.safetensors` in a folder that exists.
+  """Writes the hardest of P pairs to `hardest.safetensors` in a folder.
 
-  Images that are larger than 112 pixels are stored in that size, oblong ones
-  with that longer side.
-
-  Args:
-    pair_set: P pairs.
-    scores: [P], of `precision`.
-    precision: its name.
-    folder: where to.
+  Images are stored with a longer side of at most 112 pixels.
   """
   same = np.asarray(pair_set.same, bool)
   false_matches, false_rejects = hardest_pairs(np.asarray(scores), same)
@@ -105,16 +108,16 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   path = pathlib.Path(folder) / FILE_NAME
   if not path.is_file():
     return None
+  arrays, metadata = read_arrays(path)
   try:
-    arrays, metadata = array_file.read_arrays(path)
     found = Hardest(
       # Files of earlier runs call it `reading`.
       metadata.get('precision') or metadata['reading'],
       **{name: arrays[name] for name in Hardest._fields if name != 'precision'},
     )
-  except (ValueError, KeyError) as error:
+  except KeyError as error:
     raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
+      f'{path} is damaged (it has no {error}); evaluate that run again'
     ) from error
   count, shape = found.same.size, found.images.shape
   if (
@@ -126,7 +129,7 @@ def load(folder: str | os.PathLike) -> Hardest | None:
   ):
     raise ValueError(
       f'{path}: images are {found.images.dtype}{shape} of {count} pairs, '
-      f'wanted uint8({count}, 2, H, W, 3); evaluate that run again.'
+      f'wanted uint8({count}, 2, H, W, 3); evaluate that run again'
     )
   return found
 

@@ -24,10 +24,7 @@ def worst_layers(layers: Layers, count: int) -> list[int]:
 def draw_sqnr(axes: Axes, layers: Layers, marked: Sequence[int]) -> None:
   """Signal to quantization noise of each layer, in the order they run.
 
-  Args:
-    axes: to draw into.
-    layers: L of them.
-    marked: positions that get a ring and their number, 1 for the first.
+  The positions in `marked` get a ring and their number, 1 for the first.
   """
   position = np.arange(1, len(layers) + 1)
   series = (
@@ -70,7 +67,7 @@ def draw_sqnr(axes: Axes, layers: Layers, marked: Sequence[int]) -> None:
 
 
 def draw_ranges(axes: Axes, layers: Layers) -> None:
-  """What the integers of each layer reach, and what its float outputs do."""
+  """The ranges of each layer's integers and of its float outputs."""
   position = np.arange(1, len(layers) + 1)
   held = np.array([x['range'] for x in layers], float)
   seen = np.array([x['float_range'] for x in layers], float)
@@ -107,7 +104,7 @@ def _asinh_ticks(
   even = np.linspace(*limits, 8)
   texts = {f'{width * np.sinh(x):.1g}' for x in even}
   ticks = sorted({0.0, *map(float, texts)})
-  # What was rounded towards its neighbour would be written over it.
+  # A tick that was rounded towards its neighbour would cover it.
   least = 0.6 * (even[1] - even[0])
   kept = [
     tick

@@ -1,4 +1,4 @@
-"""The sections of a page that say what a network is and how it was made."""
+"""The sections of a page about the network, its training and its files."""
 
 import importlib.metadata
 import pathlib
@@ -14,7 +14,7 @@ import numpy as np
 
 from faceqat.data import places
 from faceqat.files.image_size import height_width
-from faceqat.report import layer_plots, plots, style
+from faceqat.report import layer_plots, plots
 from faceqat.report.accuracy_sections import evaluate_command
 from faceqat.report.blocks import (
   Block,
@@ -26,89 +26,71 @@ from faceqat.report.blocks import (
   Text,
   TitledTable,
 )
+from faceqat.report.layer_tables import layers_table
+from faceqat.report.panels import drawing
 from faceqat.report.results_tables import formats_table
 from faceqat.report.run_folder import RunFolder
 from faceqat.report.table import Table
 from faceqat.training import history
 
 _WORST = 5
-_LAYER_TITLES = (
-  'layer',
-  'lost dB',
-  'SQNR dB',
-  'bits',
-  'integers hold',
-  'float outputs',
-  'clipped',
-  'integer not fake-quantized',
-)
 _PACKAGES = ('jax', 'flax', 'numpy', 'matplotlib')
 
 
-def overview(run: RunFolder) -> Section:
-  """What the network is, and its headline numbers."""
+def overview_section(run: RunFolder) -> Section:
+  """Facts of the network, and its headline numbers."""
   blocks: list[Block] = []
   numbers = _headlines(run)
   if numbers:
     blocks.append(Headlines(numbers))
-  config = run.config
-  facts = [('folder', str(run.path))]
-  if config is None:
+  if run.config is None:
     blocks.append(
       Missing(
         f'How this network was trained is not known: {run.path} holds no '
         'checkpoints. Give the folder of the training run to see it.'
       )
     )
-  else:
-    model = dict(config.model)
-    height, width = height_width(config.data.image_size)
-    facts += [
-      ('network', f'{model["name"]}, {height} x {width} pixels'),
-      ('loss', config.loss.name),
-      ('trained on', places.shown(config.data.path)),
-    ]
-    if config.get('pretrained'):
-      facts.append(('started from', config.pretrained))
-    facts.append(('steps', f'{run.step:,} of {config.total_steps:,}'))
+  facts = [('folder', str(run.path)), *_training_facts(run)]
   if run.scores:
     count = len(run.scores.same)
     facts.append(('evaluated on', f'{count:,} pairs of {run.scores.pairs}'))
   if run.parameters:
     facts.append(('parameters', f'{run.parameters:,}'))
-  facts += run.program.items()
-  blocks.append(Facts(facts))
+  blocks.append(Facts([*facts, *run.program.items()]))
   return Section('The network', blocks)
+
+
+def _training_facts(run: RunFolder) -> list[tuple[str, str]]:
+  config = run.config
+  if config is None:
+    return []
+  height, width = height_width(config.data.image_size)
+  facts = [
+    ('network', f'{config.model["name"]}, {height} x {width} pixels'),
+    ('loss', config.loss.name),
+    ('trained on', places.shown(config.data.path)),
+    ('started from', config.get('pretrained')),
+    ('steps', f'{run.step:,} of {config.total_steps:,}'),
+  ]
+  return [(name, value) for name, value in facts if value]
 
 
 def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
   numbers = []
   shown = run.precisions or list(run.results)
   if shown and shown[-1] in run.results:
-    last, first = run.results[shown[-1]], run.results.get(shown[0], {})
+    first, last = shown[0], shown[-1]
+    row, base = run.results[last], run.results.get(first, {})
     pairs = f', {run.scores.pairs}' if run.scores else ''
-    for name, title in (('accuracy', 'accuracy'), ('rank1', 'rank 1')):
-      if name not in last:
-        continue
-      beside = f'{shown[0]} {100 * first[name]:.2f} %' if name in first else ''
-      numbers.append(
-        (
-          f'{100 * last[name]:.2f} %',
-          f'{title} ({shown[-1]}{pairs if name == "accuracy" else ""})',
-          beside if len(shown) > 1 else '',
-        )
-      )
-    if 'bytes' in last:
-      beside = ''
-      if 'bytes' in first:
-        beside = f'{shown[0]} {_megabytes(first["bytes"])}'
-      numbers.append(
-        (
-          _megabytes(last['bytes']),
-          f'size ({shown[-1]})',
-          beside if len(shown) > 1 else '',
-        )
-      )
+    for name, what, write in (
+      ('accuracy', f'accuracy ({last}{pairs})', _percent),
+      ('rank1', f'rank 1 ({last})', _percent),
+      ('bytes', f'size ({last})', _megabytes),
+    ):
+      if name in row:
+        compared = len(shown) > 1 and name in base
+        beside = f'{first} {write(base[name])}' if compared else ''
+        numbers.append((write(row[name]), what, beside))
   held = {k: v for k, v in run.exactness.items() if v['contract']}
   if held:
     differing = sum(row['differing'] for row in held.values())
@@ -123,7 +105,7 @@ def _headlines(run: RunFolder) -> list[tuple[str, str, str]]:
   return numbers
 
 
-def training(runs: Sequence[RunFolder]) -> list[Block]:
+def training_blocks(runs: Sequence[RunFolder]) -> list[Block]:
   """Curves of one training, or of several together."""
   blocks: list[Block] = []
   panels: dict[str, dict[str, Any]] = {}
@@ -143,12 +125,10 @@ def training(runs: Sequence[RunFolder]) -> list[Block]:
   marked = ', '.join(f'step {step:,}' for step in starts.values())
   caption = f'Upright line: quantization starts ({marked}).' if starts else ''
   for quantity, curves in panels.items():
-    figure, axes = style.panel()
-    plots.draw_curves(axes, curves, starts)
-    axes.set_xlabel('step')
-    style.legend_below(figure, 2)
     title = quantity.replace('_', ' ').capitalize()
-    blocks.append(Drawing(title, figure, caption))
+    blocks.append(
+      drawing(title, caption, plots.draw_curves, curves, starts, x='step')
+    )
   for run in runs:
     if not run.curves:
       path = shlex.quote(str(run.path))
@@ -162,8 +142,8 @@ def training(runs: Sequence[RunFolder]) -> list[Block]:
   return blocks
 
 
-def layers(run: RunFolder) -> Section:
-  """What quantization does to each layer; the worst ones by name."""
+def layers_section(run: RunFolder) -> Section:
+  """The cost of quantization by layer; the worst ones by name."""
   title = 'Layer by layer'
   if run.agreement is None:
     missing = Missing(
@@ -175,9 +155,9 @@ def layers(run: RunFolder) -> Section:
   found = run.agreement
   rows = found['layers']
   worst = layer_plots.worst_layers(rows, _WORST)
-  cells = [_layer_cells(row) for row in rows]
   numbered = [
-    [f'{n}. {cells[i][0]}', *cells[i][1:]] for n, i in enumerate(worst, 1)
+    {**rows[i], 'name': f'{n}. {rows[i]["name"]}'}
+    for n, i in enumerate(worst, 1)
   ]
   return Section(
     title,
@@ -188,10 +168,8 @@ def layers(run: RunFolder) -> Section:
         f'{found["cosine_p1"]:.4f} at the first percentile.'
       ),
       *_layer_drawings(rows, worst),
-      TitledTable('The layers that lose most', Table(_LAYER_TITLES, numbered)),
-      TitledTable(
-        f'All {len(rows)} layers', Table(_LAYER_TITLES, cells), folded=True
-      ),
+      TitledTable('The layers that lose most', layers_table(numbered)),
+      TitledTable(f'All {len(rows)} layers', layers_table(rows), folded=True),
     ],
   )
 
@@ -201,60 +179,35 @@ def _layer_drawings(
 ) -> list[Drawing]:
   """Noise and ranges of all layers, in the order they run."""
   names = ', '.join(rows[i]['name'] for i in worst)
-  figure, axes = style.panel(wide=True)
-  layer_plots.draw_sqnr(axes, rows, worst)
-  axes.set_xlabel('layer, in the order they run')
-  axes.set_ylabel('SQNR, dB')
-  style.legend_below(figure)
-  noise = Drawing(
+  order = 'layer, in the order they run'
+  noise = drawing(
     'Signal to quantization noise',
-    figure,
     f'Ringed: the layers that lose most to their inputs ({names}).',
+    layer_plots.draw_sqnr,
+    rows,
+    worst,
+    x=order,
+    y='SQNR, dB',
     wide=True,
   )
-  figure, axes = style.panel(wide=True)
-  layer_plots.draw_ranges(axes, rows)
-  axes.set_xlabel('layer, in the order they run')
-  axes.set_ylabel('value')
-  style.legend_below(figure)
-  ranges = Drawing(
+  ranges = drawing(
     'Ranges',
-    figure,
     'A line that leaves its bar is clipped; a bar much longer than its line '
     'wastes integers. The axis is linear near 0 and logarithmic beyond.',
+    layer_plots.draw_ranges,
+    rows,
+    x=order,
+    y='value',
     wide=True,
   )
   return [noise, ranges]
 
 
-def _layer_cells(layer: Mapping[str, Any]) -> list[str]:
-  def decibels(name):
-    return 'exact' if layer[name] is None else f'{layer[name]:.1f}'
-
-  def span(name):
-    low, high = layer[name]
-    return f'{low:.3g} to {high:.3g}'
-
-  return [
-    layer['name'],
-    decibels('lost'),
-    decibels('float_to_integer'),
-    str(layer['bits']),
-    span('range'),
-    span('float_range'),
-    f'{100 * layer["clipped"]:.2f} %',
-    f'{100 * layer["fake_to_integer_differing"]:.2f} %',
-  ]
-
-
-def sizes_and_speeds(run: RunFolder) -> Section:
+def sizes_section(run: RunFolder) -> Section:
   """Bytes, measured speeds, and whether exported files give the same bits."""
   speeds = _speeds(run.curves)
-  blocks = [
-    _file_sizes(run),
-    *([Facts(speeds)] if speeds else []),
-    _exported_files(run),
-  ]
+  measured = [Facts(speeds)] if speeds else []
+  blocks = [_file_sizes(run), *measured, _exported_files(run)]
   return Section('Sizes, speeds and exactness', blocks)
 
 
@@ -279,13 +232,11 @@ def _speeds(curves: Mapping[str, Any]) -> list[tuple[str, str]]:
   if 'train/images_per_second' in curves:
     speeds = curves['train/images_per_second'][1]
     low, middle, high = np.nanpercentile(speeds, [10, 50, 90])
-    facts.append(
-      (
-        'training',
-        f'{middle:,.0f} images/s in the median; 80 % of the logged steps '
-        f'between {low:,.0f} and {high:,.0f}',
-      )
+    speed = (
+      f'{middle:,.0f} images/s in the median; 80 % of the logged steps between '
+      f'{low:,.0f} and {high:,.0f}'
     )
+    facts.append(('training', speed))
   if 'time' in curves:
     times = curves['time'][1]
     facts.append(('logged', f'{_date(times.min())} to {_date(times.max())}'))
@@ -309,7 +260,7 @@ def _exported_files(run: RunFolder) -> Block:
   )
 
 
-def settings(run: RunFolder) -> Section:
+def config_section(run: RunFolder) -> Section:
   """Every field of the config."""
   if run.config is None:
     return Section(
@@ -354,6 +305,10 @@ def made_with() -> dict[str, str]:
 def _shortened(text: str) -> str:
   """Of a list of people, the first."""
   return text if len(text) <= 200 else f'{text[:200]} ...'
+
+
+def _percent(share: float) -> str:
+  return f'{100 * share:.2f} %'
 
 
 def _megabytes(size: float) -> str:

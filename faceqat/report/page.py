@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import jinja2
 import numpy as np
 
+from faceqat.files import atomic
 from faceqat.report import accuracy_sections as accuracy
 from faceqat.report import network_sections as network
 from faceqat.report import svg
@@ -23,19 +24,50 @@ from faceqat.report.blocks import (
   TitledTable,
 )
 from faceqat.report.results_tables import results_table
-from faceqat.report.run_folder import RunFolder
+from faceqat.report.run_folder import RunFolder, read_run
+
+
+def write_report(
+  workdirs: Sequence[str],
+  out: str | None = None,
+  exports: Sequence[str] | None = None,
+) -> pathlib.Path:
+  """Reads runs and writes their page.
+
+  Args:
+    workdirs: folders of runs.
+    out: the file to write; None: `report.html` in the folder of the only run.
+    exports: folders that `faceqat.convert` wrote, one for each run; None: each
+      is looked for in its run's folder.
+
+  Raises:
+    ValueError: several runs without `out`, the same twice, not as many
+      exports, or a folder that is not that of a run or has a damaged file.
+  """
+  folders = [pathlib.Path(name).resolve() for name in workdirs]
+  if len(set(folders)) < len(folders):
+    raise ValueError('a WORKDIR is given twice; give each once')
+  if out is None and len(folders) > 1:
+    raise ValueError(
+      f'{len(folders)} runs go on one page; give --out=comparison.html'
+    )
+  if exports is not None and len(exports) != len(folders):
+    raise ValueError(
+      f'--export is given {len(exports)} times, but there are {len(folders)} '
+      'runs; give it once for each, in their order'
+    )
+  names = [folder.name for folder in folders]
+  labels = workdirs if len(set(names)) < len(names) else names
+  exports = exports or [None] * len(workdirs)
+  runs = list(map(read_run, workdirs, labels, exports))
+  path = pathlib.Path(out) if out else pathlib.Path(workdirs[0]) / 'report.html'
+  page = make_page(runs, network.made_with())
+  atomic.write(path, page.encode('utf-8', 'replace'))
+  return path
 
 
 def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
-  """Writes the page.
-
-  Args:
-    runs: one or more; several are compared first.
-    made_with: names and versions for the foot of the page.
-
-  Returns:
-    HTML. Whatever comes from a run is escaped.
-  """
+  """The HTML; several runs are compared first, and their text is escaped."""
   parts = [(run, _sections(run)) for run in runs]
   compared = [comparison(runs)] if len(runs) > 1 else []
   prefixes = (f'd{number}-' for number in itertools.count(1))
@@ -61,7 +93,7 @@ def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
 
 
 def comparison(runs: Sequence[RunFolder]) -> Section:
-  """Several runs beside each other: what ships of each, the last precision."""
+  """Several runs beside each other, each in its last precision."""
   blocks: list[Block] = []
   rows, pairs = {}, []
   for run in runs:
@@ -96,20 +128,20 @@ def comparison(runs: Sequence[RunFolder]) -> Section:
   trained = [run for run in runs if run.curves]
   if trained:
     blocks.append(Text('The trainings together:'))
-    blocks += network.training(trained)
+    blocks += network.training_blocks(trained)
   return Section('Comparison', blocks)
 
 
 def _sections(run: RunFolder) -> list[Section]:
   return [
-    network.overview(run),
-    Section('Training', network.training([run])),
-    accuracy.verification(run),
-    accuracy.identification(run),
-    accuracy.hardest_pairs(run),
-    network.layers(run),
-    network.sizes_and_speeds(run),
-    network.settings(run),
+    network.overview_section(run),
+    Section('Training', network.training_blocks([run])),
+    accuracy.verification_section(run),
+    accuracy.identification_section(run),
+    accuracy.hardest_section(run),
+    network.layers_section(run),
+    network.sizes_section(run),
+    network.config_section(run),
   ]
 
 

@@ -1,8 +1,7 @@
 """Plots of a network's scores: each function draws into given axes.
 
-`precisions` are curves that share the axes, by label: scores [P] float, higher
-for the same person, and same [P] bool. At most three are told apart well where
-they coincide.
+Curves that share the axes are given by label: scores [P] float, higher for the
+same person, and same [P] bool. At most three are told apart well.
 """
 
 from collections.abc import Mapping
@@ -30,13 +29,13 @@ def check(precisions: Curves) -> None:
     ValueError: there is no precision, or one has pairs of one kind only.
   """
   if not precisions:
-    raise ValueError('A ROC figure needs at least one precision, got none.')
+    raise ValueError('A ROC figure needs at least one precision, got none')
   for precision, (_, same) in precisions.items():
     positives = int(np.sum(same))
     if positives in (0, len(same)):
       raise ValueError(
         f'The ROC curve of {precision!r} needs pairs of the same and of '
-        f'different people, got {positives} and {len(same) - positives}.'
+        f'different people, got {positives} and {len(same) - positives}'
       )
 
 
@@ -73,8 +72,8 @@ def draw_det(axes: Axes, precisions: Curves) -> None:
   """False non-matches over false matches, both as normal deviates (probits).
 
   Where the scores of either kind are normal, the curve is a straight line.
-  Rates of 0 and 1 have no place on such axes and stand half a pair away from
-  it. Grey: fewer than ten errors. The thin line has equal rates.
+  Rates of 0 and 1 have no place on such axes and are drawn half a pair away.
+  Grey: fewer than ten errors. The thin line has equal rates.
 
   Source: Martin et al. 1997, "The DET curve in assessment of detection task
   performance"; ISO/IEC 19795-1.
@@ -129,12 +128,7 @@ def draw_histogram(axes: Axes, precisions: Curves) -> None:
 
 
 def draw_cmc(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
-  """How often the right person is among the first answers.
-
-  Args:
-    axes: to draw into.
-    curves: by label, [R], the share of the probes found by rank 1, 2, ...
-  """
+  """The share of the probes [R] found by rank 1, 2, ..., by label."""
   lowest = 1.0
   for i, (label, shares) in enumerate(curves.items()):
     ranks = np.arange(1, len(shares) + 1)
@@ -163,9 +157,7 @@ def draw_open_set(
 ) -> None:
   """How often a probe in the gallery is named, over how often another is.
 
-  Args:
-    axes: to draw into.
-    curves: by label: FPIR [T], rising, and TPIR [T].
+  `curves` are FPIR [T], rising, and TPIR [T], by label.
   """
   rates = np.concatenate([fpir for fpir, _ in curves.values()])
   # A logarithmic axis has no 0.
@@ -198,7 +190,7 @@ def draw_curves(
   Args:
     axes: to draw into.
     curves: by label: steps [T] and values [T].
-    quantization_starts: by label, steps marked by a line each.
+    quantization_starts: by label, steps that are marked by a line.
   """
   for i, (label, (steps, values)) in enumerate(curves.items()):
     _draw_curve(axes, steps, values, style.text(label), style.line(i))

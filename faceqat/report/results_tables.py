@@ -1,38 +1,53 @@
-"""The tables of what was measured: accuracies, exported files, layers."""
+"""The tables of measurements: accuracies, and exported files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from faceqat.evaluators import intervals
-from faceqat.evaluators.agreement import Agreement
 from faceqat.report.table import Table
 
 Results = Mapping[str, Mapping[str, float]]
 
 _MISSING = '-'
+# By metric, in the order of a table: the title, before the rate if there is
+# one, and the form of a number; None: per cent, with an interval.
+_COLUMNS = {
+  'auc': ('AUC', '{:.5f}'),
+  'eer': ('EER %', None),
+  'tar@far': ('TAR % @ FAR ', None),
+  'rank1': ('rank-1 %', None),
+  'tpir@fpir': ('TPIR % @ FPIR ', None),
+  'cosine_mean': ('cosine', '{:.4f}'),
+  'cosine_p1': ('1st pct', '{:.4f}'),
+  'threshold': ('threshold', '{:.4f}'),
+  'bytes': ('bytes', '{:,.0f}'),
+}
 
 
-def _format(metrics: Mapping[str, float], name: str, pattern: str) -> str:
+def write_cell(
+  metrics: Mapping[str, float], name: str, pattern: str, factor: float = 1
+) -> str:
+  """A number times a factor; a dash where it is missing or not finite."""
   value = metrics.get(name)
   if value is None or not math.isfinite(value):
     return _MISSING
-  return pattern.format(value)
+  return pattern.format(factor * value)
 
 
 def _percent(metrics: Mapping[str, float], name: str) -> str:
-  return _format({name: 100 * metrics.get(name, math.nan)}, name, '{:.2f}')
+  return write_cell(metrics, name, '{:.2f}', 100)
 
 
-def _interval(metrics: Mapping[str, float], name: str) -> str:
-  """What stands behind a value in per cent that has an interval."""
-  limits = [_percent(metrics, f'{end}/{name}') for end in ('low', 'high')]
-  return '' if _MISSING in limits else f' [{limits[0]}, {limits[1]}]'
+def _points(metrics: Mapping[str, float], name: str) -> str:
+  """A difference of fractions, in points."""
+  return write_cell(metrics, name, '{:+.2f}', 100)
 
 
-def _percent_in(metrics: Mapping[str, float], name: str) -> str:
-  """A value in per cent, with its interval where it has one."""
-  return _percent(metrics, name) + _interval(metrics, name)
+def _interval(metrics: Mapping[str, float], name: str, write=_percent) -> str:
+  """The interval in brackets that stands behind a value, if it has one."""
+  limits = [write(metrics, f'{end}/{name}') for end in ('low', 'high')]
+  return '' if _MISSING in limits else f' [{", ".join(limits)}]'
 
 
 def _accuracy(metrics: Mapping[str, float]) -> str:
@@ -43,22 +58,15 @@ def _accuracy(metrics: Mapping[str, float]) -> str:
   return accuracy + _interval(metrics, 'accuracy')
 
 
-def _points(metrics: Mapping[str, float], name: str) -> str:
-  """A difference of fractions, in points."""
-  points = 100 * metrics.get(name, math.nan)
-  return _format({name: points}, name, '{:+.2f}')
-
-
 def _difference(metrics: Mapping[str, float], base: Mapping, name: str) -> str:
-  """Of the accuracy to the row of a name: what quantization costs."""
+  """Of the accuracy to that of the row `name`: what quantization costs."""
   if 'accuracy' not in metrics or 'accuracy' not in base:
     return _MISSING
   cost = _points({'x': metrics['accuracy'] - base['accuracy']}, 'x')
-  limits = [_points(metrics, f'{end}/difference') for end in ('low', 'high')]
   # The interval is of the difference to float, whatever stands first.
-  if name != 'float' or _MISSING in limits:
+  if name != 'float':
     return cost
-  return f'{cost} [{", ".join(limits)}]'
+  return cost + _interval(metrics, 'difference', _points)
 
 
 def _columns(
@@ -72,32 +80,15 @@ def _columns(
     columns['accuracy %'] = _accuracy
     if differences and len(rows) > 1:
       columns[f'vs {first}'] = lambda row: _difference(row, base, first)
-  if 'auc' in names:
-    columns['AUC'] = lambda row: _format(row, 'auc', '{:.5f}')
-  if 'eer' in names:
-    columns['EER %'] = lambda row: _percent_in(row, 'eer')
-  for name in names:
-    if name.startswith('tar@far='):
-      far = name.removeprefix('tar@far=')
-      columns[f'TAR % @ FAR {far}'] = lambda row, name=name: _percent_in(
-        row, name
-      )
-  if 'rank1' in names:
-    columns['rank-1 %'] = lambda row: _percent_in(row, 'rank1')
-  for name in names:
-    if name.startswith('tpir@fpir='):
-      fpir = name.removeprefix('tpir@fpir=')
-      columns[f'TPIR % @ FPIR {fpir}'] = lambda row, name=name: _percent_in(
-        row, name
-      )
-  if 'cosine_mean' in names:
-    columns['cosine'] = lambda row: _format(row, 'cosine_mean', '{:.4f}')
-  if 'cosine_p1' in names:
-    columns['1st pct'] = lambda row: _format(row, 'cosine_p1', '{:.4f}')
-  if 'threshold' in names:
-    columns['threshold'] = lambda row: _format(row, 'threshold', '{:.4f}')
-  if 'bytes' in names:
-    columns['bytes'] = lambda row: _format(row, 'bytes', '{:,.0f}')
+  for wanted, (title, pattern) in _COLUMNS.items():
+    for name in names:
+      kind, _, rate = name.partition('=')
+      if kind == wanted:
+        columns[title + rate] = lambda row, name=name, pattern=pattern: (
+          write_cell(row, name, pattern)
+          if pattern
+          else _percent(row, name) + _interval(row, name)
+        )
   return columns
 
 
@@ -107,29 +98,20 @@ def results_table(
   """The results, one precision a row.
 
   Args:
-    rows: By precision (`float`, `fake_quant`, `integer`, and `integer_match`,
-      where the pairs are compared in integers too), in the order of the
-      table: the values that the verification evaluator yields, fractions;
-      `rank1` and `tpir@fpir=X`, of identification, fractions; `low/NAME` and
-      `high/NAME`, the interval of NAME, and `low/difference` and
-      `high/difference` that of the accuracy's difference to the `float` row;
-      `cosine_mean` and `cosine_p1`, mean and first percentile of the cosines
-      between its embeddings and the first one's of the same images; and
-      `bytes`, the size of its file. What a precision lacks, or
-      what is not a finite number, is shown as a dash.
+    rows: by precision, in the order of the table: values of `results.json`,
+      fractions; `low/NAME` and `high/NAME` are the interval of NAME, and
+      `low/difference` and `high/difference` that of the accuracy's difference
+      to the `float` row. What is missing or not finite is a dash.
     name: of what the rows are.
     differences: add a column with the accuracy's difference to the first row,
       in points.
 
-  Returns:
-    The table; its notes say how to read the intervals.
-
   Raises:
-    ValueError: There is no row.
+    ValueError: there is no row.
   """
   if not rows:
     raise ValueError(
-      'A table of results needs at least one precision, got none.'
+      'A table of results needs at least one precision, got none'
     )
   columns = _columns(rows, differences)
   lines = [
@@ -142,9 +124,7 @@ def results_table(
 def benchmarks_table(results: Mapping[str, Results]) -> Table:
   """The accuracies on several benchmarks and their mean, one precision a row.
 
-  Args:
-    results: by benchmark, as in `results_table`. One without an accuracy has a
-      dash, and no part in the mean.
+  A benchmark without an accuracy has a dash, and no part in the mean.
   """
   lines = []
   for precision in next(iter(results.values())):
@@ -186,25 +166,6 @@ def formats_table(
   )
 
 
-def agreement_table(found: Agreement) -> Table:
-  """One line a layer, the worst one marked, and the embedding's cosines."""
-  titles = ['layer', 'float-fake dB', 'float-int dB', 'lost dB']
-  titles += ['fake-int steps', 'differing', '']
-  rows = [
-    [
-      layer.name,
-      f'{layer.float_to_fake:.1f}',
-      f'{layer.float_to_integer:.1f}',
-      f'{layer.lost:.1f}',
-      f'{layer.fake_to_integer_steps}',
-      f'{layer.fake_to_integer_differing:.2%}',
-      '<- worst' if layer is found.worst else '',
-    ]
-    for layer in found.layers
-  ]
-  return Table(titles, rows, [found.summary()])
-
-
 def _notes(rows: Results) -> list[str]:
   """How to read the intervals of a table, in sentences."""
   names = {name for row in rows.values() for name in row}
@@ -213,17 +174,14 @@ def _notes(rows: Results) -> list[str]:
     found.append(intervals.MEANING)
   if 'accuracy' in names and 'low/accuracy' not in names:
     found.append(
-      'No intervals of accuracy, EER and TAR: these pairs do not say who is '
-      'shown.'
+      'No intervals of accuracy, EER and TAR: they need pairs that say who is '
+      'shown, and older runs a new evaluation.'
     )
   return found
 
 
 def results_json(rows: Results) -> dict[str, dict[str, Any]]:
   """The same results as plain numbers, for `json.dump`.
-
-  Args:
-    rows: As in `results_table`; values may be NumPy or JAX scalars.
 
   Returns:
     By precision and name: int, float, or None in place of NaN and infinity,

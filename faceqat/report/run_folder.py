@@ -1,17 +1,19 @@
-"""Reads what a run left behind, as far as it is there."""
+"""Reads the files of a run, as far as they are there."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 
+from faceqat.evaluators import PRECISIONS
 from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.identification_rates import FILE_NAME as CURVES_FILE
 from faceqat.evaluators.scores import Scores
-from faceqat.files import array_file, json_fields, strict_json
+from faceqat.files import json_fields
 from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
 from faceqat.models.complexity import count_parameters
@@ -20,7 +22,7 @@ from faceqat.report.hardest import Hardest
 from faceqat.training import history
 from faceqat.training.checkpoint import latest_config
 
-# What convert writes beside the files of an export.
+# Convert writes it beside the files of an export.
 EXACTNESS = 'exactness.json'
 
 
@@ -30,19 +32,19 @@ class RunFolder:
 
   Attributes:
     path: as the user gave it.
-    label: short, another one for each run of a page.
+    label: short, and unlike those of other runs on a page.
     results: of results.json, by precision.
     benchmarks: those of further sets of pairs or templates, by name.
     scores: of scores.safetensors.
     curves: of metrics.jsonl, by name: steps [T] and values [T].
-    config: with which the latest checkpoint was trained, and `step`, its step.
+    config: of the latest checkpoint, and `step`, its step.
     agreement: of agreement.json.
     hardest: of hardest.safetensors.
-    identification: arrays of identification.safetensors, by name.
-    export: the folder that convert wrote, and `exactness`, what it says of each
-      format.
-    parameters: the trained numbers of the float network.
-    program: what the integer program says of itself, in words, by name.
+    identification_curves: of identification.safetensors, by name.
+    export: the folder that convert wrote, and `exactness`, its comparison of
+      each format.
+    parameters: the number of weights of the float network.
+    program: facts of the integer program, by name, in words.
   """
 
   path: pathlib.Path
@@ -55,7 +57,7 @@ class RunFolder:
   step: int | None
   agreement: Mapping[str, Any] | None
   hardest: Hardest | None
-  identification: Mapping[str, np.ndarray]
+  identification_curves: Mapping[str, np.ndarray]
   export: pathlib.Path | None
   exactness: Mapping[str, Mapping[str, Any]]
   parameters: int | None
@@ -64,9 +66,8 @@ class RunFolder:
   @property
   def precisions(self) -> list[str]:
     """Those with scores, float first, what ships last."""
-    order = ('float', 'fake_quant', 'integer')
     found = self.scores.cosines if self.scores else {}
-    return [name for name in order if name in found]
+    return [name for name in PRECISIONS if name in found]
 
   @property
   def quantization_start(self) -> int | None:
@@ -94,10 +95,11 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
   if not folder.is_dir():
     raise ValueError(
       f'{path} is no folder; give the folder of a training run, or one that '
-      'faceqat.evaluate wrote.'
+      'faceqat.evaluate wrote'
     )
   config, step = latest_config(folder) or (None, None)
   export_folder = _find_export(folder, export)
+  has_scores = (folder / scores_file.FILE_NAME).is_file()
   run = RunFolder(
     path=folder,
     label=label,
@@ -106,32 +108,24 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
       path.parent.name: _read_results(path)
       for path in sorted(folder.glob('benchmarks/*/results.json'))
     },
-    scores=(
-      scores_file.load(folder)
-      if (folder / scores_file.FILE_NAME).is_file()
-      else None
-    ),
+    scores=scores_file.load(folder) if has_scores else None,
     curves=history.read_curves(folder),
     config=config,
     step=step,
-    agreement=_read_json(
+    agreement=scores_file.read_json(
       folder / 'agreement.json', json_fields.check_agreement
     ),
     hardest=hardest.load(folder),
-    identification=_read_arrays(folder / 'identification.safetensors'),
+    identification_curves=_read_arrays(folder / CURVES_FILE),
     export=export_folder,
-    exactness=(
-      _read_json(export_folder / EXACTNESS, json_fields.check_exactness) or {}
-      if export_folder
-      else {}
-    ),
+    exactness=_read_exactness(export_folder),
     parameters=_count_parameters(folder / 'float.safetensors'),
     program=_describe_program(folder / 'program.safetensors'),
   )
   if not (run.results or run.scores or run.curves or run.config):
     raise ValueError(
       f'{path} has nothing of a run: no results.json, scores.safetensors, '
-      'metrics.jsonl or checkpoints; give the folder of a training run.'
+      'metrics.jsonl or checkpoints; give the folder of a training run'
     )
   return run
 
@@ -149,34 +143,21 @@ def _find_export(folder: pathlib.Path, export: str | None):
   return next((path.parent for path in found if path.is_file()), None)
 
 
+def _read_exactness(folder: pathlib.Path | None):
+  if folder is None:
+    return {}
+  return (
+    scores_file.read_json(folder / EXACTNESS, json_fields.check_exactness) or {}
+  )
+
+
 def _read_results(path: pathlib.Path) -> dict[str, dict[str, float]]:
-  """By precision and name; what was no finite number is NaN."""
-  return json_fields.results(_read_json(path, json_fields.results) or {})
-
-
-def _read_json(path: pathlib.Path, check: Callable[[dict], Any]) -> dict | None:
-  """The object in a file that passes the check; None where there is none."""
-  if not path.is_file():
-    return None
-  try:
-    fields = strict_json.parse(path.read_bytes(), dict)
-    check(fields)
-    return fields
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); take it away and write it again.'
-    ) from error
+  """By precision and name; NaN where a figure was not finite."""
+  return scores_file.read_json(path, json_fields.results) or {}
 
 
 def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    return {}
-  try:
-    return array_file.read_arrays(path)[0]
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is damaged ({error}); evaluate that run again.'
-    ) from error
+  return scores_file.read_arrays(path)[0] if path.is_file() else {}
 
 
 def _count_parameters(path: pathlib.Path) -> int | None:
@@ -201,7 +182,7 @@ def _describe_program(path: pathlib.Path) -> dict[str, str]:
     for layer in layers
   )
   return {
-    # Of the file's own words, but for what the config says as well.
+    # The file's own facts, but for those that the config has too.
     **{
       name.replace('_', ' '): value
       for name, value in program.metadata.items()

@@ -4,8 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-# Okabe and Ito's palette, told apart with any colour vision; the line styles
-# tell the curves apart in print.
+# Okabe and Ito's palette, for any colour vision; line styles for print.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 STYLES = ('-', '--', ':', '-.')
 MUTED = '#666666'

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that stands in the middle of an HTML page.
+"""Matplotlib figures as SVG inside of an HTML page.
 
 Several figures share the page's names, styles and colours: identifiers get a
 prefix, rules for the whole document are left out, and colours become variables
@@ -32,7 +32,7 @@ _GEOMETRY = ('d', 'x', 'y', 'width', 'height', 'transform', 'points')
 
 
 def to_svg(figure: Figure, prefix: str, label: str) -> str:
-  """Writes a figure as an `<svg>` element without a size of its own.
+  """A figure as an `<svg>` element without a size of its own.
 
   Text stays text, in the fonts of the page. Nothing in it is a link, a rule or
   a script; the same figure always gives the same element.
@@ -40,7 +40,7 @@ def to_svg(figure: Figure, prefix: str, label: str) -> str:
   Args:
     figure: drawn in the colours of `style`.
     prefix: of all identifiers, another one for each figure of a page.
-    label: what the figure shows, for whoever has the page read aloud.
+    label: its meaning, for whoever has the page read aloud.
   """
   written = io.StringIO()
   settings = {'svg.fonttype': 'none', 'svg.hashsalt': 'faceqat'}
@@ -60,7 +60,7 @@ def to_svg(figure: Figure, prefix: str, label: str) -> str:
 
 
 def _clean(element: ET.Element, prefix: str):
-  """Makes an element and what is in it fit for a page, in place."""
+  """Makes an element and its children fit for a page, in place."""
   element.tag = element.tag.rpartition('}')[2]
   for child in list(element):
     if child.tag.rpartition('}')[2] in ('metadata', 'style'):

@@ -3,13 +3,32 @@
 import dataclasses
 from collections.abc import Sequence
 
+from tabulate import (
+  SEPARATING_LINE,
+  DataRow,
+  Line,
+  TableFormat,
+  tabulate,
+)
+
+_ROW = DataRow('', '  ', '')
+_COLUMNS = TableFormat(
+  lineabove=None,
+  linebelowheader=Line('', '-', '  ', ''),
+  linebetweenrows=None,
+  linebelow=None,
+  headerrow=_ROW,
+  datarow=_ROW,
+  padding=0,
+  with_header_hide=None,
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
   """Cells under titles, the first of each row a name, the others numbers.
 
-  `str` writes it as columns, names to the left and numbers to the right, and
-  the notes below a blank line:
+  `str` aligns names to the left and numbers to the right:
 
     >>> print(Table(['mode', 'AUC'], [['float', '0.98772']], ['On LFW.']))
     mode       AUC
@@ -29,12 +48,11 @@ class Table:
   notes: Sequence[str] = ()
 
   def __str__(self):
-    widths = [max(map(len, column)) for column in zip(self.titles, *self.rows)]
-    lines = [
-      '  '.join(
-        cell.rjust(width) if i else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(line, widths))
-      )
-      for line in (self.titles, ['-' * width for width in widths], *self.rows)
-    ]
-    return '\n'.join([*lines, '', *self.notes] if self.notes else lines)
+    # As a row, the titles are no wider than they are; tabulate pads headers.
+    text = tabulate(
+      [self.titles, SEPARATING_LINE, *self.rows],
+      tablefmt=_COLUMNS,
+      disable_numparse=True,
+      colalign=['left', *['right'] * (len(self.titles) - 1)],
+    )
+    return '\n'.join([text, '', *self.notes] if self.notes else [text])

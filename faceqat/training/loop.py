@@ -11,6 +11,7 @@ import numpy as np
 
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
+from faceqat.files import folders
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.checks import check_steps, with_start_step
@@ -58,7 +59,7 @@ def train(
   print('\n'.join(data.summary), flush=True)
 
   # Nothing is written before all of that has passed.
-  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+  folders.make(workdir)
   is_first = distributed.is_first()
   with (
     locked(workdir) if is_first else contextlib.nullcontext(),

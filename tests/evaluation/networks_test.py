@@ -13,7 +13,7 @@ from tiny_run import leaves, make_config
 
 from faceqat.data import datasets
 from faceqat.evaluation import networks
-from faceqat.evaluators import identification, scores, verification
+from faceqat.evaluators import identification_rates, scores, verification
 from faceqat.evaluators.predict import (
   make_integer_predict,
   make_predict,
@@ -111,7 +111,7 @@ def test_people_never_trained_on_are_identified(evaluated):
   config = network.config
   program = integer_program.load(outdir / 'program.safetensors')
   # All four images of each of twenty people, ten of them unknown.
-  found = identification.identify(
+  found = identification_rates.search_people(
     make_integer_predict(program),
     datasets.make_held_out_people(config.data),
     images_per_person=config.eval.identification_images,
@@ -121,11 +121,11 @@ def test_people_never_trained_on_are_identified(evaluated):
   )
   assert found.open_set.mated.sum() == 30
   assert (~found.open_set.mated).sum() == 40
-  figures = dict(identification.summarize(found))
+  figures = dict(identification_rates.summarize(found))
   for name, value in figures.items():
     assert results['integer'][name] == value
   stored = safetensors.numpy.load_file(outdir / 'identification.safetensors')
-  curve = identification.cmc(found)
+  curve = identification_rates.cmc(found)
   np.testing.assert_array_equal(stored['cmc/integer'], curve)
   assert curve[0] == figures['rank1']
 

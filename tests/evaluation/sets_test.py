@@ -81,7 +81,7 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
   titles, _, row = (line.split() for line in lines[start : start + 3])
   assert titles[2:] == ['drawn', 'CALFW', 'mean']
   assert (row[0], row[-1]) == ('float', f'{100 * both:.2f}')
-  assert 'these pairs do not say who is shown' in printed
+  assert 'they need pairs that say who is shown' in printed
   assert 'In brackets: 95 % intervals over people' in printed
 
 
@@ -107,7 +107,7 @@ def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
     comparison.read_evaluation(str(outdir), name)
     for name in ('float', 'integer')
   )
-  assert 'accuracy %' not in comparison.compare(one, [other]).titles
+  assert 'accuracy %' not in comparison.compare_evaluations(one, [other]).titles
 
 
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):

@@ -19,7 +19,7 @@ from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 from faceqat.quant.weightless import Flatten
-from faceqat.report.results_tables import agreement_table
+from faceqat.report.layer_tables import agreement_table
 
 IMAGE = (12, 12, 3)
 NAMES = [
@@ -64,7 +64,9 @@ def calibrated():
 def compare(network):
   variables, images = calibrated()
   program = layer_network.lower(network, variables, IMAGE)
-  return agreement.compare(network, variables, program, images), program
+  return agreement.compare_precisions(
+    network, variables, program, images
+  ), program
 
 
 @pytest.fixture(scope='module')
@@ -122,7 +124,7 @@ def test_ranges_are_those_of_the_integers_and_of_the_float_outputs(sound):
   variables, images = calibrated()
   # Of more contrast than those that the ranges were observed on.
   images = np.where(images > 127, 255, 0).astype(np.uint8)
-  result = agreement.compare(Network(), variables, program, images)
+  result = agreement.compare_precisions(Network(), variables, program, images)
   seen = agreement.activations(Network(), variables, images, FLOAT)
   for layer in result.layers:
     tensor = program.tensors[layer.name]
@@ -236,7 +238,7 @@ def test_a_program_of_another_model_is_refused():
     image_shape=IMAGE,
   )
   with pytest.raises(ValueError, match=r'no layer features.*convert'):
-    agreement.compare(Network(), variables, program, images)
+    agreement.compare_precisions(Network(), variables, program, images)
 
 
 def test_activations_are_float64_by_path():

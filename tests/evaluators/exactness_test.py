@@ -15,7 +15,7 @@ def program_and_taps():
 def test_equal_integers_have_no_difference():
   program, taps = program_and_taps()
   embedding = taps[program.output]
-  result = exactness.compare(embedding, embedding.copy())
+  result = exactness.compare_integers(embedding, embedding.copy())
   assert result == exactness.Comparison(embedding.size, 0, 0)
   assert exactness.first_difference(program, taps, dict(taps)) is None
 
@@ -23,7 +23,7 @@ def test_equal_integers_have_no_difference():
 def test_differences_are_counted_without_wrapping_around():
   low, high = np.full((2, 3), -128, np.int8), np.full((2, 3), 127, np.int8)
   high[0] = -128
-  result = exactness.compare(low, high)
+  result = exactness.compare_integers(low, high)
   assert result == exactness.Comparison(outputs=6, differing=3, largest=255)
 
 
@@ -31,7 +31,7 @@ def test_other_shapes_and_types_are_no_comparison():
   array = np.zeros((2, 3), np.int8)
   for other in (array[:1], array.astype(np.uint8)):
     with pytest.raises(ValueError, match='the readers give'):
-      exactness.compare(array, other)
+      exactness.compare_integers(array, other)
 
 
 def test_the_first_layer_that_differs_is_named_not_those_it_spoils():

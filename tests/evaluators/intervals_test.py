@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from faceqat.evaluators import influence, intervals, verification
-from faceqat.evaluators.influence import Figure
+from faceqat.evaluators.influence import Share
 
 
 def _pairs(seed=0, count=600, people=60):
@@ -23,7 +23,7 @@ def _pairs(seed=0, count=600, people=60):
 
 
 def _figure(value, influences, people, **more):
-  return Figure(
+  return Share(
     value, np.asarray(influences), np.asarray(people), len(influences), **more
   )
 

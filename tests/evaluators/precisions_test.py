@@ -4,7 +4,7 @@ from template_sets import embed_pixels, make_templates
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
-  identification,
+  identification_rates,
   influence,
   intervals,
   precisions,
@@ -107,7 +107,7 @@ def test_people_and_templates_are_evaluated_by_each_precision():
   }
   found = precisions.on_people(predicts, _People(), **settings)
   for precision, predict in predicts.items():
-    alone = identification.identify(predict, _People(), **settings)
+    alone = identification_rates.search_people(predict, _People(), **settings)
     np.testing.assert_array_equal(found[precision].ranks, alone.ranks)
     assert found[precision].open_set.mated.sum() == 3 * 2
   results, scores = precisions.on_templates(

@@ -125,7 +125,7 @@ def test_no_output_differs(name, runtime):
       for start in range(0, len(images), BATCH)
     ]
   )
-  differing = exactness.compare(embeddings, got).differing
+  differing = exactness.compare_integers(embeddings, got).differing
   assert differing == 0, f'{title}: {differing} of {got.size}'
   # A network that answers the same to everything would prove nothing.
   assert len(np.unique(embeddings, axis=0)) == len(images)

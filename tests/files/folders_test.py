@@ -29,3 +29,15 @@ def test_paths_stand_between_commas_unless_they_have_some(
   assert split('e,c, d') == ['e', 'c, d']
   assert split('e, a') == ['e', 'a']
   assert split('x,~/y') == ['x', '/home/ann/y']
+
+
+def test_a_folder_is_made_or_the_remedy_is_said(tmp_path):
+  assert folders.make(tmp_path / 'a' / 'b').is_dir()
+  file = tmp_path / 'file'
+  file.touch()
+  message = f'the folder {file}/c cannot be made .*; give one in a place where'
+  with pytest.raises(ValueError, match=message):
+    folders.make(file / 'c')
+  folders.check_out(tmp_path / 'new')
+  with pytest.raises(ValueError, match=f'--out={file} is a file; give a fol'):
+    folders.check_out(file)

@@ -37,8 +37,8 @@ def test_all_faces_of_all_images_are_embedded_with_their_mirror_images():
   entries[3] = Entry('two.jpg', None, lambda: [make_face(50), make_face(60)])
   entries[7] = Entry('7.jpg', 'Bob', fail)
   # A batch of two: faces of one image are in different batches.
-  faces = enrolment.embed(
-    make_embedder(), entries, 2, 'probes', [LeftOut('x', 'y')]
+  faces = enrolment.embed_faces(
+    make_embedder(), entries, 'probes', 2, [LeftOut('x', 'y')]
   )
   assert len(faces.names) == len(faces.people) == len(faces.pictures) == 20
   assert faces.names[3:5] == ['two.jpg', 'two.jpg#2']
@@ -56,7 +56,7 @@ def test_all_faces_of_all_images_are_embedded_with_their_mirror_images():
 
 
 def test_nothing_to_embed_is_no_error(capsys):
-  faces = enrolment.embed(make_embedder(), [], 2, 'gallery')
+  faces = enrolment.embed_faces(make_embedder(), [], 'gallery', 2)
   assert not faces.names
   assert len(faces.templates) == len(faces.digests) == 0
   assert not capsys.readouterr().out
@@ -65,7 +65,7 @@ def test_nothing_to_embed_is_no_error(capsys):
 def test_how_far_it_is_is_printed(monkeypatch, capsys):
   monkeypatch.setattr(progress, '_SECONDS_PER_LINE', 0.0)
   entries = [Entry(str(i), None, lambda: [make_face(1)]) for i in range(20)]
-  enrolment.embed(make_embedder(), entries, 2, 'probes')
+  enrolment.embed_faces(make_embedder(), entries, 'probes', 2)
   lines = capsys.readouterr().out.splitlines()
   assert any(line.startswith('probes 8/20  ') for line in lines)
   assert lines[-1] == 'probes: 20 faces in 20 images'
@@ -75,4 +75,4 @@ def test_a_network_that_has_diverged_is_an_error():
   broken = make_embedder(lambda images: np.full([len(images), 3], np.nan))
   entry = Entry('a', None, lambda: [make_face(1)])
   with pytest.raises(ValueError, match='not finite'):
-    enrolment.embed(broken, [entry], 1, 'probes')
+    enrolment.embed_faces(broken, [entry], 'probes', 1)

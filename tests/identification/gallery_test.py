@@ -248,7 +248,7 @@ def rewritten(path, **changes):
       lambda p: safetensors.numpy.save_file({'a': np.zeros(3)}, p),
       "header has no 'faceqat_gallery'",
     ),
-    (lambda p: rewritten(p, version=4), 'gallery format 4; .* Upgrade'),
+    (lambda p: rewritten(p, version=4), 'gallery format 4; .* upgrade'),
     (lambda p: rewritten(p, version='2'), "gallery format '2'"),
     (lambda p: rewritten(p, sha256='0' * 64), 'SHA-256 does not match'),
     (lambda p: rewritten(p, maker={}), "damaged: 'precision'"),

@@ -1,83 +1,57 @@
 import csv
-import functools
 import shutil
 
 import ml_collections
 import numpy as np
 import pytest
-from identify_run import (
-  SIZE,
-  draw_people,
-  find_drawn,
-  read,
-  run_it,
-  table_of,
-  write_program,
-)
+from identify_run import SIZE, find_drawn, read, table_of
 from PIL import Image
 
 from faceqat.faces import detection, fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.identification import embedders, gallery
 
-
-@pytest.fixture(scope='module')
-def program(quantized_run, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('program')
-  return write_program(quantized_run[0], folder / 'program.safetensors')
-
-
-@pytest.fixture(scope='module')
-def people(tmp_path_factory):
-  return draw_people(tmp_path_factory.mktemp('people'))
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled_once():
-  """A network that is loaded once is compiled once."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(embedders, 'load', functools.cache(embedders.load))
-    yield
+pytest_plugins = ['identify_fixtures']
 
 
 def test_a_file_needs_a_config_to_know_whom_it_was_not_trained_on(
-  program, quantized_run, tmp_path, capsys
+  quantized_run, ask, tmp_path, capsys
 ):
   with pytest.raises(ValueError, match='does not say on whom it was trained'):
-    run_it(program, tmp_path / 'out', held_out=2)
+    ask(tmp_path / 'out', held_out=2)
   network = embedders.load(quantized_run[0], 'float').network
   config = ml_collections.ConfigDict(network.config.to_dict())
-  found = run_it(program, tmp_path / 'a', held_out=2, config=config)
-  own = run_it(quantized_run[0], tmp_path / 'b', held_out=2)
+  found = ask(tmp_path / 'a', held_out=2, config=config)
+  own = ask(tmp_path / 'b', quantized_run[0], held_out=2)
   assert found == own
   # Drawn faces are what it was trained on.
   assert 'WARNING' not in capsys.readouterr().out
   with pytest.raises(ValueError, match='give 2 or more images a person'):
-    run_it(quantized_run[0], tmp_path / 'out', held_out=1)
+    ask(tmp_path / 'out', quantized_run[0], held_out=1)
   config.data.validation_people = 0
   with pytest.raises(ValueError, match='nobody was kept out'):
-    run_it(program, tmp_path / 'out', held_out=2, config=config)
+    ask(tmp_path / 'out', held_out=2, config=config)
   assert not (tmp_path / 'out').exists()
 
 
-def test_faces_of_another_alignment_are_refused(program, people, tmp_path):
+def test_faces_of_another_alignment_are_refused(people, ask, tmp_path):
   for part in ('gallery', 'probes'):
     shutil.copytree(people / part, tmp_path / part)
   fingerprint.write(Fingerprint('arcface', SIZE), tmp_path / 'gallery')
   flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
   saved = tmp_path / 'people.safetensors'
-  run_it(program, tmp_path / 'a', save_gallery=saved, **flags)
+  ask(tmp_path / 'a', save_gallery=saved, **flags)
   assert gallery.load(saved).maker.fingerprint.template == 'arcface'
   fingerprint.write(Fingerprint('margin_32', SIZE), tmp_path / 'probes')
   for made in (tmp_path / 'gallery', saved):
     flags['gallery'] = made
     with pytest.raises(ValueError, match=r"probes has faces of template 'marg"):
-      run_it(program, tmp_path / 'b', **flags)
+      ask(tmp_path / 'b', **flags)
   assert not (tmp_path / 'b').exists()
 
 
 def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
-  program, people, tmp_path, capsys
+  people, ask, tmp_path, capsys
 ):
   for part in ('gallery', 'probes'):
     shutil.copytree(people / part, tmp_path / part)
@@ -89,7 +63,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   (tmp_path / 'gallery' / 'gone').symlink_to('/nowhere/gone')
   out = tmp_path / 'out'
   flags = {'gallery': tmp_path / 'gallery', 'probe': tmp_path / 'probes'}
-  rows = run_it(program, out, **flags)
+  rows = ask(out, **flags)
   assert len(rows) == 16 * 5
   with (out / 'left_out.csv').open(newline='') as file:
     listed = {row['image']: row['reason'] for row in csv.DictReader(file)}
@@ -111,13 +85,12 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_on(
   )
   assert table_of(printed)['people'] == '6'
   # A later run that lacks nothing takes the list away.
-  flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
-  run_it(program, out, **flags)
+  ask(out)
   assert not (out / 'left_out.csv').exists()
 
 
 def test_crops_of_another_size_are_resized_when_that_is_said(
-  program, people, tmp_path
+  people, ask, tmp_path
 ):
   for path in (people / 'probes').rglob('*.png'):
     target = tmp_path / 'large' / path.relative_to(people / 'probes')
@@ -128,9 +101,9 @@ def test_crops_of_another_size_are_resized_when_that_is_said(
     ValueError,
     match=r'gallery is empty: 18 were left out, .*64x64 pixels, wanted 32x32',
   ):
-    run_it(program, tmp_path / 'out', **flags)
+    ask(tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
-  assert run_it(program, tmp_path / 'out', stored_size=64, **flags)
+  assert ask(tmp_path / 'out', stored_size=64, **flags)
 
 
 def make_empty(root):
@@ -158,23 +131,17 @@ def make_unknown(root):
     (make_empty, {'probe': 'nowhere'}, 'nowhere does not exist; give an imag'),
   ],
 )
-def test_wrong_folders_leave_nothing(
-  make, changes, message, program, people, tmp_path
-):
+def test_wrong_folders_leave_nothing(make, changes, message, ask, tmp_path):
   if make:
     make(tmp_path)
-  flags = {
-    'gallery': tmp_path / 'gallery',
-    'probe': people / 'probes',
-    **changes,
-  }
+  flags = {'gallery': tmp_path / 'gallery', **changes}
   with pytest.raises(ValueError, match=message):
-    run_it(program, tmp_path / 'out', **flags)
+    ask(tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
 
 
 def test_faces_of_photographs_are_found_first(
-  program, people, tmp_path, monkeypatch, capsys
+  people, ask, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(detection, 'make_detector', find_drawn)
   probes = tmp_path / 'probes'
@@ -188,7 +155,7 @@ def test_faces_of_photographs_are_found_first(
   flags = {'gallery': people / 'gallery', 'probe': probes, 'photographs': True}
   saved = tmp_path / 'people.safetensors'
   out = tmp_path / 'out'
-  rows = run_it(program, out, faces='all', save_gallery=saved, k=1, **flags)
+  rows = ask(out, faces='all', save_gallery=saved, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png', 'two.png#2']
   # Where neither network nor photographs say how, they are aligned as usual.
   assert gallery.load(saved).maker.fingerprint == Fingerprint('arcface', SIZE)
@@ -196,5 +163,5 @@ def test_faces_of_photographs_are_found_first(
     capsys.readouterr().out
   )
   assert 'wall.tif' in (out / 'left_out.csv').read_text()
-  rows = run_it(program, out, k=1, **flags)
+  rows = ask(out, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png']

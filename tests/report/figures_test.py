@@ -1,9 +1,13 @@
+import re
+
 import numpy as np
 import pytest
+import report_folder
 from matplotlib.figure import Figure
 from PIL import Image
 
-from faceqat.data.benchmarks.pairs import PairSet
+from faceqat.data.benchmarks.pairs import synthetic_pairs
+from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.report import figures
 
 
@@ -11,20 +15,6 @@ def _scores(num_pairs=200, seed=0, distance=1.0):
   rng = np.random.default_rng(seed)
   same = np.arange(num_pairs) % 2 == 0
   return rng.normal(same * distance, 0.3), same
-
-
-def _pair_set(same):
-  # Image i is one flat grey of value i: a pair is known by its two colours.
-  images = np.repeat(np.arange(2 * len(same), dtype=np.uint8), 16 * 16 * 3)
-  positions = np.arange(len(same))
-  return PairSet(
-    name='greys',
-    images=images.reshape(-1, 16, 16, 3),
-    first=2 * positions,
-    second=2 * positions + 1,
-    same=np.asarray(same),
-    fold=positions % 10,
-  )
 
 
 @pytest.fixture
@@ -137,7 +127,10 @@ def test_a_long_curve_is_smoothed_and_not_moved(tmp_path, saved):
 def test_pairs_figure_shows_the_hardest_of_each_kind(tmp_path, saved):
   scores, same = _scores(20)
   figures.pairs_figure(
-    _pair_set(same), scores, tmp_path / 'pairs.png', pairs_per_kind=3
+    report_folder.make_pairs(20),
+    scores,
+    tmp_path / 'pairs.png',
+    pairs_per_kind=3,
   )
   shown = [
     axes.get_images()[0].get_array()[0, [0, -1], 0]
@@ -152,9 +145,22 @@ def test_pairs_figure_shows_the_hardest_of_each_kind(tmp_path, saved):
   assert title == f'{scores[false_matches[0]]:.3f}  (pair {false_matches[0]})'
 
 
+def test_pairs_are_shown_with_the_names_of_their_images(tmp_path, saved):
+  source = SyntheticFaces(4, 3, image_size=16, seed=0)
+  pair_set = synthetic_pairs(source, 4, seed=0, folds=2)
+  path = tmp_path / 'pairs.png'
+  figures.pairs_figure(pair_set, np.arange(4.0), path, pairs_per_kind=1)
+  hardest = np.flatnonzero(~pair_set.same)[-1], np.flatnonzero(pair_set.same)[0]
+  for axes, pair in zip(saved[0].axes, hardest):
+    _, *names = axes.get_title().split('\n')
+    ends = pair_set.first[pair], pair_set.second[pair]
+    assert names == [pair_set.image_name(index) for index in ends]
+    assert re.fullmatch(r'person_\d+/\d+', names[1])
+
+
 def test_pairs_figure_of_few_pairs_leaves_places_empty(tmp_path):
   figures.pairs_figure(
-    _pair_set([True, False]), np.array([0.1, 0.2]), tmp_path / 'pairs.png'
+    report_folder.make_pairs(2), np.array([0.1, 0.2]), tmp_path / 'pairs.png'
   )
   assert _is_drawn(tmp_path / 'pairs.png')
 
@@ -162,7 +168,7 @@ def test_pairs_figure_of_few_pairs_leaves_places_empty(tmp_path):
 def test_pairs_figure_refuses_scores_of_other_pairs(tmp_path):
   with pytest.raises(ValueError, match=r'has 2 pairs.*shape \(3,\)'):
     figures.pairs_figure(
-      _pair_set([True, False]), np.zeros(3), tmp_path / 'pairs.png'
+      report_folder.make_pairs(2), np.zeros(3), tmp_path / 'pairs.png'
     )
 
 

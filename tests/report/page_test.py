@@ -13,7 +13,7 @@ import pytest
 import report_folder
 
 from faceqat.report import __main__ as report
-from faceqat.report.__main__ import write_report
+from faceqat.report.page import write_report
 
 SECTIONS = [
   'The network',

@@ -118,7 +118,10 @@ def test_intervals_stand_in_brackets_and_are_explained():
   assert note.startswith('In brackets: 95 % intervals over people. ')
   assert 'another training (seed, processor)' in note
   rows = {'integer': {'accuracy': 1, 'low/rank1': 1, 'high/rank1': 1}}
-  assert 'do not say who is shown' in tables.results_table(rows).notes[1]
+  assert (
+    'they need pairs that say who is shown'
+    in tables.results_table(rows).notes[1]
+  )
   assert not tables.results_table({'integer': {'auc': 1}}).notes
 
 

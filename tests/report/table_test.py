@@ -11,11 +11,12 @@ def test_the_example_is_what_is_printed():
 def test_names_stand_to_the_left_and_numbers_to_the_right():
   printed = Table(
     ['run', 'accuracy %', ''],
-    [['first run', '99.4 ± 0.1', ''], ['b', '-', '<- worst']],
+    [['first run', '99.4 ± 0.1', ''], ['b', '-', '<- worst'], ['1e2', '', '']],
   )
   assert str(printed).split('\n') == [
-    'run        accuracy %          ',
+    'run        accuracy %',
     '---------  ----------  --------',
-    'first run  99.4 ± 0.1          ',
+    'first run  99.4 ± 0.1',
     'b                   -  <- worst',
+    '1e2',
   ]

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 from PIL import Image
 
+from benchmarks import page_tables
 from faceqat.calibration.lower import lower
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces.detection import Face
@@ -57,18 +58,9 @@ def run_it(model, out, gallery=None, probe=None, **changes):
 
 
 def table_of(printed):
-  """The last row of the table that was printed, by column."""
-  lines = printed.splitlines()
-  at = next(i for i, line in enumerate(lines) if line.startswith('precision '))
-  bars = lines[at + 1]
-  ends = [
-    i for i, c in enumerate(f'{bars} ') if c == ' ' and bars[i - 1] == '-'
-  ]
-  starts = [0, *(end + 2 for end in ends[:-1])]
-  return {
-    lines[at][a:b].strip(): lines[at + 2][a:b].strip()
-    for a, b in zip(starts, ends)
-  }
+  """The row of the table that was printed, by column."""
+  start = printed.index('\nprecision ')
+  return page_tables.read_rows(printed[start:])[0].cells
 
 
 def find_drawn(model=None, min_score=0.6):

@@ -7,14 +7,13 @@ import orbax.checkpoint as ocp
 import safetensors.numpy
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluators import scores, verification
+from faceqat.evaluators import PRECISIONS, scores, verification
 from faceqat.evaluators.agreement import Agreement, LayerAgreement
 from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
 from faceqat.integer import record
 from faceqat.report import hardest
 
-PRECISIONS = ('float', 'fake_quant', 'integer')
 CONFIG = {
   'model': {'name': 'tiny', 'embedding_size': 16},
   'loss': {'name': 'arcface', 'margin': 0.3},

@@ -6,7 +6,7 @@ Lists of pairs over folders of images are read in pair_lists.py.
 import dataclasses
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class PairSet:
     images: `len(images)` and `images[i]` -> uint8 [H, W, 3], each image once.
     first: int64 [P], index of the first image of every pair.
     second: int64 [P], index of the second one.
+    image_name: gives the name of an image in its source; None: no names.
     same: bool [P], whether both show the same person.
     fold: int64 [P], the part of a cross-validation that the pair is in.
     people: int64 [P, 2], a number for each person shown, the same in all pairs;
@@ -40,6 +41,7 @@ class PairSet:
   same: np.ndarray
   fold: np.ndarray
   people: np.ndarray | None = None
+  image_name: Callable[[int], str] | None = None
 
   def __post_init__(self):
     columns = (self.first, self.second, self.same, self.fold)
@@ -187,6 +189,7 @@ def synthetic_pairs(
     same=np.tile(np.repeat([True, False], per_half), folds),
     fold=np.repeat(np.arange(folds), 2 * per_half),
     people=labels[used][flat].astype(np.int64),
+    image_name=lambda index: source.name(int(used[index])),
   )
 
 

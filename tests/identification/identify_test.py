@@ -1,61 +1,44 @@
-import functools
 import shutil
 
 import command_line
 import numpy as np
 import pytest
-from identify_run import (
-  SIZE,
-  draw_people,
-  read,
-  run_it,
-  table_of,
-  write_program,
-)
+from identify_run import SIZE, read, table_of
 from PIL import Image
 
 from faceqat import identify as command
 from faceqat.data import datasets
-from faceqat.evaluators import identification, verification
+from faceqat.evaluators import identification_rates, verification
 from faceqat.identification import answers, embedders, gallery
 from faceqat.identification.identify import Outcome
 from faceqat.identification.settings import Settings
 from faceqat.integer import matching
 
-
-@pytest.fixture(scope='module')
-def program(quantized_run, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('program')
-  return write_program(quantized_run[0], folder / 'program.safetensors')
+pytest_plugins = ['identify_fixtures']
 
 
-@pytest.fixture(scope='module')
-def people(tmp_path_factory):
-  return draw_people(tmp_path_factory.mktemp('people'))
+def person_of(row):
+  return row['probe'].split('/')[0]
 
 
-@pytest.fixture(scope='module', autouse=True)
-def compiled_once():
-  """A network that is loaded once is compiled once."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(embedders, 'load', functools.cache(embedders.load))
-    yield
-
-
-def test_probes_are_answered_with_people_and_images(
-  program, people, tmp_path, capsys
-):
-  out = tmp_path / 'made' / 'here'
-  rows = run_it(
-    program,
-    out,
-    gallery=people / 'gallery',
-    probe=people / 'probes',
-    sheet_rows=24,
+@pytest.fixture
+def drawn(monkeypatch):
+  """The rows and titles of contact sheets, which are not drawn."""
+  sheets = []
+  monkeypatch.setattr(
+    answers.contact_sheet,
+    'contact_sheet',
+    lambda rows, title, path: sheets.append((rows, title)),
   )
+  return sheets
+
+
+def test_probes_are_answered_with_people_and_images(ask, tmp_path, capsys):
+  out = tmp_path / 'made' / 'here'
+  rows = ask(out, sheet_rows=24)
   # 18 probes with 5 answers each, by falling score.
   assert len(rows) == 18 * 5
-  right = [row['probe'].split('/')[0] == row['person'] for row in rows]
+  right = [person_of(row) == row['person'] for row in rows]
   for start in range(0, len(rows), 5):
     found = rows[start : start + 5]
     assert [row['rank'] for row in found] == list('12345')
@@ -86,24 +69,14 @@ def test_probes_are_answered_with_people_and_images(
   ]
 
 
-def test_scores_are_those_of_matching_in_integers(program, people, tmp_path):
-  rows = run_it(
-    program,
-    tmp_path,
-    gallery=people / 'gallery',
-    probe=people / 'probes' / 'person_000002' / '3.png',
-    k=1,
-  )
-  (row,) = rows
+def test_scores_are_those_of_matching_in_integers(
+  program, people, ask, tmp_path
+):
+  probe = people / 'probes' / 'person_000002' / '3.png'
+  (row,) = ask(tmp_path, probe=probe, k=1)
   # An image by itself has no person to compare with.
   assert row['probe'] == '3.png'
-  images = [
-    read(path)
-    for path in (
-      people / 'probes' / 'person_000002' / '3.png',
-      people / 'gallery' / row['gallery_image'],
-    )
-  ]
+  images = [read(probe), read(people / 'gallery' / row['gallery_image'])]
   predict = embedders.load(program).predict
   a, b = verification.embed(predict, images, 2)
   score = int(matching.cosine(a, b))
@@ -113,16 +86,16 @@ def test_scores_are_those_of_matching_in_integers(program, people, tmp_path):
 
 @pytest.mark.parametrize('precision', ['float', 'fake_quant', 'integer'])
 def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
-  precision, quantized_run, tmp_path, capsys
+  precision, quantized_run, ask, tmp_path, capsys
 ):
-  run_it(quantized_run[0], tmp_path, held_out=3, precision=precision)
+  ask(tmp_path, quantized_run[0], held_out=3, precision=precision)
   shown = table_of(capsys.readouterr().out)
   embedder = embedders.load(quantized_run[0], precision)
   source = datasets.make_held_out_people(embedder.network.config.data)
-  first, others = identification.split_gallery(source.labels, 3)
+  first, others = identification_rates.split_gallery(source.labels, 3)
   images = [source[int(i)]['image'] for i in (*first, *others)]
   embeddings = verification.embed(embedder.predict, images, 16)
-  ranks = identification.search(
+  ranks = identification_rates.search(
     embeddings[: len(first)],
     embeddings[len(first) :],
     source.labels[others],
@@ -136,19 +109,13 @@ def test_people_kept_out_of_training_are_found_as_in_the_evaluation(
 @pytest.mark.parametrize('int8', [False, True])
 @pytest.mark.parametrize('prototypes', [False, True])
 def test_a_saved_gallery_answers_as_its_folder_does(
-  int8, prototypes, program, people, tmp_path, capsys
+  int8, prototypes, ask, tmp_path, capsys
 ):
   saved = tmp_path / 'people.safetensors'
-  flags = {'probe': people / 'probes', 'prototypes': prototypes}
-  fresh = run_it(
-    program,
-    tmp_path / 'a',
-    gallery=people / 'gallery',
-    save_gallery=saved,
-    int8=int8,
-    **flags,
+  fresh = ask(
+    tmp_path / 'a', prototypes=prototypes, save_gallery=saved, int8=int8
   )
-  again = run_it(program, tmp_path / 'b', gallery=saved, **flags)
+  again = ask(tmp_path / 'b', prototypes=prototypes, gallery=saved)
   assert again == fresh
   shown = table_of(capsys.readouterr().out)
   assert shown['type'] == ('int8' if int8 else 'int16')
@@ -160,7 +127,7 @@ def test_a_saved_gallery_answers_as_its_folder_does(
 
 
 def test_a_grown_gallery_answers_as_one_made_at_once(
-  program, people, tmp_path, capsys
+  people, ask, tmp_path, capsys
 ):
   for number, folder in enumerate(sorted((people / 'gallery').iterdir())):
     # Half of the people first; of one of them two images come later.
@@ -170,76 +137,45 @@ def test_a_grown_gallery_answers_as_one_made_at_once(
       part.mkdir(parents=True, exist_ok=True)
       shutil.copy(image, part)
   saved = tmp_path / 'people.safetensors'
-  probe = {'probe': people / 'probes'}
-  assert (
-    run_it(
-      program,
-      tmp_path / 'a',
-      gallery=tmp_path / 'early',
-      save_gallery=saved,
-    )
-    is None
-  )
+  early = {'gallery': tmp_path / 'early', 'probe': None}
+  assert ask(tmp_path / 'a', save_gallery=saved, **early) is None
   assert not (tmp_path / 'a').exists()
-  grown = run_it(
-    program,
-    tmp_path / 'b',
-    gallery=saved,
-    add=tmp_path / 'late',
-    save_gallery=saved,
-    **probe,
-  )
-  whole = run_it(program, tmp_path / 'c', gallery=people / 'gallery', **probe)
-  assert grown == whole
+  more = {'gallery': saved, 'add': tmp_path / 'late'}
+  grown = ask(tmp_path / 'b', save_gallery=saved, **more)
+  assert grown == ask(tmp_path / 'c')
   capsys.readouterr()
-  run_it(
-    program,
-    tmp_path / 'd',
-    gallery=saved,
-    add=tmp_path / 'late',
-    **probe,
-  )
+  ask(tmp_path / 'd', **more)
   printed = capsys.readouterr().out
   assert '11 images are in the gallery already' in printed
   assert table_of(printed)['templates'] == '18'
 
 
 def test_a_gallery_of_another_network_or_precision_is_refused(
-  program, quantized_run, people, tmp_path
+  quantized_run, ask, tmp_path
 ):
   saved = tmp_path / 'people.safetensors'
-  run_it(
-    quantized_run[0],
-    tmp_path / 'a',
-    gallery=people / 'gallery',
-    save_gallery=saved,
-  )
-  flags = {'gallery': saved, 'probe': people / 'probes'}
+  run = quantized_run[0]
+  ask(tmp_path / 'a', run, probe=None, save_gallery=saved)
   # The program of the run is the same network.
-  assert run_it(program, tmp_path / 'b', **flags)
+  assert ask(tmp_path / 'b', gallery=saved)
   out = tmp_path / 'c'
   with pytest.raises(ValueError, match='give --precision=integer, or make the'):
-    run_it(quantized_run[0], out, precision='float', **flags)
+    ask(out, run, precision='float', gallery=saved)
   made = gallery.load(saved)
   other = made.maker.__class__('integer', 'ab' * 32, made.maker.fingerprint)
   object.__setattr__(made, 'maker', other)
   gallery.save(made, saved)
   with pytest.raises(ValueError, match='was made by another network'):
-    run_it(program, out, **flags)
+    ask(out, gallery=saved)
   assert not out.exists()
 
 
 def test_a_gallery_with_one_person_works_and_says_what_that_means(
-  program, people, tmp_path, capsys
+  people, ask, tmp_path, capsys
 ):
   one = tmp_path / 'gallery'
   shutil.copytree(people / 'gallery' / 'person_000002', one / 'person_000002')
-  rows = run_it(
-    program,
-    tmp_path / 'out',
-    gallery=one,
-    probe=people / 'probes',
-  )
+  rows = ask(tmp_path / 'out', gallery=one)
   assert {row['person'] for row in rows} == {'person_000002'}
   printed = capsys.readouterr().out
   assert 'has one person, person_000002, who is everybody' in printed
@@ -249,7 +185,7 @@ def test_a_gallery_with_one_person_works_and_says_what_that_means(
 
 
 def test_probes_of_the_gallery_and_similar_names_are_said(
-  program, people, tmp_path, capsys
+  people, ask, tmp_path, capsys
 ):
   probes = tmp_path / 'probes'
   shutil.copytree(people / 'probes', probes)
@@ -257,12 +193,7 @@ def test_probes_of_the_gallery_and_similar_names_are_said(
     people / 'gallery' / 'person_000001' / '0.png', probes / 'copy.png'
   )
   (probes / 'person_000004').rename(probes / 'Person  000004')
-  rows = run_it(
-    program,
-    tmp_path / 'out',
-    gallery=people / 'gallery',
-    probe=probes,
-  )
+  rows = ask(tmp_path / 'out', probe=probes)
   printed = capsys.readouterr().out
   assert '1 of 19 probes are images of the gallery, the first one copy.png' in (
     printed
@@ -280,71 +211,41 @@ def test_probes_of_the_gallery_and_similar_names_are_said(
 
 
 def test_a_saved_gallery_has_pictures_of_what_is_added_again(
-  program, people, tmp_path, monkeypatch
+  people, ask, tmp_path, drawn
 ):
-  drawn = []
-  monkeypatch.setattr(
-    answers.contact_sheet,
-    'contact_sheet',
-    lambda rows, title, path: drawn.append(rows),
-  )
   saved = tmp_path / 'people.safetensors'
-  flags = {'probe': people / 'probes', 'sheet_rows': 3}
-  gallery_folder = people / 'gallery'
-  for more in (
-    {'gallery': gallery_folder, 'save_gallery': saved},
-    {'gallery': saved},
-    {'gallery': saved, 'add': gallery_folder},
-  ):
-    run_it(program, tmp_path, **flags, **more)
+  ask(tmp_path, sheet_rows=3, save_gallery=saved)
+  ask(tmp_path, sheet_rows=3, gallery=saved)
+  ask(tmp_path, sheet_rows=3, gallery=saved, add=people / 'gallery')
   fresh, bare, again = (
     [match.picture for _, matches in rows for match in matches]
-    for rows in drawn
+    for rows, _ in drawn
   )
   assert all(picture is None for picture in bare)
   np.testing.assert_array_equal(again, fresh)
 
 
-def test_missing_flags_are_named(program, people, tmp_path):
-  with pytest.raises(ValueError, match='give --gallery'):
-    run_it(program, tmp_path / 'out', probe=people / 'probes')
-  with pytest.raises(ValueError, match=r'give --probe, .* or --save_gallery'):
-    run_it(program, tmp_path / 'out', gallery=people / 'gallery')
-  with pytest.raises(
-    ValueError, match=r'there is no folder .*nowhere; make it'
-  ):
-    run_it(
-      program,
-      tmp_path / 'out',
-      gallery=people / 'gallery',
-      save_gallery=tmp_path / 'nowhere' / 'people.safetensors',
-    )
-  (tmp_path / 'out').write_bytes(b'mine')
-  with pytest.raises(ValueError, match='out is a file; give a folder'):
-    run_it(
-      program,
-      tmp_path / 'out',
-      gallery=people / 'gallery',
-      probe=people / 'probes',
-    )
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'gallery': None}, 'give --gallery'),
+    ({'probe': None}, r'give --probe, .* or --save_gallery'),
+    ({'save_gallery': 'nowhere/a'}, r'there is no folder nowhere; make it'),
+    ({'out': 'mine'}, 'mine is a file; give a folder'),
+  ],
+)
+def test_missing_flags_and_folders_are_named(changes, message, ask, tmp_path):
+  (tmp_path / 'mine').touch()
+  changes = {'out': 'out', **changes}
+  with pytest.raises(ValueError, match=message):
+    ask(tmp_path / changes.pop('out'), **changes)
 
 
 def test_the_worst_answers_come_first_on_a_sheet_that_is_too_small(
-  program, people, tmp_path, monkeypatch
+  ask, tmp_path, drawn
 ):
-  drawn = []
-  monkeypatch.setattr(
-    answers.contact_sheet,
-    'contact_sheet',
-    lambda rows, title, path: drawn.append((rows, title)),
-  )
-  flags = {'gallery': people / 'gallery', 'probe': people / 'probes'}
-  rows = run_it(program, tmp_path, sheet_rows=4, **flags)
-  wrong = [
-    row['probe']
-    for row in rows[::5]
-    if row['probe'].split('/')[0] != row['person']
-  ]
+  rows = ask(tmp_path, sheet_rows=4)
+  wrong = [row['probe'] for row in rows[::5] if person_of(row) != row['person']]
   ((shown, title),) = drawn
   assert '18 probes, 4 shown, wrong ones first' in title
   names = [probe.lines[1] for probe, _ in shown]

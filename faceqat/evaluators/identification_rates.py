@@ -1,18 +1,17 @@
-"""Face identification: who of the gallery is it, if anybody?
+"""Face identification: who of a gallery is shown, if anybody?
 
-The gallery has one image of each person, and a probe's answers are the gallery
-by falling cosine. As in verification, an image's embedding is the sum of its
-own and its mirror image's.
+The gallery has one image of each person; a probe's answers are the gallery by
+falling cosine. As in verification, an image's embedding is the sum of its own
+and its mirror image's.
 
-Closed set: all people are in the gallery, the probes are their other images.
+Closed set: everybody is in the gallery, and the probes are their other images.
 Rank-k is the share of the probes whose person is among the first k answers; the
 CMC curve is rank-k over k.
 
 Open set: some people are left out of the gallery, and all of their images are
-probes without a mate. FPIR is the share of these whose first answer has a score
-at or above the threshold, TPIR the share of the probes with a mate whose first
-answer is the mate, with a score at or above the threshold. One threshold holds
-for all probes.
+probes without a mate. FPIR is the share of these whose first answer reaches the
+threshold; TPIR is the share of the probes with a mate whose first answer is the
+mate and reaches it. One threshold holds for all probes.
 
 Sources: Phillips, Moon, Rizvi and Rauss 2000, "The FERET Evaluation
 Methodology" (CMC); Grother, Ngan and Hanaoka, NIST IR 8271 (FPIR; its FNIR at
@@ -41,14 +40,14 @@ FPIRS = (1e-1, 1e-2, 1e-3)
 # may change.
 _DECIMALS = 12
 _TIE = 10.0**-_DECIMALS
-# Below every cosine: what a probe scores whose first answer is wrong.
+# Below every cosine: the score of a probe whose first answer is wrong.
 _WRONG = -2.0
 # Probes compared with the gallery at a time.
 _BLOCK = 1024
 
 
 class OpenSet(NamedTuple):
-  """What the probes of an open set scored.
+  """The scores of N probes in an open set.
 
   Attributes:
     scores: float64 [N], the cosine of a probe and its first answer.
@@ -56,8 +55,7 @@ class OpenSet(NamedTuple):
     mated: bool [N], whether the probe's person is in the gallery.
     people: int64 [N], the person in each probe.
     rivals: int64 [N], the first answer that is not the probe's person.
-    without_rival: float64 [N], what `identified` were if the gallery lacked
-      that one.
+    without_rival: float64 [N], `identified` if the gallery lacked the rival.
   """
 
   scores: np.ndarray
@@ -69,19 +67,19 @@ class OpenSet(NamedTuple):
 
   @property
   def identified(self) -> np.ndarray:
-    """float64 [N]: scores, of mated probes below all where the answer is wrong.
+    """float64 [N]: scores, below all for a mated probe with a wrong answer.
 
-    So that at a threshold TPIR is the share of the mated ones at or above it,
-    and FPIR that of the others.
+    At a threshold, TPIR is the share of the mated ones at or above it, and
+    FPIR that of the others.
     """
     return np.where(self.mated & ~self.hits, _WRONG, self.scores)
 
 
-class Identification(NamedTuple):
-  """What one precision of a network answers.
+class SearchResult(NamedTuple):
+  """The answers of one precision of a network to N probes.
 
   Attributes:
-    ranks: int64 [N], at which place of each probe's answers its person stands;
+    ranks: int64 [N], the place of the probe's person among the answers;
       everybody is in the gallery.
     people: int64 [N], the person in each of these probes.
     rivals: int64 [N], the first answer that is not that person.
@@ -102,14 +100,16 @@ def split_gallery(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Takes everybody's first image as gallery and their next ones as probes.
 
+  >>> split_gallery(np.array([0, 1, 0, 0]), images_per_person=2)
+  (array([0, 1]), array([2]))
+
   Args:
-    labels: [N] integers, the person in each image.
-    images_per_person: at most so many images of one person are used, the
-      gallery's among them.
+    labels: integers [N], the person in each image.
+    images_per_person: the most images of a person, the gallery's included.
 
   Returns:
     Image indices of the gallery, by rising label, and of the probes. A person
-    with one image only is in the gallery, for others to be mistaken for.
+    with one image is in the gallery alone, for others to be mistaken for.
   """
   labels = np.asarray(labels)
   order = np.argsort(labels, kind='stable')
@@ -132,20 +132,19 @@ def check_probes(
   first, others = split_gallery(labels, images_per_person)
   if not len(others):
     raise ValueError(
-      f'Identification needs two images of a person, got {images_per_person} '
-      f'at most and {len(labels)} images of {len(first)} people.'
+      f'identification needs two images of a person, got {images_per_person} '
+      f'at most and {len(labels)} images of {len(first)} people'
     )
   return first, others
 
 
-class Answers(NamedTuple):
-  """What a gallery answers to N probes.
+class Nearest(NamedTuple):
+  """A gallery's answers to N probes.
 
   Attributes:
-    ranks: int64 [N], at which place of a probe's answers its person stands, 1
-      for the first; 0 where they are not in the gallery. Whoever ties with the
-      right person stands before them: a network that gives everybody the same
-      embedding finds nobody.
+    ranks: int64 [N], the place of the probe's person among the answers, 1 for
+      the first; 0 without a mate. Whoever ties with the right person stands
+      before them: a network that embeds all images alike finds nobody.
     best: float64 [N], the cosine of the first answer.
     rivals: int64 [N], the row of the first answer that is not the right person.
     without_rival: float64 [N], the cosine of the first answer if the gallery
@@ -160,14 +159,13 @@ class Answers(NamedTuple):
 
 def search(
   gallery: np.ndarray, probes: np.ndarray, mates: np.ndarray
-) -> Answers:
+) -> Nearest:
   """Compares probes with a gallery.
 
   Args:
     gallery: [G, D], one embedding a person; of any type, normalised or not.
     probes: [N, D].
-    mates: [N] integers, the row of the gallery that shows the probe's person;
-      -1: none does.
+    mates: integers [N], the gallery's row of the probe's person; -1: none.
   """
   found = []
   for block, cosines in _compare(gallery, probes):
@@ -182,7 +180,7 @@ def search(
     rest = np.where(ranks <= 2, own, _WRONG)
     rest = np.where(mated, rest, cosines.max(axis=1))
     found.append((ranks, best, rivals, rest))
-  return Answers(*(np.concatenate(column) for column in zip(*found)))
+  return Nearest(*(np.concatenate(column) for column in zip(*found)))
 
 
 def search_open_set(
@@ -194,15 +192,15 @@ def search_open_set(
   """Searches for people of whom not all are in the gallery.
 
   Args:
-    gallery: [G, D], one embedding a person; of any type, normalised or not.
-    gallery_people: [G] integers, who they are, rising.
+    gallery: [G, D], as `search` takes it.
+    gallery_people: integers [G], rising.
     probes: [N, D].
-    probe_people: [N] integers.
+    probe_people: integers [N].
   """
   mated = np.isin(probe_people, gallery_people)
   mates = np.where(mated, np.searchsorted(gallery_people, probe_people), -1)
   found = search(gallery, probes, mates)
-  # What rounding alone parts is tied here, too.
+  # Cosines that differ by rounding alone are tied here, too.
   best, without_rival = (
     np.where(scores == _WRONG, _WRONG, np.clip(scores.round(_DECIMALS), -1, 1))
     for scores in (found.best, found.without_rival)
@@ -217,7 +215,7 @@ def search_open_set(
   )
 
 
-def identify(
+def search_people(
   predict: Predict,
   source,
   *,
@@ -225,15 +223,15 @@ def identify(
   unknown_share: float,
   seed: int,
   batch_size: int,
-) -> Identification:
+) -> SearchResult:
   """Searches for the people of a source, closed set and open set.
 
   Args:
-    predict: From uint8 [batch_size, H, W, 3] to [batch_size, D].
+    predict: from uint8 [batch_size, H, W, 3] to [batch_size, D].
     source: a labelled source, of people never trained on.
     images_per_person: as in `split_gallery`.
-    unknown_share: the share of the people, drawn, who are left out of the
-      gallery of the open set; 0: no open set.
+    unknown_share: of the people, who are drawn and left out of the gallery of
+      the open set; 0: no open set.
     seed: of that draw.
     batch_size: images in one call of `predict`.
 
@@ -261,10 +259,10 @@ def identify(
     if not open_set.mated.any():
       open_set = None
   rivals = enrolled[found.rivals].astype(np.int64)
-  return Identification(found.ranks, people, rivals, len(first), open_set)
+  return SearchResult(found.ranks, people, rivals, len(first), open_set)
 
 
-def cmc(found: Identification) -> np.ndarray:
+def cmc(found: SearchResult) -> np.ndarray:
   """Rank-k of the closed set for k = 1, 2, ..., float64 [gallery_size]."""
   counts = np.bincount(found.ranks - 1, minlength=found.gallery_size)
   return np.cumsum(counts) / len(found.ranks)
@@ -283,19 +281,14 @@ def open_set_rates(open_set: OpenSet) -> tuple[np.ndarray, np.ndarray]:
   return fpir[kept], tpir[kept]
 
 
-def summarize(found: Identification) -> Iterator[tuple[str, float]]:
-  """Turns answers into figures.
-
-  Args:
-    found: of one precision.
+def summarize(found: SearchResult) -> Iterator[tuple[str, float]]:
+  """The figures of one precision, as fractions.
 
   Yields:
-    `rank1` and `rank5`, only ranks that are below the number of people, as the
-    others are always 1; and `tpir@fpir=X` for those of `FPIRS` at which at
-    least ten false positives are expected among the probes without a mate: the
-    highest TPIR whose FPIR does not exceed X. All are fractions. And
-    `intervals.limits` of `rank1` and the TPIRs, over the people as probes and
-    in the gallery.
+    `rank1` and `rank5`, where there are more people than that; `tpir@fpir=X`,
+    the highest TPIR whose FPIR does not exceed X, for those of `FPIRS` at which
+    ten false positives or more are expected; and `intervals.limits` of `rank1`
+    and the TPIRs, over the people as probes and in the gallery.
   """
   for rank in RANKS:
     if rank < found.gallery_size:
@@ -326,18 +319,17 @@ def summarize(found: Identification) -> Iterator[tuple[str, float]]:
       yield from intervals.limits(name, figure)
 
 
-def save(found: Mapping[str, Identification], folder: str | os.PathLike):
+def save(found: Mapping[str, SearchResult], folder: str | os.PathLike):
   """Writes `identification.safetensors` to a folder that exists.
 
-  In it are by precision, float64: `cmc/<precision>` [gallery_size], and where
-  there is an open set `fpir/<precision>` and `tpir/<precision>`, as
-  `open_set_rates` gives them.
+  It has by precision, float64: `cmc/<precision>` [gallery_size] and, of an open
+  set, `fpir/<precision>` and `tpir/<precision>` of `open_set_rates`.
   """
   arrays = {}
-  for precision, answers in found.items():
-    arrays[f'cmc/{precision}'] = cmc(answers)
-    if answers.open_set is not None:
-      fpir, tpir = open_set_rates(answers.open_set)
+  for precision, result in found.items():
+    arrays[f'cmc/{precision}'] = cmc(result)
+    if result.open_set is not None:
+      fpir, tpir = open_set_rates(result.open_set)
       arrays[f'fpir/{precision}'], arrays[f'tpir/{precision}'] = fpir, tpir
   atomic.write(pathlib.Path(folder) / FILE_NAME, safetensors.numpy.save(arrays))
 

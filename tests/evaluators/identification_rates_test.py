@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from faceqat.evaluators import identification
+from faceqat.evaluators import identification_rates
 
 
 class _People:
@@ -26,7 +26,7 @@ def _direction(images):
 
 def test_first_images_are_the_gallery_and_the_next_ones_probes():
   labels = [2, 0, 2, 5, 0, 2, 2, 0]
-  gallery, probes = identification.split_gallery(labels, 3)
+  gallery, probes = identification_rates.split_gallery(labels, 3)
   assert gallery.tolist() == [1, 0, 3]
   # The fourth image of person 2 is left out; person 5 has but one.
   assert probes.tolist() == [4, 7, 2, 5]
@@ -36,30 +36,32 @@ def test_ranks_equal_counting_and_the_scale_plays_no_part():
   rng = np.random.default_rng(0)
   gallery, probes = rng.normal(size=(30, 6)), rng.normal(size=(2500, 6))
   mates = rng.integers(30, size=2500)
-  ranks = identification.search(gallery, probes, mates).ranks
+  ranks = identification_rates.search(gallery, probes, mates).ranks
   cosines = (probes / np.linalg.norm(probes, axis=1)[:, None]) @ (
     gallery / np.linalg.norm(gallery, axis=1)[:, None]
   ).T
   for probe in (0, 1, 1023, 1024, 2499):
     order = np.argsort(-cosines[probe])
     assert ranks[probe] == 1 + order.tolist().index(mates[probe])
-  scaled = identification.search(gallery * 7, probes / 3, mates).ranks
+  scaled = identification_rates.search(gallery * 7, probes / 3, mates).ranks
   np.testing.assert_array_equal(scaled, ranks)
 
 
 @pytest.mark.parametrize('value', [0, 1])
 def test_ties_stand_before_the_right_person(value):
   same = np.full([3, 4], value, np.int32)
-  found = identification.search(same, same, np.arange(3))
+  found = identification_rates.search(same, same, np.arange(3))
   assert found.ranks.tolist() == [3, 3, 3]
   # A cosine that only rounding parts from the right one is a tie too.
   gallery = np.array([[3, 1], [0.3, 0.1]])
-  found = identification.search(gallery, np.array([[1.0, 2.0]]), np.array([0]))
+  found = identification_rates.search(
+    gallery, np.array([[1.0, 2.0]]), np.array([0])
+  )
   assert (found.ranks, found.rivals) == ([2], [1])
 
 
 def _identify(source, images_per_person=3, unknown_share=0.0, **settings):
-  return identification.identify(
+  return identification_rates.search_people(
     _direction,
     source,
     images_per_person=images_per_person,
@@ -70,7 +72,7 @@ def _identify(source, images_per_person=3, unknown_share=0.0, **settings):
 
 def _figures(found):
   """Without intervals."""
-  figures = identification.summarize(found)
+  figures = identification_rates.summarize(found)
   return {name: value for name, value in figures if '/' not in name}
 
 
@@ -92,7 +94,7 @@ def test_rates_of_a_source_are_those_of_its_probes():
   }
   assert found.open_set is None
   np.testing.assert_allclose(
-    identification.cmc(found), [13 / 14] * 6 + [1], rtol=1e-15
+    identification_rates.cmc(found), [13 / 14] * 6 + [1], rtol=1e-15
   )
 
 
@@ -111,10 +113,12 @@ def test_nobody_to_search_for_is_an_error(images):
 
 
 def test_the_cmc_curve_counts_probes_of_each_rank():
-  found = identification.Identification(
+  found = identification_rates.SearchResult(
     np.array([1, 3, 1, 2]), np.zeros(4, int), np.ones(4, int), 4, None
   )
-  np.testing.assert_array_equal(identification.cmc(found), [0.5, 0.75, 1, 1])
+  np.testing.assert_array_equal(
+    identification_rates.cmc(found), [0.5, 0.75, 1, 1]
+  )
 
 
 def test_the_open_set_by_hand():
@@ -122,7 +126,7 @@ def test_the_open_set_by_hand():
   # nearer to person 1) and at 70 (person 1); unknown ones at 20 and 45.
   angles = np.deg2rad([0, 90, 10, 50, 70, 20, 44])
   faces = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-  found = identification.search_open_set(
+  found = identification_rates.search_open_set(
     faces[:2], np.array([3, 5]), faces[2:], np.array([3, 3, 5, 4, 9])
   )
   assert found.mated.tolist() == [True, True, True, False, False]
@@ -130,7 +134,7 @@ def test_the_open_set_by_hand():
   wanted = np.cos(np.deg2rad([10, 40, 20, 20, 44]))
   # Cosines of float64, each good to a few 2^-53.
   np.testing.assert_allclose(found.scores, wanted, atol=1e-14)
-  fpir, tpir = identification.open_set_rates(found)
+  fpir, tpir = identification_rates.open_set_rates(found)
   # None; 10 degrees; both 20, which may part by rounding; then 44 degrees. The
   # wrong answer at 40 degrees is never a true positive.
   assert (fpir[0], tpir[0]) == (0, 0)
@@ -147,7 +151,7 @@ def test_open_set_rates_equal_counting(dtype):
   # Coarse integers: many ties.
   faces = (3 * (centres[people] + rng.normal(size=(700, 5)))).astype(dtype)
   gallery = (3 * centres[::2]).astype(dtype)
-  found = identification.search_open_set(
+  found = identification_rates.search_open_set(
     gallery, np.arange(0, 40, 2), faces, people
   )
   cosines = np.array(
@@ -157,9 +161,9 @@ def test_open_set_rates_equal_counting(dtype):
     ]
   )
   top = cosines.max(axis=1)
-  fpir, tpir = identification.open_set_rates(found)
+  fpir, tpir = identification_rates.open_set_rates(found)
   one = np.ones(1, int)
-  limits = _figures(identification.Identification(one, one, one, 1, found))
+  limits = _figures(identification_rates.SearchResult(one, one, one, 1, found))
   strangers = people % 2 == 1
   # Of 350 probes without a mate 35 and 3 are expected above.
   assert list(limits) == ['tpir@fpir=0.1']
@@ -211,10 +215,10 @@ def test_tpir_is_given_only_where_ten_false_positives_are_expected(
 ):
   mated = np.arange(strangers + 20) < 20
   people, scores = np.arange(len(mated)), np.linspace(1, 0, len(mated))
-  open_set = identification.OpenSet(
+  open_set = identification_rates.OpenSet(
     scores, mated, mated, people, people[::-1], scores
   )
-  found = identification.Identification(
+  found = identification_rates.SearchResult(
     np.ones(20, int), np.arange(20), np.arange(20), 1, open_set
   )
   assert _figures(found) == {f'tpir@fpir={fpir}': 1 for fpir in fpirs}
@@ -226,12 +230,14 @@ def test_rivals_are_found_by_leaving_people_out():
   people = rng.integers(12, size=300)
   faces = centres[people] + rng.normal(size=(300, 4))
   enrolled = np.arange(0, 12, 2)
-  found = identification.search_open_set(
+  found = identification_rates.search_open_set(
     centres[enrolled], enrolled, faces, people
   )
   for person in enrolled:
     kept = enrolled[enrolled != person]
-    without = identification.search_open_set(centres[kept], kept, faces, people)
+    without = identification_rates.search_open_set(
+      centres[kept], kept, faces, people
+    )
     mine = (found.rivals == person) & (people != person)
     np.testing.assert_array_equal(
       found.without_rival[mine], without.identified[mine]
@@ -251,11 +257,11 @@ def test_intervals_are_those_of_the_influences():
   ranks = np.where(people % 2 == 0, 1, 9)
   mated = people < 25
   scores = np.tanh(rng.normal(mated, 1))
-  open_set = identification.OpenSet(
+  open_set = identification_rates.OpenSet(
     scores, mated, mated, people, people, scores
   )
-  found = identification.Identification(ranks, people, people, 50, open_set)
-  figures = dict(identification.summarize(found))
+  found = identification_rates.SearchResult(ranks, people, people, 50, open_set)
+  figures = dict(identification_rates.summarize(found))
   assert figures['rank1'] == 0.5
   # Of 50 people: sqrt(1/4 / 50) is 0.071. Wilson's interval is 4 % narrower
   # than that of a mean, and Student's t 3 % wider than a normal.
@@ -270,12 +276,12 @@ def test_curves_are_saved_by_precision(tmp_path):
     'float': _identify(_seven_people()),
     'integer': _identify(_seven_people(), unknown_share=0.5),
   }
-  identification.save(found, tmp_path)
+  identification_rates.save(found, tmp_path)
   stored = safetensors.numpy.load_file(tmp_path / 'identification.safetensors')
   names = ['cmc/float', 'cmc/integer', 'fpir/integer', 'tpir/integer']
   assert sorted(stored) == names
   assert all(array.dtype == np.float64 for array in stored.values())
-  fpir, tpir = identification.open_set_rates(found['integer'].open_set)
+  fpir, tpir = identification_rates.open_set_rates(found['integer'].open_set)
   np.testing.assert_array_equal(stored['fpir/integer'], fpir)
   np.testing.assert_array_equal(stored['tpir/integer'], tpir)
   assert stored['cmc/float'].shape == (7,)

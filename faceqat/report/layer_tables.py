@@ -1,0 +1,63 @@
+"""The tables of the layers: what quantization costs in each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from faceqat.evaluators.agreement import Agreement
+from faceqat.report.layer_plots import Layers
+from faceqat.report.table import Table
+
+_TITLES = (
+  'layer',
+  'lost dB',
+  'SQNR dB',
+  'bits',
+  'integers hold',
+  'float outputs',
+  'clipped',
+  'integer not fake-quantized',
+)
+
+
+def agreement_table(found: Agreement) -> Table:
+  """One line a layer, the worst one marked, and the embedding's cosines."""
+  titles = ['layer', 'float-fake dB', 'float-int dB', 'lost dB']
+  titles += ['fake-int steps', 'differing', '']
+  rows = [
+    [
+      layer.name,
+      f'{layer.float_to_fake:.1f}',
+      f'{layer.float_to_integer:.1f}',
+      f'{layer.lost:.1f}',
+      f'{layer.fake_to_integer_steps}',
+      f'{layer.fake_to_integer_differing:.2%}',
+      '<- worst' if layer is found.worst else '',
+    ]
+    for layer in found.layers
+  ]
+  return Table(titles, rows, [found.summary()])
+
+
+def layers_table(layers: Layers) -> Table:
+  """One line a layer, as `Agreement.to_json` gives them."""
+  return Table(_TITLES, [_cells(layer) for layer in layers])
+
+
+def _cells(layer: Mapping[str, Any]) -> list[str]:
+  def decibels(name):
+    return 'exact' if layer[name] is None else f'{layer[name]:.1f}'
+
+  def span(name):
+    low, high = layer[name]
+    return f'{low:.3g} to {high:.3g}'
+
+  return [
+    layer['name'],
+    decibels('lost'),
+    decibels('float_to_integer'),
+    str(layer['bits']),
+    span('range'),
+    span('float_range'),
+    f'{100 * layer["clipped"]:.2f} %',
+    f'{100 * layer["fake_to_integer_differing"]:.2f} %',
+  ]

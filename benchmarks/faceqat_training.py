@@ -1,4 +1,4 @@
-"""Our side of `training_step`: `train_step`, jitted as in training."""
+"""The faceqat side of `training_step`: `train_step`, jitted as in training."""
 
 import functools
 from collections.abc import Callable
@@ -19,14 +19,11 @@ from faceqat.training.train_state import Recipe, create_state, train_step
 def make_steps(
   name: str, batch_size: int
 ) -> tuple[dict[str, Callable[[], float]], int]:
-  """Returns steps that return the loss when they are done.
-
-  Args:
-    name: of the model.
-    batch_size: B.
+  """Makes the steps of a model.
 
   Returns:
-    The steps by name, and the number of parameters that each trains.
+    By name functions that take a step and return its loss; and the number of
+    parameters that each trains.
   """
   images, labels = task.make_batch(batch_size)
   batch = jax.device_put({'image': images, 'label': labels})

@@ -1,18 +1,21 @@
-"""Quantized training by our layers and by TensorFlow's ops, step by step.
+"""Compares quantized training in faceqat and in TensorFlow, step by step.
 
   python -m benchmarks.tensorflow_training
 
-The network of `tensorflow_network` learns eight drawn people by both from the
-same weights, images and optimiser. The tables show how far the two are apart
-after one step from the same state and after many of their own, whether our
-layers drift from themselves as fast once their weights are moved by the least
-that float32 allows, and which operation each difference begins in.
+The network of `tensorflow_network` learns eight drawn people in both, with the
+same weights, images and optimiser. The tables show
+
+* the differences after one step from the same state
+* the differences after many steps of their own
+* the drift of our layers from themselves after each weight is moved by one unit
+  in the last place
+* the operation in which each difference begins
 """
 
 import os
 from collections.abc import Iterator
 
-# Read when TensorFlow is imported: its plain kernels, and no greeting.
+# Read when TensorFlow is imported: plain kernels, no start-up messages.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -203,7 +206,7 @@ def print_trajectories(steps: int):
 
 
 def ties(ours: Step, theirs: Step) -> list[float]:
-  """How far from a tie, in steps, the first outputs are that round apart."""
+  """Distances from a tie, in steps, of the first outputs rounded apart."""
   for name in LAYERS:
     a, b = ours.taps[name], theirs.taps[name]
     apart = _integers(a) != _integers(b)

@@ -1,8 +1,8 @@
-"""PyTorch's side of `training_step`: the same networks and the same loss.
+"""The networks and the loss of `training_step` in PyTorch.
 
-Plain modules, which fx can trace. Layer for layer they are `faceqat.models`,
-with as many parameters; at stride 2 the padding is symmetric, as PyTorch has
-it, which costs the same.
+They are plain modules, which fx can trace. Layer for layer they match
+`faceqat.models`, with the same number of parameters. At stride 2 the padding is
+symmetric, as is usual in PyTorch; it costs the same.
 """
 
 import math

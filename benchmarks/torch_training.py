@@ -1,4 +1,4 @@
-"""PyTorch's side of `training_step`: eager, channels_last; QAT by fx mode."""
+"""The PyTorch side of `training_step`: eager, channels_last; QAT by fx mode."""
 
 import warnings
 from collections.abc import Callable
@@ -15,16 +15,7 @@ from benchmarks import training_task as task
 def make_steps(
   name: str, batch_size: int, threads: int
 ) -> tuple[dict[str, Callable[[], float]], int]:
-  """Returns steps that return the loss when they are done.
-
-  Args:
-    name: of the model.
-    batch_size: B.
-    threads: that PyTorch uses.
-
-  Returns:
-    The steps by name, and the number of parameters that each trains.
-  """
+  """Makes the steps of a model, as `faceqat_training.make_steps` does."""
   torch.set_num_threads(threads)
   torch.manual_seed(0)
   images, labels = map(torch.from_numpy, task.make_batch(batch_size))

@@ -1,14 +1,14 @@
-"""A training step, ours and PyTorch's, float and QAT: four in turns.
+"""Times a training step in faceqat and in PyTorch, float and QAT, in turns.
 
   python -m benchmarks.training_step --model=mobilenet_v2
 
-Each is forward, ArcFace over 1000 classes, backward and SGD with momentum in
-float32, on one batch of 112x112 images that stays in memory, with as many
-threads and the same allocator. Where PyTorch's defaults would make it slower
-than it need be, it is given better (see `torch_training`).
+Each step is forward, ArcFace over 1000 classes, backward and SGD with momentum
+in float32, on one batch of 112x112 images that stays in memory. All have the
+same number of threads and the same allocator. Settings of PyTorch that are slow
+by default are replaced by faster ones (see `torch_training`).
 
-The machine must have nothing else to do: PyTorch's threads wait by spinning,
-and on a busy machine its times grow tenfold (or set OMP_WAIT_POLICY=passive).
+Use an idle machine: PyTorch's threads wait by spinning, so on a busy one its
+times grow tenfold. Or set OMP_WAIT_POLICY=passive.
 """
 
 import math
@@ -28,7 +28,7 @@ RATIOS = (
 
 
 def checked(name, step):
-  """A step that complains if it no longer trains."""
+  """A step that raises if its loss is not finite."""
 
   def run():
     loss = step()
@@ -39,7 +39,7 @@ def checked(name, step):
 
 
 def main():
-  # It needs PyTorch, which only this benchmark does.
+  # Only this benchmark needs PyTorch.
   from benchmarks import torch_training
 
   args = flags.FLAGS
@@ -69,11 +69,7 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_enum(
-    'model', 'mobilenet_v2', ('mobilenet_v2', 'mobilefacenet'), 'Network.'
-  )
+  timing.define_flags(rounds=7, model=True)
   flags.DEFINE_integer('batch_size', 64, 'Images a step.', lower_bound=2)
-  flags.DEFINE_integer('rounds', 7, 'Timed steps of each.', lower_bound=1)
-  flags.DEFINE_integer('threads', 2, 'Of each side.', lower_bound=1)
   command.restart_with_tuned_allocator('benchmarks.training_step')
   command.run(main)

@@ -11,7 +11,6 @@ with `runs` false it ends when it has read its flags and before it does anything
 else. OUTCOMES is a file, as a library may print to the streams itself.
 """
 
-import argparse
 import contextlib
 import io
 import json
@@ -86,8 +85,8 @@ def _run_module(name):
 
 @contextlib.contextmanager
 def _reading_only():
-  """Commands end where absl or argparse has read their flags."""
-  run_command, parse = command.run, argparse.ArgumentParser.parse_args
+  """Commands end where they have read their flags."""
+  run_command = command.run
 
   def end(*_):
     raise _ReadError
@@ -96,15 +95,11 @@ def _reading_only():
     del main
     run_command(end, positional)
 
-  def read_arguments(parser, *arguments):
-    parse(parser, *arguments)
-    end()
-
-  command.run, argparse.ArgumentParser.parse_args = read_flags, read_arguments
+  command.run = read_flags
   try:
     yield
   finally:
-    command.run, argparse.ArgumentParser.parse_args = run_command, parse
+    command.run = run_command
 
 
 if __name__ == '__main__':

@@ -121,35 +121,31 @@ def _judge(page: str, row: page_tables.Row, title: str, figure: Figure):
 def check_counts() -> Iterator[Figure]:
   """The figures of every config and network that follow from its shapes."""
   for name in smoke_configs.find_configs():
-    counts, _ = _measure(name)
-    for column, value in (
-      ('parameters', counts.parameters),
-      ('multiply-adds', counts.multiply_adds),
-    ):
-      yield Figure((name,), column, value / 1e6, beside='smoke form')
+    parameters, additions, _ = _measure(name)
+    yield Figure((name,), 'parameters', parameters / 1e6, beside='smoke form')
+    yield Figure((name,), 'multiply-adds', additions / 1e6, beside='smoke form')
   for title, network in NETWORKS.items():
-    counts, size = _measure(*network)
-    yield Figure((title,), 'parameters', counts.parameters)
-    yield Figure((title,), 'multiply-adds an image', counts.multiply_adds / 1e6)
+    parameters, additions, size = _measure(*network)
+    yield Figure((title,), 'parameters', parameters)
+    yield Figure((title,), 'multiply-adds an image', additions / 1e6)
     for precision in ('float', 'fake_quant'):
       yield Figure((title, precision), 'bytes', size)
     if title == 'float y1':
       yield Figure((title,), 'bytes.*', size)
-  _, size = _measure('mbv2_int8')
+  size = _measure('mbv2_int8')[2]
   for precision in ('float', 'fake_quant'):
     yield Figure((precision,), 'bytes', size, beside='threshold')
 
 
 def _measure(name: str, form: str = '', image_size: int | None = None):
-  """The counts of a network, and the bytes of its float file."""
+  """Parameters, multiply-adds, bytes of the float file; computes nothing."""
   config = smoke_configs.get_config(name, form)
   config.data.image_size = image_size or config.data.image_size
-  counts = smoke_configs.count(config)
-  zeros = jax.tree.map(
-    lambda leaf: np.zeros(leaf.shape, leaf.dtype), counts.shapes
-  )
+  *counts, shapes = smoke_configs.count(config)
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   with tempfile.TemporaryDirectory() as folder:
-    return counts, write_float(zeros, pathlib.Path(folder, 'float.safetensors'))
+    path = pathlib.Path(folder, 'float.safetensors')
+    return *counts, write_float(zeros, path)
 
 
 def check_export() -> Iterator[Figure]:

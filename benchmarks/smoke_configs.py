@@ -18,7 +18,6 @@ import pathlib
 import sys
 import tempfile
 import time
-from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -69,12 +68,12 @@ def main():
   page_tables.print_titles(_TITLES)
   with tempfile.TemporaryDirectory() as folder:
     for name in chosen:
-      counts = count(get_config(name))
+      parameters, multiply_adds, _ = count(get_config(name))
       page_tables.print_row(
         (
           f'`{name}`',
-          f'{counts.parameters / 1e6:.2f} M',
-          f'{counts.multiply_adds / 1e6:,.0f} M',
+          f'{parameters / 1e6:.2f} M',
+          f'{multiply_adds / 1e6:,.0f} M',
           *measure(name, pathlib.Path(folder)),
         )
       )
@@ -85,24 +84,14 @@ def get_config(name: str, form: str = '') -> ml_collections.ConfigDict:
   return importlib.import_module(f'configs.{name}').get_config(form)
 
 
-class Counts(NamedTuple):
-  """Sizes of a network, and the shapes of its variables."""
-
-  parameters: int
-  multiply_adds: int
-  shapes: dict
-
-
-def count(config: ml_collections.ConfigDict) -> Counts:
-  """Counts the whole network; computes nothing."""
+def count(config: ml_collections.ConfigDict) -> tuple[int, int, dict]:
+  """Parameters, multiply-adds and the shapes of a network's variables."""
   model, size = make_model(config), height_width(config.data.image_size)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT),
     jax.ShapeDtypeStruct((1, *size, 3), np.uint8),
   )
-  return Counts(
-    count_parameters(shapes), count_multiply_adds(model, size), shapes
-  )
+  return count_parameters(shapes), count_multiply_adds(model, size), shapes
 
 
 def measure(name: str, folder: pathlib.Path) -> list[str]:

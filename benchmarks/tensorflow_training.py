@@ -12,6 +12,7 @@ same weights, images and optimiser. The tables show
 * the operation in which each difference begins
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 
@@ -176,14 +177,10 @@ def print_trajectories(steps: int):
     trajectories = trajectories or Trajectories(batch[0])
     trajectories.advance(*batch)
     ours, results = trajectories.ours, trajectories.results
-    others = {
-      name: sum(other_steps(ours, results[name]).values())
-      for name in ('once', 'own', 'moved')
-    }
-    losses = {
-      name: abs(results[name].loss - ours.loss)
-      for name in ('once', 'own', 'moved')
-    }
+    others, losses = {}, {}
+    for name in ('once', 'own', 'moved'):
+      others[name] = sum(other_steps(ours, results[name]).values())
+      losses[name] = abs(results[name].loss - ours.loss)
     floats = abs(results['float'].loss - results['float own'].loss)
     apart.extend(ties(ours, results['once']))
     count += others['once'] > 0
@@ -233,26 +230,20 @@ def print_layers(before: State, ours: Step, batch):
   )
   columns = ((ours, single), (ours, double), (single, double))
   others = other_steps(ours, single), other_steps(ours, given)
+
+  def distances(name, value):
+    pairs = [({name: value(a)}, {name: value(b)}) for a, b in columns]
+    first, second, third = itertools.starmap(largest, pairs)
+    return f'{name:18} {first:15.1e} {second:13.1e} {third:19.1e}'
+
   for name in LAYERS:
-    distances = [
-      largest({name: a.taps[name].before}, {name: b.taps[name].before})
-      for a, b in columns
-    ]
-    print(
-      f'{name:18} {distances[0]:15.1e} {distances[1]:13.1e} '
-      f'{distances[2]:19.1e} {others[0][name]:7} {others[1][name]:14}'
-    )
+    line = distances(name, lambda step, name=name: step.taps[name].before)
+    print(f'{line} {others[0][name]:7} {others[1][name]:14}')
   print(f'{"gradient":18} ... the same, and given - ours')
-  columns += ((ours, given),)
-  for name in ours.gradients:
-    distances = [
-      largest({name: a.gradients[name]}, {name: b.gradients[name]})
-      for a, b in columns
-    ]
-    print(
-      f'{name:18} {distances[0]:15.1e} {distances[1]:13.1e} '
-      f'{distances[2]:19.1e} {distances[3]:22.1e}'
-    )
+  for name, gradient in ours.gradients.items():
+    line = distances(name, lambda step, name=name: step.gradients[name])
+    last = largest({name: gradient}, {name: given.gradients[name]})
+    print(f'{line} {last:22.1e}')
   print(
     f'loss: ours - TensorFlow {ours.loss - single.loss:.1e}, '
     f'ours - given {ours.loss - given.loss:.1e}\n'

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def run_module(
   module: str, *arguments: str, log: TextIO | None = None
 ) -> str | None:
-  """Runs `python -m module`; returns what it prints, or writes it to a log."""
+  """Runs a command; returns what it prints, or writes it to a log."""
   return subprocess.run(
     [sys.executable, '-m', module, *arguments],
     cwd=ROOT,

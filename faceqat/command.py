@@ -128,7 +128,7 @@ def parse(argv: list[str]) -> list[str]:
   try:
     arguments = flags.FLAGS(argv)
     config = getattr(flags.FLAGS, 'config', None)
-    if config is not None:
+    if not isinstance(config, str | None):
       # One whose file could not be read says so only when it is used.
       _expand_home(config)
       _join_sets(config, argv)

@@ -11,6 +11,7 @@ with `runs` false it ends when it has read its flags and before it does anything
 else. OUTCOMES is a file, as a library may print to the streams itself.
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -85,8 +86,8 @@ def _run_module(name):
 
 @contextlib.contextmanager
 def _reading_only():
-  """Commands end where they have read their flags."""
-  run_command = command.run
+  """Commands end where absl has read their flags, TensorBoard's argparse."""
+  run_command, parse = command.run, argparse.ArgumentParser.parse_args
 
   def end(*_):
     raise _ReadError
@@ -95,11 +96,15 @@ def _reading_only():
     del main
     run_command(end, positional)
 
-  command.run = read_flags
+  def read_arguments(parser, *arguments):
+    parse(parser, *arguments)
+    end()
+
+  command.run, argparse.ArgumentParser.parse_args = read_flags, read_arguments
   try:
     yield
   finally:
-    command.run = run_command
+    command.run, argparse.ArgumentParser.parse_args = run_command, parse
 
 
 if __name__ == '__main__':

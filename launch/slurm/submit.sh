@@ -20,8 +20,8 @@ if [[ -n "$jobs" ]]; then
   exit
 fi
 run mkdir -p "$WORKDIR"
-# One process for each GPU. Each sees all GPUs of its node and takes the one with
-# its number, so GPUs are requested by node, not by task.
+# One process for each GPU. Each sees all GPUs of its node and takes the one
+# with its number, so GPUs are requested by node, not by task.
 run sbatch "--job-name=$name" "--nodes=$NODES" \
   "--ntasks-per-node=$GPUS_PER_NODE" "--gpus-per-node=$GPUS_PER_NODE" \
   "--cpus-per-task=${CPUS_PER_GPU:-4}" "--chdir=$root" \

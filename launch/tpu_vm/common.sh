@@ -10,8 +10,8 @@ tpu_vm() {
   run gcloud compute tpus tpu-vm "$@"
 }
 
-# Whether the zone has the TPU VM. A failing gcloud ends the script, and does not
-# count as no.
+# Whether the zone has the TPU VM. A failing gcloud ends the script, and does
+# not count as no.
 exists() {
   local names
   names="$(tpu_vm list "${where[@]}" '--format=value(name.basename())')" ||

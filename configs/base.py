@@ -1,4 +1,4 @@
-"""The config that most experiments start from and change."""
+"""What experiments have in common before each changes it; none by itself."""
 
 from ml_collections import ConfigDict
 
@@ -6,11 +6,11 @@ from configs import common, losses, models
 
 
 def make_base() -> ConfigDict:
-  """600 steps, the second half quantized, for any image size."""
+  """600 steps, the second half quantized, of a network for any image size."""
   return ConfigDict(
     {
       'seed': 0,
-      # Weights to start from: '', a file of another project, or a run.
+      # Weights to start from: a file of another project, or a run; or ''.
       'pretrained': '',
       'pretrained_pixels': common.pretrained_pixels(),
       'model': models.mobilenet_v2(),
@@ -21,11 +21,11 @@ def make_base() -> ConfigDict:
       'data': common.data(),
       'eval': common.evaluation(),
       'batch_size': 64,
-      # Parts of a batch, computed one after another to save memory.
+      # Parts of a batch that are computed one after another, to save memory.
       'micro_batches': 1,
       # Faster to compile, slower to run, on a CPU.
       'quick_compilation': False,
-      # Parts of the training; {}: a single one.
+      # Parts of the training; {}: it is one.
       'stages': {},
       'total_steps': 600,
       'log_steps': 10,

@@ -1,11 +1,11 @@
-"""Config blocks that experiments share. Defaults are only here and in them."""
+"""Blocks that the experiments share. Every default stands here or in them."""
 
 from ml_collections import ConfigDict, FieldReference
 
 
 def _size(default: int) -> FieldReference:
   """A number of pixels, or (height, width); as a flag 112, or 112,96."""
-  # Otherwise a field has one type.
+  # A field has one type, but for one of any.
   return FieldReference(default, field_type=object)
 
 
@@ -13,47 +13,49 @@ def data() -> ConfigDict:
   """Training images: faces that faceqat draws, until `path` names others."""
   return ConfigDict(
     {
-      # A folder person/image.jpg, a RecordIO file .rec or an .array_record (or
-      # the folder that holds it), a TFDS data set tfds:NAME:SPLIT, or '' to
-      # draw faces. ~ is the home folder. Several paths are one training set:
-      # separate them with commas, give the flag several times, or name a text
-      # file .txt with one path a line. A config may also set a tuple, inside of
-      # config.ignore_type().
+      # A folder person/image.jpg, a file .rec of RecordIO or .array_record (or
+      # the folder that holds it), a data set tfds:NAME:SPLIT of TFDS, or '' to
+      # draw faces. ~ is the home folder. Several of them, of any kind, are one
+      # training set: with commas between them, the flag given several times, in
+      # a text file .txt with one a line, or as a tuple (which a config may set
+      # inside of config.ignore_type()).
       'path': '',
-      # Equal names in several sets: 'apart' are different people, set/name;
-      # 'merged' are one.
+      # People of several sets who have one name: 'apart' they are different
+      # people, set/name; 'merged' they are one.
       'same_names': 'apart',
-      # When a run resumes and people came, went or were renamed: 'refuse', or
-      # 'continue': class weights follow the names, new people begin at random,
-      # missing people are left out.
+      # Where a run would go on, and people came, went or were renamed since:
+      # 'refuse', or 'continue': what the classifier learnt follows the names,
+      # who is new begins at random and is trained on, who is gone is left out.
       'changed_people': 'refuse',
       # Where TFDS keeps its data sets; '': $TFDS_DATA_DIR, or its own folder.
       'tfds_dir': '',
-      # The alignment of `path` ('arcface', 'sphereface', 'margin_32' or another
-      # name) and 'RGB' or 'BGR', if its faces.json is missing or wrong.
+      # How the faces of `path` are aligned, 'arcface', 'sphereface',
+      # 'margin_32' or another name, and 'RGB' or 'BGR', where its faces.json
+      # is missing or wrong.
       'fingerprint': {'template': '', 'channels': ''},
-      # Of the network's input: 112, or a height and a width, (112, 96).
+      # Of what the network is given: 112, or a height and a width, (112, 96).
       'image_size': _size(112),
-      # Of the images in `path`, which are resized to image_size; 0: the same.
+      # Of the images in `path`, resized to image_size where that is another
+      # one; 0: they have image_size.
       'stored_size': _size(0),
       'seed': 0,
       # Drawn faces only.
       'num_people': 240,
       'images_per_person': 40,
-      # People kept out of training, and their pairs, for the verification
-      # during training; 0 people: none.
+      # People kept out of training, and the pairs made of them, for the
+      # verification during training; 0 people: none.
       'validation_people': 40,
       'validation_pairs': 400,
       # Images of each trained person for validation loss and accuracy.
       'holdout_images_per_person': 1,
-      # Skip images that are missing, damaged or of another size, name each
-      # once and count them, instead of stopping.
+      # Pass over images that are missing, damaged or of another size, name
+      # each once and count them, instead of stopping.
       'skip_damaged': False,
-      # Check every image before the first step (a million in some three
-      # minutes), or only 20 of them.
+      # Look at every image before the first step, a million in some three
+      # minutes, or at 20 of them.
       'check_images': True,
-      # People in a batch, with batch_size / people_per_batch images each, for
-      # triplets; 0: images in random order.
+      # People in a batch, with batch_size / people_per_batch images each, as
+      # triplets need; 0: the images in any order.
       'people_per_batch': 0,
       'num_threads': 2,
       'augment': {
@@ -66,13 +68,14 @@ def data() -> ConfigDict:
 
 
 def pretrained_pixels() -> ConfigDict:
-  """The pixel format of a weight file, if its names do not tell the project."""
+  """What the network of a weight file saw, where its names do not tell."""
   return ConfigDict(
     {
-      # 'RGB' or 'BGR'; '': as the project is known to have it.
+      # 'RGB' or 'BGR'; ''.
       'channels': '',
       # (pixel - mean) / scale, of pixels of 0 to 255: one number, or three in
-      # the order of the channels. (0,) and (255,) give 0 to 1; (): as above.
+      # the order of the channels. (0,) and (255,) for 0 to 1; () for both: as
+      # the project is known to have it.
       'mean': (),
       'scale': (),
     }
@@ -84,21 +87,21 @@ def evaluation() -> ConfigDict:
   return ConfigDict(
     {
       # A .bin file, a folder (with `pairs`), several with commas between them,
-      # or '' to draw faces. From a folder or pack of people without a list,
+      # or '' to draw faces. Of a folder or pack of people without a list,
       # num_pairs are drawn, or as many as there are.
       'path': '',
       # For a folder, LFW's pairs.txt, pairs_CALFW.txt, pairs_CPLFW.txt, CFP's
       # Protocol/Split/FP, AgeDB's .mat or another list, in the order of `path`.
       'pairs': '',
-      # As data.fingerprint, for all of `path`.
+      # As data.fingerprint, of all that is in `path`.
       'fingerprint': {'template': '', 'channels': ''},
       # Of the images in `path`, as data.stored_size.
       'stored_size': _size(0),
       'batch_size': 64,
-      # Of drawn pairs.
+      # Of the pairs that are drawn,
       'seed': 0,
       'num_pairs': 6000,
-      # Of drawn faces.
+      # and of the faces, where these are drawn.
       'num_people': 200,
       'images_per_person': 8,
       # Images on which float, fake-quantized and integer activations are
@@ -107,14 +110,14 @@ def evaluation() -> ConfigDict:
       # Images of each person kept out of training for identification: the
       # first is the gallery's, the others are searched for; 0: none.
       'identification_images': 10,
-      # Share of these people whom the gallery of the open set lacks, and the
-      # seed that chooses them; 0: no open set.
+      # Share of these people who are unknown, that is, whom the gallery lacks,
+      # in the open set; 0: no open set. And the seed of who they are.
       'unknown_share': 0.5,
       'identification_seed': 0,
       # A folder with meta/ and loose_crop/ of IJB-B or IJB-C, or '': none.
       'templates': '',
-      # Weight the images of a template by the norm of their embedding, and by
-      # the score of the face detector.
+      # Whether images count by the norm of their embedding, and by the face
+      # detector's score, in the template that they are part of.
       'template_norm': True,
       'template_quality': True,
     }
@@ -122,53 +125,53 @@ def evaluation() -> ConfigDict:
 
 
 def int8() -> ConfigDict:
-  """8-bit weights and activations, as the kernels of the runtimes take them."""
+  """8-bit weights and activations, as the runtimes' kernels take them."""
   return ConfigDict(
     {
       'enabled': True,
       # Steps of float training before the quantizers are switched on.
       'start_step': 300,
-      # If not 0: passes over the training images, instead of steps.
+      # Where it is not 0: passes over the training images, instead of steps.
       'start_epochs': 0.0,
-      # Batch norms are frozen from this step on; -1: never.
+      # From this step on the batch norms keep their statistics; -1: never.
       'freeze_bn_step': 540,
-      # Calibration, before the first quantized step or after a float training:
+      # Where the quantizers are switched on, or after a float training:
       # training batches shown to the observers,
       'calibration_steps': 8,
-      # scaling channels to similar ranges (Nagel et al. 2019, 4.1),
+      # channels scaled so that their ranges are alike (Nagel 2019, 4.1),
       'equalize': False,
-      # and correcting biases for the mean error of quantization (4.2).
+      # and biases moved by the mean that quantization moves (4.2).
       'correct_biases': False,
       'default': {
         'weight_bits': 8,
         'activation_bits': 8,
         'per_channel': True,
         'symmetric': False,
-        # Ranges of activations: 'ema' averages the extremes of batches,
+        # Of activations, from the batches seen: 'ema' averages their extremes,
         # 'minmax' keeps the widest; 'percentile' and 'mse' (least squared
-        # error) use all values, in the calibration alone.
+        # error) look at all values, in the calibration alone.
         'observer': 'ema',
         # Of 'ema': the weight of the past, per step.
         'decay': 0.95,
-        # Of 'percentile': at most 0.01 % of the values are above the range, and
-        # 0.01 % below.
+        # Of 'percentile': at most 0.01 % of the values lie above the range,
+        # and as many below.
         'percentile': 99.99,
         # Train the steps of weights and activations (LSQ, Esser 2020).
         'learned_steps': False,
-        # First steps of weights: 'mse', the least squared error, or 'lsq', the
-        # paper's, which is too wide for many bits.
+        # From where weights' steps start: 'mse', the least squared error, or
+        # 'lsq', the paper's, which is too wide for many bits.
         'step_initialization': 'mse',
       },
-      # Shell patterns of layer paths. A flag has them in brackets, because they
-      # may contain dots and slashes. The embedding has zero point 0, so the dot
-      # product of two embeddings is their cosine up to their norms.
+      # Shell patterns on layer paths, in brackets as they hold a dot or a
+      # slash: the embedding has zero point 0, so that a dot product of two of
+      # them is a cosine up to their norms.
       'overrides': {'embedding': {'symmetric': True}},
     }
   )
 
 
 def optimizer() -> ConfigDict:
-  """AdamW, which learns much more than SGD in a few hundred steps."""
+  """AdamW: in a few hundred steps it gets much further than SGD does."""
   return ConfigDict(
     {
       'name': 'adamw',
@@ -185,12 +188,12 @@ def optimizer() -> ConfigDict:
 
 
 def batch_norm() -> ConfigDict:
-  """Batch norm, which folds into the convolution before it."""
+  """Of the model: folded into the convolution before it."""
   return ConfigDict({'name': 'batch', 'momentum': 0.9, 'epsilon': 1e-3})
 
 
 def batch_renorm() -> ConfigDict:
-  """Batch renorm; its limits widen as in the paper, scaled to 1,000 steps."""
+  """Limits that widen as in the paper, scaled to trainings of 1,000 steps."""
   return ConfigDict(
     {
       'name': 'renorm',
@@ -198,8 +201,7 @@ def batch_renorm() -> ConfigDict:
       'epsilon': 1e-3,
       'r_max': 3.0,
       'd_max': 5.0,
-      # In updates: batch norm until `start`; r_max and d_max are reached at
-      # r_end and d_end.
+      # Updates: as batch norm up to the first, the limits whole at the others.
       'start': 100,
       'r_end': 800,
       'd_end': 500,
@@ -208,20 +210,20 @@ def batch_renorm() -> ConfigDict:
 
 
 def group_norm() -> ConfigDict:
-  """Group norm, for float alone: it has no integer form."""
+  """For float alone: it has no integer form."""
   return ConfigDict({'name': 'group', 'groups': 32, 'epsilon': 1e-5})
 
 
 def no_regularization() -> ConfigDict:
-  """No penalty in the loss; only the optimiser's weight decay."""
+  """The optimiser's weight decay alone."""
   return ConfigDict({'weight': 0.0, 'decay': 1.0})
 
 
 def make_smoke(config: ConfigDict, image_size: int, depth: float):
-  """Shrinks an experiment, which still runs all of its parts.
+  """Shrinks an experiment; it still runs all of its parts.
 
-  Most of the remaining time is compiling, so the network keeps few blocks of
-  each stage, and XLA optimises less.
+  What is left is compiling, so the network keeps few blocks of each stage, and
+  XLA optimises less.
   """
   config.data.update(
     image_size=image_size,
@@ -241,7 +243,7 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
   config.update(
     batch_size=8,
     micro_batches=min(2, config.micro_batches),
-    # In the loop of micro-batches, unoptimised convolutions are too slow.
+    # Micro-batches are a loop, in which XLA's convolutions need optimising.
     quick_compilation=config.micro_batches == 1,
     log_steps=1,
     eval_steps=2,

@@ -1,4 +1,4 @@
-"""Replaces parts of an experiment by the words after its config's name.
+"""Replaces parts of an experiment by the word behind its config's name.
 
 --config=configs/mbv2_int8.py:model=ir50,loss=cosface,quant=w4a8,smoke
 """
@@ -29,27 +29,28 @@ def compose(
   smoke_image_size: int = 32,
   smoke_depth: float = 0.25,
 ) -> ConfigDict:
-  """Replaces the parts that `arg` names.
+  """The config with the parts replaced that `arg` names.
 
-  Flags change values (`--config.optimizer.learning_rate=0.01`). A part with
-  other fields than the one before it can only be replaced as a whole, here.
+  Values are changed by flags (`--config.optimizer.learning_rate=0.01`), data by
+  `--config.data.path`; a part that has other fields than the one before can
+  only be changed whole, and that is here.
 
   Args:
     config: an experiment; it is changed.
-    arg: '', or words with commas between them: 'smoke', which shrinks
-      everything, or 'part=name' with a part and a name of `PARTS`.
-    smoke_image_size: the smallest that the network takes.
-    smoke_depth: the share of the network's blocks that remains.
+    arg: '', or words with a comma between: 'smoke', which shrinks everything,
+      or 'part=name' with a part and a name of `PARTS`.
+    smoke_image_size: the least that the network takes.
+    smoke_depth: the share of the network's blocks that is left.
 
   Raises:
-    ValueError: an unknown word; lists those that exist.
+    ValueError: an unknown word; it lists those there are.
   """
   words = [word for word in arg.split(',') if word]
   for word in words:
     part, _, name = word.partition('=')
     if word != 'smoke' and name not in PARTS.get(part, ()):
       raise ValueError(_unknown(word))
-  # The norm belongs to the model, and 'smoke' shrinks all parts.
+  # The norm is a part of the model, and everything of what is shrunk.
   order = [*PARTS, 'smoke']
   for word in sorted(words, key=lambda word: order.index(word.split('=')[0])):
     part, _, name = word.partition('=')

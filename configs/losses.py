@@ -1,7 +1,7 @@
-"""The block `loss` of each objective, with values for few people.
+"""The blocks `loss`: one for each objective, with values for few people.
 
-The scales and margins of the papers are for 10,000 people and more. On a few
-hundred people a training with them starts slowly, or not at all.
+The scales and margins of the papers are for 10,000 people and more; on some
+hundred they start slowly, or not at all.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ def arcface() -> ConfigDict:
       'scale': 16.0,
       # In radians.
       'margin': 0.2,
-      # Share of the target probability that is spread over all people.
+      # Share of the wanted probability that is spread over all people.
       'label_smoothing': 0.0,
     }
   )
@@ -56,18 +56,18 @@ def combined() -> ConfigDict:
 
 
 def linear_softmax() -> ConfigDict:
-  """A linear classifier on unnormalised embeddings, as in facenet."""
+  """A linear classifier on embeddings as they are, as facenet's."""
   return ConfigDict({'name': 'linear_softmax', 'label_smoothing': 0.0})
 
 
 def center() -> ConfigDict:
-  """`linear_softmax` and a center for each person; values of the paper."""
+  """The same with a center for each person; weight and alpha of the paper."""
   return ConfigDict(
     {
       'name': 'center',
       # Of half the squared distance to the center, beside the softmax.
       'weight': 0.003,
-      # Share of their distance to the images by which centers move.
+      # By which share of their distance to the images the centers move.
       'alpha': 0.5,
       'label_smoothing': 0.0,
     }
@@ -75,23 +75,23 @@ def center() -> ConfigDict:
 
 
 def triplet() -> ConfigDict:
-  """Distances compared within a batch; needs `data.people_per_batch`."""
+  """Distances compared within a batch: wants `data.people_per_batch`."""
   return ConfigDict(
     {
       'name': 'triplet',
-      # batch_all: the mean of all triplets that are not satisfied; batch_hard:
-      # the hardest of each anchor; semi_hard: the nearest negative beyond the
-      # positive.
+      # Which triplets count: batch_all (the mean of those not satisfied),
+      # batch_hard (the hardest of each anchor), semi_hard (the nearest negative
+      # beyond the positive).
       'mining': 'batch_all',
       'margin': 0.2,
-      # Squared distances, as in FaceNet; a collapse is then harder to leave.
+      # Squared distances, as FaceNet's; a collapse is harder to leave then.
       'squared': False,
     }
   )
 
 
 def distillation() -> ConfigDict:
-  """Learns the embeddings of the float network that the run starts from."""
+  """The embeddings of the float network that the run starts from."""
   return ConfigDict({'name': 'distillation'})
 
 

@@ -1,4 +1,4 @@
-"""The block `model` of each network; `Model` and `Backbone` explain fields."""
+"""The block `model` of each network; `Model` and `Backbone` say what it is."""
 
 from ml_collections import ConfigDict
 

@@ -34,7 +34,6 @@ UNKNOWN = 'unknown'
 # comes of it means little, and that is said.
 DRAWN = 'drawn'
 
-_PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
 _MAX_BYTES = 100_000
 # What every program said before programs said what is true.
 _UNTOLD = 'arcface_112'
@@ -84,7 +83,7 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
   That of `x.rec`, `x.bin` or `x.array_record` is `x.faces.json`.
   """
   path = pathlib.Path(path)
-  if path.suffix.lower() in _PACK_SUFFIXES and not path.is_dir():
+  if path.suffix and not path.is_dir():
     return path.with_name(f'{path.stem}.{FILE_NAME}')
   return path / FILE_NAME
 

@@ -293,7 +293,7 @@ def _open_people(
   """The people of a folder or of a pack."""
   if not places.is_pack(path):
     return FolderSource(path, image_size, stored_size, field)
-  _, suffix = os.path.splitext(path.lower())
+  suffix = next(end for end in PACKS if path.lower().endswith(end))
   return PACKS[suffix](path, image_size, stored_size)
 
 

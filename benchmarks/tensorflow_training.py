@@ -162,7 +162,7 @@ class Trajectories:
 
 
 def print_trajectories(steps: int):
-  """Prints how far the trainings part; returns them, and the last batch."""
+  """Prints how the trainings drift apart; returns them and the last batch."""
   print(
     'Losses of this step, and how many of its quantized outputs are on another '
     'integer\n'

@@ -1,12 +1,12 @@
-"""Do the quick figures of the README and of docs/ still come out?
+"""Computes the quick figures of the README and docs/ again, and compares them.
 
   python -m benchmarks.check_figures
   python -m benchmarks.check_figures --checks=counts,export
 
-Makes figures again, finds the tables of the pages that state them by the names
-of rows and columns, and prints both. What is equal on every machine has to be
-equal; what a processor's sums move may differ by what is said beside it. The
-exit status is 1 where a figure is stale.
+Finds each figure in the tables of the pages by the names of its row and column,
+and prints both values. A figure that is the same on every machine must be
+equal. One that depends on a processor's sums may differ by the amount printed
+beside it. The exit status is 1 if a figure is stale.
 
   counts   parameters, multiply-adds, bytes in float of every network; seconds
   export   `faceqat.convert` on --run, the run of `make train`; a minute
@@ -15,14 +15,12 @@ exit status is 1 where a figure is stale.
            weights and images in --shared
   smoke    `benchmarks.smoke_configs`; a quarter of an hour
 
-What takes hours, and times, are not among them.
+Times, and figures that take hours, are not checked.
 """
 
-import importlib
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,24 +31,18 @@ import numpy as np
 from absl import flags
 
 from benchmarks import page_tables, smoke_configs
+from benchmarks.running import ROOT, check_names, run_module
 from faceqat import command
 from faceqat.evaluation.networks import write_float
-from faceqat.files.image_size import height_width
-from faceqat.models.build import make_model
-from faceqat.models.complexity import count_multiply_adds, count_parameters
-from faceqat.quant.spec import FLOAT
 
-ROOT = pathlib.Path(__file__).parents[1]
-# A program's header has its scales as decimal numbers, whose digits are not
-# always as many: a share of its bytes.
+# Share of a program's bytes: its header holds scales as decimal numbers of
+# varying length.
 _HEADER = 2e-4
-# Of pairs, in points: 3 of 6,000 on LFW, 2 of 600 of the drawn ones.
+# In points: 3 of 6,000 pairs of LFW, 2 of 600 drawn pairs.
 _LFW_PAIRS, _DRAWN_PAIRS = 0.05, 0.34
-# Of 9 million pairs of a score of a same pair and one of another.
 _LFW_AUC = 1e-4
 
-# The networks of the pages under names of their own: config, its form, and the
-# height of its images.
+# The networks that the pages name: config, its form, height of the images.
 NETWORKS = {
   'FaceNet NN2': ('facenet_nn2_triplet', '', 112),
   'IR-18 at 56x56': ('ir50_arcface_int8', 'model=ir18', 56),
@@ -62,15 +54,15 @@ NETWORKS = {
 
 
 class Figure(NamedTuple):
-  """A figure that was made again.
+  """A figure that was computed again, and where the pages state it.
 
   Attributes:
-    rows: names of cells that a row of it has, all of them.
+    rows: names of cells; a row that states it has all of them.
     column: the title of its column, a regular expression.
-    value: of which a page states the first digits, in the page's unit.
-    allowed: how far the page's may be from it.
-    without: names of cells that a row of it does not have.
-    beside: the title of another column that its table has, an expression.
+    value: in the unit of the page, which states its first digits.
+    allowed: how far the stated value may be from it.
+    without: names of cells; a row that states it has none of them.
+    beside: a regular expression for the title of another column of the table.
   """
 
   rows: tuple[str, ...]
@@ -82,7 +74,7 @@ class Figure(NamedTuple):
 
 
 class Verdict(NamedTuple):
-  """What a page states, and whether it still is so."""
+  """The value that a page states for a figure, and whether it is stale."""
 
   page: str
   line: int
@@ -94,12 +86,7 @@ class Verdict(NamedTuple):
 
 
 def compare(pages: dict[str, str], figures: list[Figure]) -> list[Verdict]:
-  """Finds every place that states one of the figures.
-
-  Args:
-    pages: the text of each by its name.
-    figures: to be found there.
-  """
+  """Finds every place in the pages (text by name) that states a figure."""
   return [
     _judge(name, row, title, figure)
     for name, text in pages.items()
@@ -126,13 +113,13 @@ def _judge(page: str, row: page_tables.Row, title: str, figure: Figure):
     cell,
     f'{value:,.{digits}f}',
     figure.allowed,
-    # Half of the last digit, for what is rounded in between.
+    # Half of the last digit, as the value may have been rounded before.
     apart > figure.allowed + 0.5 * 10.0**-digits * (figure.allowed > 0),
   )
 
 
 def check_counts() -> Iterator[Figure]:
-  """Of every config and network: what follows from its shapes."""
+  """The figures of every config and network that follow from its shapes."""
   for name in smoke_configs.find_configs():
     parameters, additions, _ = _measure(name)
     yield Figure((name,), 'parameters', parameters / 1e6, beside='smoke form')
@@ -152,25 +139,17 @@ def check_counts() -> Iterator[Figure]:
 
 def _measure(name: str, form: str = '', image_size: int | None = None):
   """Parameters, multiply-adds, bytes of the float file; computes nothing."""
-  config = importlib.import_module(f'configs.{name}').get_config(form)
-  model = make_model(config)
-  size = height_width(image_size or config.data.image_size)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, FLOAT),
-    jax.ShapeDtypeStruct((1, *size, 3), np.uint8),
-  )
+  config = smoke_configs.get_config(name, form)
+  config.data.image_size = image_size or config.data.image_size
+  *counts, shapes = smoke_configs.count(config)
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   with tempfile.TemporaryDirectory() as folder:
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    float_bytes = write_float(zeros, pathlib.Path(folder, 'float.safetensors'))
-  return (
-    count_parameters(shapes),
-    count_multiply_adds(model, size),
-    float_bytes,
-  )
+    path = pathlib.Path(folder, 'float.safetensors')
+    return *counts, write_float(zeros, path)
 
 
 def check_export() -> Iterator[Figure]:
-  """What `convert` prints of the run of `make train`."""
+  """The figures that `convert` prints for the run of `make train`."""
   checkpoint = f'--checkpoint={flags.FLAGS.run}'
   for name, options in (
     ('int8', ['--contract=tflite_ref']),
@@ -178,7 +157,9 @@ def check_export() -> Iterator[Figure]:
     ('int4 weights', ['--weights=int4']),
   ):
     with tempfile.TemporaryDirectory() as out:
-      printed = _run('faceqat.convert', checkpoint, f'--out={out}', *options)
+      printed = run_module(
+        'faceqat.convert', checkpoint, f'--out={out}', *options
+      )
     for row in page_tables.read_rows(printed):
       yield from exported(name, row)
 
@@ -194,7 +175,7 @@ def exported(name: str, row: page_tables.Row) -> Iterator[Figure]:
   }
   size = page_tables.number(cells['bytes'])
   allowed = _HEADER * size if form == 'program' else 0
-  # Without a contract both contracts' graphs are alike but for their bits.
+  # The graphs without a contract have the same name for both contracts.
   titles = (
     ('outputs',) if contract == 'none' else ('outputs', 'differing', 'largest')
   )
@@ -216,7 +197,7 @@ def check_linear() -> Iterator[Figure]:
     'LDA on 100 components': 'linear discriminant on 100 principal components',
     'LDA on 300 components': 'on 300',
   }
-  printed = _run('benchmarks.linear_baseline')
+  printed = run_module('benchmarks.linear_baseline')
   for name, title in titles.items():
     pattern = rf'^{name} +accuracy ([\d.]+) .*AUC ([\d.]+)'
     accuracy, auc = map(float, re.search(pattern, printed, re.M).groups())
@@ -229,7 +210,7 @@ def check_y1() -> Iterator[Figure]:
   shared = pathlib.Path(flags.FLAGS.shared)
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder, 'y1_ptq')
-    _run(
+    run_module(
       'faceqat.main',
       '--config=configs/mobilefacenet_y1_ptq.py',
       f'--workdir={workdir}',
@@ -260,8 +241,8 @@ _FACES, _LFW = 'data/faces_train', 'data/lfw'
 
 
 def check_smoke() -> Iterator[Figure]:
-  """What the smoke forms of all configs print, but for their seconds."""
-  for row in page_tables.read_rows(_run('benchmarks.smoke_configs')):
+  """The figures of the smoke forms of all configs, without their seconds."""
+  for row in page_tables.read_rows(run_module('benchmarks.smoke_configs')):
     name = page_tables.plain(row.cells['config'])
     for title, cell in list(row.cells.items())[4:]:
       value = page_tables.number(cell)
@@ -285,17 +266,6 @@ CHECKS = {
 }
 
 
-def _run(module: str, *arguments: str) -> str:
-  """Runs a command of faceqat; returns what it prints."""
-  return subprocess.run(
-    [sys.executable, '-m', module, *arguments],
-    cwd=ROOT,
-    check=True,
-    stdout=subprocess.PIPE,
-    text=True,
-  ).stdout
-
-
 def read_pages() -> dict[str, str]:
   """The README and the pages of docs/, by their paths from the root."""
   paths = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -304,9 +274,7 @@ def read_pages() -> dict[str, str]:
 
 def main():
   chosen = flags.FLAGS.checks
-  unknown = sorted({*chosen} - {*CHECKS})
-  if unknown:
-    raise ValueError(f'--checks={unknown[0]} is none of {", ".join(CHECKS)}')
+  check_names('--checks', chosen, CHECKS)
   pages, stale = read_pages(), 0
   for name in chosen:
     check, needed = CHECKS[name]
@@ -333,7 +301,7 @@ def line_of(verdict: Verdict) -> str:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_list('checks', list(CHECKS), 'Which of them.')
+  flags.DEFINE_list('checks', list(CHECKS), 'Which checks to run.')
   flags.DEFINE_string('run', 'runs/mbv2_int8', 'Folder of `make train`.')
   flags.DEFINE_string('shared', '../shared', 'Folder of weights and data.')
   command.run(main)

@@ -1,9 +1,9 @@
-"""Training time of each convolution form over that of `lax.conv`, one run.
-
-Layers are those of MobileNetV2 on 112x112 faces; a time is one forward and
-backward pass, the two forms in turns.
+"""Compares the training time of our convolutions with that of `lax.conv`.
 
   python -m benchmarks.convolution
+
+The layers are those of MobileNetV2 on 112x112 faces. A time is one forward and
+backward pass; the two forms run in turns.
 """
 
 import statistics
@@ -76,8 +76,7 @@ def measure(layer, batch_size, rounds):
     run = make_pass(backend, (stride, stride), padding, depthwise)
     return lambda: jax.block_until_ready(run(x, kernel, g))
 
-  # 'gpu' names the plain lax form; it is compiled for this machine all the
-  # same.
+  # 'gpu' names the plain lax form; it is still compiled for this machine.
   return timing.interleave({'ours': form('cpu'), 'lax': form('gpu')}, rounds)
 
 
@@ -101,7 +100,6 @@ def main():
 
 if __name__ == '__main__':
   flags.DEFINE_integer('batch_size', 64, 'Images.', lower_bound=1)
-  flags.DEFINE_integer('rounds', 5, 'Timed passes of each.', lower_bound=1)
-  flags.DEFINE_integer('threads', 2, 'Processors to use.', lower_bound=1)
+  timing.define_flags(rounds=5)
   command.restart_with_tuned_allocator('benchmarks.convolution')
   command.run(main)

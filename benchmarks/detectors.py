@@ -1,20 +1,19 @@
-"""Face detectors that pip installs with their weights, compared.
+"""Compares face detectors that pip installs with their weights.
 
   python -m benchmarks.detectors --photographs=PHOTOS --crops=FACES
 
-Photographs show one person each, crops are faces that were aligned to the
-ArcFace template. Peers that are not installed are left out, and named. A row:
+Each photograph shows one person; crops are faces aligned to the ArcFace
+template. Detectors that are not installed are named and left out. The columns:
 
-  found     photographs with a face
-  others    further faces: people in the background, or none
+  found     photographs in which a face was found
+  others    further faces: people in the background, or false detections
   twice     photographs in which a face was found twice
-  moves     by how many pixels of an aligned crop of 112x112 it moves when the
-            photograph is shifted by some pixels and made smaller or larger by
-            a sixth, mean and 95th percentile: there is no true place of an eye,
-            but there is one that stays
+  moves     pixels by which the aligned 112x112 crop moves when the photograph
+            is shifted by some pixels and scaled by a sixth, mean and 95th
+            percentile. An eye has no true place, but a stable one
   crops     share of the crops in which a face was found
-  off       by how many pixels such a crop moves when it is aligned again
-  ms        for a photograph, on one thread, median
+  off       pixels by which such a crop moves when it is aligned again
+  ms        median time for a photograph, on one thread
 """
 
 import dataclasses
@@ -123,7 +122,7 @@ def make_detectors(model: str | None) -> dict:
     try:
       detectors[name] = make()
     except ImportError as error:
-      print(f'{name} is left out: {error}.')
+      print(f'{name} is left out: {error}')
   return detectors
 
 
@@ -148,7 +147,7 @@ def _crop_movement(landmarks, reference):
 
 
 def _movements(detect, image, face):
-  """How far the crop moves when the photograph does, for each of `_MOVES`."""
+  """Yields how far the crop moves for each of `_MOVES` of the photograph."""
   height, width = image.shape[:2]
   for right, down, scale in _MOVES:
     matrix = np.array([[scale, 0, right], [0, scale, down]])
@@ -201,7 +200,7 @@ def _read(folder, count=None):
     path for path in pathlib.Path(folder).rglob('*') if decoding.is_image(path)
   )
   if not paths:
-    raise ValueError(f'{folder} has no photographs; give a folder of them.')
+    raise ValueError(f'{folder} has no photographs; give a folder of them')
   step = -(-len(paths) // count) if count else 1
   return [photographs.read_photograph(path) for path in paths[::step]]
 
@@ -209,20 +208,19 @@ def _read(folder, count=None):
 def define_flags():
   flags.DEFINE_string('photographs', None, 'Folder, with folders.')
   flags.DEFINE_string('crops', None, 'Folder of 112x112 aligned crops.')
-  flags.DEFINE_string('model', None, "A YuNet's .onnx, compared as well.")
+  flags.DEFINE_string('model', None, "Another YuNet's .onnx to compare.")
+  flags.mark_flag_as_required('photographs')
 
 
 def main():
   args = flags.FLAGS
-  if not args.photographs:
-    raise ValueError('--photographs is not given; name a folder of them.')
   cv2.setNumThreads(1)
   cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-  # What the peers warn of.
+  # The other detectors warn.
   warnings.simplefilter('ignore')
   images = _read(args.photographs)
   crops = _read(args.crops, _MAX_CROPS) if args.crops else []
-  # A detector was not made for crops without surroundings.
+  # Detectors expect surroundings, which crops lack.
   border = [(_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0)]
   crops = [np.pad(crop, border, 'edge') for crop in crops]
   detectors = make_detectors(args.model)
@@ -235,7 +233,7 @@ def main():
 
 
 if __name__ == '__main__':
-  # Before OpenMP, ONNX Runtime and TensorFlow are loaded.
+  # Must be set before OpenMP, ONNX Runtime and TensorFlow are loaded.
   os.environ.setdefault('OMP_NUM_THREADS', '1')
   if hasattr(os, 'sched_setaffinity'):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])

@@ -1,11 +1,12 @@
-"""How well perceptual hashes tell copies of a face from other faces.
+"""Measures how well perceptual hashes separate copies of a face from others.
 
   python -m benchmarks.duplicates FOLDER
 
-FOLDER holds aligned faces, person/image. Printed are the least distances
-between pictures of different people (to be looked at: some are one picture
-under two names), how far copies of 500 pictures are from these, and the time.
-The numbers in faceqat/preparation/duplicates.py are of LFW.
+FOLDER holds aligned faces, person/image. The benchmark prints the smallest
+distances between pictures of different people (look at them: some are one
+picture under two names), the distances of copies of 500 pictures from their
+originals, and the time. The numbers in faceqat/preparation/duplicates.py are of
+LFW.
 """
 
 import io

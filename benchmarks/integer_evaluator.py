@@ -1,16 +1,19 @@
-"""Milliseconds per image of the integer evaluator and of its competitors.
+"""Times the integer evaluator and its competitors, in ms per image.
 
   python -m benchmarks.integer_evaluator --model=mobilenet_v2
 
-The competitors: its own reference form (XLA's convolutions and the general
-rescaling, with the same bits), the network's float forward pass, LiteRT with
-XNNPACK on the exported int8 file, and ONNX Runtime on the QDQ file. Where the
-network has PReLUs, for which XNNPACK has no int8 kernel, LiteRT runs a second
-file in which they only rescale: that is the time of all else.
+The competitors are
 
-The network has random weights, and batch norms and ranges that have seen one
-batch; it is lowered for 112x112 images. All run in turns, on images that stay
-in memory.
+* its reference form: XLA's convolutions, the general rescaling, the same bits
+* the float forward pass of the network
+* LiteRT with XNNPACK on the exported int8 file
+* ONNX Runtime on the QDQ file
+
+XNNPACK has no int8 kernel for PReLU. For a network with PReLUs, LiteRT also
+runs a file in which they only rescale, to time everything else.
+
+The network has random weights, and batch norms and ranges from one batch. It is
+lowered for 112x112 images. All run in turns, on images that stay in memory.
 """
 
 import dataclasses
@@ -43,7 +46,7 @@ from faceqat.quant.spec import FLOAT, Mode
 
 
 def make_network(name: str, depth_multiplier: float) -> Network:
-  """Returns a network that was never trained, with all that lowering needs."""
+  """Returns an untrained network with the statistics that lowering needs."""
   block = task.make_model_block(name)
   block.depth_multiplier = depth_multiplier
   # The moving statistics become those of the one batch.
@@ -70,7 +73,7 @@ def make_network(name: str, depth_multiplier: float) -> Network:
 
 
 def make_reference_form(program: IntegerProgram) -> Callable:
-  """The evaluator with XLA's convolutions, rescaled in the general form."""
+  """The evaluator with XLA's convolutions and the general rescaling."""
 
   def conv2d(operator, value, source, output):
     padded = kernels.pad(value, operator.padding, source.zero_point)
@@ -108,11 +111,7 @@ def make_reference_form(program: IntegerProgram) -> Callable:
 
 
 def without_prelu(program: IntegerProgram) -> IntegerProgram:
-  """The program with a rescaling in the place of each PReLU.
-
-  XNNPACK has no int8 PReLU, and LiteRT's own is slow. This is another network;
-  it shows what LiteRT takes for all else.
-  """
+  """The program with a rescaling in place of each PReLU: another network."""
   return dataclasses.replace(
     program,
     operators=tuple(
@@ -156,10 +155,10 @@ def make_precisions(network: Network, threads: int) -> dict[str, Callable]:
 
 
 def check(precisions: dict[str, Callable], images: jax.Array):
-  """Fails unless the integer precision gives integers that mean something.
+  """Checks the embeddings of the integer evaluator.
 
   Raises:
-    ValueError: an output is not int8, as good as constant, or not that of the
+    ValueError: they are not int8, almost constant, or not those of the
       reference form.
   """
   embeddings = precisions['integer'](images)
@@ -168,7 +167,7 @@ def check(precisions: dict[str, Callable], images: jax.Array):
       f'the integer precision gives {embeddings.dtype}, not int8'
     )
   if np.ptp(np.asarray(embeddings, np.int32)) < 100:
-    raise ValueError('the integer precision is as good as constant')
+    raise ValueError('the integer precision is almost constant')
   if not jnp.array_equal(embeddings, precisions['reference form'](images)):
     raise ValueError('the reference form gives other integers')
 
@@ -204,14 +203,10 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_enum(
-    'model', 'mobilenet_v2', ('mobilenet_v2', 'mobilefacenet'), 'Network.'
-  )
+  timing.define_flags(rounds=21, model=True)
   flags.DEFINE_float(
     'depth_multiplier', 1.0, 'Share of its blocks.', lower_bound=0.0
   )
   flags.DEFINE_list('batch_sizes', '1,32', 'Images at a time, each measured.')
-  flags.DEFINE_integer('rounds', 21, 'Timed passes of each.', lower_bound=1)
-  flags.DEFINE_integer('threads', 2, 'Processors to use.', lower_bound=1)
   command.restart_with_tuned_allocator('benchmarks.integer_evaluator')
   command.run(main)

@@ -1,40 +1,43 @@
-"""How often the intervals over people hold the true value.
+"""Measures how often the intervals over people cover the true value.
 
   python -m benchmarks.interval_coverage --pairs=LFW/pairs.txt
 
-Draws people again and again, and all their scores: sums of effects of the two
-people, of that couple of people, of the two images and of chance. Few people
-are hard to recognise (an exponential effect). The designs are those of drawn
-faces, of LFW's View 2 (its own list with --pairs, else one of its shape) and of
-10,000 pairs, and for rank-1 galleries of one image a person. The true value of
-a figure is its mean over all trials.
+Draws people and all their scores many times. A score is a sum of effects of the
+two people, of that couple of people, of the two images and of chance. Few
+people are hard to recognise (an exponential effect). The true value of a figure
+is its mean over all trials.
 
-Prints a Markdown table: of networks of three accuracies, how often in per cent
-a 95 % interval held the true value, and in brackets the true value, half the
-mean width and how far the middle of the intervals was from it on the average,
-in points. 400 trials leave a coverage of 95 % uncertain by 1.1 %. And what the
-choice of thresholds adds in the limit of many pairs (influence.SELECTION).
+The designs are those of drawn faces, of LFW's View 2 (its own list with
+--pairs, else one of its shape) and of 10,000 pairs. Rank-1 is that of galleries
+with one image a person.
+
+Prints a Markdown table for networks of three accuracies: how often, in per
+cent, a 95 % interval covered the true value; and in brackets the true value,
+half the mean width, and the mean distance of the middle of the intervals from
+it, in points. 400 trials leave a coverage of 95 % uncertain by 1.1 %. The last
+line is the variance that the choice of thresholds adds in the limit of many
+pairs (influence.SELECTION).
 """
 
-import argparse
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import flags
 
+from benchmarks import page_tables
+from faceqat import command
 from faceqat.data.benchmarks import pairs
 from faceqat.evaluators import influence, intervals, verification
 
-# How far apart same and different pairs are: for 90, 97 and 99.4 %.
+# Between same and different pairs, for accuracies of 90, 97 and 99.4 %.
 _SEPARATIONS = (2.6, 3.9, 5.3)
-# Noise of a network that is near, as an integer one is to its float one, and of
-# one that is trained anew.
+# Noise of a near network, as the integer form of a float one, and of one that
+# is trained anew.
 _NEAR, _OTHER = 0.05, 0.4
-
-
 _FARS = (0.1, 0.01)
-# People and images of each, the gallery's among them.
+# People, and images of each with the gallery's.
 _GALLERIES = ((40, 10), (300, 4))
 
 
@@ -56,14 +59,14 @@ class _People:
 
 
 def drawn_design(num_pairs: int, num_people: int) -> Design:
-  """That of drawn faces, ten images a person."""
+  """The design of drawn faces, ten images a person."""
   found = pairs.synthetic_pairs(_People(num_people, 10), num_pairs, seed=0)
   images = np.stack([found.first, found.second], axis=1)
   return Design(found.people, images, found.same, found.fold)
 
 
 def lfw_design(path: str | None) -> Design:
-  """View 2 as its pairs.txt has it, or without one a list of its shape."""
+  """View 2 of LFW from its pairs.txt, or a list of the same shape."""
   fold = np.repeat(np.arange(10), 600)
   same = np.tile(np.repeat([True, False], 300), 10)
   if path:
@@ -180,15 +183,15 @@ def draw_answers(
 def selection_limit(trials: int, rng: np.random.Generator) -> float:
   """The variance that choosing the thresholds of ten folds adds, in the limit.
 
-  Near the best threshold 0 and in fitting units, the right decisions of all
-  pairs at a threshold t are a Brownian motion W(t) less t^2, of which each fold
-  has a tenth (Kim and Pollard 1990). A decision that changes between 0 and t
-  was right in half of the cases: the number of right ones at 0 has a covariance
-  of -|t| / 2 with W(t).
+  Near the best threshold 0 and in suitable units, the number of right decisions
+  of all pairs at a threshold t is a Brownian motion W(t) less t^2, of which
+  each fold has a tenth (Kim and Pollard 1990). Half of the decisions that
+  change between 0 and t were right, so the number of right ones at 0 has a
+  covariance of -|t| / 2 with W(t).
 
   Returns:
-    In mean squared gaps between the highest value of all and that of the folds
-    at the thresholds that the others have chosen.
+    The variance over the mean squared gap, which is the highest value of all
+    folds less the sum of theirs at the thresholds that the others choose.
   """
   folds, reach, step = 10, 2.5, 0.01
   t = np.arange(-reach, reach + step / 2, step)
@@ -210,7 +213,7 @@ def selection_limit(trials: int, rng: np.random.Generator) -> float:
 
 
 def coverage(estimates: np.ndarray, limits: np.ndarray) -> str:
-  """A cell of the table, of estimates [T] and limits [T, 2]."""
+  """The cell of the table for estimates [T] and limits [T, 2]."""
   true = estimates.mean()
   low, high = limits.T
   held = 100 * np.mean((low <= true) & (true <= high))
@@ -219,11 +222,11 @@ def coverage(estimates: np.ndarray, limits: np.ndarray) -> str:
 
 
 def _print_rows(title: str, trials: Iterator[Iterator[list[tuple]]]):
-  """One row a figure, of names, estimates and limits.
+  """Prints a row for each figure of a design.
 
   Args:
     title: of the design.
-    trials: by separation and trial.
+    trials: by separation and trial, names with estimates and limits.
   """
   rows: dict[str, list[str]] = {}
   for column in trials:
@@ -232,24 +235,24 @@ def _print_rows(title: str, trials: Iterator[Iterator[list[tuple]]]):
       cell = coverage(np.array(estimates), np.array(limits))
       rows.setdefault(names[0], []).append(cell)
   for name, cells in rows.items():
-    print(f'| {title} | {name} | {" | ".join(cells)} |', flush=True)
+    page_tables.print_row([title, name, *cells])
 
 
-def main(arguments: Sequence[str] | None = None):
-  parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.interval_coverage'
-  )
-  parser.add_argument('--trials', type=int, default=400)
-  parser.add_argument('--pairs', help="LFW's pairs.txt")
-  args = parser.parse_args(arguments)
+def define_flags():
+  flags.DEFINE_integer('trials', 400, 'Drawings of people.', lower_bound=1)
+  flags.DEFINE_string('pairs', None, "LFW's pairs.txt.")
+
+
+def main():
+  args = flags.FLAGS
   designs = {
     '600 pairs of 60 people': drawn_design(600, 60),
     '6,000 pairs of 300 people': drawn_design(6000, 300),
     "LFW's View 2": lfw_design(args.pairs),
     '10,000 pairs of 500 people': drawn_design(10_000, 500),
   }
-  print(
-    '| design | figure | hard faces | middling | easy |\n' + '|---' * 5 + '|'
+  page_tables.print_titles(
+    ('design', 'figure', 'hard faces', 'middling', 'easy')
   )
   rng = np.random.default_rng(0)
 
@@ -276,4 +279,5 @@ def main(arguments: Sequence[str] | None = None):
 
 
 if __name__ == '__main__':
-  main()
+  define_flags()
+  command.run(main)

@@ -2,23 +2,21 @@
 
   python -m benchmarks.kills --kills=20 --photographs=../shared/data/photos
 
-Each command (main, convert, prepare, or those that are named) runs once
-undisturbed. Then, as often as asked, it is killed (kill -9) at a random moment
-of the later part of its work, and the same command is started again until it
-ends. What lies in its folder then has to be what the undisturbed run left, bit
-for bit, and nothing else may be left beside it. The moment is a share of the
-processor time of the undisturbed run, so that it is the same on a machine with
-much else to do.
+Each command (main, convert and prepare, or those that are named) runs once
+undisturbed. Then it is killed (kill -9) --kills times, each time at a random
+moment in the later part of its work, and started again until it ends. Its
+folder must then hold what the undisturbed run left, bit for bit, and nothing
+else may be left beside it. The moment is a share of the processor time of the
+undisturbed run, so that other work on the machine does not move it.
 
-Not compared are times: TensorBoard's files, which have them in each record,
-and the fields of `TIMES`. Of checkpoints, in which Orbax notes when they were
-made, the digests of all parts are.
+Times are not compared: neither TensorBoard's files, which have them in each
+record, nor the fields of `TIMES`. Of checkpoints, in which Orbax notes when
+they were made, the digests of all parts are compared.
 
-The network is that of the tests, which takes seconds; --config=FILE is for
+The network is the one of the tests, which takes seconds; --config=FILE names
 another.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -30,12 +28,16 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from absl import flags
+
+import faceqat.command
+from benchmarks.running import ROOT, check_names
+
 COMMANDS = ('main', 'convert', 'prepare')
 TIMES = {'time', 'train/images_per_second', 'milliseconds'}
-# Most of the time before is that of imports.
+# Before this share of the time a command is mostly importing.
 _EARLIEST = 0.5
-# The network of the tests is found as those of the package are.
+# Makes the network of the tests one that `make_model` finds.
 _START = (
   'import runpy, sys; from faceqat import models; '
   'models.__path__.append(sys.argv[1]); del sys.argv[0:2]; '
@@ -45,7 +47,7 @@ _TICKS = os.sysconf('SC_CLK_TCK')
 
 
 class Runner:
-  """Starts commands in a folder of their own."""
+  """Starts commands that work in a given folder."""
 
   def __init__(self, folder: pathlib.Path, config: str, photographs: str):
     self._config, self._photographs = config, photographs
@@ -111,11 +113,11 @@ def _processor_seconds(process: int) -> float:
 
 
 def left_in(folder: pathlib.Path) -> dict[str, object]:
-  """What lies in a folder, by name, without what differs from run to run."""
+  """The content of a folder by name, without what differs between runs."""
   found = {}
   for path in sorted(folder.rglob('*')):
     name = path.relative_to(folder).as_posix()
-    # The lock stays, and says who had it last.
+    # The lock stays, and names its last owner.
     if path.is_dir() or name == '.lock' or 'tfevents' in name:
       continue
     is_digest = name.endswith('digests/metadata')
@@ -145,14 +147,14 @@ def _timeless(path: pathlib.Path) -> object:
 def differences(
   command: str, wanted: pathlib.Path, found: pathlib.Path
 ) -> list[str]:
-  """Names of files that differ, or that one of two folders has not."""
+  """The names of files that differ, or that one of two folders lacks."""
   before, after = left_in(wanted), left_in(found)
   differ = [
     name
     for name in sorted(before.keys() | after.keys())
     if before.get(name) != after.get(name)
   ]
-  # Beside the folder there are only what a run leaves for the next one.
+  # Only what a run leaves for the next one may be beside the folder.
   beside = {path.name for path in found.parent.iterdir()}
   allowed = {found.name}
   if command == 'prepare':
@@ -161,7 +163,7 @@ def differences(
 
 
 def check(command: str, runner: Runner, folder: pathlib.Path, kills: int):
-  """Kills a command so many times; prints, and gives the number of failures."""
+  """Kills a command `kills` times; returns the number of failures."""
   wanted = runner.trained
   if command != 'main':
     wanted = folder / command / 'whole' / 'out'
@@ -183,7 +185,7 @@ def check(command: str, runner: Runner, folder: pathlib.Path, kills: int):
     out = folder / command / str(attempts) / 'out'
     out.parent.mkdir()
     moment = draw.uniform(_EARLIEST, 1) * seconds
-    # It may be faster this time, and end before.
+    # This time it may be faster, and end first.
     if runner.kill(command, out, moment):
       killed += 1
       runner.finish(command, out)
@@ -199,28 +201,29 @@ def check(command: str, runner: Runner, folder: pathlib.Path, kills: int):
   return failed
 
 
-def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--kills', type=int, default=20, help='of each command')
-  parser.add_argument('--config', default='tests/support/tiny_run.py')
-  parser.add_argument('--photographs', help='a folder; needed for prepare')
-  parser.add_argument('commands', nargs='*', default=COMMANDS)
-  args = parser.parse_args()
-  if unknown := {*args.commands} - {*COMMANDS}:
-    parser.error(f'{sorted(unknown)[0]} is none of {", ".join(COMMANDS)}')
-  if 'prepare' in args.commands and not args.photographs:
-    parser.error('prepare needs --photographs=FOLDER')
-  with tempfile.TemporaryDirectory() as name:
-    folder = pathlib.Path(name)
+def define_flags():
+  flags.DEFINE_integer('kills', 20, 'Of each command.', lower_bound=1)
+  flags.DEFINE_string(
+    'config', 'tests/support/tiny_run.py', 'What `main` trains.'
+  )
+  flags.DEFINE_string('photographs', None, 'Folder that `prepare` reads.')
+
+
+def main(*names: str):
+  args, names = flags.FLAGS, names or COMMANDS
+  check_names('COMMAND', names, COMMANDS)
+  if 'prepare' in names and not args.photographs:
+    raise ValueError('prepare needs --photographs=FOLDER')
+  with tempfile.TemporaryDirectory() as made:
+    folder = pathlib.Path(made)
     runner = Runner(folder, args.config, args.photographs)
-    if 'convert' in args.commands:
+    if 'convert' in names:
       runner.trained.parent.mkdir(parents=True)
       runner.finish('main', runner.trained)
-    failed = sum(
-      check(command, runner, folder, args.kills) for command in args.commands
-    )
+    failed = sum(check(name, runner, folder, args.kills) for name in names)
   sys.exit(1 if failed else 0)
 
 
 if __name__ == '__main__':
-  main()
+  define_flags()
+  faceqat.command.run(main, ('[COMMAND...]',))

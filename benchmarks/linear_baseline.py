@@ -1,11 +1,11 @@
-"""How far linear methods get on the drawn faces of the main experiment.
+"""Evaluates linear methods on the drawn faces of the main experiment.
 
   python -m benchmarks.linear_baseline
 
-Raw pixels, and a linear discriminant on principal components, trained on the
-people of an experiment, by default `configs/mbv2_int8.py`, and evaluated on its
-pairs of other people, exactly as its network is. A network that is not clearly
-ahead learnt nothing.
+The methods are raw pixels, and a linear discriminant on principal components.
+They are trained on the people of an experiment, by default
+`configs/mbv2_int8.py`, and evaluated on its pairs of other people exactly as
+its network is. A network that is not clearly better learnt nothing.
 """
 
 import numpy as np

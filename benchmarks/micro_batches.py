@@ -1,10 +1,10 @@
-"""What micro-batches save in memory, and what they cost in time.
+"""Measures the memory that micro-batches save and the time they cost.
 
   python -m benchmarks.micro_batches --config=configs/mbv2_int8.py
 
-Compiles the quantized training step of a config on its whole batch and on parts
-of it, and prints for each the bytes that the compiled step asks for beside its
-arguments and results (XLA's own analysis), and the time of a step, in turns.
+Compiles the quantized training step of a config for the whole batch and for
+parts of it. For each it prints the temporary bytes of the compiled step (XLA's
+own analysis, without arguments and results) and the time of a step, in turns.
 """
 
 import statistics
@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import timing
+from benchmarks import page_tables, timing
 from faceqat import command
 from faceqat.files.image_size import height_width
 from faceqat.losses.objective import make_objective
@@ -47,22 +47,24 @@ def main():
     steps[parts], memory[parts] = _compile(config, batch)
   seconds = timing.interleave(steps, flags.FLAGS.rounds)
   print(timing.allocator())
-  print('| micro_batches | temporary MB | ratio | s a step | ratio |')
-  print('|---' * 5 + '|')
+  page_tables.print_titles(
+    ('micro_batches', 'temporary MB', 'ratio', 's a step', 'ratio')
+  )
   for parts in numbers:
     ratio = timing.median_ratio(seconds[parts], seconds[1])
-    row = (
-      f'{parts}',
-      f'{memory[parts] / 1e6:,.0f}',
-      f'{memory[parts] / memory[1]:.2f}',
-      f'{statistics.median(seconds[parts]):.2f}',
-      f'{ratio:.2f}',
+    page_tables.print_row(
+      (
+        parts,
+        f'{memory[parts] / 1e6:,.0f}',
+        f'{memory[parts] / memory[1]:.2f}',
+        f'{statistics.median(seconds[parts]):.2f}',
+        f'{ratio:.2f}',
+      )
     )
-    print(f'| {" | ".join(row)} |')
 
 
 def _compile(config, batch):
-  """The step, to be called without arguments, and its temporary bytes."""
+  """A function that takes a step, and the temporary bytes of the step."""
   model, objective = make_model(config), make_objective(config.loss)
   check_batches(config, objective)
   recipe, _ = make_recipe(config, model, objective, make_stages(config)[0])

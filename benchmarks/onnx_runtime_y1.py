@@ -1,11 +1,11 @@
-"""Verification of MXNet's float y1 in ONNX Runtime, beside our import of it.
+"""Evaluates MXNet's float y1 in ONNX Runtime, and compares our import of it.
 
   python -m benchmarks.onnx_runtime_y1 --weights=y1/model-0000.params \
     --path=lfw/images --pairs=lfw/pairs.txt
 
-The ONNX model is made of MXNet's two files, each of their nodes becoming
-ONNX's node of the same meaning: nothing in it is folded or rearranged, and no
-layer of ours takes part. What it reaches is what an import has to reach.
+The ONNX model is made of MXNet's two files. Each node becomes the ONNX node of
+the same meaning; nothing is folded or rearranged, and no layer of ours takes
+part. So its accuracy is the target for our import.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from faceqat.report.results_tables import results_table
 
 IMAGE_SIZE = 112
 _IMAGE = 'data'
-# The operators used have kept their meaning since.
+# The operators used here have not changed since.
 _OPSET, _IR_VERSION = 17, 8
 
 
@@ -67,8 +67,8 @@ def build(weights: str | os.PathLike) -> onnx.ModelProto:
     if node.operator == VARIABLE:
       if node.name not in tensors:
         raise ValueError(
-          f'{weights} lacks the tensor {node.name} of {path}: wanted the two '
-          'files of one network.'
+          f'{weights} lacks the tensor {node.name} of {path}; wanted the two '
+          'files of one network'
         )
       constants[node.name] = tensors[node.name]
     elif node.operator in _TRANSLATIONS:
@@ -76,7 +76,7 @@ def build(weights: str | os.PathLike) -> onnx.ModelProto:
     else:
       raise ValueError(
         f'{path}: {node.name} is a {node.operator}; wanted '
-        f'{", ".join(sorted(_TRANSLATIONS))}.'
+        f'{", ".join(sorted(_TRANSLATIONS))}'
       )
   graph = helper.make_graph(
     nodes,
@@ -134,7 +134,7 @@ def _convolution(node: Node, constants: Mapping[str, np.ndarray]) -> list:
 
 def _batch_norm(node: Node, constants: dict[str, np.ndarray]) -> list:
   image, gamma, *others = node.inputs
-  # By default MXNet computes with 1, whatever the file holds.
+  # With fix_gamma, the default, MXNet computes with 1 and ignores the file.
   if node.flag('fix_gamma', True):
     constants[gamma] = np.ones_like(constants[gamma])
   return [
@@ -150,7 +150,7 @@ def _batch_norm(node: Node, constants: dict[str, np.ndarray]) -> list:
 def _leaky_relu(node: Node, constants: dict[str, np.ndarray]) -> list:
   kind = node.attributes.get('act_type', 'leaky')
   if kind != 'prelu':
-    raise ValueError(f'{node.name} is a LeakyReLU {kind}, wanted prelu.')
+    raise ValueError(f'{node.name} is a LeakyReLU {kind}, wanted prelu')
   # MXNet has a slope for each channel; ONNX broadcasts from the right.
   slopes = node.inputs[1]
   constants[slopes] = constants[slopes].reshape(-1, 1, 1)
@@ -210,7 +210,7 @@ def main():
   )
   results = dict(verification.summarize(scores, pair_set.same, pair_set.fold))
   results['bytes'] = pathlib.Path(args.weights).stat().st_size
-  # The notes are of intervals, and none was computed.
+  # The notes are about intervals, and none was computed.
   table = results_table({'ONNX Runtime': results})
   print(dataclasses.replace(table, notes=()))
   per_image = 1e3 * seconds / len(images)

@@ -1,6 +1,7 @@
-"""Reads the tables of a page, and those that a command prints."""
+"""Reads the tables of a page or of a command's output; prints Markdown rows."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -20,6 +21,17 @@ class Row(NamedTuple):
     """Whether a cell is `name`, or begins with it and a comma."""
     cells = (plain(cell) for cell in self.cells.values())
     return any(cell == name or cell.startswith(f'{name},') for cell in cells)
+
+
+def print_titles(titles: Sequence[str]):
+  """Prints the first two lines of a Markdown table."""
+  print_row(titles)
+  print('|---' * len(titles) + '|', flush=True)
+
+
+def print_row(cells: Sequence[object]):
+  """Prints a row of a Markdown table."""
+  print(f'| {" | ".join(map(str, cells))} |', flush=True)
 
 
 def plain(cell: str) -> str:

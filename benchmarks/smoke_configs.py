@@ -1,12 +1,12 @@
-"""Every config in its smoke form: trained, evaluated, lowered, exported.
+"""Trains, evaluates, lowers and exports every config in its smoke form.
 
   python -m benchmarks.smoke_configs
 
-Prints a Markdown table: of the config itself, the parameters and the
-multiply-adds of one image; of its smoke form, the seconds of `faceqat.main` in
-a process that compiles everything, the bytes of its program, and how many
-outputs of the exported .tflite and .onnx files differ from the integer
-evaluator's.
+Prints a Markdown table. Of the config itself it has the parameters and the
+multiply-adds of one image. Of the smoke form it has the seconds of
+`faceqat.main` in a process that compiles everything, the bytes of the program,
+and how many outputs of the exported .tflite and .onnx files differ from those
+of the integer evaluator.
 
 `--configs=NAME,NAME` chooses files of configs/, without their ending. Those
 with y1 in their names start from a smoke run of mobilefacenet_int8.
@@ -15,15 +15,16 @@ with y1 in their names start from a smoke run of mobilefacenet_int8.
 import contextlib
 import importlib
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
 
 import jax
+import ml_collections
 import numpy as np
 from absl import flags
 
+from benchmarks import page_tables, running
 from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.data.example_images import load_example_images
@@ -35,9 +36,18 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import load_network
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_TITLES = (
+  'config',
+  'parameters',
+  'multiply-adds',
+  'smoke form, s',
+  'bytes',
+  'outputs',
+  '.tflite differing',
+  '.onnx differing',
+)
 _NO_EXPERIMENTS = ('base', 'common', 'compose', 'losses', 'models')
-# Whose smoke run those start from that need a trained network; of their depth.
+# Its smoke run, of the same depth, is where y1 configs start from.
 _TEACHER = 'mobilefacenet_int8'
 _IMAGES = 8
 
@@ -46,7 +56,7 @@ def find_configs() -> list[str]:
   """The names of all experiments."""
   return sorted(
     path.stem
-    for path in (_ROOT / 'configs').glob('*.py')
+    for path in (running.ROOT / 'configs').glob('*.py')
     if path.stem not in _NO_EXPERIMENTS
   )
 
@@ -54,45 +64,47 @@ def find_configs() -> list[str]:
 def main():
   names = find_configs()
   chosen = flags.FLAGS.configs or names
-  unknown = sorted(set(chosen) - set(names))
-  if unknown:
-    raise ValueError(f'--configs={unknown[0]} is none of {", ".join(names)}')
-  print(
-    '| config | parameters | multiply-adds | smoke form, s | bytes | outputs '
-    '| .tflite differing | .onnx differing |\n' + '|---' * 8 + '|'
-  )
+  running.check_names('--configs', chosen, names)
+  page_tables.print_titles(_TITLES)
   with tempfile.TemporaryDirectory() as folder:
     for name in chosen:
-      row = [f'`{name}`', *count(name), *measure(name, pathlib.Path(folder))]
-      print(f'| {" | ".join(row)} |', flush=True)
+      parameters, multiply_adds, _ = count(get_config(name))
+      page_tables.print_row(
+        (
+          f'`{name}`',
+          f'{parameters / 1e6:.2f} M',
+          f'{multiply_adds / 1e6:,.0f} M',
+          *measure(name, pathlib.Path(folder)),
+        )
+      )
 
 
-def count(name: str) -> list[str]:
-  """Parameters and multiply-adds of the whole network."""
-  config = importlib.import_module(f'configs.{name}').get_config()
+def get_config(name: str, form: str = '') -> ml_collections.ConfigDict:
+  """The config of an experiment by its name."""
+  return importlib.import_module(f'configs.{name}').get_config(form)
+
+
+def count(config: ml_collections.ConfigDict) -> tuple[int, int, dict]:
+  """Parameters, multiply-adds and the shapes of a network's variables."""
   model, size = make_model(config), height_width(config.data.image_size)
-  images = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
   shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, FLOAT), images
+    lambda images: model.init(jax.random.key(0), images, FLOAT),
+    jax.ShapeDtypeStruct((1, *size, 3), np.uint8),
   )
-  return [
-    f'{count_parameters(shapes) / 1e6:.2f} M',
-    f'{count_multiply_adds(model, size) / 1e6:,.0f} M',
-  ]
+  return count_parameters(shapes), count_multiply_adds(model, size), shapes
 
 
 def measure(name: str, folder: pathlib.Path) -> list[str]:
   """Seconds of the command, bytes of the program, differing outputs."""
   values = []
   if '_y1_' in name:
-    config = importlib.import_module(f'configs.{name}').get_config('smoke')
-    depth = config.model.depth_multiplier
+    depth = get_config(name, 'smoke').model.depth_multiplier
     teacher = folder / f'teacher_{depth}'
     if not teacher.exists():
-      _run(_TEACHER, teacher, [f'--config.model.depth_multiplier={depth}'])
+      _train(_TEACHER, teacher, f'--config.model.depth_multiplier={depth}')
     values = [f'--config.pretrained={teacher}']
   start = time.perf_counter()
-  _run(name, folder / name, values)
+  _train(name, folder / name, *values)
   seconds = f'{time.perf_counter() - start:.0f}'
   network = load_network(str(folder / name))
   try:
@@ -113,17 +125,14 @@ def measure(name: str, folder: pathlib.Path) -> list[str]:
   ]
 
 
-def _run(name: str, workdir: pathlib.Path, values: list[str]):
+def _train(name: str, workdir: pathlib.Path, *values: str):
   """Trains and evaluates the smoke form."""
-  command = [
-    sys.executable,
-    '-m',
+  running.run_module(
     'faceqat.main',
     f'--config=configs/{name}.py:smoke',
-    f'--workdir={workdir}',
     *values,
-  ]
-  subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
+    f'--workdir={workdir}',
+  )
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""A small quantized network twice: in our layers, and in TensorFlow's ops.
+"""A small quantized network, in our layers and in TensorFlow's operations.
 
-The twin takes nothing from faceqat but the numbers: its quantizers are
+The TensorFlow form takes only numbers from faceqat. Its quantizers are
 `tf.quantization.fake_quant_with_min_max_vars(_per_channel)`, its convolutions,
-moments and normalisation those of `tf.nn`, its gradients the tape's.
+moments and normalisation are those of `tf.nn`, its gradients the tape's.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ LEARNING_RATE, MOMENTUM = 0.0625, 0.9
 DECAY = 0.9  # Of the activation ranges.
 EPSILON, BN_MOMENTUM = 2.0**-10, 0.9
 
-# A kernel's range is this much wider than its weights (numerics.widest_weight).
+# Factor of a kernel's range over its weights (numerics.widest_weight).
 _MARGIN = np.float32(1 + 2.0**-22)
 # (kernel name, depthwise, stride, activation); all have batch norm.
 _CONVOLUTIONS = {
@@ -43,7 +43,7 @@ FLOAT_TRAINING = Mode(train=True)
 
 
 class State(NamedTuple):
-  """What one step leaves: dicts from 'layer/name' to float32 arrays.
+  """The state between steps: dicts from 'layer/name' to float32 arrays.
 
   Attributes:
     params: trained.
@@ -59,12 +59,12 @@ class State(NamedTuple):
 
 
 def make_quant(**changes) -> LayerQuant:
-  """The quantization of a layer as the configs have it, but for `changes`."""
+  """The quantization of a layer in the configs, with `changes`."""
   return LayerQuant(**{**common.int8().default, **changes})
 
 
 class Tap(NamedTuple):
-  """What a quantizer did: its input, output and range ([2])."""
+  """Input, output and range ([2]) of a quantizer."""
 
   before: np.ndarray
   after: np.ndarray
@@ -210,11 +210,11 @@ def make_our_step(
 # TensorFlow's.
 
 
-class _Twin:
-  """One forward pass of the network in TensorFlow's ops.
+class _TensorFlowNetwork:
+  """One forward pass of the network in TensorFlow's operations.
 
   Attributes:
-    taps, batch_stats: what it met, as in `Step` and `State`.
+    taps, batch_stats: of that pass, as in `Step` and `State`.
   """
 
   def __init__(self, params, state, mode, quant, dtype, replaced):
@@ -244,8 +244,8 @@ class _Twin:
     }
     factor = tf.ones_like(scale)
     if self._mode.quantize:
-      # A root and a quotient, each rounded once: of tf.math.rsqrt the last bits
-      # depend on the processor, and then no sum of the exact step is exact.
+      # A root and a quotient, each rounded once. The last bits of
+      # tf.math.rsqrt depend on the processor, and the exact step needs them.
       factor = scale * (1 / np.sqrt((stats['var'] + EPSILON).numpy()))
       if self._mode.batch_statistics:
         factor = tf.stop_gradient(factor)
@@ -258,7 +258,7 @@ class _Twin:
       x = tf.nn.conv2d(x, kernel, strides, 'SAME')
     if self._mode.batch_statistics:
       mean, var = tf.nn.moments(x, (0, 1, 2))
-      # Of a product that the moving statistics have scaled.
+      # The moving statistics have scaled the product.
       x = tf.nn.batch_normalization(
         x, mean, var, offset, scale * tf.sign(factor), EPSILON * factor**2
       )
@@ -341,14 +341,16 @@ def tensorflow_step(
     labels: [B] int32.
     mode, quant, linear: as for `make_our_step`.
     dtype: in which everything but the quantizers is computed.
-    replaced: from a layer to what its quantizer is given in place of the
-      twin's own value.
+    replaced: by layer, the input of its quantizer in place of the computed
+      one.
   """
   params = {k: tf.convert_to_tensor(v) for k, v in state.params.items()}
   with tf.GradientTape() as tape:
     tape.watch(params)
-    twin = _Twin(params, state, mode, quant, dtype, replaced or {})
-    logits = twin(images)
+    network = _TensorFlowNetwork(
+      params, state, mode, quant, dtype, replaced or {}
+    )
+    logits = network(images)
     if linear:
       losses = -tf.gather(logits, labels, batch_dims=1)
     else:
@@ -359,7 +361,7 @@ def tensorflow_step(
   params = {k: params[k] - LEARNING_RATE * t for k, t in trace.items()}
   params, trace, stats, gradients, taps = tf.nest.map_structure(
     lambda value: value.numpy(),
-    (params, trace, twin.batch_stats, gradients, twin.taps),
+    (params, trace, network.batch_stats, gradients, network.taps),
   )
   stats = {k: v.astype(np.float32) for k, v in stats.items()}
   ranges = {k: taps[k].range for k in LAYERS} if mode.quantize else {}

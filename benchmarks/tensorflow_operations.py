@@ -1,6 +1,6 @@
-"""Single operations of a training step, ours and TensorFlow's, on equal inputs.
+"""Compares single operations of a training step with TensorFlow's.
 
-Whatever differs here differs for one reason, as nothing comes before it.
+The inputs are equal, so each difference has its cause in that operation.
 """
 
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _joined(name: str, parts) -> Comparison:
 def compare(
   before: State, ours: Step, theirs: Step, images: np.ndarray
 ) -> Iterator[Comparison]:
-  """Yields each operation of a step, on the values that it had there.
+  """Yields each operation of a step, on the values of that step.
 
   Args:
     before: the step's.
@@ -98,7 +98,7 @@ def _quantizers(ours: Step, theirs: Step) -> Iterator[Comparison]:
   rng = np.random.default_rng(0)
   gradients, sums, exact = [], [], []
   for tap in ours.taps.values():
-    # A range within which some values do not lie, or nothing would be summed.
+    # A range that leaves some values out, or there would be nothing to sum.
     minimum, maximum = tap.range * _F32(0.7)
     g = rng.normal(size=tap.before.shape).astype(_F32)
     mine = jax.jit(

@@ -1,18 +1,22 @@
-"""Quantized training by our layers and by TensorFlow's ops, step by step.
+"""Compares quantized training in faceqat and in TensorFlow, step by step.
 
   python -m benchmarks.tensorflow_training
 
-The network of `tensorflow_network` learns eight drawn people by both from the
-same weights, images and optimiser. The tables show how far the two are apart
-after one step from the same state and after many of their own, whether our
-layers drift from themselves as fast once their weights are moved by the least
-that float32 allows, and which operation each difference begins in.
+The network of `tensorflow_network` learns eight drawn people in both, with the
+same weights, images and optimiser. The tables show
+
+* the differences after one step from the same state
+* the differences after many steps of their own
+* the drift of our layers from themselves after each weight is moved by one unit
+  in the last place
+* the operation in which each difference begins
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 
-# Read when TensorFlow is imported: its plain kernels, and no greeting.
+# Read when TensorFlow is imported: plain kernels, no start-up messages.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -158,7 +162,7 @@ class Trajectories:
 
 
 def print_trajectories(steps: int):
-  """Prints how far the trainings part; returns them, and the last batch."""
+  """Prints how the trainings drift apart; returns them and the last batch."""
   print(
     'Losses of this step, and how many of its quantized outputs are on another '
     'integer\n'
@@ -173,14 +177,10 @@ def print_trajectories(steps: int):
     trajectories = trajectories or Trajectories(batch[0])
     trajectories.advance(*batch)
     ours, results = trajectories.ours, trajectories.results
-    others = {
-      name: sum(other_steps(ours, results[name]).values())
-      for name in ('once', 'own', 'moved')
-    }
-    losses = {
-      name: abs(results[name].loss - ours.loss)
-      for name in ('once', 'own', 'moved')
-    }
+    others, losses = {}, {}
+    for name in ('once', 'own', 'moved'):
+      others[name] = sum(other_steps(ours, results[name]).values())
+      losses[name] = abs(results[name].loss - ours.loss)
     floats = abs(results['float'].loss - results['float own'].loss)
     apart.extend(ties(ours, results['once']))
     count += others['once'] > 0
@@ -203,7 +203,7 @@ def print_trajectories(steps: int):
 
 
 def ties(ours: Step, theirs: Step) -> list[float]:
-  """How far from a tie, in steps, the first outputs are that round apart."""
+  """Distances from a tie, in steps, of the first outputs rounded apart."""
   for name in LAYERS:
     a, b = ours.taps[name], theirs.taps[name]
     apart = _integers(a) != _integers(b)
@@ -230,26 +230,20 @@ def print_layers(before: State, ours: Step, batch):
   )
   columns = ((ours, single), (ours, double), (single, double))
   others = other_steps(ours, single), other_steps(ours, given)
+
+  def distances(name, value):
+    pairs = [({name: value(a)}, {name: value(b)}) for a, b in columns]
+    first, second, third = itertools.starmap(largest, pairs)
+    return f'{name:18} {first:15.1e} {second:13.1e} {third:19.1e}'
+
   for name in LAYERS:
-    distances = [
-      largest({name: a.taps[name].before}, {name: b.taps[name].before})
-      for a, b in columns
-    ]
-    print(
-      f'{name:18} {distances[0]:15.1e} {distances[1]:13.1e} '
-      f'{distances[2]:19.1e} {others[0][name]:7} {others[1][name]:14}'
-    )
+    line = distances(name, lambda step, name=name: step.taps[name].before)
+    print(f'{line} {others[0][name]:7} {others[1][name]:14}')
   print(f'{"gradient":18} ... the same, and given - ours')
-  columns += ((ours, given),)
-  for name in ours.gradients:
-    distances = [
-      largest({name: a.gradients[name]}, {name: b.gradients[name]})
-      for a, b in columns
-    ]
-    print(
-      f'{name:18} {distances[0]:15.1e} {distances[1]:13.1e} '
-      f'{distances[2]:19.1e} {distances[3]:22.1e}'
-    )
+  for name, gradient in ours.gradients.items():
+    line = distances(name, lambda step, name=name: step.gradients[name])
+    last = largest({name: gradient}, {name: given.gradients[name]})
+    print(f'{line} {last:22.1e}')
   print(
     f'loss: ours - TensorFlow {ours.loss - single.loss:.1e}, '
     f'ours - given {ours.loss - given.loss:.1e}\n'

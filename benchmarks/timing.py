@@ -1,6 +1,6 @@
-"""Timing in turns: A B C A B C ..., so that all meet the same disturbances.
+"""Times functions in turns, A B C A B C ..., so that noise hits all alike.
 
-Machines are noisy and drift; only ratios from one run say something.
+Machines are noisy and drift, so only ratios within one run mean anything.
 """
 
 import os
@@ -8,14 +8,25 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from absl import flags
+
 _REST_SECONDS = 0.2
+
+
+def define_flags(rounds: int, *, model: bool = False):
+  """Defines --rounds and --threads, and if wanted --model."""
+  if model:
+    names = ('mobilenet_v2', 'mobilefacenet')
+    flags.DEFINE_enum('model', names[0], names, 'Network.')
+  flags.DEFINE_integer('rounds', rounds, 'Timed passes of each.', lower_bound=1)
+  flags.DEFINE_integer('threads', 2, 'Processors to use.', lower_bound=1)
 
 
 def limit_threads(count: int):
   """Keeps this process to `count` processors, where the system can.
 
-  XLA starts a thread for each processor that the process may use when its
-  backend starts: call this before any computation.
+  Call it before any computation: XLA's backend starts one thread for each
+  processor that the process may use.
 
   Raises:
     ValueError: the process may not use as many.
@@ -40,11 +51,11 @@ def interleave(
 
   Args:
     passes: name to a function that returns when its work is done.
-    rounds: that are timed; one goes before them, to compile and to touch all
+    rounds: timed rounds. An untimed one before them compiles and touches all
       memory.
-    settle: rest, then run a pass once untimed, before it is timed. For passes
-      of several runtimes: the threads of one go on waiting for work, and keep
-      the processors, for a while into the next.
+    settle: before timing a pass, rest and run it once untimed. For passes of
+      several runtimes, because waiting threads of one keep the processors busy
+      for a while.
 
   Returns:
     Name to the seconds of each round.

@@ -1,23 +1,35 @@
-"""A training step, ours and PyTorch's, float and QAT: four in turns.
+"""Times a training step in faceqat and in PyTorch, float and QAT, in turns.
 
   python -m benchmarks.training_step --model=mobilenet_v2
 
-Each is forward, ArcFace over 1000 classes, backward and SGD with momentum in
-float32, on one batch of 112x112 images that stays in memory, with as many
-threads and the same allocator. Where PyTorch's defaults would make it slower
-than it need be, it is given better (see `torch_training`).
+Each step is forward, ArcFace over 1000 classes, backward and SGD with momentum
+in float32, on one batch of 112x112 images that stays in memory. All have the
+same number of threads and the same allocator. Settings of PyTorch that are slow
+by default are replaced by faster ones (see `torch_training`).
 
-The machine must have nothing else to do: PyTorch's threads wait by spinning,
-and on a busy machine its times grow tenfold (or set OMP_WAIT_POLICY=passive).
+Use an idle machine: PyTorch's threads wait by spinning, so on a busy one its
+times grow tenfold. Or set OMP_WAIT_POLICY=passive.
 """
 
+import functools
 import math
 import statistics
+from collections.abc import Callable
 
+import jax
 from absl import flags
+from ml_collections import ConfigDict
 
-from benchmarks import faceqat_training, timing
+from benchmarks import timing
+from benchmarks import training_task as task
+from configs import common
 from faceqat import command
+from faceqat.losses.objective import Margin
+from faceqat.losses.regularization import Regularization
+from faceqat.models.build import make_model
+from faceqat.quant.spec import Mode
+from faceqat.training.optimizer import make_optimizer
+from faceqat.training.train_state import Recipe, create_state, train_step
 
 # Numerator, denominator, goal.
 RATIOS = (
@@ -27,8 +39,73 @@ RATIOS = (
 )
 
 
+def make_steps(
+  name: str, batch_size: int
+) -> tuple[dict[str, Callable[[], float]], int]:
+  """Makes the steps of a model.
+
+  Returns:
+    By name functions that take a step and return its loss; and the number of
+    parameters that each trains.
+  """
+  images, labels = task.make_batch(batch_size)
+  batch = jax.device_put({'image': images, 'label': labels})
+  config = _config(name)
+  model = make_model(config)
+  optimizer, _ = make_optimizer(config.optimizer, total_steps=1)
+  recipe = Recipe(
+    model=model,
+    optimizer=optimizer,
+    objective=Margin('arcface', task.SCALE, task.MARGIN, label_smoothing=0.0),
+    regularization=Regularization(weight=0.0, decay=1.0),
+    train_backbone=True,
+    micro_batches=1,
+    seed=0,
+  )
+  step = jax.jit(
+    functools.partial(train_step, recipe=recipe),
+    static_argnames='mode',
+    donate_argnames='state',
+  )
+
+  def make_step(mode):
+    state = create_state(
+      recipe, num_classes=task.NUM_CLASSES, image_size=task.IMAGE_SIZE
+    )
+
+    def run():
+      nonlocal state
+      state, metrics = jax.block_until_ready(step(state, batch, mode=mode))
+      return float(metrics['loss'])
+
+    return run, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+  float_step, size = make_step(Mode(train=True))
+  qat_step, _ = make_step(Mode(train=True, quantize=True, observe=True))
+  return {'float': float_step, 'QAT': qat_step}, size
+
+
+def _config(name):
+  return ConfigDict(
+    {
+      'model': task.make_model_block(name),
+      'quant': common.int8(),
+      'optimizer': {
+        **common.optimizer(),
+        'name': 'sgd',
+        'learning_rate': task.LEARNING_RATE,
+        'momentum': task.MOMENTUM,
+        'weight_decay': task.WEIGHT_DECAY,
+        'warmup_steps': 0,
+        'schedule': 'constant',
+        'clip_global_norm': 0.0,
+      },
+    }
+  )
+
+
 def checked(name, step):
-  """A step that complains if it no longer trains."""
+  """A step that raises if its loss is not finite."""
 
   def run():
     loss = step()
@@ -39,12 +116,12 @@ def checked(name, step):
 
 
 def main():
-  # It needs PyTorch, which only this benchmark does.
+  # Only this benchmark needs PyTorch.
   from benchmarks import torch_training
 
   args = flags.FLAGS
   timing.limit_threads(args.threads)
-  ours, size = faceqat_training.make_steps(args.model, args.batch_size)
+  ours, size = make_steps(args.model, args.batch_size)
   theirs, their_size = torch_training.make_steps(
     args.model, args.batch_size, args.threads
   )
@@ -69,11 +146,7 @@ def main():
 
 
 if __name__ == '__main__':
-  flags.DEFINE_enum(
-    'model', 'mobilenet_v2', ('mobilenet_v2', 'mobilefacenet'), 'Network.'
-  )
+  timing.define_flags(rounds=7, model=True)
   flags.DEFINE_integer('batch_size', 64, 'Images a step.', lower_bound=2)
-  flags.DEFINE_integer('rounds', 7, 'Timed steps of each.', lower_bound=1)
-  flags.DEFINE_integer('threads', 2, 'Of each side.', lower_bound=1)
   command.restart_with_tuned_allocator('benchmarks.training_step')
   command.run(main)

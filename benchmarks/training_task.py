@@ -1,4 +1,4 @@
-"""The task of the benchmarks: what is trained, how, and on what images."""
+"""The task of the timing benchmarks: network, optimiser and images."""
 
 import numpy as np
 from ml_collections import ConfigDict

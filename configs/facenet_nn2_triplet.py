@@ -4,9 +4,10 @@
     --workdir=runs/facenet_nn2_triplet --config.data.path=FACES
 
 Schroff et al. 2015: the Inception network with L2 pooling, semi-hard negatives.
-There is no classifier, so nothing grows with the number of people. After 1,000
-steps on real faces 78.5 % on LFW in integers, 78.8 in float (docs/results.md;
-one run, seed 0, AVX512-VNNI; its spread was not measured).
+There is no classifier, so nothing grows with the number of people.
+
+LFW after 1,000 steps on real faces: 78.5 % in integers, 78.8 in float
+(docs/results.md; one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict

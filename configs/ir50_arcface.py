@@ -3,12 +3,12 @@
   python -m faceqat.main --config=configs/ir50_arcface.py \
     --workdir=runs/ir50_arcface --config.data.path=FACES
 
-Smaller and larger ones: --config.model.depth=18, 34 or 100; with
---config.model.squeeze_excite=True those of IR-SE. --config.pretrained takes the
-weights of face.evoLVe, AdaFace and others and, with
---config.model.shortcut=projection, those of insightface and MagFace; the README
-says what each of them saw. Its integers come from calibration alone. It is a
-network for a GPU; no score was measured yet.
+Other sizes: --config.model.depth=18, 34 or 100, and IR-SE with
+--config.model.squeeze_excite=True. --config.pretrained takes the weights of
+face.evoLVe, AdaFace and others, and with --config.model.shortcut=projection
+those of insightface and MagFace; the README has the pixel format of each.
+
+The integers come from calibration alone. Use a GPU; no score is measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,10 +3,10 @@
   python -m faceqat.main --config=configs/ir50_arcface_int8.py \
     --workdir=runs/ir50_arcface_int8 --config.data.path=FACES
 
-Smaller and larger ones: --config.model.depth=18, 34 or 100. It is a network for
-a GPU; on a CPU take a depth of 18 and smaller images, as docs/results.md does:
-77.1 % on LFW in integers and in float after 800 steps at 56x56 (one run, seed
-0, AVX512-VNNI; its spread was not measured).
+Other sizes: --config.model.depth=18, 34 or 100. Use a GPU, or on a CPU a depth
+of 18 and smaller images, as in docs/results.md: 77.1 % on LFW in integers and
+in float after 800 steps at 56x56 (one run, seed 0, AVX512-VNNI; spread not
+measured).
 """
 
 from ml_collections import ConfigDict

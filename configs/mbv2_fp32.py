@@ -2,11 +2,12 @@
 
   python -m faceqat.main --config=configs/mbv2_fp32.py --workdir=runs/mbv2_fp32
 
-Its activation ranges are observed after training, on training images, so that
-the table shows what quantization costs a network that was not trained for it.
-With the recipe of before, on LFW after an hour on real faces: 82.2 % in float,
-82.4 % in integers (one run, seed 0, AVX512-VNNI; its spread was not measured);
-docs/results.md has that command.
+Activation ranges are observed after training, on training images. The table
+shows the cost of quantization for a network that was not trained for it.
+
+LFW after an hour on real faces, with an earlier recipe: 82.2 % in float, 82.4 %
+in integers (one run, seed 0, AVX512-VNNI; spread not measured). docs/results.md
+has the command.
 """
 
 from ml_collections import ConfigDict

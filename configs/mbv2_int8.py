@@ -2,11 +2,12 @@
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
 
-On faces that faceqat draws: 95.4 % of 6,000 pairs of new people in integers,
-95.7 % in float (seed 0, 2 cores of an AMD EPYC; docs/results.md has the spread
-over seeds). With the recipe of before, on LFW after an hour on real faces:
-82.0 % in integers; docs/results.md has that command. The form `:smoke` runs all
-of its parts in a few steps, for tests.
+Drawn faces: 95.4 % of 6,000 pairs of new people in integers, 95.7 % in float
+(seed 0, 2 cores of an AMD EPYC; docs/results.md has the spread over seeds).
+LFW after an hour on real faces, with an earlier recipe: 82.0 % in integers;
+docs/results.md has the command.
+
+The form `:smoke` runs all parts in a few steps, for tests.
 """
 
 from ml_collections import ConfigDict

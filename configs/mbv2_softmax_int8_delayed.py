@@ -3,9 +3,9 @@
   python -m faceqat.main --config=configs/mbv2_softmax_int8_delayed.py \
     --workdir=runs/mbv2_softmax_int8_delayed
 
-Quantization-aware training as Krishnamoorthi 2018 has it: quantizers wait until
-the float network has settled (quant.start_epochs passes over the images). The
-recipe is that of `mbv2_int8` otherwise; docs/results.md has its smoke form.
+Quantization-aware training as in Krishnamoorthi 2018: the quantizers wait until
+the float network has settled (quant.start_epochs passes over the images).
+Otherwise the recipe of `mbv2_int8`; docs/results.md has the smoke form.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
   python -m faceqat.main --config=configs/mobilefacenet_int8.py \
     --workdir=runs/mobilefacenet_int8
 
-The recipe and the data are those of `mbv2_int8`, a step takes about six times
-as long; no score was measured yet.
+The recipe and the data are those of `mbv2_int8`. A step takes about six times
+as long. No score is measured yet.
 """
 
 from ml_collections import ConfigDict

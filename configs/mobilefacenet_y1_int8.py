@@ -1,17 +1,16 @@
-"""InsightFace's MobileFaceNet y1, distilled to int8: its own float is teacher.
+"""InsightFace's MobileFaceNet y1, distilled to int8 from its own float form.
 
   python -m faceqat.main --config=configs/mobilefacenet_y1_int8.py \
     --workdir=runs/y1_int8 --config.pretrained=Y1/model-0000.params \
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-The weights are calibrated (channels equalised, least-error ranges) and then
-trained with the quantizers on, to give the embeddings that the float network
-gives for the same images. No labels are used; with no data.path the faces are
-drawn.
+The weights are calibrated (channels equalised, least-error ranges), then
+trained with the quantizers on to reproduce the embeddings of the float network
+for the same images. No labels are used; without data.path the faces are drawn.
 
 Seven minutes on 2 shared CPU cores. LFW in integers 99.40 %, float 99.38
-(one run, seed 0, AVX512-VNNI; its spread was not measured).
+(one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict

@@ -5,16 +5,16 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w4a8`, but which layers have 4 bits is what a run of
-`mobilefacenet_y1_ptq` told
+As `mobilefacenet_y1_w4a8`, but the layers with 4 bits were chosen on a run of
+`mobilefacenet_y1_ptq` with
 
   python -m faceqat.assign_bits --model=runs/y1_ptq --budget=695000 \
     --num_images=64
 
-and its program file stays under 0.7 MB.
+The program file is below 0.7 MB.
 
 Thirteen minutes on 2 shared CPU cores. LFW in integers 99.35 %, float 99.38
-(one run, seed 0, AVX512-VNNI; its spread was not measured).
+(one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from configs import mobilefacenet_y1_int8
 from configs.compose import compose
 
-# And the embedding, below.
+# The embedding, below, is another.
 FOUR_BITS = (
   'block_[346789]/expand',
   'block_1[01234]/expand',
@@ -43,5 +43,5 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   config.optimizer.learning_rate = 5e-4
   config.total_steps = 300
-  # Its layers are named, so all of them have to be there.
+  # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

@@ -5,12 +5,13 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-The observers compare with --config.quant.default.observer=minmax, ema,
-percentile or mse, the rest with --config.quant.equalize=False and
---config.quant.correct_biases=False; docs/results.md has the scores.
+To compare observers, set --config.quant.default.observer=minmax, ema,
+percentile or mse. --config.quant.equalize=False and
+--config.quant.correct_biases=False switch off the rest. docs/results.md has the
+scores.
 
-Two minutes on 2 CPU cores, and then the evaluation. LFW in integers 99.38 %, as
-in float, on a processor with AVX512-VNNI; 99.33, three pairs fewer, on one with
+Two minutes on 2 CPU cores, and then the evaluation. LFW in integers: 99.38 %,
+as in float, on a processor with AVX512-VNNI; 99.33, three pairs fewer, with
 AMX.
 """
 

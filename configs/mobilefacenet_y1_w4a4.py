@@ -5,12 +5,12 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w4a8`, and what a convolution reads has 4 bits too, but for
-the image and what the last layer reads (as in LSQ). Outputs that only a PReLU
-or an addition reads keep 8 bits: no weight multiplies them.
+As `mobilefacenet_y1_w4a8`, and the inputs of convolutions have 4 bits too,
+except for the image and the input of the last layer (as in LSQ). Outputs that
+only a PReLU or an addition reads keep 8 bits: no weight multiplies them.
 
 Nineteen minutes on 2 shared CPU cores. LFW in integers 98.62 %, float 99.38
-(one run, seed 0, AVX512-VNNI; its spread was not measured).
+(one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict
@@ -32,11 +32,11 @@ def get_config(arg: str = '') -> ConfigDict:
     '*/depthwise': wide,
     'last': wide,
     'global_depthwise': wide,
-    # All but those of the blocks with a stride, after which nothing is added.
+    # Those of blocks without a stride, to which the input is added.
     'block_[12346789]/project': wide,
     'block_1[0134]/project': wide,
   }
   config.optimizer.learning_rate = 1e-3
   config.total_steps = 600
-  # Its layers are named, so all of them have to be there.
+  # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

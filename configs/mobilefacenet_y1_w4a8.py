@@ -5,11 +5,11 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_int8`, with learned steps (LSQ). As in that paper the first
-and the last layer keep 8 bits, and so do the slopes of the PReLUs.
+As `mobilefacenet_y1_int8`, with learned steps (LSQ). As in that paper, the
+first and the last layer keep 8 bits; so do the slopes of the PReLUs.
 
 Nine minutes on 2 shared CPU cores. LFW in integers 99.23 %, float 99.38
-(one run, seed 0, AVX512-VNNI; its spread was not measured).
+(one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict

@@ -3,10 +3,15 @@
   python -m faceqat.main --config=configs/resnet50_arcface_brn.py \
     --workdir=runs/resnet50_arcface_brn --config.data.path=FACES
 
-After dmonterom/face_recognition_TF2: SGD; a large batch by parts, each with its
-own statistics, which batch renorm holds together; a penalty in the loss that
-shrinks as the loss does. Batch renorm folds, so it has integers.
-It is a network for a GPU; no score was measured yet.
+After dmonterom/face_recognition_TF2:
+
+* SGD
+* a large batch in parts, each with its own statistics, which batch renorm holds
+  together
+* a penalty in the loss that shrinks as the loss does
+
+Batch renorm folds, so the network has an integer form. Use a GPU; no score is
+measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
   python -m faceqat.main --config=configs/resnet50_arcface_gn.py \
     --workdir=runs/resnet50_arcface_gn --config.data.path=FACES
 
-As `resnet50_arcface_brn`. A group norm takes the statistics of each image at
-inference too: it cannot be folded, and the network has no integer form. The
+As `resnet50_arcface_brn`. Group norm takes the statistics of each image, at
+inference too. So it cannot be folded, the network has no integer form, and the
 table of its evaluation has one row.
 """
 

@@ -134,7 +134,8 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
     main: what to run.
     positional: the names of the arguments that are no flags, all of which
       have to be given, before or between the flags; `main` gets them. A last
-      one that ends with three dots may be given several times.
+      one that ends with three dots may be given several times, and one in
+      brackets, `[NAME...]`, not at all.
   """
   # XLA's messages (that it compiles slowly, for one) help no user. It reads
   # TensorFlow's variable.
@@ -159,13 +160,13 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
 
 def _check_positional(arguments: Sequence[str], names: Sequence[str]):
   missing = names[len(arguments) : len(arguments) + 1]
-  if missing:
+  if missing and not missing[0].startswith('['):
     raise ValueError(
       f'{missing[0].removesuffix("...")} is missing; give {" ".join(names)}, '
       'and flags as --name=x'
     )
   extra = arguments[len(names) :]
-  if extra and not (names and names[-1].endswith('...')):
+  if extra and not (names and names[-1].endswith(('...', '...]'))):
     raise ValueError(f'unexpected argument {extra[0]!r}; flags are --name=x')
 
 
@@ -181,7 +182,7 @@ def parse(argv: list[str]) -> list[str]:
   try:
     arguments = flags.FLAGS(argv)
     config = getattr(flags.FLAGS, 'config', None)
-    if config is not None:
+    if not isinstance(config, str | None):
       # One whose file could not be read says so only when it is used.
       _expand_home(config)
       _join_sets(config, argv)

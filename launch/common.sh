@@ -1,4 +1,4 @@
-# What the launch scripts share; they source it.
+# Shared by the launch scripts, which source it.
 
 dry_run=
 if [[ "${1:-}" == --dry-run ]]; then
@@ -15,12 +15,12 @@ fail() {
   exit 1
 }
 
-# need NAME WHAT: refuses to go on without the variable NAME.
+# need NAME WHAT: ends the script if the variable NAME is not set.
 need() {
   [[ -n "${!1:-}" ]] || fail "$1 is not set; it is $2"
 }
 
-# Refuses to go on without CONFIG, a file that may have a form behind a colon.
+# Ends the script without CONFIG, a file that may have a form after a colon.
 need_config() {
   need CONFIG 'the experiment, such as configs/mbv2_int8.py'
   [[ -f "$root/${CONFIG%%:*}" ]] ||

@@ -1,3 +1,4 @@
+import command_line
 import numpy as np
 import pytest
 
@@ -6,7 +7,7 @@ from faceqat.evaluators import influence
 
 
 def test_the_small_form_prints_a_row_for_every_figure(capsys):
-  interval_coverage.main(['--trials=3'])
+  command_line.run(interval_coverage, trials=3)
   lines = capsys.readouterr().out.splitlines()
   rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines]
   titles = {row[0] for row in rows[2:-1]}

@@ -1,11 +1,18 @@
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
+import command_line
 import pytest
 
 from benchmarks import seed_spread
+
+# ml_collections loads config files with it.
+pytestmark = pytest.mark.filterwarnings(
+  r'ignore:the load_module\(\) method:DeprecationWarning'
+)
 
 
 def write_results(folder, floats, integers):
@@ -20,7 +27,7 @@ def write_results(folder, floats, integers):
 
 def run(monkeypatch, capsys, *words):
   monkeypatch.setattr(sys, 'argv', ['seed_spread', *words])
-  seed_spread.main()
+  command_line.run(seed_spread, *words)
   lines = capsys.readouterr().out.splitlines()[2:]
   return [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines]
 
@@ -50,11 +57,13 @@ def test_each_seed_is_trained_once_on_its_cores(monkeypatch, capsys, tmp_path):
     (workdir,) = (word for word in command if word.startswith('--workdir='))
     folder = pathlib.Path(workdir.removeprefix('--workdir='))
     write_results(folder, 0.8, 0.7 + 0.01 * len(runs))
+    return subprocess.CompletedProcess(command, 0)
 
-  monkeypatch.setattr(seed_spread.subprocess, 'run', train)
+  monkeypatch.setattr(subprocess, 'run', train)
   write_results(tmp_path / 'cores_1' / 'seed_1', 0.9, 0.9)
   config = '--config=configs/mbv2_int8.py:smoke'
-  words = config, f'--workdir={tmp_path}', '--cores=1', '--seeds=0,1,2'
+  value = '--config.batch_size=4'
+  words = config, value, f'--workdir={tmp_path}', '--cores=1', '--seeds=0,1,2'
   cores = os.sched_getaffinity(0)
   rows = run(monkeypatch, capsys, *words)
   assert os.sched_getaffinity(0) == cores
@@ -65,7 +74,7 @@ def test_each_seed_is_trained_once_on_its_cores(monkeypatch, capsys, tmp_path):
     assert command[:3] == [sys.executable, '-m', 'faceqat.main']
     folder = tmp_path / 'cores_1' / f'seed_{seed}'
     assert {*command[3:]} == (
-      {config, f'--config.seed={seed}', f'--workdir={folder}'}
+      {config, value, f'--config.seed={seed}', f'--workdir={folder}'}
     )
     assert cores == 1
   # What is there is read, not made again.
@@ -73,7 +82,15 @@ def test_each_seed_is_trained_once_on_its_cores(monkeypatch, capsys, tmp_path):
   assert len(runs) == 2
 
 
-def test_more_cores_than_there_are_is_an_error(monkeypatch, capsys, tmp_path):
-  with pytest.raises(SystemExit):
-    run(monkeypatch, capsys, f'--workdir={tmp_path}', '--cores=100000')
-  assert '--cores: there are' in capsys.readouterr().err
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (['--cores=100000'], '--cores is 100000, but there are'),
+    (['--config.seed', '3'], 'give it as --config.seed=VALUE'),
+  ],
+)
+def test_what_cannot_be_run_is_refused(
+  words, message, monkeypatch, capsys, tmp_path
+):
+  with pytest.raises(ValueError, match=message):
+    run(monkeypatch, capsys, f'--workdir={tmp_path}', *words)

@@ -6,6 +6,7 @@ A benchmark that is not among them is one that `shown_commands_test` finds.
 import importlib.util
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import mxnet_files
@@ -98,8 +99,9 @@ def test_a_smoke_form_is_trained_lowered_and_exported(
     pathlib.Path(workdir.removeprefix('--workdir=')).symlink_to(
       quantized_run[0]
     )
+    return subprocess.CompletedProcess(command, 0)
 
-  monkeypatch.setattr(smoke_configs.subprocess, 'run', train)
+  monkeypatch.setattr(subprocess, 'run', train)
   seconds, size, *counts = smoke_configs.measure('mbv2_int8', tmp_path)
   assert commands == [[sys.executable, '-m', 'faceqat.main', small_forms.SMOKE]]
   assert seconds == '0'

@@ -17,11 +17,9 @@ from faceqat.data.inspection import (
 )
 from faceqat.data.joined import SAME_NAMES, JoinedSource, set_names
 from faceqat.data.pipeline import only_people, subset
-from faceqat.data.sources import tfds
-from faceqat.data.sources.arrayrecord import ArrayRecordSource
+from faceqat.data.sources import PACKS, tfds
 from faceqat.data.sources.folder import FolderSource
 from faceqat.data.sources.labelled import SourceInRGB
-from faceqat.data.sources.recordio import RecordIOSource
 from faceqat.data.stated_faces import is_bgr, stated
 from faceqat.data.summary import summarize
 from faceqat.faces import lazy_images
@@ -187,9 +185,8 @@ def _open_people(
   """The people of a folder or of a pack."""
   if not places.is_pack(path):
     return FolderSource(path, image_size, stored_size, field)
-  is_recordio = path.lower().endswith('.rec')
-  pack = RecordIOSource if is_recordio else ArrayRecordSource
-  return pack(path, image_size, stored_size)
+  suffix = next(end for end in PACKS if path.lower().endswith(end))
+  return PACKS[suffix](path, image_size, stored_size)
 
 
 def make_evaluation_pairs(

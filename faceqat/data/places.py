@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import ml_collections
 
-from faceqat.data.sources import tfds
+from faceqat.data.sources import PACKS, tfds
 from faceqat.files import decoding, folders
 
-PACKS = ('.rec', '.array_record')
 _WANTED = (
-  'wanted is a folder person/image.jpg, a pack .rec or .array_record, or a '
+  f'wanted is a folder person/image.jpg, a pack {" or ".join(PACKS)}, or a '
   'data set tfds:NAME'
 )
 # By suffix of a file of another kind: the remedy.
@@ -47,7 +46,7 @@ _REMEDIES = {
 
 def is_pack(path: str) -> bool:
   """Whether it has the suffix of a pack of people, in any case."""
-  return path.lower().endswith(PACKS) and not os.path.isdir(path)
+  return path.lower().endswith(tuple(PACKS)) and not os.path.isdir(path)
 
 
 def is_bin(path: str) -> bool:

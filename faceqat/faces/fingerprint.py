@@ -33,7 +33,6 @@ UNKNOWN = 'unknown'
 # for photographs they give results that mean little, which is a warning.
 DRAWN = 'drawn'
 
-_PACK_SUFFIXES = ('.rec', '.bin', '.array_record')
 _MAX_BYTES = 100_000
 # In the metadata of every program before there were fingerprints.
 _UNSTATED = 'arcface_112'
@@ -82,7 +81,7 @@ def path_of(path: str | os.PathLike) -> pathlib.Path:
   'x.faces.json'
   """
   path = pathlib.Path(path)
-  if path.suffix.lower() in _PACK_SUFFIXES and not path.is_dir():
+  if path.suffix and not path.is_dir():
     return path.with_name(f'{path.stem}.{FILE_NAME}')
   return path / FILE_NAME
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image faceqat:cpu or faceqat:gpu; what has not changed is kept.
+# Builds the image faceqat:cpu or faceqat:gpu; keeps layers that did not change.
 #
 #   DEVICE=gpu launch/docker/build.sh [--dry-run] [options of docker build]
 set -euo pipefail

@@ -1,4 +1,4 @@
-# What the scripts for Docker share; they source it.
+# Shared by the scripts for Docker, which source it.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 need DEVICE 'cpu or gpu'

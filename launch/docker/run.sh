@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains in a container in the background, unless that run is going on.
+# Trains in a container in the background, unless that run is in progress.
 #
 #   DEVICE=gpu CONFIG=configs/mbv2_int8.py RUN=mbv2_int8 [DATA=/data/faces] \
 #     launch/docker/run.sh [--dry-run] [--config.data.path=/data ...]
@@ -19,7 +19,7 @@ if [[ "$state" == running ]]; then
   echo "$name runs already; to watch it:  docker logs --follow $name"
   exit
 fi
-# An ended one keeps its log until the run goes on.
+# A container that ended keeps its log until the run is resumed.
 [[ -z "$state" ]] || run docker container rm "$name"
 run mkdir -p "$root/runs"
 gpus=

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Queues a training on the GPUs of one node or several, unless it is queued.
+# Queues a training on the GPUs of one or more nodes, unless it is queued.
 #
 #   NODES=2 GPUS_PER_NODE=8 CONFIG=configs/mbv2_int8.py WORKDIR=/shared/mbv2 \
 #     launch/slurm/submit.sh [--dry-run] [--config.batch_size=1024 ...]
@@ -20,8 +20,8 @@ if [[ -n "$jobs" ]]; then
   exit
 fi
 run mkdir -p "$WORKDIR"
-# A process for each GPU. Every one sees all GPUs of its node and takes the one
-# of its number there, so they are asked for by node, not by task.
+# One process for each GPU. Each sees all GPUs of its node and takes the one
+# with its number, so GPUs are requested by node, not by task.
 run sbatch "--job-name=$name" "--nodes=$NODES" \
   "--ntasks-per-node=$GPUS_PER_NODE" "--gpus-per-node=$GPUS_PER_NODE" \
   "--cpus-per-task=${CPUS_PER_GPU:-4}" "--chdir=$root" \

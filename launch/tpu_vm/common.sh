@@ -1,17 +1,17 @@
-# What the scripts for TPU VMs share; they source it.
+# Shared by the scripts for TPU VMs, which source it.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 need TPU_NAME 'the name of the TPU VM, such as faceqat'
 need ZONE 'its zone, such as us-east5-b'
-# Without PROJECT, gcloud's own.
+# Without PROJECT, gcloud's default.
 where=("--zone=$ZONE" ${PROJECT:+"--project=$PROJECT"})
 
 tpu_vm() {
   run gcloud compute tpus tpu-vm "$@"
 }
 
-# Whether the TPU VM is among those of the zone; a failing gcloud ends the
-# script instead of meaning no.
+# Whether the zone has the TPU VM. A failing gcloud ends the script, and does
+# not count as no.
 exists() {
   local names
   names="$(tpu_vm list "${where[@]}" '--format=value(name.basename())')" ||

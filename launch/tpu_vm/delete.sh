@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes a TPU VM with its disks, unless it is gone. gcloud asks first.
+# Deletes a TPU VM with its disks, if it exists. gcloud asks first.
 #
 #   TPU_NAME=faceqat ZONE=us-east5-b launch/tpu_vm/delete.sh [--dry-run]
 set -euo pipefail

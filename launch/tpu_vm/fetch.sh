@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Copies a run from the first worker, which saves all there is, to runs/ here.
+# Copies a run to runs/ here from the first worker, the only one that saves.
 #
 #   TPU_NAME=faceqat ZONE=us-east5-b RUN=mbv2_int8 \
 #     launch/tpu_vm/fetch.sh [--dry-run]

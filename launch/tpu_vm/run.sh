@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains on all workers of a TPU VM, in tmux: a lost connection ends nothing. A
-# training that runs already is left alone; one that was stopped goes on.
+# Trains on all workers of a TPU VM, in tmux, so a lost connection ends nothing.
+# Leaves a running training alone, and resumes one that was stopped.
 #
 #   TPU_NAME=faceqat ZONE=us-east5-b CONFIG=configs/mbv2_int8.py RUN=mbv2_int8 \
 #     launch/tpu_vm/run.sh [--dry-run] [--config.batch_size=1024 ...]

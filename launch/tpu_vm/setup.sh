@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the commit that is checked out here on every worker of a TPU VM, and
-# copies training images to them, from a bucket that they may read.
+# copies training images there from a bucket that the workers may read.
 #
 #   TPU_NAME=faceqat ZONE=us-east5-b [DATA=gs://bucket/faces] \
 #     launch/tpu_vm/setup.sh [--dry-run]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tells the training of a TPU VM to save and stop; run.sh goes on from there.
+# Tells the training of a TPU VM to save and stop; run.sh resumes it.
 #
 #   TPU_NAME=faceqat ZONE=us-east5-b launch/tpu_vm/stop.sh [--dry-run]
 set -euo pipefail

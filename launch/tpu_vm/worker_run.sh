@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# On a worker: worker_run.sh RUN FLAGS... starts the training in tmux.
+# Runs on a worker: worker_run.sh RUN FLAGS... starts the training in tmux.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 run="$1"
 workdir="$HOME/runs/$run"
 shift
-# Of any run: the chips serve one process at a time.
+# Any run counts: the chips serve one process at a time.
 if tmux has-session -t faceqat 2> /dev/null; then
   echo "$(hostname): a training runs already"
   exit

@@ -86,7 +86,7 @@ def _run_module(name):
 
 @contextlib.contextmanager
 def _reading_only():
-  """Commands end where absl or argparse has read their flags."""
+  """Commands end where absl has read their flags, TensorBoard's argparse."""
   run_command, parse = command.run, argparse.ArgumentParser.parse_args
 
   def end(*_):

@@ -7,6 +7,7 @@ imported. What needs but one is given `jax.devices()[:1]`.
 import gc
 import os
 
+import pytest
 import settings
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -16,13 +17,8 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ['XLA_FLAGS'] = settings.xla_flags(devices=8)
 
-import jax
-import pytest
-import tiny_run
-
-from faceqat.evaluation.networks import evaluate_network
-from faceqat.training.checkpoint import load_network
-from faceqat.training.loop import train
+# What imports JAX is imported where it is used: the process that only hands
+# out tests starts without it.
 
 # Begun first, as the process that met one of them last would end alone. They
 # start commands, which compile for themselves.
@@ -65,6 +61,8 @@ def _compiled_once(tmp_path_factory):
     # Each of these processes has a folder in one that is common to all.
     folder = folder.parent
   # For this process, and for those that tests start.
+  import jax
+
   os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
 
@@ -72,6 +70,11 @@ def _compiled_once(tmp_path_factory):
 @pytest.fixture(scope='session')
 def quantized_run(tmp_path_factory):
   """A run to the end: its folder, and digests of the batches it took."""
+  import jax
+  import tiny_run
+
+  from faceqat.training.loop import train
+
   workdir = tmp_path_factory.mktemp('quantized_run')
   with tiny_run.taken_batches() as batches:
     train(tiny_run.make_config(), str(workdir), jax.devices()[:1])
@@ -81,6 +84,11 @@ def quantized_run(tmp_path_factory):
 @pytest.fixture(scope='session')
 def float_run(tmp_path_factory):
   """The folder of a run in float, whose ranges were never observed."""
+  import jax
+  import tiny_run
+
+  from faceqat.training.loop import train
+
   workdir = tmp_path_factory.mktemp('float_run')
   config = tiny_run.make_config(total_steps=2)
   config.quant.update(enabled=False, calibration_steps=0)
@@ -91,6 +99,9 @@ def float_run(tmp_path_factory):
 @pytest.fixture(scope='session')
 def evaluated(quantized_run, tmp_path_factory):
   """A network, what its evaluation gave, and the folder of its files."""
+  from faceqat.evaluation.networks import evaluate_network
+  from faceqat.training.checkpoint import load_network
+
   workdir, _ = quantized_run
   outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
   network = load_network(str(workdir))

@@ -29,7 +29,7 @@ intervals hold the true value: benchmarks/interval_coverage.py.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from faceqat.evaluators import influence, verification
 from faceqat.evaluators.influence import Figure
@@ -166,4 +166,4 @@ def of_pairs(
 
 def _quantile(freedom: float) -> float:
   """Student's: the variance is itself uncertain."""
-  return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+  return float(special.stdtrit(freedom, (1 + LEVEL) / 2))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import metrics
 
 from faceqat.data.benchmarks.pairs import PairSet
 
@@ -289,6 +288,8 @@ def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
   Raises:
     ValueError: All pairs are of one kind.
   """
+  from sklearn import metrics
+
   far, tar = _roc(scores, same)
   yield 'auc', float(metrics.auc(far, tar))
   yield 'eer', equal_error_rate(far, tar)
@@ -356,6 +357,9 @@ def evaluate(
 
 def _roc(scores, same) -> tuple[np.ndarray, np.ndarray]:
   """FAR and TAR at every threshold, rising from 0 to 1."""
+  # It takes a second to import.
+  from sklearn import metrics
+
   check_kinds(same)
   far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
   return far, tar

@@ -29,7 +29,6 @@ intervals hold the true value: benchmarks/interval_coverage.py.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import special
 
 from faceqat.evaluators import influence, verification
 from faceqat.evaluators.influence import Figure
@@ -166,4 +165,7 @@ def of_pairs(
 
 def _quantile(freedom: float) -> float:
   """Student's: the variance is itself uncertain."""
+  # It takes half a second to import.
+  from scipy import special
+
   return float(special.stdtrit(freedom, (1 + LEVEL) / 2))

@@ -1,7 +1,7 @@
-"""Eight devices for every test, and small runs that several tests look at.
+"""Eight CPU devices for every test, and small runs that several tests share.
 
-The devices are parts of one CPU, and have to be asked for before JAX is
-imported. What needs but one is given `jax.devices()[:1]`.
+The devices have to be requested before JAX is imported. A test that needs one
+takes `jax.devices()[:1]`.
 """
 
 import gc
@@ -11,17 +11,17 @@ import pytest
 import settings
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Of any program, however small.
+# Cache every compiled program, however small.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
-# TensorFlow, to which some tests compare, then sums in one order on every CPU.
+# Makes TensorFlow, a reference of some tests, sum in one order on every CPU.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ['XLA_FLAGS'] = settings.xla_flags(devices=8)
 
-# What imports JAX is imported where it is used: the process that only hands
-# out tests starts without it.
+# JAX is imported in the fixtures: the process of xdist that only hands out
+# tests starts without it.
 
-# Begun first, as the process that met one of them last would end alone. They
-# start commands, which compile for themselves.
+# These start commands and take longest. They run first, so that no process
+# ends long after the others.
 SLOWEST = (
   'end_to_end_test.py',
   'distributed_test.py',
@@ -43,24 +43,23 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-  # Tracing makes many objects, among which the collector would look again and
-  # again through all that was imported: a tenth of the time.
+  # Tracing makes many objects. Without this the garbage collector would scan
+  # all imported modules again and again: a tenth of the time.
   gc.freeze()
   gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope='session', autouse=True)
 def _compiled_once(tmp_path_factory):
-  """What one process of this run has compiled, no other compiles again.
+  """Shares compiled programs between the processes of this run.
 
-  What is read are the bits that compiling would give. It is not kept for a
-  later run, which may be on another processor.
+  They are not kept for a later run, which may be on another processor.
   """
   folder = tmp_path_factory.getbasetemp()
   if 'PYTEST_XDIST_WORKER' in os.environ:
-    # Each of these processes has a folder in one that is common to all.
+    # The parent is common to all worker processes.
     folder = folder.parent
-  # For this process, and for those that tests start.
+  # Set for this process and for those that tests start.
   import jax
 
   os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
@@ -69,7 +68,7 @@ def _compiled_once(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def quantized_run(tmp_path_factory):
-  """A run to the end: its folder, and digests of the batches it took."""
+  """A finished run: its folder, and digests of the batches it took."""
   import jax
   import tiny_run
 
@@ -83,7 +82,7 @@ def quantized_run(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def float_run(tmp_path_factory):
-  """The folder of a run in float, whose ranges were never observed."""
+  """The folder of a float run without observed ranges."""
   import jax
   import tiny_run
 
@@ -98,7 +97,7 @@ def float_run(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def evaluated(quantized_run, tmp_path_factory):
-  """A network, what its evaluation gave, and the folder of its files."""
+  """A network, the results of its evaluation, and the folder of its files."""
   from faceqat.evaluation.networks import evaluate_network
   from faceqat.training.checkpoint import load_network
 

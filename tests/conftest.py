@@ -20,15 +20,18 @@ os.environ['XLA_FLAGS'] = settings.xla_flags(devices=8)
 # JAX is imported in the fixtures: the process of xdist that only hands out
 # tests starts without it.
 
-# These start commands and take longest. They run first, so that no process
-# ends long after the others.
+# These take longest. They run first, so that no process ends long after the
+# others; the notebooks late enough to reuse what end_to_end_test compiled.
 SLOWEST = (
   'end_to_end_test.py',
   'distributed_test.py',
-  'notebooks_test.py',
   'small_forms_test.py',
-  'whole_networks_test.py',
+  'notebooks_test.py',
   'loop_test.py',
+  'whole_networks_test.py',
+  'start_test.py',
+  'networks_test.py',
+  'install_test.py',
 )
 
 

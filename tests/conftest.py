@@ -58,13 +58,13 @@ def _compiled_once(tmp_path_factory):
 
   They are not kept for a later run, which may be on another processor.
   """
+  import jax
+
   folder = tmp_path_factory.getbasetemp()
   if 'PYTEST_XDIST_WORKER' in os.environ:
     # The parent is common to all worker processes.
     folder = folder.parent
   # Set for this process and for those that tests start.
-  import jax
-
   os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
 

@@ -9,6 +9,7 @@ backward pass; the two forms run in turns.
 import statistics
 
 import jax
+import numpy as np
 from absl import flags
 
 from benchmarks import timing
@@ -63,13 +64,16 @@ def measure(layer, batch_size, rounds):
     padding = convolution.explicit_padding(
       'SAME', (size, size), (taps, taps), (stride, stride)
     )
-  keys = jax.random.split(jax.random.key(0), 3)
-  shape = (1, inputs) if depthwise else (inputs, outputs)
-  x = jax.random.normal(keys[0], (batch_size, size, size, inputs))
-  kernel = jax.random.normal(keys[1], (taps, taps, *shape))
+  channels = (1, inputs) if depthwise else (inputs, outputs)
   output = (size - taps + sum(padding[0])) // stride + 1
-  g = jax.random.normal(
-    keys[2], (batch_size, output, output, outputs or inputs)
+  shapes = (
+    (batch_size, size, size, inputs),
+    (taps, taps, *channels),
+    (batch_size, output, output, outputs or inputs),
+  )
+  rng = np.random.default_rng(0)
+  x, kernel, g = (
+    jax.device_put(rng.standard_normal(shape, np.float32)) for shape in shapes
   )
 
   def form(backend):

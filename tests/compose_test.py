@@ -47,7 +47,7 @@ def test_all_parts_at_once_in_any_order():
   assert (model.depth, model.quant.default.weight_bits) == (34, 4)
   assert isinstance(model.norm, BatchRenorm)
   assert config.loss.name == 'cosface'
-  # What is not named is as it was.
+  # The rest is unchanged.
   assert config.optimizer == mbv2_int8.get_config().optimizer
 
 

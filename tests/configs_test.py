@@ -27,7 +27,7 @@ CONFIGS = sorted(
   not in ('__init__', 'base', 'common', 'compose', 'losses', 'models')
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
-# Those that quantize a trained network from the first step on.
+# These quantize a trained network from the first step on.
 PRETRAINED = [name for name in CONFIGS if name.startswith('mobilefacenet_y1')]
 DISTILLED = [name for name in PRETRAINED if 'arcface' not in name]
 
@@ -47,13 +47,13 @@ def flat(config, prefix=''):
 
 
 def get_small(name):
-  """The recipe on a network that compiles in a second, a step of each kind.
+  """The recipe on a network that compiles in a second, one step of each kind.
 
-  The networks themselves, and validation, are run in the tests of each.
+  The networks and the validation have tests of their own.
   """
   config = get(name, 'smoke')
   config.model = {**make_config().model, 'norm': config.model.norm}
-  # The others name layers of the network that it was before.
+  # The other overrides name layers of the original network.
   embedding = config.quant.overrides.embedding
   config.quant.overrides = {'embedding': embedding}
   config.data.update(
@@ -68,7 +68,7 @@ def get_small(name):
 
 
 def layers_of(name, form=''):
-  """The paths of all layers with a quantizer; computes nothing."""
+  """The paths of all layers with a quantizer, without computing anything."""
   config = get(name, form)
   model = config.model.to_json(sort_keys=True)
   return _layers_of(model, config.data.image_size, config.quant.enabled)
@@ -79,7 +79,7 @@ def _layers_of(model, size, quantized):
   config = get('mbv2_int8')
   config.model = json.loads(model)
   config.quant.enabled = quantized
-  # With how many bits is all the same to the paths.
+  # The number of bits does not change the paths.
   config.quant.overrides = {}
   model = make_model(config)
   images = np.zeros((1, size, size, 3), np.uint8)
@@ -119,7 +119,7 @@ def test_everything_can_be_made_of_a_config(name, form):
   last_step = max(config.total_steps - 1, 0)
   assert mode_at(last_step, config.quant).quantize
   if name not in PRETRAINED:
-    # It trains in float first, and long enough with quantizers to be judged.
+    # It trains in float first, then with quantizers.
     assert 0 < config.quant.start_step < config.total_steps
 
 
@@ -143,7 +143,7 @@ def test_distillation_without_a_teacher_is_refused(name):
 def test_its_overrides_are_for_layers_that_there_are(name, form):
   quant = make_model(get(name, form)).quant
   quant.check_patterns(layers_of(name, form))
-  # Otherwise a dot product of two embeddings would be no cosine.
+  # Or a dot product of two embeddings would not be a cosine.
   assert quant.layer('embedding').symmetric
   assert quant.layer('embedding').activation_bits == 8
 
@@ -231,6 +231,6 @@ def test_its_recipe_trains(name, float_run, tmp_path):
   ]
   assert len(losses) == 2
   assert np.all(np.isfinite(losses))
-  # It ends with quantizers, whose ranges were observed.
+  # It ends with quantizers and observed ranges.
   ranges = jax.tree.leaves(network.variables['quant_stats'])
   assert any(np.any(values) for values in ranges)

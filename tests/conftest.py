@@ -1,38 +1,37 @@
-"""Eight devices for every test, and small runs that several tests look at.
+"""Eight CPU devices for every test, and small runs that several tests share.
 
-The devices are parts of one CPU, and have to be asked for before JAX is
-imported. What needs but one is given `jax.devices()[:1]`.
+The devices have to be requested before JAX is imported. A test that needs one
+takes `jax.devices()[:1]`.
 """
 
 import gc
 import os
 
+import pytest
 import settings
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Of any program, however small.
+# Cache every compiled program, however small.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
-# TensorFlow, to which some tests compare, then sums in one order on every CPU.
+# Makes TensorFlow, a reference of some tests, sum in one order on every CPU.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 os.environ['XLA_FLAGS'] = settings.xla_flags(devices=8)
 
-import jax
-import pytest
-import tiny_run
+# JAX is imported in the fixtures: the process of xdist that only hands out
+# tests starts without it.
 
-from faceqat.evaluation.networks import evaluate_network
-from faceqat.training.checkpoint import load_network
-from faceqat.training.loop import train
-
-# Begun first, as the process that met one of them last would end alone. They
-# start commands, which compile for themselves.
+# These take longest. They run first, so that no process ends long after the
+# others; the notebooks late enough to reuse what end_to_end_test compiled.
 SLOWEST = (
   'end_to_end_test.py',
   'distributed_test.py',
-  'notebooks_test.py',
   'small_forms_test.py',
-  'whole_networks_test.py',
+  'notebooks_test.py',
   'loop_test.py',
+  'whole_networks_test.py',
+  'start_test.py',
+  'networks_test.py',
+  'install_test.py',
 )
 
 
@@ -47,31 +46,37 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-  # Tracing makes many objects, among which the collector would look again and
-  # again through all that was imported: a tenth of the time.
+  # Tracing makes many objects. Without this the garbage collector would scan
+  # all imported modules again and again: a tenth of the time.
   gc.freeze()
   gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope='session', autouse=True)
 def _compiled_once(tmp_path_factory):
-  """What one process of this run has compiled, no other compiles again.
+  """Shares compiled programs between the processes of this run.
 
-  What is read are the bits that compiling would give. It is not kept for a
-  later run, which may be on another processor.
+  They are not kept for a later run, which may be on another processor.
   """
+  import jax
+
   folder = tmp_path_factory.getbasetemp()
   if 'PYTEST_XDIST_WORKER' in os.environ:
-    # Each of these processes has a folder in one that is common to all.
+    # The parent is common to all worker processes.
     folder = folder.parent
-  # For this process, and for those that tests start.
+  # Set for this process and for those that tests start.
   os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
 
 
 @pytest.fixture(scope='session')
 def quantized_run(tmp_path_factory):
-  """A run to the end: its folder, and digests of the batches it took."""
+  """A finished run: its folder, and digests of the batches it took."""
+  import jax
+  import tiny_run
+
+  from faceqat.training.loop import train
+
   workdir = tmp_path_factory.mktemp('quantized_run')
   with tiny_run.taken_batches() as batches:
     train(tiny_run.make_config(), str(workdir), jax.devices()[:1])
@@ -80,7 +85,12 @@ def quantized_run(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def float_run(tmp_path_factory):
-  """The folder of a run in float, whose ranges were never observed."""
+  """The folder of a float run without observed ranges."""
+  import jax
+  import tiny_run
+
+  from faceqat.training.loop import train
+
   workdir = tmp_path_factory.mktemp('float_run')
   config = tiny_run.make_config(total_steps=2)
   config.quant.update(enabled=False, calibration_steps=0)
@@ -90,7 +100,10 @@ def float_run(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def evaluated(quantized_run, tmp_path_factory):
-  """A network, what its evaluation gave, and the folder of its files."""
+  """A network, the results of its evaluation, and the folder of its files."""
+  from faceqat.evaluation.networks import evaluate_network
+  from faceqat.training.checkpoint import load_network
+
   workdir, _ = quantized_run
   outdir = tmp_path_factory.mktemp('evaluation') / 'made' / 'here'
   network = load_network(str(workdir))

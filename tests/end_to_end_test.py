@@ -26,17 +26,17 @@ def start(module, *flags, stderr=subprocess.PIPE, search_path=str(ROOT)):
 
 
 def run(module, *flags, **options):
-  """Runs a command that succeeds; returns what it prints."""
+  """Runs a command that must succeed; returns its output."""
   process = start(module, *flags, **options)
   printed, complaints = process.communicate(timeout=900)
-  # Nothing but what faceqat itself has to say.
+  # No warnings of libraries.
   assert (process.returncode, complaints) == (0, '')
   return printed
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """A run that was stopped and continued: its folder, what it printed."""
+  """A run that was stopped and continued: its folder, both outputs."""
   workdir = tmp_path_factory.mktemp('runs') / 'mbv2_int8'
   flags = [CONFIG, f'--workdir={workdir}', '--config.model.width=0.25']
   before = []
@@ -50,7 +50,7 @@ def trained(tmp_path_factory):
 
 
 def row(printed, precision):
-  """The cells of a precision, or a format, in the printed table."""
+  """The cells of a precision or a format in the printed table."""
   lines = printed.splitlines()
   (start,) = (i for i, line in enumerate(lines) if line.startswith('----'))
   found = [
@@ -64,7 +64,7 @@ def row(printed, precision):
 
 def test_a_stopped_command_continues_where_it_was(trained):
   workdir, before, after = trained
-  # The signal came while the third step was compiled or computed.
+  # The signal came during the third step.
   assert before[0].startswith('trains on ')
   assert before[1].endswith(f'listed in {workdir / "parameters.txt"}\n')
   assert [line.split()[0] for line in before[2:]] == (
@@ -118,7 +118,7 @@ def test_the_program_alone_has_the_accuracy_of_the_table(trained, tmp_path):
   )
   assert list(second) == PRECISIONS[2:]
   for precision, values in second.items():
-    # A program says neither what float gives nor on whom it was trained.
+    # Without the float network, fewer metrics are known.
     assert values.items() <= first[precision].items()
     assert 'accuracy' in values
     assert row(alone, precision)[0] == row(printed, precision)[0]
@@ -128,7 +128,7 @@ def test_the_exported_files_have_the_bits_of_the_table_without_tensorflow(
   trained, tmp_path
 ):
   workdir, _, _ = trained
-  # None in the place of a module makes its import fail.
+  # With None for a module, its import fails.
   (tmp_path / 'sitecustomize.py').write_text(
     "import sys\nsys.modules['tensorflow'] = None\n"
   )

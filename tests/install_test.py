@@ -1,4 +1,4 @@
-"""What has to be there before faceqat runs, and what has not."""
+"""The Makefile's environment, the requirements, and life without TensorFlow."""
 
 import ast
 import importlib.metadata
@@ -11,8 +11,8 @@ import sys
 import pytest
 from settings import ROOT
 
-# A Python of the version in its name. It notes what it is asked; what is to
-# be installed it is asked by `pip`, which a test may let fail.
+# A fake Python of the version in its name, which notes how it is called. Its
+# `pip` fails if a test asks for that.
 PYTHON = f"""#!/usr/bin/env bash
 version="${{0##*python}}"
 [[ "$version" ]] || version="$(cat "${{0%/*}}/version")"
@@ -32,7 +32,7 @@ esac
 
 
 class Checkout:
-  """A copy of the Makefile, beside Pythons that are none."""
+  """A copy of the Makefile, beside fake Pythons."""
 
   def __init__(self, folder):
     self.venv = folder / '.venv'
@@ -46,7 +46,7 @@ class Checkout:
       path.chmod(0o755)
 
   def make(self, python, *targets, pip=0):
-    """Runs make; returns its result, and what the Pythons were asked to do."""
+    """Runs make; returns its result and the calls of the Pythons."""
     self._calls.write_text('')
     result = subprocess.run(
       ['make', f'PYTHON=./{python}', *(targets or ['.venv/installed'])],
@@ -84,7 +84,7 @@ def test_a_python_that_is_too_old_is_one_line_and_leaves_nothing(
   assert f'needs Python 3.11 or newer, but ./{python} is {what}; try' in line
   assert not calls
   assert not checkout.venv.exists()
-  # Nothing is in the way of the one that is asked for.
+  # A new enough Python then finds nothing in its way.
   result, calls = checkout.make('python3.11', '.venv/installed-dev')
   assert result.returncode == 0, result.stderr
   assert calls == [
@@ -103,7 +103,7 @@ def test_nobody_sees_what_pip_warns_of_unless_it_fails(checkout):
   assert (result.returncode, result.stderr) == (0, '')
   assert 'WARNING' not in result.stdout
   assert calls == ['3.11 -m venv .venv', f'3.11 {PIP} requirements.txt']
-  # A second time there is nothing to do, whichever Python is named.
+  # The second time there is nothing to do, whichever Python is named.
   assert checkout.make('python3.9')[1] == []
 
 
@@ -149,7 +149,7 @@ def test_a_folder_of_something_else_is_not_touched(checkout):
 
 
 def test_all_that_is_imported_is_in_the_requirements():
-  # TFDS where a path says `tfds:`; all else always.
+  # TFDS is needed for paths that begin with `tfds:`, all else always.
   required = {
     re.match(r'[\w-]+', line)[0].lower().replace('_', '-')
     for name in ('requirements.txt', 'requirements-tfds.txt')
@@ -164,13 +164,13 @@ def test_all_that_is_imported_is_in_the_requirements():
           imported |= {alias.name.partition('.')[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
           imported.add(node.module.partition('.')[0])
-  # Whoever has HEIC images installs it; all else is done without.
+  # pillow_heif is for users of HEIC images.
   imported -= {'faceqat', 'configs', 'pillow_heif', *sys.stdlib_module_names}
   distributions = importlib.metadata.packages_distributions()
   missing = {
     name
     for name in imported
-    # Several share the folder `google`.
+    # Several distributions share the folder `google`.
     if not {
       distribution.lower().replace('_', '-')
       for distribution in distributions.get(name, ())
@@ -182,7 +182,7 @@ def test_all_that_is_imported_is_in_the_requirements():
 
 
 def run_script(*arguments, **variables):
-  """Runs `without_tensorflow.py` to a good end; returns what it prints."""
+  """Runs `without_tensorflow.py`, which must succeed; returns its output."""
   result = subprocess.run(
     [sys.executable, 'tests/support/without_tensorflow.py', *arguments],
     cwd=ROOT,

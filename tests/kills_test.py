@@ -1,4 +1,4 @@
-"""A killed command that is started again leaves what it would have left."""
+"""A command that is killed and restarted gives the same files."""
 
 import json
 import os
@@ -28,7 +28,7 @@ NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
 )
 def test_a_killed_command_goes_on_to_the_same_bits(command, tmp_path):
   photographs = tmp_path / 'photographs'
-  # As many people as a split in three has to have, or all.
+  # As few people as can be split in three, or all.
   people = sorted(PHOTOS.iterdir()) if command == 'prepare' else []
   for person in people if NIGHTLY else people[:5]:
     (photographs / person.name).mkdir(parents=True)
@@ -58,7 +58,7 @@ def test_what_differs_is_named_and_times_are_not(tmp_path):
     model__onnx='a',
     gone__txt='',
   )
-  # A step that was gone through twice counts once.
+  # A step that ran twice counts once.
   twice = (
     f'{json.dumps({**line, "loss": 9})}\n{json.dumps({**line, "time": 6})}'
   )

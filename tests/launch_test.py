@@ -1,4 +1,4 @@
-"""The launch scripts, with commands that only note what they are asked."""
+"""The launch scripts, with fake commands that note how they are called."""
 
 import os
 import pathlib
@@ -21,7 +21,7 @@ FAKES = (
   *('sbatch', 'squeue', 'srun', 'docker'),
 )
 
-# Notes its name and arguments, then does what a test asked of it.
+# Notes its name and arguments, then runs the reply that a test has set.
 FAKE = """#!/usr/bin/env bash
 { printf '%s\\0' "${0##*/}" "$@"; printf '\\036'; } >> "$CALLS"
 if [[ -f "$REPLIES/${0##*/}" ]]; then source "$REPLIES/${0##*/}"; fi
@@ -29,7 +29,7 @@ if [[ -f "$REPLIES/${0##*/}" ]]; then source "$REPLIES/${0##*/}"; fi
 
 
 class Checkout:
-  """A copy of the scripts, and fake commands before all others."""
+  """A copy of the scripts, and fake commands first in PATH."""
 
   def __init__(self, folder):
     self.folder = folder
@@ -68,7 +68,7 @@ class Checkout:
     )
 
   def calls(self):
-    """What was called since the last time."""
+    """The calls since the last time."""
     if not self.calls_file.exists():
       return []
     records = self.calls_file.read_text().split('\036')[:-1]
@@ -143,7 +143,7 @@ def test_a_wrong_variable_is_one_sentence(script, variables, message, checkout):
 VM = 'gcloud compute tpus tpu-vm'
 LIST = f'{VM} list --zone=zone-b --format=value(name.basename())'
 SSH = f'{VM} ssh pod --zone=zone-b'
-# What each does where nothing was done before.
+# The commands of each script when nothing was done before.
 COMMANDS = {
   'tpu_vm/create.sh': [
     LIST,
@@ -196,7 +196,7 @@ def test_a_dry_run_prints_the_commands_and_runs_none(script, checkout):
   result = checkout.run(script, '--dry-run', **VARIABLES[script])
   assert result.returncode == 0, result.stderr
   printed = [line.removeprefix('+ ') for line in result.stderr.splitlines()]
-  # As a shell reads them, so that they can be pasted.
+  # As a shell reads them: they can be pasted.
   words = [
     subprocess.run(
       ['bash', '-c', f'printf "%s " {line}'], capture_output=True, text=True
@@ -235,7 +235,7 @@ def test_what_is_printed_is_what_is_run(script, checkout):
   ('script', 'command', 'reply', 'said', 'calls'),
   [
     ('tpu_vm/create.sh', 'gcloud', 'echo pod', 'pod exists already', 1),
-    # Another one whose name begins alike does not count.
+    # Another VM whose name begins alike does not count.
     ('tpu_vm/create.sh', 'gcloud', 'echo pod-2', '', 2),
     ('tpu_vm/delete.sh', 'gcloud', 'echo pod-2', 'pod does not exist', 1),
     ('slurm/submit.sh', 'squeue', 'echo 17', 'job 17 of .*/a is queued', 1),
@@ -275,7 +275,7 @@ def test_flags_arrive_on_the_worker_as_they_were_given(checkout):
   (command,) = (
     part.removeprefix('--command=') for part in call if '--command' in part
   )
-  # On the worker, whose checkout is in its home.
+  # On the worker, the checkout is in the home folder.
   checkout.reply('tmux', '[[ "$1" != has-session ]]')
   result = checkout.run('bash', '-c', command)
   assert result.returncode == 0, result.stderr

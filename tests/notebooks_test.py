@@ -1,4 +1,4 @@
-"""The notebooks of colab/, run as they stand but for their size."""
+"""Runs the notebooks of colab/ in their small form."""
 
 import ast
 import json
@@ -34,13 +34,13 @@ def lines(notebook):
 
 @pytest.fixture(scope='module')
 def workspace(tmp_path_factory):
-  """The folder that the notebooks share: one trains, the others read."""
+  """The folder that they share: one notebook trains, the others read."""
   return tmp_path_factory.mktemp('notebooks')
 
 
 @pytest.fixture(scope='module')
 def execute(workspace):
-  """From a notebook's name to the notebook with its outputs."""
+  """A function from a notebook's name to the notebook with outputs."""
   environment = {
     **settings.one_device(),
     'FACEQAT_SMALL': '1',
@@ -136,7 +136,7 @@ def test_a_run_is_taken_apart(trained, execute):
   # Ranges, weights, noise, bits.
   assert len(pictures(notebook)) == 4
   out = printed(notebook)
-  assert 'float against integer on 32 images' in out
+  assert 'float against integer on 4 images' in out
   before, after = (
     int(line.removeprefix(name).split()[0].replace(',', ''))
     for name in ('as it is', 'lowered')

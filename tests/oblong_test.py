@@ -1,4 +1,4 @@
-"""Images of another height than width, from the config to the shipped files."""
+"""Images that are not square, from the config to the shipped files."""
 
 import json
 import pickle
@@ -21,14 +21,14 @@ from faceqat.integer.evaluator import make_evaluator
 from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
 
-# What is left for the last convolution is 14x12.
+# Leaves 14x12 for the last convolution.
 SIZE = 28, 24
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SIZE, 3), np.uint8)
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """A run that is calibrated alone: its folder, and what it holds."""
+  """A run that is only calibrated: its folder, and its network."""
   config = tiny_run.make_config(total_steps=0)
   config.model = {**config.model.to_dict(), 'global_depthwise': True}
   config.data.image_size = SIZE
@@ -45,7 +45,7 @@ def program(run):
 
 @pytest.fixture(scope='module')
 def embeddings(program):
-  """By name, every integer tensor of the evaluator."""
+  """Every integer tensor of the evaluator, by name."""
   values = make_evaluator(program, taps=True)(IMAGES)
   return {name: np.asarray(value) for name, value in values.items()}
 
@@ -73,7 +73,7 @@ def test_no_integer_differs_in_a_runtime(runtime, program, embeddings):
     theirs = onnx_runtime.make_runner(content)(IMAGES)
   difference = exactness.first_difference(program, embeddings, theirs)
   assert difference is None, difference
-  # A network that answers the same to everything would prove nothing.
+  # A network with equal answers to all images would prove nothing.
   assert len(np.unique(embeddings[program.output], axis=0)) == len(IMAGES)
 
 
@@ -107,7 +107,7 @@ def test_a_config_takes_a_number_or_two(flag, size):
     values(argv)
     block, name = field.split('.')
     assert values.config[block][name] == size
-    # And one after the other, as files of experiments set them.
+    # Configs set pairs and numbers one after the other.
     values.config[block][name] = [112, 96]
     values.config[block][name] = 64
 

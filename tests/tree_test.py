@@ -1,4 +1,4 @@
-"""The tests lie in the folders of the modules that they are named after."""
+"""Test files mirror the tree of the modules."""
 
 import pathlib
 import re
@@ -6,7 +6,7 @@ import re
 from settings import ROOT
 
 TESTS = ROOT / 'tests'
-# Of whole programs and of files, not of a module each.
+# These test whole programs and files, not a module each.
 APART = ('exactness', 'fuzz')
 FILES = [
   path.relative_to(TESTS)
@@ -16,7 +16,7 @@ FILES = [
 
 
 def misplaced(path: pathlib.Path) -> list[str]:
-  """Where its module is, if in another folder than the test."""
+  """The paths of its module, if all are in other folders than the test."""
   name = path.name.replace('_test.py', '.py')
   modules = [
     module.relative_to(ROOT / 'faceqat')
@@ -33,13 +33,13 @@ def test_a_test_lies_where_its_module_does():
 
 
 def test_no_two_files_have_one_name():
-  """pytest imports them by it."""
+  """pytest imports them by name."""
   names = [path.name for path in TESTS.rglob('*.py')]
   assert sorted(names) == sorted(set(names))
 
 
 def test_no_test_imports_another():
-  """What they share is in support/."""
+  """Shared code is in support/."""
   imports = re.compile(r'^\s*(?:import|from) \w+_test\b', re.MULTILINE)
   assert imports.search('import numpy\nfrom loop_test import train\n')
   paths = TESTS.rglob('*.py')

@@ -28,7 +28,6 @@ from faceqat.models.network import Network
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.quant.quantizers import RangesMissingError
 from faceqat.quant.spec import CONTRACT_MODES, FLOAT
-from faceqat.report import figures
 from faceqat.report.layer_tables import agreement_table
 from faceqat.training.history import CURVES, read_curves
 
@@ -187,6 +186,9 @@ def _check_faces(
 
 def _draw_curves(workdir: pathlib.Path, config: ml_collections.ConfigDict):
   """Draws the training curves, where the folder is that of a training run."""
+  # It takes a second to import.
+  from faceqat.report import figures
+
   curves = read_curves(workdir)
   shown = [name for name in CURVES if name in curves]
   if shown:

@@ -30,7 +30,7 @@ from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
 from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
-from faceqat.report import figures, hardest
+from faceqat.report import hardest
 from faceqat.report.results_tables import (
   benchmarks_table,
   results_json,
@@ -151,6 +151,9 @@ def evaluate_sets(
   Returns:
     The results on the first benchmark, and on the people.
   """
+  # It takes a second to import.
+  from faceqat.report import figures
+
   settings = config.eval
   everything = {}
   for pair_set in sets.benchmarks:
@@ -211,6 +214,8 @@ def _evaluate_templates(
   settings: ml_collections.ConfigDict,
   outdir: pathlib.Path,
 ):
+  from faceqat.report import figures
+
   results, found = on_templates(
     predicts,
     templates,

@@ -1,7 +1,9 @@
 """How far float, fake-quantized and integer activations differ, by layer."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -186,16 +188,21 @@ def activations(
   model: nn.Module, variables: dict[str, Any], images: np.ndarray, mode: Mode
 ) -> dict[str, np.ndarray]:
   """The output of every layer in `mode`, by the layer's path; float64."""
-  run = jit_once(
-    lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
-  )
-  collected = run(variables, images)['intermediates']
+  collected = _make_run(model, mode)(variables, images)['intermediates']
   return {
     jax.tree_util.keystr(path[:-2], simple=True, separator='/'): np.asarray(
       leaf, np.float64
     )
     for path, leaf in jax.tree_util.tree_leaves_with_path(collected)
   }
+
+
+@functools.cache
+def _make_run(model: nn.Module, mode: Mode) -> Callable:
+  """Compiled once, however often one model is compared."""
+  return jit_once(
+    lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
+  )
 
 
 def sqnr(signal: np.ndarray, approximation: np.ndarray) -> float:

@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
-from sklearn import metrics
 
 from faceqat.evaluators import influence, intervals
 from faceqat.evaluators.verification import Predict, embed, is_supported
@@ -274,6 +273,9 @@ def open_set_rates(open_set: OpenSet) -> tuple[np.ndarray, np.ndarray]:
   From a threshold above all scores to one below: the last FPIR is 1, the last
   TPIR the rank-1 rate in this gallery.
   """
+  # It takes a second to import.
+  from sklearn import metrics
+
   fpir, tpir, thresholds = metrics.roc_curve(
     open_set.mated, open_set.identified, drop_intermediate=False
   )

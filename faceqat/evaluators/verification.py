@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import metrics
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.faces.lazy_images import LazyImages
@@ -274,6 +273,8 @@ def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
   Raises:
     ValueError: all pairs are of one kind.
   """
+  from sklearn import metrics
+
   far, tar = _roc(scores, same)
   yield 'auc', float(metrics.auc(far, tar))
   yield 'eer', equal_error_rate(far, tar)
@@ -335,6 +336,9 @@ def evaluate(
 
 def _roc(scores, same) -> tuple[np.ndarray, np.ndarray]:
   """FAR and TAR at every threshold, rising from 0 to 1."""
+  # It takes a second to import.
+  from sklearn import metrics
+
   check_kinds(same)
   far, tar, _ = metrics.roc_curve(same, scores, drop_intermediate=False)
   return far, tar

@@ -1,5 +1,6 @@
 """The optimiser and its learning-rate schedule, from the config."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -125,6 +126,18 @@ def make_schedule(
   return schedule
 
 
+def _cached(make: Callable) -> Callable:
+  """Equal configs give the same object, for which steps are compiled once."""
+  cached = functools.cache(make)
+
+  @functools.wraps(make)
+  def call(config, total_steps):
+    return cached(ml_collections.FrozenConfigDict(config), total_steps)
+
+  return call
+
+
+@_cached
 def make_optimizer(
   config: ml_collections.ConfigDict, total_steps: int
 ) -> tuple[optax.GradientTransformation, Callable[[Any], jax.Array]]:

@@ -5,6 +5,7 @@ jitted here.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -81,12 +82,21 @@ class Recipe(NamedTuple):
 def create_state(
   recipe: Recipe, *, num_classes: int, image_size: ImageSize
 ) -> TrainState:
-  """Initialises the model, the classifier and the optimiser."""
+  """Initialises a model, what its objective learns, and the optimiser."""
+  create = _make_create(recipe, num_classes, height_width(image_size))
+  return create(jax.random.key(recipe.seed))
+
+
+@functools.cache
+def _make_create(
+  recipe: Recipe, num_classes: int, size: tuple[int, int]
+) -> Callable[[jax.Array], TrainState]:
+  """From a random key to a state; compiled once."""
   model, objective = recipe.model, recipe.objective
 
   def create(key):
     backbone_key, classifier_key = jax.random.split(key)
-    images = jnp.zeros((1, *height_width(image_size), 3), jnp.uint8)
+    images = jnp.zeros((1, *size, 3), jnp.uint8)
     variables = model.init(backbone_key, images, FLOAT)
     params = {
       'backbone': variables['params'],
@@ -107,7 +117,7 @@ def create_state(
       opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
 
-  return jit_once(create)(jax.random.key(recipe.seed))
+  return jit_once(create)
 
 
 def train_step(

@@ -1,4 +1,4 @@
-"""No bytes make a reader hang, crash, or say what helps nobody."""
+"""No bytes make a reader hang, crash, or raise an error that helps nobody."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ import targets
 
 HERE = pathlib.Path(__file__).parent
 NIGHTLY = os.environ.get('FACEQAT_NIGHTLY') == '1'
-# In the suite only so many that it takes seconds.
+# In the suite it takes seconds.
 LIMIT = '--seconds=60' if NIGHTLY else '--runs=150'
 
 
@@ -65,7 +65,7 @@ def test_what_no_reader_may_do_is_a_finding(read, message, monkeypatch):
     with pytest.raises(harness.FindingError, match=message):
       is_read(b'')
     named = target._replace(read=lambda path: path.with_name('b').read_bytes())
-  # The system names the file.
+  # The error of the system names the file.
   with harness.opened(named) as is_read:
     assert not is_read(b'')
 

@@ -1,8 +1,8 @@
-"""What a reader may do with any bytes at all: read them, or say what is wrong.
+"""What a reader may do with any bytes: read them, or say what is wrong.
 
-A target is a function that reads a file. It may raise ValueError or OSError
-with a sentence that names the file or its folder. Any other exception, one
-without the name, too little memory, and more than a few seconds are findings.
+A target reads a file. It may raise a ValueError or OSError that names the file
+or its folder. Findings are any other exception, one without the name, too
+little memory, and more than a few seconds.
 """
 
 import contextlib
@@ -16,27 +16,27 @@ from unittest import mock
 
 # Of the processor, for inputs of a few kilobytes.
 MAX_SECONDS = 5
-# What a reader may take above what is loaded already. Runtimes reserve memory
-# for each of their threads.
+# Memory of a reader, beside what is loaded already. Runtimes reserve some for
+# each of their threads.
 MAX_BYTES = 4 * 2**30
 
 
 class FindingError(Exception):
-  """A reader did what none may do."""
+  """A reader did something that is not allowed."""
 
 
 class Target(NamedTuple):
   """One reader.
 
   Attributes:
-    name: as a word.
-    file: the name of the file, whose suffix some readers look at.
+    name: one word.
+    file: the name of the file; some readers need its suffix.
     read: takes its path.
-    seeds: bytes that it reads.
-    beside: gives the content of other files in the folder, by name.
-    prepare: makes a file of the bytes: with checksums that are right, so that
-      what is behind them is reached.
-    unchecked: what compares or makes a checksum, as (module, function).
+    seeds: makes contents that it reads.
+    beside: makes the contents of other files in the folder, by name.
+    prepare: corrects the checksums in the bytes, so that the code behind them
+      is reached.
+    unchecked: (module, function) that compares or makes a checksum; replaced.
   """
 
   name: str
@@ -50,10 +50,9 @@ class Target(NamedTuple):
 
 @contextlib.contextmanager
 def opened(target: Target) -> Iterator[Callable[[bytes], bool]]:
-  """Gives what tries one input, and says whether it was read.
+  """Gives a function that tries one input and says whether it was read.
 
-  Raises:
-    FindingError: from there.
+  It raises a FindingError.
   """
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -104,5 +103,5 @@ def _is_read(
 def _unchecked(target: Target):
   if not target.unchecked:
     return contextlib.nullcontext()
-  # What it gives is equal to anything.
+  # Its result is equal to anything.
   return mock.patch.object(*target.unchecked, return_value=mock.ANY)

@@ -1,11 +1,11 @@
-"""Fuzzes the readers with Atheris, guided by the branches that are reached.
+"""Fuzzes the readers with Atheris, guided by branch coverage.
 
   python tests/fuzz/run.py --seconds=60
   python tests/fuzz/run.py --runs=1000 torch_zip bin
 
-Each target has a process of its own, which ends at the first finding: its
-input is then left in --findings. The seed is fixed: equal runs try equal
-inputs, where nothing is timed.
+Each target runs in its own process, which ends at the first finding and leaves
+its input in --findings. The seed is fixed: with --runs, equal runs try equal
+inputs.
 """
 
 import argparse
@@ -23,18 +23,18 @@ sys.path[:0] = map(str, (HERE, ROOT / 'tests/support', ROOT))
 
 import atheris  # noqa: E402
 
-# The standard library's own readers are a part of ours.
+# Our readers use these of the standard library.
 with atheris.instrument_imports(include=['faceqat', 'zipfile', 'pickletools']):
   import harness
   import targets
 
-# Of the clock, where the processor may have much else to do.
+# Seconds of the clock; the processor may be busy with other work.
 _TIMEOUT = 600
 
 
 def fuzz(target: harness.Target, limit: str, folder: str, findings: str):
   """Fuzzes until the limit or a finding, and ends the process."""
-  # This process ends without leaving any context.
+  # This process ends without cleaning up; its parent removes the folder.
   tempfile.tempdir = folder
   harness.limit_memory()
   corpus = pathlib.Path(folder) / 'corpus'
@@ -58,7 +58,7 @@ def fuzz(target: harness.Target, limit: str, folder: str, findings: str):
 
 
 def run(target: harness.Target, limit: str, findings: str) -> bool:
-  """Fuzzes in another process and says what came of it; True: nothing."""
+  """Fuzzes in another process; False where there was a finding."""
   with tempfile.TemporaryDirectory() as folder:
     log = pathlib.Path(folder) / 'log'
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

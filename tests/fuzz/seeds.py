@@ -1,4 +1,4 @@
-"""Small files that the readers take, from which the fuzzer goes on."""
+"""Small valid files, from which the fuzzer starts."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ SIZE = 8
 def image(kind='PNG', mode='RGB', **options) -> bytes:
   stream = io.BytesIO()
   noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-  # What is not made of RGB is made of grey.
+  # Pillow makes I;16 from grey only.
   source = Image.fromarray(noise).convert('L' if mode == 'I;16' else 'RGB')
   source.convert(mode).save(stream, kind, **options)
   return stream.getvalue()
@@ -153,7 +153,7 @@ def torch_files_of(kind: str) -> list[bytes]:
 
 
 def programs() -> list[bytes]:
-  """With zeros for a digest, which is written when they are tried."""
+  """With zeros for the digest, which `prepare` fills in."""
   content = integer_program.to_bytes(PROGRAM)
   start = content.index(rb'sha256\": \"') + len(rb'sha256\": \"')
   zeros = seal.BLANK.encode()
@@ -171,7 +171,7 @@ def galleries() -> list[bytes]:
 
 
 def exported(name: str) -> list[bytes]:
-  """As files were before they had digests, which find every damage."""
+  """Without digests, as in older files, or every damage would be found."""
   content = FORMATS[name].to_bytes(PROGRAM)
   return [content.replace(b'-sha256:', b'-unknown')]
 
@@ -209,7 +209,7 @@ def json_of(value) -> list[bytes]:
 
 
 def protocols() -> list[bytes]:
-  """AgeDB's: cells in cells."""
+  """Those of AgeDB: cells in cells."""
   splits = np.empty([1, 2], object)
   for number in range(2):
     pairs = np.empty([2, 2], object)

@@ -45,7 +45,7 @@ def read_tfrecord(path: pathlib.Path):
     record = path.read_bytes()[offset : offset + length]
     try:
       tf_example.decode(record)
-    # Whoever calls it names the file.
+    # The caller names the file.
     except ValueError as error:
       raise ValueError(f'{path} {error}') from error
 
@@ -60,7 +60,7 @@ def read_symbol(path: pathlib.Path):
   nodes = mxnet_symbol.read_symbol(path)
   try:
     mxnet_symbol.input_scaling(nodes)
-  # Its caller names the file.
+  # The caller names the file.
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
 
@@ -85,7 +85,7 @@ def read_journal(path: pathlib.Path):
 
 
 def close(data: bytes) -> bytes:
-  """With a right digest in the place of zeros, where these are still there."""
+  """Fills in the digest, unless its zeros were changed."""
   return seal.close(data) if seal.BLANK.encode() in data else data
 
 

@@ -1,14 +1,14 @@
 """Runs commands as `python -m` does, one after another in one process.
 
-Most of what a command in a small form takes is the import of JAX, so they share
-it. The process is one of its own: a command may choose its processors, and
-define flags.
+A small form mostly waits for the import of JAX, so commands share it. It is not
+the process of the tests, as a command may choose its processors and define
+flags.
 
   python tests/support/as_main.py OUTCOMES < commands.json
 
 Each command is `{"words": ["faceqat.main", "--config=..."], "runs": true}`;
-with `runs` false it ends when it has read its flags and before it does anything
-else. OUTCOMES is a file, as a library may print to the streams itself.
+with `runs` false it ends once it has read its flags. OUTCOMES is a file, as
+libraries may print to the streams.
 """
 
 import argparse
@@ -31,19 +31,19 @@ from faceqat import command, models
 
 
 class _ReadError(Exception):
-  """Raised where a command has read its flags, to end it."""
+  """Ends a command that has read its flags."""
 
 
 def run(words: list[str], runs: bool = True) -> dict:
-  """Runs a command, or lets it read its flags only.
+  """Runs a command, or only reads its flags.
 
   Args:
     words: a module, and its arguments.
-    runs: whether it does anything beyond.
+    runs: whether to run it after that.
 
   Returns:
-    'status', the exit status; 'seconds' of processors; 'printed' and
-    'complaints', its two streams.
+    'status', the exit status; 'seconds' of the processors; 'printed' and
+    'complaints', its standard output and error.
   """
   printed, complaints = io.StringIO(), io.StringIO()
   known = set(flags.FLAGS)
@@ -79,7 +79,7 @@ def run(words: list[str], runs: bool = True) -> dict:
 
 def _run_module(name):
   with warnings.catch_warnings():
-    # Another command may have imported what is now run.
+    # Another command may have imported this module.
     warnings.filterwarnings('ignore', '.*found in sys.modules', RuntimeWarning)
     runpy.run_module(name, run_name='__main__', alter_sys=True)
 
@@ -108,7 +108,7 @@ def _reading_only():
 
 
 if __name__ == '__main__':
-  # Set, no command starts anew under other settings.
+  # Without it a command would restart to set it.
   os.environ.setdefault('GLIBC_TUNABLES', '')
   app.define_help_flags()
   # As for the tests: the network of tiny_run.

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to through a pipe: no driver, no open port.
+"""A headless Chromium, controlled through a pipe: no driver, no open port.
 
 Source: the Chrome DevTools Protocol; with `--remote-debugging-pipe` the browser
 reads messages from file descriptor 3 and writes them to 4, each JSON and a zero
@@ -17,8 +17,8 @@ import time
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 _SECONDS = 60
-# Moves the ends of two pipes to 3 and 4, by way of numbers above both, and
-# becomes the browser. Forking for it in here would not go well with JAX.
+# Moves the ends of two pipes to descriptors 3 and 4, by way of numbers above
+# both, and becomes the browser. JAX's threads forbid a fork in this process.
 _START = """
 import fcntl, os, sys
 ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
@@ -29,15 +29,15 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def find() -> str | None:
-  """The program's path; None where there is none."""
+  """The program's path, or None."""
   return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
-  """One page in a browser of its own, and all that it reports.
+  """One page in its own browser.
 
   Attributes:
-    events: (method, params) of what happened, in order.
+    events: (method, params) of all events so far.
   """
 
   def __init__(self, folder):
@@ -97,7 +97,7 @@ class Browser:
         return answer['result']
 
   def open(self, path, width, height=900, scheme='light'):
-    """Shows a file at a width, and forgets what happened before."""
+    """Shows a file at a width, and clears the events."""
     self.events.clear()
     self.call(
       'Emulation.setDeviceMetricsOverride',
@@ -115,19 +115,12 @@ class Browser:
       self._receive()
 
   def evaluate(self, expression):
-    """The value of JavaScript in the page, which the page need not allow."""
+    """The value of JavaScript, even where the page forbids scripts."""
     answer = self.call(
       'Runtime.evaluate', expression=expression, returnByValue=True
     )
     assert 'exceptionDetails' not in answer, answer
     return answer['result'].get('value')
-
-  def screenshot(self) -> bytes:
-    """All of the page as PNG."""
-    content = self.call(
-      'Page.captureScreenshot', captureBeyondViewport=True, format='png'
-    )
-    return base64.b64decode(content['data'])
 
   def pdf(self) -> bytes:
     return base64.b64decode(
@@ -152,7 +145,7 @@ class Browser:
     self._log.close()
 
   def _receive(self):
-    """The next message; an event is kept as well."""
+    """The next message; events are also kept."""
     deadline = time.monotonic() + _SECONDS
     while b'\0' not in self._buffer:
       try:

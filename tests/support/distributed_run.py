@@ -1,4 +1,4 @@
-"""What one of two processes does, each with four devices of this CPU.
+"""One of two processes with four CPU devices each.
 
 python tests/support/distributed_run.py FUNCTION ADDRESS PROCESS_ID ARGUMENTS...
 """
@@ -19,20 +19,20 @@ import numpy as np
 
 from faceqat.training import distributed
 
-# Gloo greets on C's standard output, in pieces between other lines: that one
-# leads nowhere, and Python's where it led.
+# Gloo writes to C's standard output, in pieces between other lines: that goes
+# to /dev/null, Python's to the original.
 _OUTPUT = os.dup(1)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 sys.stdout = os.fdopen(os.dup(_OUTPUT), 'w', buffering=1)
 
 
 def say(*words):
-  """Says something also where print is silent."""
+  """Prints also in a process whose print is silent."""
   os.write(_OUTPUT, f'{" ".join(map(str, words))}\n'.encode())
 
 
 def train_in_parts(workdir, config):
-  """Trains until process 1 is told to stop, goes on, and is stopped again."""
+  """Trains until process 1 gets a signal, continues, and is stopped again."""
   from tiny_run import taken_batches
 
   from faceqat.evaluators.predict import make_predict
@@ -51,7 +51,7 @@ def train_in_parts(workdir, config):
       stopped_by = train(config, workdir)
       say('stopped by', stopped_by.name, 'after', len(batches), 'batches')
   if distributed.is_first():
-    # The other one is not asked for anything.
+    # Loading must not wait for the other process.
     network = load_network(workdir)
     predict = make_predict(network.model, network.variables, FLOAT)
     embeddings = predict(np.zeros((1, 32, 32, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""What a journal of a preparation holds."""
+"""The settings and a record of a journal of `prepare`."""
 
 SETTINGS = {'alignment': 'arcface', 'size': 112}
 

@@ -1,4 +1,4 @@
-"""The variables of the environment that each launch script needs."""
+"""The environment variables that each launch script needs."""
 
 TPU = {'TPU_NAME': 'pod', 'ZONE': 'zone-b'}
 VARIABLES = {

@@ -1,8 +1,7 @@
-"""What the tests run under, and every process that they start.
+"""Environment of the tests and of every process that they start.
 
-Here a network takes longer to compile than to run, so XLA does without most of
-its optimisations. CI runs the files of tight.txt a second time with all of
-them.
+Test networks take longer to compile than to run, so XLA skips most of its
+optimisations. CI runs the files of tight.txt again with all of them.
 """
 
 import os
@@ -16,13 +15,13 @@ _DEVICES = '--xla_force_host_platform_device_count'
 _QUICK = (
   *compilation.FLAGS,
   '--xla_llvm_disable_expensive_passes=true',
-  # A program's parts would be compiled side by side; so are the tests.
+  # One thread for each compilation: the tests already run side by side.
   '--xla_cpu_parallel_codegen_split_count=1',
 )
 
 
 def xla_flags(devices: int = 1) -> str:
-  """For so many devices; whoever runs the tests may say how to compile."""
+  """`XLA_FLAGS` for this number of devices; flags of the caller win."""
   own = [
     flag
     for flag in os.environ.get('XLA_FLAGS', '').split()
@@ -32,5 +31,5 @@ def xla_flags(devices: int = 1) -> str:
 
 
 def one_device() -> dict[str, str]:
-  """The environment of a command, with one device, as a user has it."""
+  """The environment of a command: one device, as a user has."""
   return {**os.environ, 'XLA_FLAGS': xla_flags()}

@@ -1,11 +1,11 @@
-"""Collects the commands that the pages, docstrings and notebooks show.
+"""Collects the commands that pages, docstrings and notebooks show.
 
-Bash itself reads them: every program is one that only notes its words, so that
-variables, loops and continued lines become what a reader's shell makes of them.
+Bash itself reads them, with every program replaced by one that only notes its
+words. So variables, loops and continued lines are read as in a user's shell.
 
-In a page, a fenced block without a language, or of `bash`, is commands alone;
-what they print stands in a block of `text`. In running text, and in docstrings,
-a command is what begins as one.
+In a page, a fenced block without a language or of `bash` holds only commands;
+output stands in a block of `text`. In running text and docstrings, a command is
+recognised by its first word.
 """
 
 import ast
@@ -29,19 +29,19 @@ _IN_TEXT = re.compile(
   r'docker|gcloud|scancel|launch/\S+\.sh) '
 )
 _IN_DOCSTRING = re.compile(r'\s+' + _VARIABLES + r'(?:python3? -m|launch/\S+) ')
-# Notes its line, its words, and the variables that are set for it: at once, as
-# the programs of a pipe are started together.
+# Notes its line, words and variables with one write, as the programs of a pipe
+# run at the same time.
 _NOTE = (
   r'note() { local text name; printf -v text "%s\037" $AT "$@"; text+=$'
   r"'\035'; for name in $(compgen -e); do text+=$name=${!name}$'\037'; done; "
   r"""printf "%s\036" "$text" >> "$NOTES"; }; """
 )
-# PATH is empty, so that no program is found but by its path.
+# With an empty PATH, programs are only found by their path.
 _PROLOGUE = (
   _NOTE + 'command_not_found_handle() { note "$@"; }; '
   "set -eo pipefail; export AT; trap 'AT=$LINENO' DEBUG; "
 )
-# What the Makefile runs of its environment.
+# Programs of the environment that the Makefile runs.
 _INSTALLED = tuple(
   f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports')
 )
@@ -50,13 +50,13 @@ _OWN = ('AT', 'NOTES', 'PATH', 'PWD', 'OLDPWD', 'SHLVL', '_')
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-  """A command that somebody is told to type.
+  """A command that the documentation shows.
 
   Attributes:
     path: of the file, from the root.
     line: where it begins there, or in a notebook 0.
-    words: the program and its arguments, as the shell gives them to it.
-    environment: the variables that are set for it.
+    words: the program and its arguments, after the shell's expansions.
+    environment: the variables set for it.
   """
 
   path: str
@@ -69,7 +69,7 @@ class Shown:
 
 
 def collect() -> list[Shown]:
-  """All commands that are shown anywhere, by file and line.
+  """All commands that are shown, by file and line.
 
   Raises:
     ValueError: names a file with a block that bash cannot read.
@@ -91,7 +91,7 @@ def collect() -> list[Shown]:
 
 
 def in_page(text: str, name: str) -> list[Shown]:
-  """The commands of a page of Markdown; `name` is the file's, for messages."""
+  """The commands of a Markdown page; `name` is its file, for messages."""
   blocks, spans, language = {}, {}, None
   for number, line in enumerate(text.splitlines(), 1):
     fence = _FENCE.match(line)
@@ -105,7 +105,7 @@ def in_page(text: str, name: str) -> list[Shown]:
 
 
 def in_docstrings(text: str, name: str) -> list[Shown]:
-  """The commands of the docstrings of a module."""
+  """The commands in the docstrings of a module."""
   lines, commands, rest = text.splitlines(), {}, {}
   for start, end in _docstrings(ast.parse(text)):
     continued = False
@@ -124,7 +124,7 @@ def _name(path):
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
-  """The first and the last line of each."""
+  """The first and last line of each docstring."""
   documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
   for node in ast.walk(tree):
     if isinstance(node, documented) and ast.get_docstring(node) is not None:
@@ -132,7 +132,7 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
 
 
 def _in_text(lines: dict[int, str], name: str) -> list[Shown]:
-  """Commands in running text, between backquotes."""
+  """Commands in running text, in backquotes."""
   commands = {}
   for number, line in lines.items():
     found = [span for span in _SPAN.findall(line) if _IN_TEXT.match(span)]
@@ -142,7 +142,7 @@ def _in_text(lines: dict[int, str], name: str) -> list[Shown]:
 
 
 def _read(lines: dict[int, str], name: str) -> list[Shown]:
-  """Lets bash read lines, which keep their numbers."""
+  """Reads lines with bash; they keep their numbers."""
   if not lines:
     return []
   script = [lines.get(number, '') for number in range(1, max(lines) + 1)]
@@ -151,7 +151,7 @@ def _read(lines: dict[int, str], name: str) -> list[Shown]:
     _make_checkout(root)
     notes = pathlib.Path(folder, 'notes')
     notes.touch()
-    # The first line of the commands stays the first line.
+    # No newline after the prologue, or line numbers would change.
     content = _PROLOGUE + '\n'.join(script)
     result = subprocess.run(
       [_BASH, '--noprofile', '--norc', '-c', content, name],
@@ -184,7 +184,7 @@ def _shown(record: str, name: str) -> Shown:
 
 
 def _make_checkout(root: pathlib.Path):
-  """Files with the names of those that shown commands run by their path."""
+  """Stand-ins for the files that commands run by their path."""
   scripts = [path.relative_to(ROOT) for path in ROOT.glob('launch/*/*.sh')]
   for script in (*scripts, *_INSTALLED):
     path = root / script

@@ -1,6 +1,6 @@
-"""Commands in a small form: benchmarks, and what no other test runs.
+"""Small forms of commands that no other test runs, mostly benchmarks.
 
-Each is as it is shown, with few images and steps.
+Each is a command of the documentation with few images and steps.
 """
 
 import json
@@ -14,7 +14,7 @@ from settings import ROOT
 
 CONFIG = 'configs/mbv2_int8.py'
 SMOKE = f'--config={CONFIG}:smoke'
-# A command, to what it prints when it has done its work.
+# The command: a part of what it prints at the end.
 COMMANDS = {
   (
     'benchmarks.convolution',
@@ -69,7 +69,7 @@ COMMANDS = {
   ('faceqat.report', '{run}', '--out={run}/page.html'): 'page.html: ',
   ('tensorboard.main', '--inspect', '--logdir={run}'): 'train/loss',
 }
-# Whose recipes have parts together that no other test trains together.
+# Configs whose combination of parts no other test trains.
 RECIPES = (
   'inception_resnet_v1_center',
   'mobilefacenet_y1_mixed',

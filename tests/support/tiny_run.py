@@ -68,10 +68,9 @@ def make_start(config):
   # On one device, and compiled as `train` does: it is compiled only once.
   mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
   step = jax.jit(
-    functools.partial(train_step, recipe=recipe),
-    static_argnames='mode',
-    donate_argnames='state',
+    train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
   )
+  step = functools.partial(step, recipe=recipe)
   return plan.model, sharding.replicate(state, mesh), step
 
 

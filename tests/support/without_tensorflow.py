@@ -3,7 +3,7 @@
   python tests/support/without_tensorflow.py present
   python tests/support/without_tensorflow.py absent WORKDIR
 
-`absent`: as where nobody has installed it, nor its data sets.
+`absent`: as if TensorFlow and its data sets were not installed.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import sys
 
 
 def remove(*packages):
-  """From here on they are to this process as if they were not there."""
+  """Makes packages impossible to import, as if they were not installed."""
   plain = importlib.machinery.PathFinder
 
   class Finder(plain):
@@ -41,7 +41,7 @@ def train_and_evaluate(workdir):
   from faceqat.training.checkpoint import load_network
   from faceqat.training.loop import train
 
-  # In float; it is calibrated at the end.
+  # A float run, calibrated at the end.
   config = tiny_run.make_config(total_steps=2)
   train(config, workdir, jax.devices()[:1])
   evaluate_network(load_network(workdir), workdir, config)

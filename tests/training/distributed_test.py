@@ -18,7 +18,7 @@ RUN = ROOT / 'tests' / 'support' / 'distributed_run.py'
 
 
 def run_two(function, *arguments):
-  """Runs both to the end: exit status, lines said and errors of each."""
+  """Runs both processes: exit status, printed lines and errors of each."""
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{probe.getsockname()[1]}'
@@ -44,8 +44,7 @@ def run_two(function, *arguments):
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-  # Plain gradient descent that learns little, as where one device is compared
-  # to eight.
+  # Plain gradient descent that learns little, as in the test of eight devices.
   config = make_config(total_steps=5, log_steps=1, eval_steps=9)
   config.optimizer.update(name='sgd', learning_rate=1e-3)
   config.quant.update(start_step=2, freeze_bn_step=-1)
@@ -55,7 +54,7 @@ def test_two_processes_train_as_one_does(tmp_path):
   workdir = tmp_path / 'two'
   first, second = run_two('train_in_parts', str(workdir), config.to_json())
   assert first[0] == second[0] == 0, first[2] + second[2]
-  # The signal reached the second process alone. It prints nothing else.
+  # Only the second process got the signal. It prints nothing else.
   stops = [
     'stopped by SIGTERM after 2 batches',
     'stopped by SIGTERM after 6 batches',
@@ -70,7 +69,7 @@ def test_two_processes_train_as_one_does(tmp_path):
   train(config, str(workdir))
   logs = [read_log(tmp_path / name) for name in ('one', 'two')]
   for one, two in zip(*logs, strict=True):
-    # The first step after each start has no speed.
+    # The first step after a start has no speed.
     names = one.keys() - {'train/images_per_second'}
     assert names == two.keys() - {'train/images_per_second'}
     for name in names:
@@ -100,7 +99,7 @@ def test_processes_agree_and_one_that_fails_ends_both():
   assert second[1] == agreed
   assert second[0] == 1
   assert second[2].splitlines()[-1] == 'process 1: error: the disk is full'
-  # Without it the first one cannot go on, and does not wait for ever.
+  # The first cannot go on alone, and does not wait for ever.
   assert first[0] != 0
 
 

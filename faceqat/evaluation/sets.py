@@ -214,7 +214,6 @@ def _evaluate_templates(
   settings: ml_collections.ConfigDict,
   outdir: pathlib.Path,
 ):
-  from faceqat.report import figures
 
   results, found = on_templates(
     predicts,
@@ -236,6 +235,9 @@ def _finish(
   folder: pathlib.Path,
 ):
   """Adds the sizes of the files; writes results.json and roc.png; prints."""
+  # Drawing takes seconds to import.
+  from faceqat.report import figures
+
   for precision, row in results.items():
     row['bytes'] = sizes[precision.removesuffix('_match')]
   text = json.dumps(results_json(results), indent=2)

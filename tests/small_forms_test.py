@@ -23,7 +23,7 @@ PHOTOS = real_data.path('data/photos')
 # Packages that only benchmarks need, and of whom.
 NEEDS = {
   'benchmarks.training_step': 'torch',
-  'benchmarks.tensorflow_training': 'tensorflow',
+  'tests.support.tensorflow_training': 'tensorflow',
 }
 
 

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip('tensorflow')
 
-from benchmarks import tensorflow_network as network
-from benchmarks import tensorflow_operations as operations
-from benchmarks import tensorflow_training as training
+from tests.support import tensorflow_network as network
+from tests.support import tensorflow_operations as operations
+from tests.support import tensorflow_training as training
 
 
 @pytest.fixture(scope='module')

@@ -48,7 +48,7 @@ COMMANDS = {
     '--components=4',
   ): 'LDA on 4 components',
   (
-    'benchmarks.tensorflow_training',
+    'tests.support.tensorflow_training',
     '--steps=2',
     '--threads=1',
   ): 'of 10336 differ',

@@ -1,6 +1,6 @@
 """Compares quantized training in faceqat and in TensorFlow, step by step.
 
-  python -m benchmarks.tensorflow_training
+  python -m tests.support.tensorflow_training
 
 The network of `tensorflow_network` learns eight drawn people in both, with the
 same weights, images and optimiser. The tables show
@@ -24,14 +24,14 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import tensorflow_network as network
-from benchmarks import tensorflow_operations as operations
 from benchmarks import timing
-from benchmarks.tensorflow_network import LAYERS, State, Step
 from faceqat import command
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.quant import numerics
 from faceqat.quant.spec import Mode
+from tests.support import tensorflow_network as network
+from tests.support import tensorflow_operations as operations
+from tests.support.tensorflow_network import LAYERS, State, Step
 
 IMAGE_SIZE, BATCH_SIZE = 32, 32
 IMAGES_PER_PERSON = 16

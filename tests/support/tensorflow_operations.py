@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.tensorflow_network import (
+from faceqat.quant import batchnorm, convolution, layers, numerics
+from faceqat.quant.quantizers import fake_quant_kernel
+from tests.support.tensorflow_network import (
   DECAY,
   MOMENTUM,
   State,
   Step,
   make_quant,
 )
-from faceqat.quant import batchnorm, convolution, layers, numerics
-from faceqat.quant.quantizers import fake_quant_kernel
 
 _F32, _F64 = np.float32, np.float64
 

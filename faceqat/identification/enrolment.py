@@ -3,6 +3,7 @@
 An image that cannot be used is noted with its reason, and the rest goes on.
 """
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,16 +62,19 @@ def embed_faces(
   """
   names, people, pictures, digests, templates = [], [], [], [], []
   left_out = list(left_out)
-  faces = _read(track(entries, what, len(entries)), left_out)
-  while chunk := list(itertools.islice(faces, batch_size * _BATCHES_AT_ONCE)):
-    crops = []
-    for entry, number, crop in chunk:
-      names.append(f'{entry.name}#{number + 1}' if number else entry.name)
-      people.append(entry.person)
-      pictures.append(lambda entry=entry, number=number: entry.read()[number])
-      digests.append(digest_image(crop))
-      crops.append(crop)
-    templates.append(verification.embed(embedder.predict, crops, batch_size))
+  # Closed before an error is printed, so that no bar is left on the terminal.
+  with contextlib.closing(
+    _read(track(entries, what, len(entries)), left_out)
+  ) as faces:
+    while chunk := list(itertools.islice(faces, batch_size * _BATCHES_AT_ONCE)):
+      crops = []
+      for entry, number, crop in chunk:
+        names.append(f'{entry.name}#{number + 1}' if number else entry.name)
+        people.append(entry.person)
+        pictures.append(lambda entry=entry, number=number: entry.read()[number])
+        digests.append(digest_image(crop))
+        crops.append(crop)
+      templates.append(verification.embed(embedder.predict, crops, batch_size))
   if entries:
     print(
       f'{what}: {len(names):,} faces in {len(entries):,} images', flush=True

@@ -283,11 +283,15 @@ def _crop(
   if not todo:
     return
   count = before
-  records = crops.crop_photographs(
-    settings, found.root, todo, folder, min(workers, len(todo))
-  )
   try:
-    for record in track(records, 'photograph', total, done=before):
+    for record in track(
+      crops.crop_photographs(
+        settings, found.root, todo, folder, min(workers, len(todo))
+      ),
+      'photograph',
+      total,
+      done=before,
+    ):
       done.add(record)
       count += 1
   except KeyboardInterrupt:

@@ -34,7 +34,7 @@ from faceqat.calibration.lower import (
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.data import datasets
 from faceqat.evaluators import verification
-from faceqat.files import atomic, folders
+from faceqat.files import atomic
 from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
@@ -279,7 +279,7 @@ def main():
   network = load_network(args.model, args.step)
   images = load_images(network.config.data, args.images, args.num_images)
   assignment = assign_bits(network, images, budget=args.budget, bits=args.low)
-  folders.make(out)
+  out.mkdir(parents=True, exist_ok=True)
   text = json.dumps(assignment.overrides, indent=2)
   atomic.write(out / 'bits.json', f'{text}\n'.encode())
   print(assignment.table())

@@ -11,7 +11,6 @@ import numpy as np
 
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
-from faceqat.files import folders
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
 from faceqat.training import distributed, resume, sharding
@@ -68,7 +67,7 @@ def train(
   if is_first:
     print('\n'.join(data.summary), flush=True)
 
-  folders.make(workdir)
+  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   with (
     locked(workdir) if is_first else contextlib.nullcontext(),
     StopRequest() as stop,

@@ -24,7 +24,7 @@ from absl import flags
 from faceqat import command
 from faceqat.calibration.bit_assignment import Assignment, assign_bits
 from faceqat.data.example_images import spread_training_images
-from faceqat.files import atomic, folders
+from faceqat.files import atomic
 from faceqat.integer import packing
 from faceqat.report.table import Table
 from faceqat.training.checkpoint import load_network
@@ -101,7 +101,7 @@ def main():
     network.config.data, args.images, args.num_images
   )
   assignment = assign_bits(network, images, budget=args.budget, bits=args.low)
-  folders.make(out)
+  out.mkdir(parents=True, exist_ok=True)
   text = json.dumps(assignment.overrides, indent=2)
   atomic.write(out / 'bits.json', f'{text}\n'.encode())
   print(layers_table(assignment))

@@ -153,9 +153,19 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
       sys.exit(128 + signal.SIGINT)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
-      sys.exit(f'error: {error}')
+      sys.exit(f'error: {_with_remedy(error)}')
 
   app.run(run_main, flags_parser=parse)
+
+
+def _with_remedy(error: Exception) -> str:
+  """The error in one sentence; one of the system names a path alone."""
+  if not isinstance(error, OSError) or error.filename is None:
+    return str(error)
+  return (
+    f'{error.filename} cannot be read or written ({error.strerror}); give '
+    'another path'
+  )
 
 
 def _check_positional(arguments: Sequence[str], names: Sequence[str]):

@@ -1,6 +1,7 @@
 """How commands start and fail; as subprocesses, as a user runs them."""
 
 import dataclasses
+import errno
 import os
 import pickle
 import subprocess
@@ -104,6 +105,17 @@ def test_an_interruption_is_one_word():
   )
   assert result.returncode == 130
   assert (result.stdout, result.stderr) == ('', 'interrupted\n')
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(capsys, monkeypatch):
+  def make():
+    raise PermissionError(errno.EACCES, 'Permission denied', '/proc/a')
+
+  monkeypatch.setattr(command.app, 'run', lambda main, **_: main(['x']))
+  with pytest.raises(
+    SystemExit, match=r'^error: /proc/a cannot be .*\(Permiss'
+  ):
+    command.run(make)
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):

@@ -4,9 +4,12 @@ An influence is what one pair adds to the error of a figure, to first order.
 Influences sum to 0, and the variance of the figure is that of their sum over
 the people who might have been drawn (intervals.py).
 
-Thresholds are held where they are while influences are taken. What their choice
-adds is a term of its own where they maximise the accuracy, and goes through the
-slope of the curve where they hold a false accept rate.
+Thresholds are held where they are while influences are taken. Their choice adds
+a term of its own where they maximise the accuracy, and goes through the slope
+of the curve where they hold a false accept rate.
+
+`scores`, `same` and `fold` of P pairs are those of verification.py; `people`
+are [P, 2] integers, or None.
 
 Sources: Hampel 1974, "The influence curve and its role in robust estimation";
 Woodruff 1952, "Confidence intervals for medians and other position measures"
@@ -55,17 +58,7 @@ def accuracy(
   fold: np.ndarray,
   people: np.ndarray | None,
 ) -> Share:
-  """The mean of `verification.fold_accuracies`.
-
-  Args:
-    scores: [P] float or integers, higher for the same person.
-    same: [P] bool.
-    fold: [P] integers.
-    people: [P, 2] integers, or None.
-
-  Raises:
-    ValueError: there are fewer than two folds.
-  """
+  """The mean of `verification.fold_accuracies`, which raises its errors."""
   rates, thresholds = verification.fold_accuracies(scores, same, fold)
   _, place, counts = np.unique(fold, return_inverse=True, return_counts=True)
   weights = (1 / (len(counts) * counts))[place]
@@ -87,8 +80,6 @@ def true_accept_rate(
 ) -> Share:
   """The highest true accept rate whose false accept rate does not exceed `far`.
 
-  Arguments are those of `accuracy`.
-
   Raises:
     ValueError: all pairs are of one kind.
   """
@@ -101,7 +92,7 @@ def true_accept_rate(
 def equal_error_rate(
   scores: np.ndarray, same: np.ndarray, people: np.ndarray | None
 ) -> Share:
-  """`verification.equal_error_rate`, with the arguments of `accuracy`."""
+  """The rate of `verification.equal_error_rate`."""
   fmr, fnmr = verification.det(scores, same)
   value = verification.equal_error_rate(fmr, 1 - fnmr)
   point = _operating_point(scores, same, value)

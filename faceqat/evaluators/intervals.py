@@ -131,17 +131,11 @@ def of_pairs(
   people: np.ndarray,
   fars: Sequence[float],
 ) -> Iterator[tuple[str, float]]:
-  """The intervals of what `verification.summarize` yields.
-
-  Args:
-    scores: [P], higher for the same person.
-    same: [P] bool.
-    fold: [P] integers.
-    people: [P, 2] integers, the two people shown.
-    fars: of the TARs.
+  """The intervals of what `verification.summarize` yields, in the same form.
 
   Yields:
-    `limits` of `accuracy` (of two folds or more), `eer` and each `tar@far=X`.
+    `limits` of `accuracy` (of two folds or more), `eer` and each `tar@far=X`
+    of `fars`, over the two people of each pair, integers [P, 2].
   """
   if verification.has_folds(fold):
     accuracy = influence.accuracy(scores, same, fold, people)

@@ -84,11 +84,7 @@ def on_people(
 def on_templates(
   predicts: Mapping[str, Predict], template_set: TemplateSet, **settings
 ) -> tuple[Results, dict[str, np.ndarray]]:
-  """`templates.score` by each precision, with the same settings.
-
-  Returns:
-    Metric name to value by precision, and scores by precision, float64 [P].
-  """
+  """`templates.score` by each precision: figures, and scores float64 [P]."""
   results, scores = {}, {}
   for precision, predict in predicts.items():
     print(
@@ -129,7 +125,7 @@ def _summarize(
 def _summarize_nearness(
   embeddings: np.ndarray, float_embeddings: np.ndarray
 ) -> dict[str, float]:
-  """How near the embeddings [M, D] are to the float ones of the same images."""
+  """How near embeddings [M, D] are to the float ones of the same images."""
   cosines = verification.cosine(embeddings, float_embeddings)
   return {
     'cosine_mean': float(np.mean(cosines)),

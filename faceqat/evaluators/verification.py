@@ -5,6 +5,9 @@ folds but one and applied to that one. An image's embedding is the sum of its
 own and its mirror image's (insightface; facenet concatenates the two, which
 gives other numbers). A score is the cosine of two embeddings; the squared
 distance of unit vectors, which others report, is 2 - 2 * score.
+
+Of P pairs, `scores` are [P] float64 or integers, higher for the same person;
+`same` is [P] bool, and `fold` [P] integers.
 """
 
 import math
@@ -138,10 +141,6 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float | int:
   >>> best_threshold(np.array([1, 4, 9]), np.array([False, True, True]))
   3
 
-  Args:
-    scores: [P] float64 or integers, higher for the same person.
-    same: [P] bool.
-
   Returns:
     The threshold; an integer where the scores are, midpoints rounded up.
   """
@@ -174,11 +173,6 @@ def fold_accuracies(
   """Accuracy on each fold at the threshold that is best on the others.
 
   Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2.
-
-  Args:
-    scores: [P] float64 or integers, higher for the same person.
-    same: [P] bool.
-    fold: [P] integers.
 
   Returns:
     Accuracies [F] in [0, 1] and thresholds [F], by rising fold number.
@@ -244,10 +238,6 @@ def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   ISO/IEC 19795-1 plots one over the other on normal-deviate (probit) axes, on
   which both ends are at infinity.
 
-  Args:
-    scores: [P], higher for the same person.
-    same: [P] bool.
-
   Returns:
     FMR and FNMR, float64 [T] each in [0, 1], at every threshold from above all
     scores to the lowest: FMR rises from 0 to 1, FNMR falls from 1 to 0.
@@ -261,10 +251,6 @@ def det(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def rates(scores: np.ndarray, same: np.ndarray) -> Iterator[tuple[str, float]]:
   """The figures that need no folds, as fractions.
-
-  Args:
-    scores: [P], higher for the same person.
-    same: [P] bool.
 
   Yields:
     `auc`, `eer`, and `tar@far=X`, the highest TAR whose FAR does not exceed X,
@@ -287,11 +273,6 @@ def summarize(
   scores: np.ndarray, same: np.ndarray, fold: np.ndarray
 ) -> Iterator[tuple[str, float]]:
   """The figures of a verification benchmark.
-
-  Args:
-    scores: [P] float64 or integers, higher for the same person.
-    same: [P] bool.
-    fold: [P] integers.
 
   Yields:
     `accuracy` and `accuracy_se`, the mean over the folds and its standard

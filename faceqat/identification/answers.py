@@ -129,20 +129,18 @@ def show(answers: Answers, precision: str, gallery: Gallery) -> None:
       'no accuracy: below --probe there is no folder that is called like a '
       'person of the gallery'
     )
-  names = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
-  results = summarize(answers)
+  means = f'{len(gallery.people):,} means of ' if answers.prototypes else ''
+  titles = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
   row = {
     'precision': precision,
     'people': f'{len(gallery.people):,}',
-    'templates': f'{len(gallery.people):,} means of {len(gallery.images):,}'
-    if answers.prototypes
-    else f'{len(gallery.images):,}',
+    'templates': f'{means}{len(gallery.images):,}',
     'type': gallery.templates.dtype.name,
     'probes': f'{len(answers.probes):,}',
     'in gallery': f'{int(np.sum(answers.mates)):,}',
   }
-  for name, value in results.items():
-    title = names.get(name, f'top-{name.removeprefix("top")} %')
+  for name, value in summarize(answers).items():
+    title = titles.get(name) or f'{name.replace("top", "top-")} %'
     row[title] = f'{100 * value:.2f}'
   if answers.threshold is not None:
     row['threshold'] = f'{float(as_cosine(answers.threshold)):.4f}'

@@ -5,6 +5,7 @@ exported `.tflite` or `.onnx` in its own runtime.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
 from faceqat.models.network import Network
-from faceqat.quant.spec import CONTRACT_MODES, FLOAT
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
 from faceqat.training.checkpoint import load_network
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
@@ -112,29 +113,22 @@ def _of_run(network: Network, precision: str, contract: str) -> Embedder:
   size = height_width(config.data.image_size)
   if precision == 'integer':
     predict = make_integer_predict(lower(network, contract=contract))
-
-    def digest(batch_size):
-      return _answers_digest(predict, size, batch_size)
-
+    digest = functools.partial(_answers_digest, predict, size)
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
     if precision == 'fake_quant':
       lower(network, contract=contract)  # Raises where there are no ranges.
     predict = make_predict(network.model, network.variables, mode)
-
-    def digest(batch_size):
-      del batch_size
-      return _parameters_digest(network, f'{precision} {mode}')
-
+    digest = functools.partial(_parameters_digest, network, precision, mode)
   return Embedder(
     predict,
-    size,
-    config.data.get('stored_size', 0),
-    precision,
-    fingerprints.of_run(config),
-    network,
-    digest,
-    True,
+    image_size=size,
+    stored_size=config.data.get('stored_size', 0),
+    precision=precision,
+    fingerprint=fingerprints.of_run(config),
+    network=network,
+    digest=digest,
+    checked=True,
   )
 
 
@@ -159,13 +153,13 @@ def _of_file(path: pathlib.Path) -> Embedder:
     raise ValueError(f'--model={path}: {error}') from error
   return Embedder(
     predict,
-    size,
-    0,
-    'integer',
-    faces,
-    None,
-    lambda batch_size: _answers_digest(predict, size, batch_size),
-    checked,
+    image_size=size,
+    stored_size=0,
+    precision='integer',
+    fingerprint=faces,
+    network=None,
+    digest=functools.partial(_answers_digest, predict, size),
+    checked=checked,
   )
 
 
@@ -187,11 +181,14 @@ def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
   return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
 
 
-def _parameters_digest(network: Network, mode: str) -> str:
+def _parameters_digest(
+  network: Network, precision: str, mode: Mode, batch_size: int
+) -> str:
+  del batch_size
   settings = {
     name: network.config[name].to_dict() for name in ('model', 'quant')
   }
-  digest = hashlib.sha256(mode.encode())
+  digest = hashlib.sha256(f'{precision} {mode}'.encode())
   digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
     leaf = np.asarray(leaf)

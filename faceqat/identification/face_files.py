@@ -63,7 +63,7 @@ def list_people(
       f'{root} is no folder; give one that holds a folder of images for each '
       'person'
     )
-  loose = [path for path in _visible(root) if _is_loose(path)]
+  loose = [path for path in _visible(root) if _is_image_file(path)]
   if loose:
     raise ValueError(
       f'{loose[0]} lies beside the people: move it into the folder of its '
@@ -178,8 +178,8 @@ def _check_template(template: str, size: ImageSize):
     raise ValueError(f'--photographs: {error}') from error
 
 
-def _is_loose(path: pathlib.Path) -> bool:
-  """Whether an image lies beside the people."""
+def _is_image_file(path: pathlib.Path) -> bool:
+  """By its name, and not a folder."""
   return decoding.is_image(path) and not path.is_dir()
 
 
@@ -190,7 +190,7 @@ def _list_folder(root: pathlib.Path, reader: Reader):
     if path.is_dir():
       for image in _visible(path):
         name = image.relative_to(root).as_posix()
-        if _is_loose(image):
+        if _is_image_file(image):
           entries.append(
             Entry(name, path.name, lambda image=image: reader(image))
           )

@@ -94,12 +94,7 @@ class Gallery:
     images: Sequence[str],
     digests: np.ndarray,
   ) -> tuple['Gallery', list[str]]:
-    """Adds M images, of people who are new or are there already.
-
-    Args:
-      templates: [M, D], as `verification.embed` gives them.
-      people, images: M names.
-      digests: uint8 [M, 16].
+    """Adds M images, with templates [M, D] as `verification.embed` gives them.
 
     Returns:
       A new gallery, and the names of images that were there already, under

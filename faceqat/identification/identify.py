@@ -17,6 +17,7 @@ from faceqat.identification import (
 )
 from faceqat.identification import gallery as galleries
 from faceqat.identification.answers import Answers
+from faceqat.identification.embedders import Embedder
 from faceqat.identification.enrolment import Faces
 from faceqat.identification.face_files import Entry, LeftOut
 from faceqat.identification.gallery import Gallery, Maker
@@ -78,18 +79,11 @@ def identify(
 
   Raises:
     ValueError: settings that do not go together, a file or folder that is
-      missing or damaged, faces that are not aligned as the network wants them,
-      or no image that can be used.
+      missing or damaged, another alignment than the network's, or no image
+      that can be used.
   """
   check(gallery, probes, settings)
-  embedder = embedders.load(
-    model, settings.precision, step=settings.step, contract=settings.contract
-  )
-  if not embedder.checked:
-    print(
-      f'{model} has no digest, as files of others and of earlier versions '
-      'have none: it is not checked; python -m faceqat.convert writes one'
-    )
+  embedder = _load(model, settings)
   inputs = list_inputs(model, gallery, probes, settings, embedder)
   most = max(len(inputs.enrolled), len(inputs.probes or ()), 1)
   # One size of batch, for which the network is compiled once.
@@ -101,8 +95,8 @@ def identify(
   if inputs.saved or settings.save_gallery:
     digest = embedder.digest(batch_size)
     maker = Maker(embedder.precision, digest, inputs.fingerprint)
-  if inputs.saved:
-    galleries.check_maker(inputs.saved, maker, gallery)
+    if inputs.saved:
+      galleries.check_maker(inputs.saved, maker, gallery)
   known = _make_gallery(inputs, maker, settings.int8, embed)
   people = known.gallery.people
   _warn_of_names({*people, *(entry.person for entry in inputs.probes or ())})
@@ -116,6 +110,18 @@ def identify(
   elif left_out:
     predictions.write_left_out(left_out, pathlib.Path(settings.out))
   return Outcome(found, known.gallery, embedder.precision, left_out)
+
+
+def _load(model: PathLike, settings: Settings) -> Embedder:
+  embedder = embedders.load(
+    model, settings.precision, step=settings.step, contract=settings.contract
+  )
+  if not embedder.checked:
+    print(
+      f'{model} has no digest, as files of others and of earlier versions '
+      'have none: it is not checked; python -m faceqat.convert writes one'
+    )
+  return embedder
 
 
 def find_nearest(

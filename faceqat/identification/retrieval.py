@@ -85,20 +85,14 @@ def find_people(
   parts = []
   for start in range(0, len(probes), PROBE_BLOCK):
     some = probes[start : start + PROBE_BLOCK]
-    rows = np.zeros([len(some), 0], np.int32)
-    scores = None
+    found = []
     for first in range(0, len(templates), block):
       part = slice(first, first + block)
-      more, more_scores = _search_block(templates[part], labels[part], some, k)
-      rows = np.concatenate([rows, more + np.int32(first)], axis=1)
-      scores = (
-        more_scores
-        if scores is None
-        else np.concatenate([scores, more_scores], axis=1)
-      )
-      # Whoever is among the best of all is among the best of their block.
-      rows, scores = _best_people(rows, scores, labels, k)
-    parts.append((rows, scores))
+      rows, scores = _search_block(templates[part], labels[part], some, k)
+      found.append((rows + np.int32(first), scores))
+    # Whoever is among the best of all is among the best of their block.
+    rows, scores = (np.concatenate(x, axis=1) for x in zip(*found))
+    parts.append(_best_people(rows, scores, labels, k))
   rows, scores = (np.concatenate(part) for part in zip(*parts))
   return Matches(labels[rows].astype(np.int32), rows, scores)
 

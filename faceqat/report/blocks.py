@@ -5,64 +5,63 @@ How they look is in templates/page.html, which has a form for each `kind`.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 from matplotlib.figure import Figure
 
 from faceqat.report.table import Table
 
 
+class _Block:
+  @property
+  def kind(self) -> str:
+    return type(self).__name__
+
+
 @dataclasses.dataclass(frozen=True)
-class Text:
+class Text(_Block):
   """A paragraph."""
 
-  kind: ClassVar[str] = 'text'
   text: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Missing:
+class Missing(_Block):
   """A part that is not there, and the command that makes it."""
 
-  kind: ClassVar[str] = 'missing'
   what: str
   command: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
-class Headlines:
+class Headlines(_Block):
   """The few numbers to remember: (number, meaning, number beside it)."""
 
-  kind: ClassVar[str] = 'headlines'
   numbers: Sequence[tuple[str, str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class Facts(_Block):
   """Names and values."""
 
-  kind: ClassVar[str] = 'facts'
   facts: Sequence[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class TitledTable:
+class TitledTable(_Block):
   """A table under a title; a folded one shows its title until it is opened."""
 
-  kind: ClassVar[str] = 'table'
   title: str
   table: Table
   folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
+class Drawing(_Block):
   """A figure in the colours of `style`, under its title and above its caption.
 
   A wide one takes the width of two.
   """
 
-  kind: ClassVar[str] = 'drawing'
   title: str
   figure: Figure
   caption: str
@@ -81,10 +80,9 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gallery:
+class Gallery(_Block):
   """Pictures beside each other."""
 
-  kind: ClassVar[str] = 'gallery'
   title: str
   pictures: Sequence[Picture]
 

@@ -44,14 +44,10 @@ class Hardest(NamedTuple):
 def hardest_pairs(
   scores: np.ndarray, same: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Orders pairs by how likely a threshold gets them wrong.
+  """Orders P pairs by how likely a threshold gets them wrong.
 
   >>> hardest_pairs(np.array([1, 2, 3, 4]), np.array([True, False] * 2))
   (array([3, 1]), array([0, 2]))
-
-  Args:
-    scores: [P], higher for the same person.
-    same: [P] bool.
 
   Returns:
     The positions of the different people by falling score, and of the same

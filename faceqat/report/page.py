@@ -69,7 +69,7 @@ def write_report(
 def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
   """The HTML; several runs are compared first, and their text is escaped."""
   parts = [(run, _sections(run)) for run in runs]
-  compared = [comparison(runs)] if len(runs) > 1 else []
+  compared = [comparison_section(runs)] if len(runs) > 1 else []
   prefixes = (f'd{number}-' for number in itertools.count(1))
 
   def draw(drawing: Drawing) -> str:
@@ -92,7 +92,7 @@ def make_page(runs: Sequence[RunFolder], made_with: Mapping[str, str]) -> str:
   )
 
 
-def comparison(runs: Sequence[RunFolder]) -> Section:
+def comparison_section(runs: Sequence[RunFolder]) -> Section:
   """Several runs beside each other, each in its last precision."""
   blocks: list[Block] = []
   rows, pairs = {}, []

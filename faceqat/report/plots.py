@@ -23,11 +23,7 @@ _BINS = 60
 
 
 def check(precisions: Curves) -> None:
-  """Curves need pairs of both kinds.
-
-  Raises:
-    ValueError: there is no precision, or one has pairs of one kind only.
-  """
+  """Refuses curves of no precision, or of pairs of one kind only."""
   if not precisions:
     raise ValueError('A ROC figure needs at least one precision, got none')
   for precision, (_, same) in precisions.items():

@@ -11,7 +11,6 @@ import numpy as np
 
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
-from faceqat.files import folders
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.checks import check_steps, with_start_step
@@ -59,7 +58,7 @@ def train(
   print('\n'.join(data.summary), flush=True)
 
   # Nothing is written before all of that has passed.
-  folders.make(workdir)
+  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
   is_first = distributed.is_first()
   with (
     locked(workdir) if is_first else contextlib.nullcontext(),

@@ -13,7 +13,7 @@ from tiny_run import leaves, make_config
 
 from faceqat.data import datasets
 from faceqat.evaluation import networks
-from faceqat.evaluators import identification_rates, scores, verification
+from faceqat.evaluators import identification_rates, verification
 from faceqat.evaluators.predict import (
   make_integer_predict,
   make_predict,
@@ -68,21 +68,6 @@ def test_the_float_file_has_the_float_network(evaluated):
   assert stored.keys() == variables.keys()
   for name, leaf in variables.items():
     np.testing.assert_array_equal(stored[name], leaf)
-
-
-def test_the_scores_of_the_table_are_saved_with_their_pairs(evaluated):
-  network, results, outdir = evaluated
-  stored = scores.load(outdir)
-  assert list(stored.cosines) == ['fake_quant', 'float', 'integer']
-  pair_set = datasets.make_evaluation_pairs(
-    network.config.eval, image_size=network.config.data.image_size
-  )
-  assert stored.pairs == pair_set.name
-  np.testing.assert_array_equal(stored.people, pair_set.people)
-  for precision, cosines in stored.cosines.items():
-    summary = verification.summarize(cosines, stored.same, stored.fold)
-    for name, value in summary:
-      assert results[precision][name] == value, (precision, name)
 
 
 def test_nearness_to_float_is_that_of_each_image(evaluated):

@@ -252,18 +252,14 @@ def check_smoke() -> Iterator[Figure]:
 
 
 CHECKS = {
-  'counts': (check_counts, lambda: []),
-  'export': (check_export, lambda: [pathlib.Path(flags.FLAGS.run)]),
-  'linear': (check_linear, lambda: []),
-  'y1': (
-    check_y1,
-    lambda: [
-      pathlib.Path(flags.FLAGS.shared, name)
-      for name in (_WEIGHTS, _FACES, _LFW)
-    ],
-  ),
-  'smoke': (check_smoke, lambda: []),
+  'counts': check_counts,
+  'export': check_export,
+  'linear': check_linear,
+  'y1': check_y1,
+  'smoke': check_smoke,
 }
+# Of a check: the flag that names a folder, and files there that it reads.
+_NEEDED = {'export': ('run', ['']), 'y1': ('shared', [_WEIGHTS, _FACES, _LFW])}
 
 
 def read_pages() -> dict[str, str]:
@@ -277,13 +273,13 @@ def main():
   check_names('--checks', chosen, CHECKS)
   pages, stale = read_pages(), 0
   for name in chosen:
-    check, needed = CHECKS[name]
-    missing = [path for path in needed() if not path.exists()]
-    if missing:
+    flag, files = _NEEDED.get(name, ('run', []))
+    needed = [pathlib.Path(flags.FLAGS[flag].value, file) for file in files]
+    if missing := [path for path in needed if not path.exists()]:
       print(f'{name}: not checked, as there is no {missing[0]}')
       continue
     print(f'{name}:', flush=True)
-    for verdict in compare(pages, list(check())):
+    for verdict in compare(pages, list(CHECKS[name]())):
       stale += verdict.stale
       print(line_of(verdict), flush=True)
   if stale:

@@ -37,14 +37,8 @@ from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import load_network
 
 _TITLES = (
-  'config',
-  'parameters',
-  'multiply-adds',
-  'smoke form, s',
-  'bytes',
-  'outputs',
-  '.tflite differing',
-  '.onnx differing',
+  *('config', 'parameters', 'multiply-adds', 'smoke form, s', 'bytes'),
+  *('outputs', '.tflite differing', '.onnx differing'),
 )
 _NO_EXPERIMENTS = ('base', 'common', 'compose', 'losses', 'models')
 # Its smoke run, of the same depth, is where y1 configs start from.

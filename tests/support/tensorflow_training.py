@@ -290,24 +290,16 @@ def print_exact():
   """Prints how many values differ where no sum is rounded."""
   ours, theirs = exact_steps()
   print('\nA step whose scales are powers of two, so that no sum is rounded:')
-  for what, pairs in (
-    (
-      'quantizer inputs',
-      [(ours.taps[k][0], theirs.taps[k][0]) for k in LAYERS],
-    ),
-    ('outputs', [(ours.taps[k][1], theirs.taps[k][1]) for k in LAYERS]),
-    *(
-      (what, [(a[k], b[k]) for k in a])
-      for what, a, b in (
-        ('gradients', ours.gradients, theirs.gradients),
-        ('weights', ours.state.params, theirs.state.params),
-      )
-    ),
-  ):
-    count = sum(a.size for a, _ in pairs)
-    print(
-      f'{what:18} {sum(np.sum(a != b) for a, b in pairs)} of {count} differ'
-    )
+
+  def values(step):
+    yield 'quantizer inputs', [step.taps[name].before for name in LAYERS]
+    yield 'outputs', [step.taps[name].after for name in LAYERS]
+    yield 'gradients', [step.gradients[name] for name in ours.gradients]
+    yield 'weights', [step.state.params[name] for name in ours.state.params]
+
+  for (what, a), (_, b) in zip(values(ours), values(theirs)):
+    differing = sum(np.sum(one != other) for one, other in zip(a, b))
+    print(f'{what:18} {differing} of {sum(map(np.size, a))} differ')
 
 
 def main():

@@ -12,13 +12,15 @@ import pytest
 import rules
 from cases import KINDS, cases, compute
 
-from faceqat.export import onnx_integer, onnx_qdq, onnx_runtime
+from faceqat.export import onnx_runtime
+from faceqat.export.onnx_integer import IntegerGraph
+from faceqat.export.onnx_qdq import QdqGraph
 
 RUNTIME = f'ONNX Runtime {onnxruntime.__version__}'
 
 
-def run(writer, case, **options):
-  model = writer.operators_to_model(
+def run(graph, case, **options):
+  model = graph().operators_model(
     case.tensors, case.operators, case.inputs, case.outputs
   )
   content = model.SerializeToString()
@@ -28,7 +30,7 @@ def run(writer, case, **options):
 @pytest.mark.parametrize('kind', KINDS)
 def test_no_output_differs(kind):
   rules.check_no_output_differs(
-    cases(kind), functools.partial(run, onnx_integer), RUNTIME
+    cases(kind), functools.partial(run, IntegerGraph), RUNTIME
   )
 
 
@@ -37,7 +39,7 @@ def test_no_output_differs(kind):
 def test_the_qdq_form_is_at_most_one_step_away(kind, fused):
   config = {'session.qdqisint8allowed': fused}
   for case in cases(kind, seed=2, outputs=10_000):
-    got = run(onnx_qdq, case, session_config=config)
+    got = run(QdqGraph, case, session_config=config)
     for name, ours in compute(case).items():
       # Halves that fall to the other side; nothing else is in one operator.
       steps = np.abs(got[name].astype(np.int32) - ours)

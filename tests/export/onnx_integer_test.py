@@ -10,6 +10,7 @@ from small_programs import small_program
 from faceqat.export import digests, onnx_integer, onnx_runtime
 from faceqat.export.onnx_fixed_point import rescale
 from faceqat.export.onnx_graph import OnnxGraph
+from faceqat.integer.multipliers import Rescaling
 from faceqat.integer.tensors import Tensor
 
 
@@ -80,10 +81,9 @@ def test_rescaling_equals_the_oracle_up_to_the_ends_of_int32(bias):
   result = rescale(
     graph,
     'x',
-    (_Q31, _SHIFTS),
+    Rescaling(_Q31, _SHIFTS, limit),
     tensor,
     'x:',
-    reach=limit,
     bias=bias,
     zero_point=-100,
   )

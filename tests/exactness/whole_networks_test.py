@@ -32,19 +32,14 @@ TAPPED = 2
 BATCH = 8
 CALIBRATION = 8
 
-# Of equal blocks in a row, a daily run keeps every second one, rounded up.
-FIELDS = {
-  'depth_multiplier': 1.0 if NIGHTLY else 0.5,
-  'norm': batch_norm(momentum=0.0),
-}
 MODELS = {
   'MobileNetV2': make_network(
     'mobilenet_v2',
     embedding_size=128,
     width=1.0 if NIGHTLY else 0.35,
-    **FIELDS,
+    norm=batch_norm(momentum=0.0),
   ),
-  'MobileFaceNet': make_network('mobilefacenet', **FIELDS),
+  'MobileFaceNet': make_network('mobilefacenet', norm=batch_norm(momentum=0.0)),
 }
 
 

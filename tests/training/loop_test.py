@@ -292,7 +292,7 @@ def test_an_override_for_no_layer_is_refused(tmp_path):
 @pytest.mark.parametrize(
   ('sizes', 'message'),
   [
-    ([32], 'has 32 images of 1 people'),
+    ([32], 'has 2 images of 1 people'),
     ([48, 48], '0.png has 48x48 pixels, wanted 32x32'),
   ],
 )

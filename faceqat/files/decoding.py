@@ -5,6 +5,7 @@ the same pixels whoever reads it.
 """
 
 import contextlib
+import io
 import os
 from collections.abc import Callable
 from typing import BinaryIO
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 100_000_000
+# Of a file: so many pixels, of 16 bits and uncompressed, are less.
+_MAX_BYTES = 2**30
 # By Pillow's names. Other formats of Pillow start programs (EPS), or have no
 # signature (TGA). MPO, several JPEGs in one file, comes with JPEG.
 _SUFFIXES_OF = {
@@ -86,7 +89,7 @@ def decode(
     TooLargeError: it has more than `MAX_PIXELS`.
     FileNotFoundError: there is no such file.
   """
-  with _open(file, check_size) as image:
+  with _open(_read(file), check_size) as image:
     # Depending on the format, Pillow raises OSError, SyntaxError, struct.error,
     # zlib.error and more.
     try:
@@ -108,13 +111,12 @@ def check(file: BinaryIO, check_size: Callable[[int, int], None] | None = None):
   Raises:
     UnreadableError, TooLargeError: as `decode`.
   """
-  with _open(file, check_size) as image:
+  data = _read(file)
+  with _open(data, check_size) as image:
     format_name = image.format
-  file.seek(0)
-  if not _ends_as(format_name, file.read()):
+  if not _ends_as(format_name, data):
     # It may be whole all the same.
-    file.seek(0)
-    decode(file)
+    decode(io.BytesIO(data))
 
 
 def _ends_as(format_name: str, data: bytes) -> bool:
@@ -128,19 +130,35 @@ def _ends_as(format_name: str, data: bytes) -> bool:
   return False
 
 
+def _read(file: str | os.PathLike | BinaryIO) -> bytes:
+  """The whole file, so that no length in it can ask for more than it has."""
+  if isinstance(file, str | os.PathLike):
+    try:
+      with open(file, 'rb') as opened:
+        return _read(opened)
+    except FileNotFoundError:
+      raise
+    except OSError as error:
+      raise UnreadableError(_damaged(error)) from error
+  size = file.seek(0, os.SEEK_END)
+  if size > _MAX_BYTES:
+    raise TooLargeError(
+      f'has {size:,} bytes, at most {_MAX_BYTES:,} are taken: make it smaller'
+    )
+  file.seek(0)
+  return file.read()
+
+
 def _open(
-  file: str | os.PathLike | BinaryIO,
-  check_size: Callable[[int, int], None] | None,
+  data: bytes, check_size: Callable[[int, int], None] | None
 ) -> Image.Image:
   """Reads the header of an image, and checks it."""
   try:
-    image = Image.open(file, formats=FORMATS)
-  except FileNotFoundError:
-    raise
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
     raise TooLargeError(_too_large('far too many')) from None
   except Image.UnidentifiedImageError:
-    raise UnreadableError(_unknown(file)) from None
+    raise UnreadableError(_unknown(data[:12])) from None
   except Exception as error:
     raise UnreadableError(_damaged(error)) from error
   try:
@@ -172,14 +190,8 @@ def _check(image: Image.Image):
     )
 
 
-def _unknown(file: str | os.PathLike | BinaryIO) -> str:
-  """The fault of a file of no known format."""
-  if isinstance(file, str | os.PathLike):
-    with open(file, 'rb') as opened:
-      start = opened.read(12)
-  else:
-    file.seek(0)
-    start = file.read(12)
+def _unknown(start: bytes) -> str:
+  """The fault of a file of no known format that begins so."""
   if start[4:8] == b'ftyp' and start[8:] in _HEIF_BRANDS:
     return 'is HEIC, which is read after pip install pillow-heif'
   return f'cannot be decoded (not one of {", ".join(FORMATS)}, or damaged)'

@@ -1,7 +1,9 @@
+import contextlib
 import importlib.util
 import io
 import struct
 import sys
+import tracemalloc
 import types
 import zlib
 
@@ -177,6 +179,32 @@ def test_damage_within_a_file_is_refused():
   data = bytearray(stored(pixels((64, 64, 3))).getvalue())
   data[len(data) // 2] ^= 0xFF
   check_refused(data, '^cannot be decoded')
+
+
+def test_a_length_in_a_file_takes_no_memory_that_the_file_has_not(tmp_path):
+  content = bytearray(stored(pixels()).getvalue())
+  start = content.index(b'IDAT')
+  content[start - 4 : start] = struct.pack('>I', 2**32 - 1)
+  path = tmp_path / 'long.png'
+  path.write_bytes(content)
+  tracemalloc.start()
+  # Pillow makes do with what there is, or does not.
+  with contextlib.suppress(decoding.UnreadableError):
+    decoding.decode(path)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 2**28
+
+
+def test_files_of_more_than_a_gigabyte_are_refused(monkeypatch):
+  file = stored(pixels())
+  size = len(file.getvalue())
+  monkeypatch.setattr(decoding, '_MAX_BYTES', size)
+  assert read(file).shape == (12, 16, 3)
+  monkeypatch.setattr(decoding, '_MAX_BYTES', size - 1)
+  check_refused(
+    file.getvalue(), rf'^has {size} bytes, at most', decoding.TooLargeError
+  )
 
 
 def test_text_and_formats_that_are_not_read_are_refused():

@@ -19,7 +19,7 @@ TESTS = {
   'test_the_program_alone_has_the_accuracy_of_the_table',
   'faceqat.convert': 'end_to_end_test::'
   'test_the_exported_files_have_the_bits_of_the_table_without_tensorflow',
-  'faceqat.prepare': 'prepare_test::'
+  'faceqat.prepare': 'prepare_command_test::'
   'test_the_command_prepares_photographs_on_two_cores',
   'faceqat.identify': 'identification/identify_test::'
   'test_probes_are_answered_with_people_and_images',

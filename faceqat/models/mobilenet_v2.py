@@ -3,7 +3,12 @@
 import functools
 
 from faceqat.models.backbone import Backbone
-from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
+from faceqat.models.blocks import (
+  InvertedResidual,
+  conv_unit,
+  round_channels,
+  scale_depth,
+)
 from faceqat.quant.layers import MeanPool, Value
 from faceqat.quant.spec import Mode
 
@@ -17,12 +22,6 @@ STAGES = (
   (6, 160, 3, 2),
   (6, 320, 1, 1),
 )
-
-
-def round_channels(channels: float, divisor: int = 8) -> int:
-  """Rounds to a multiple of `divisor`, losing at most a tenth."""
-  rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-  return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 class Model(Backbone):

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from faceqat.files import packaged
 from faceqat.models.weights import (
   inception_resnet_v1_tensorflow,
   inception_resnet_v1_torch,
   iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
+  sface_onnx,
   weight_formats,
 )
 from faceqat.models.weights.assign import EPSILON, assign
@@ -21,6 +23,7 @@ from faceqat.quant.norm import BatchNorm
 _PYTORCH = ('PyTorch', 'safetensors', 'ONNX')
 # (model, format of the file): what reads it as arrays by the model's paths.
 _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
+  ('mobilenet_v1', 'ONNX'): sface_onnx.read,
   ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read,
   **{('mobilefacenet', name): mobilefacenet_torch.read for name in _PYTORCH},
   **{('iresnet', name): iresnet_torch.read for name in _PYTORCH},
@@ -30,6 +33,8 @@ _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
   },
   ('inception_resnet_v1', 'TensorFlow'): inception_resnet_v1_tensorflow.read,
 }
+# Weights that are installed with faceqat, by the name that stands for a path.
+PACKAGED = {'sface': packaged.SFACE}
 # Whose first convolution is not padded: what is folded into it is exact.
 _UNPADDED = ('inception_resnet_v1',)
 
@@ -57,9 +62,9 @@ def load_pretrained(
   """Reads a weight file into a model's variables.
 
   Args:
-    path: what `torch.save` wrote, safetensors, or ONNX that was exported from
-      PyTorch with its names; `.params` of MXNet, with its `-symbol.json` beside
-      it; or a checkpoint of TensorFlow.
+    path: a name in `PACKAGED`; what `torch.save` wrote, safetensors, or ONNX
+      that was exported from PyTorch with its names; SFace's ONNX; `.params` of
+      MXNet, with its `-symbol.json` beside it; or a checkpoint of TensorFlow.
     model: whose module's name says which network the file has to be of.
     variables: of `model.init`, for images of the size that the weights are
       for.
@@ -71,6 +76,8 @@ def load_pretrained(
       norm with the default epsilon, to which all gammas are brought.
   """
   path = os.fspath(path)
+  if path in PACKAGED:
+    path = os.fspath(PACKAGED[path].path('the path of such a file'))
   name = type(model).__module__.rpartition('.')[2]
   known = {
     model: [kind for other, kind in _READERS if other == model]

@@ -21,4 +21,5 @@ def get_config(arg: str = '') -> ConfigDict:
   config = mobilefacenet_y1_ptq.get_config()
   config.model = models.mobilenet_v1()
   config.pretrained = 'sface'
-  return compose(config, arg)
+  # The weights are of the whole network, for images of 112.
+  return compose(config, arg, smoke_image_size=112, smoke_depth=1.0)

@@ -59,12 +59,32 @@ def read(
   """
   tensors = onnx_initializers.read(path)
   try:
-    project = pixels.choose((projects.SFACE,), given)
-    values = _values(_dequantized(tensors), project.pixels)
+    return convert(tensors, given)
   except ValueError as error:
     raise ValueError(
       f'{os.fspath(path)} is not of the SFace that this model is: {error}'
     ) from None
+
+
+def convert(
+  tensors: Mapping[str, np.ndarray], given: Mapping[str, Any] | None = None
+) -> Imported:
+  """Brings the graph's initialisers into our layout.
+
+  Args:
+    tensors: arrays by the graph's names.
+    given: see `read`.
+
+  Returns:
+    See `read`.
+
+  Raises:
+    ValueError: it lists the tensors that are missing and those that the
+      network has no place for; shapes do not fit together; or a field of
+      `given` is wrong.
+  """
+  project = pixels.choose((projects.SFACE,), given)
+  values = _values(_dequantized(tensors), project.pixels)
   values = {name: np.float32(value) for name, value in values.items()}
   return Imported(values, project)
 

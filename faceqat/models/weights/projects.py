@@ -31,6 +31,8 @@ ADAFACE = Project('AdaFace', _BGR)
 TFACE = Project('TFace', _RGB)
 # models/base: each network's config.json says which, as `color_space`.
 CVLFACE = (Project('CVLface', _RGB), Project('CVLface', _BGR))
+# The two constants of its graph; OpenCV's FaceRecognizerSF gives it RGB.
+SFACE = Project('OpenCV SFace', Pixels('RGB', (127.5,), (128,)))
 # utils/dataset.py: MXNet's decoder, or OpenCV turned to RGB.
 QUANTFACE = Project('QuantFace', _RGB)
 # dataloader/CASIA_Face_loader.py: scipy.misc.imread, (x - 127.5) / 128.

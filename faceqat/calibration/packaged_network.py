@@ -1,0 +1,79 @@
+"""Networks that come with faceqat: weights that pip installs, and ranges.
+
+A name stands for a network's folder. Its integer program is the same on every
+machine: nothing is measured when it is loaded, and folding is elementwise
+arithmetic of IEEE 754.
+"""
+
+import json
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from faceqat.calibration import measured
+from faceqat.calibration.equalization import find_chains
+from faceqat.calibration.lower import lower
+from faceqat.files.image_size import height_width
+from faceqat.models.build import make_model
+from faceqat.models.network import Network
+from faceqat.models.weights.pretrained import load_pretrained
+from faceqat.quant.spec import FLOAT
+
+# OpenCV's SFace (Zhong et al. 2021), Apache 2.0 licence.
+NAMES = ('sface_int8',)
+
+
+def path_of(name: str) -> pathlib.Path:
+  """The file with what was measured of a network of `NAMES`."""
+  return pathlib.Path(__file__).with_name(f'{name}.safetensors')
+
+
+def load_packaged(name: str) -> Network:
+  """A network of `NAMES`, in its float form and ready for integers.
+
+  Raises:
+    ValueError: its weights are not installed.
+  """
+  found = measured.load(path_of(name))
+  config = ml_collections.ConfigDict(found.header['config'])
+  model = make_model(config)
+  size = height_width(config.data.image_size)
+  shapes = jax.eval_shape(
+    lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
+    jax.random.key(0),
+  )
+  empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  weights = load_pretrained(found.header['weights'], model, empty)
+  variables = measured.apply(weights.variables, found)
+  return Network(model, variables, config, 0)
+
+
+def package(network: Network, provenance: str, path: str | os.PathLike):
+  """Writes what `load_packaged` reads.
+
+  Args:
+    network: calibrated, from weights that `config.pretrained` names.
+    provenance: on what it was measured, and how.
+    path: of the file.
+  """
+  config = network.config
+  image = np.zeros((1, *height_width(config.data.image_size), 3), np.uint8)
+  layers = network.model.module_paths(jax.random.key(0), image, FLOAT)
+  chains = find_chains(lower(network), layers) if config.quant.equalize else ()
+  variables = jax.tree.map(np.asarray, network.variables)
+  weights = load_pretrained(config.pretrained, network.model, variables)
+  fields = json.loads(config.to_json_best_effort())
+  blocks = {name: fields[name] for name in ('model', 'quant', 'fingerprint')}
+  sizes = ('image_size', 'stored_size')
+  blocks['data'] = {name: fields['data'][name] for name in sizes}
+  header = {
+    'weights': config.pretrained,
+    'provenance': provenance,
+    'config': blocks,
+  }
+  numbers = measured.between(weights.variables, variables, chains, header)
+  measured.save(numbers, path)

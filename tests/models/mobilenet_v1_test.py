@@ -1,0 +1,80 @@
+"""MobileNetV1: its size, and that its three precisions belong together."""
+
+import backbone_checks as checks
+import jax
+import layer_network
+import pytest
+from defaults import batch_norm, make_network
+
+from faceqat.integer.program import OPERATORS
+from faceqat.models import mobilenet_v1
+
+MODEL = make_network('mobilenet_v1', norm=batch_norm(momentum=0.0), dropout=0.0)
+
+
+@pytest.fixture(scope='module')
+def backbone():
+  # Eight blocks of thirteen; SFace's own weights run in all.
+  small = MODEL.clone(depth_multiplier=0.5, width=0.25)
+  return checks.prepare(small, image_size=32)
+
+
+def test_size_is_that_of_sface():
+  parameters, multiply_adds = checks.count(MODEL, 112, embedding=True)
+  served = sum(
+    size for name, size in parameters.items() if not name.endswith('scale')
+  )
+  # What its file has: weights, slopes, and a bias for each channel.
+  assert served == 9_607_616 + 10_944 + (10_944 + 128)
+  assert round(multiply_adds / 1e6) == 574
+
+
+def test_the_embedding_reads_what_four_halvings_leave():
+  params = jax.eval_shape(
+    lambda: layer_network.random_variables(MODEL, (112, 112, 3))
+  )['params']
+  assert params['embedding']['kernel'].shape == (7 * 7 * 1024, 128)
+  blocks = sum(repeats for _, repeats, _ in mobilenet_v1.STAGES)
+  assert {name for name in params if name.endswith('prelu')} == {
+    'stem_prelu',
+    *(f'depthwise_{index}_prelu' for index in range(blocks)),
+    *(f'pointwise_{index}_prelu' for index in range(blocks)),
+  }
+
+
+def test_both_sides_are_padded_alike_at_every_stride(backbone):
+  convolutions = [
+    operator
+    for operator in backbone.program.operators
+    if isinstance(operator, OPERATORS['Conv2D'])
+  ]
+  for operator in convolutions:
+    three = operator.weights.shape[:2] == (3, 3)
+    assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
+  # The first keeps the image's size.
+  assert convolutions[0].strides == (1, 1)
+  assert sum(operator.strides == (2, 2) for operator in convolutions) == 4
+
+
+def test_integers_equal_the_oracle_at_every_tensor(backbone):
+  checks.check_integers_equal_the_oracle(backbone)
+
+
+def test_integer_program_has_no_float(backbone):
+  checks.check_program_has_no_float(backbone)
+
+
+def test_embeddings_of_the_precisions_are_close(backbone):
+  checks.check_embeddings_are_close(backbone)
+
+
+def test_every_output_quantizer_matters(backbone):
+  checks.check_every_output_quantizer_matters(backbone)
+
+
+def test_every_kernel_is_quantized(backbone):
+  checks.check_every_kernel_is_quantized(backbone)
+
+
+def test_bfloat16_runs(backbone):
+  checks.check_bfloat16_runs(backbone)

@@ -150,16 +150,14 @@ def _measure(name: str, form: str = '', image_size: int | None = None):
 
 def check_export() -> Iterator[Figure]:
   """The figures that `convert` prints for the run of `make train`."""
-  checkpoint = f'--checkpoint={flags.FLAGS.run}'
+  model = f'--model={flags.FLAGS.run}'
   for name, options in (
     ('int8', ['--contract=tflite_ref']),
     ('int8', ['--contract=xnnpack']),
     ('int4 weights', ['--weights=int4']),
   ):
     with tempfile.TemporaryDirectory() as out:
-      printed = run_module(
-        'faceqat.convert', checkpoint, f'--out={out}', *options
-      )
+      printed = run_module('faceqat.convert', model, f'--out={out}', *options)
     for row in page_tables.read_rows(printed):
       yield from exported(name, row)
 

@@ -59,7 +59,7 @@ class Runner:
     if command == 'main':
       return [f'--config={self._config}', f'--workdir={out}']
     if command == 'convert':
-      return [f'--checkpoint={self.trained}', f'--out={out}', '--num_images=4']
+      return [f'--model={self.trained}', f'--out={out}', '--num_images=4']
     return [self._photographs, str(out), '--workers=1', '--split=60,20,20']
 
   def start(self, command: str, out: pathlib.Path) -> subprocess.Popen:

@@ -1,6 +1,6 @@
 """Lowers a trained network to integers, and exports what its runtimes run.
 
-  python -m faceqat.convert --checkpoint=runs/mbv2_int8 --out=export
+  python -m faceqat.convert --model=runs/mbv2_int8 --out=export
 
 Each file is then run in its own runtime on images of the run's evaluation set
 (or of --images=FOLDER), and its embeddings are compared with the evaluator's.
@@ -27,7 +27,10 @@ _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
 
 def define_flags():
-  flags.DEFINE_string('checkpoint', None, 'Folder of a training run.')
+  flags.DEFINE_string(
+    'model', None, 'Folder of a training run, or a packaged network.'
+  )
+  flags.DEFINE_alias('checkpoint', 'model')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_string('out', None, 'Folder for the files.')
   flags.DEFINE_list(
@@ -56,7 +59,7 @@ def define_flags():
   flags.DEFINE_integer(
     'num_images', 32, 'How many to compare on.', lower_bound=1
   )
-  flags.mark_flags_as_required(['checkpoint', 'out'])
+  flags.mark_flags_as_required(['model', 'out'])
 
 
 def main():
@@ -70,7 +73,7 @@ def main():
     )
   out = pathlib.Path(args.out)
   folders.check_out(out)
-  network = load_network(args.checkpoint, args.step)
+  network = load_network(args.model, args.step)
   program = lower(
     network,
     contract=args.contract,

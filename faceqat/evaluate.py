@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from faceqat import command
+from faceqat.calibration.packaged_network import NAMES
 from faceqat.evaluation.networks import evaluate_network, evaluate_program
 from faceqat.evaluators import PRECISIONS
 from faceqat.integer.program import CONTRACTS
@@ -24,7 +25,9 @@ from faceqat.training.checkpoint import load_network
 
 
 def define_flags():
-  flags.DEFINE_string('model', None, 'Training run folder, or program file.')
+  flags.DEFINE_string(
+    'model', None, 'Training run folder, program file, or a packaged network.'
+  )
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_string('out', None, 'Folder for results and figures.')
   flags.DEFINE_enum(
@@ -44,16 +47,17 @@ def define_flags():
 def main():
   args = flags.FLAGS
   model = pathlib.Path(args.model)
-  if not model.exists():
+  is_packaged = args.model in NAMES
+  if not model.exists() and not is_packaged:
     raise ValueError(
-      f'--model={model} does not exist; give the folder of a training run or '
-      'a program file'
+      f'--model={model} does not exist; give the folder of a training run, a '
+      f'program file, or {" or ".join(NAMES)}'
     )
-  if model.is_dir():
+  if is_packaged or model.is_dir():
     network = load_network(str(model), args.step)
     evaluate_network(
       network,
-      args.out or model,
+      args.out or (f'{model}.evaluation' if is_packaged else model),
       args.config,
       args.contract,
       args.precisions,

@@ -15,7 +15,7 @@ from faceqat.quant.quantizers import RangesMissingError
 
 def run_main(checkpoint, out, **flags):
   values = {'num_images': 6, **flags}
-  command_line.run(convert, checkpoint=checkpoint, out=out, **values)
+  command_line.run(convert, model=checkpoint, out=out, **values)
 
 
 def table(printed: str) -> dict[str, list[str]]:

@@ -67,13 +67,13 @@ def package(network: Network, provenance: str, path: str | os.PathLike):
   variables = jax.tree.map(np.asarray, network.variables)
   weights = load_pretrained(config.pretrained, network.model, variables)
   fields = json.loads(config.to_json_best_effort())
-  blocks = {name: fields[name] for name in ('model', 'quant', 'fingerprint')}
-  sizes = ('image_size', 'stored_size')
-  blocks['data'] = {name: fields['data'][name] for name in sizes}
+  # On another machine there are other faces, or drawn ones.
+  fields['data']['path'] = ''
+  fields['eval'].update(path='', pairs='', identification_images=0)
   header = {
     'weights': config.pretrained,
     'provenance': provenance,
-    'config': blocks,
+    'config': fields,
   }
   numbers = measured.between(weights.variables, variables, chains, header)
   measured.save(numbers, path)

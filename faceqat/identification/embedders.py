@@ -15,6 +15,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from faceqat.calibration import packaged_network
 from faceqat.calibration.lower import lower
 from faceqat.evaluators import PRECISIONS, verification
 from faceqat.evaluators.predict import make_integer_predict, make_predict
@@ -74,7 +75,8 @@ def load(
   parameters and settings.
 
   Args:
-    path: the folder of a run, a program file, or an exported file.
+    path: the folder of a run, a program file, an exported file, or a name of
+      `packaged_network.NAMES`.
     precision: of a run; None: 'integer'. A file has no other.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to; a file has its own.
@@ -82,18 +84,20 @@ def load(
   Raises:
     ValueError: nothing of these, damaged, or without that precision.
   """
+  is_packaged = path in packaged_network.NAMES
   path = pathlib.Path(path)
-  if not path.exists():
+  if not path.exists() and not is_packaged:
     raise ValueError(
-      f'--model={path} does not exist; give the folder of a training run, or a '
-      f'file that faceqat.convert wrote ({", ".join(SUFFIXES)})'
+      f'--model={path} does not exist; give the folder of a training run, a '
+      f'file that faceqat.convert wrote ({", ".join(SUFFIXES)}), or '
+      f'{" or ".join(packaged_network.NAMES)}'
     )
   precision = precision or 'integer'
   if precision not in PRECISIONS:
     raise ValueError(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
-  if path.is_dir():
+  if is_packaged or path.is_dir():
     return _of_run(load_network(str(path), step), precision, contract)
   if precision != 'integer':
     raise ValueError(

@@ -255,7 +255,7 @@ def _exported_files(run: RunFolder) -> Block:
   out = shlex.quote(str(run.path / 'export'))
   return Missing(
     f'No export with its comparison (exactness.json) is in {run.path}.',
-    f'python -m faceqat.convert --checkpoint={shlex.quote(str(checkpoint))}'
+    f'python -m faceqat.convert --model={shlex.quote(str(checkpoint))}'
     f' --out={out}',
   )
 

@@ -136,7 +136,7 @@ def _find_export(folder: pathlib.Path, export: str | None):
     if not (found / EXACTNESS).is_file():
       raise ValueError(
         f'--export={export} has no {EXACTNESS}; give a folder that was written '
-        f'by python -m faceqat.convert --checkpoint={folder} --out={export}'
+        f'by python -m faceqat.convert --model={folder} --out={export}'
       )
     return found
   found = [folder / EXACTNESS, *sorted(folder.glob(f'*/{EXACTNESS}'))]

@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
+from faceqat.calibration import packaged_network
 from faceqat.files import strict_json
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
@@ -282,9 +283,14 @@ def latest_config(
 def load_network(workdir: str, which: str = 'latest') -> Network:
   """Reads the network of a run: its 'latest', its 'best' or that of a step.
 
+  In place of a run's folder, `workdir` may be a name of
+  `packaged_network.NAMES`, which has no steps.
+
   Raises:
     ValueError: there is no such checkpoint, or it is damaged.
   """
+  if workdir in packaged_network.NAMES:
+    return packaged_network.load_packaged(workdir)
   checkpointer = Checkpointer(workdir, create=False)
   with contextlib.closing(checkpointer):
     step = checkpointer.find(which)

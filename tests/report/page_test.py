@@ -162,7 +162,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(tmp_path):
     assert f'{folder}/{name}.safetensors' in seen
   assert 'metrics.jsonl' in seen
   assert f"python -m faceqat.evaluate --model='{folder}'" in seen
-  assert f"faceqat.convert --checkpoint='{folder}' --out='{folder}/ex" in seen
+  assert f"faceqat.convert --model='{folder}' --out='{folder}/ex" in seen
 
 
 def test_nothing_is_advised_that_a_run_cannot_have(tmp_path):

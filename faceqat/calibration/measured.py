@@ -97,19 +97,7 @@ def apply(variables: Mapping[str, Any], measured: Measured) -> dict[str, Any]:
   biases = {f'{layer}/bn/bias': v for layer, v in measured.biases.items()}
   _same_names('biases', norms, biases)
   for chain in measured.chains:
-    factors = np.float64(measured.factors[chain.first])
-    scale, kernel = f'{chain.first}/bn/scale', f'{chain.second}/kernel'
-    for name in (scale, kernel):
-      if name not in params:
-        raise ValueError(f'the network has no {name}, which was measured')
-    params[scale] = np.float32(np.float64(params[scale]) * factors)
-    weights = np.float64(params[kernel])
-    if chain.depthwise:
-      weights = weights / factors
-    else:
-      by_channel = weights.reshape(-1, len(factors), weights.shape[-1])
-      weights = (by_channel / factors[:, None]).reshape(weights.shape)
-    params[kernel] = np.float32(weights)
+    _equalize(params, chain, np.float64(measured.factors[chain.first]))
   for path, bias in biases.items():
     if np.shape(params[path]) != bias.shape:
       raise ValueError(
@@ -130,6 +118,22 @@ def apply(variables: Mapping[str, Any], measured: Measured) -> dict[str, Any]:
     'params': flax.traverse_util.unflatten_dict(params, sep='/'),
     'quant_stats': flax.traverse_util.unflatten_dict(observed, sep='/'),
   }
+
+
+def _equalize(params: dict[str, Any], chain: Chain, factors: np.ndarray):
+  """Scales the channels [C] between two layers, in place."""
+  scale, kernel = f'{chain.first}/bn/scale', f'{chain.second}/kernel'
+  for name in (scale, kernel):
+    if name not in params:
+      raise ValueError(f'the network has no {name}, which was measured')
+  params[scale] = np.float32(np.float64(params[scale]) * factors)
+  weights = np.float64(params[kernel])
+  if chain.depthwise:
+    weights = weights / factors
+  else:
+    by_channel = weights.reshape(-1, len(factors), weights.shape[-1])
+    weights = (by_channel / factors[:, None]).reshape(weights.shape)
+  params[kernel] = np.float32(weights)
 
 
 def save(measured: Measured, path: str | os.PathLike):

@@ -18,43 +18,15 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from absl import flags
 
 from faceqat import command
-from faceqat.calibration.bit_assignment import Assignment, assign_bits
+from faceqat.calibration.bit_assignment import assign_bits
 from faceqat.data.example_images import spread_training_images
 from faceqat.files import atomic
 from faceqat.integer import packing
-from faceqat.report.table import Table
+from faceqat.report.layer_tables import costs_table, programs_table
 from faceqat.training.checkpoint import load_network
-
-
-def layers_table(assignment: Assignment) -> Table:
-  """One line a layer, in the order in which they get fewer bits."""
-  rows = [
-    [
-      cost.name,
-      f'{cost.weights:,}',
-      f'{cost.saved:,}',
-      f'{cost.error:.1e}',
-      f'{assignment.bits}' if cost.name in assignment.lowered else 'as before',
-    ]
-    for cost in assignment.costs
-  ]
-  return Table(['layer', 'weights', 'bytes saved', 'error alone', 'bits'], rows)
-
-
-def programs_table(assignment: Assignment) -> Table:
-  """The file and the embeddings, before and after."""
-  rows = []
-  for name, size, cosines in (
-    ('as it is', assignment.bytes_before, assignment.cosines_before),
-    ('lowered', assignment.bytes_after, assignment.cosines_after),
-  ):
-    mean, low = np.mean(cosines), np.percentile(cosines, 1)
-    rows.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
-  return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
 def _python(overrides: Mapping[str, Mapping[str, Any]]) -> str:
@@ -104,7 +76,7 @@ def main():
   out.mkdir(parents=True, exist_ok=True)
   text = json.dumps(assignment.overrides, indent=2)
   atomic.write(out / 'bits.json', f'{text}\n'.encode())
-  print(layers_table(assignment))
+  print(costs_table(assignment))
   print(f'\n{_python(assignment.overrides)}\n')
   print(programs_table(assignment))
   print(f'these overrides as JSON: {out / "bits.json"}')

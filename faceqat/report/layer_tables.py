@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from faceqat.calibration.bit_assignment import Assignment
 from faceqat.evaluators.agreement import Agreement
 from faceqat.report.layer_plots import Layers
 from faceqat.report.table import Table
@@ -41,6 +44,33 @@ def agreement_table(found: Agreement) -> Table:
 def layers_table(layers: Layers) -> Table:
   """One line a layer, as `Agreement.to_json` gives them."""
   return Table(_TITLES, [_cells(layer) for layer in layers])
+
+
+def costs_table(assignment: Assignment) -> Table:
+  """One line a layer, in the order in which they get fewer bits."""
+  rows = [
+    [
+      cost.name,
+      f'{cost.weights:,}',
+      f'{cost.saved:,}',
+      f'{cost.error:.1e}',
+      f'{assignment.bits}' if cost.name in assignment.lowered else 'as before',
+    ]
+    for cost in assignment.costs
+  ]
+  return Table(['layer', 'weights', 'bytes saved', 'error alone', 'bits'], rows)
+
+
+def programs_table(assignment: Assignment) -> Table:
+  """The file and the embeddings, before and after."""
+  rows = []
+  for name, size, cosines in (
+    ('as it is', assignment.bytes_before, assignment.cosines_before),
+    ('lowered', assignment.bytes_after, assignment.cosines_after),
+  ):
+    mean, low = np.mean(cosines), np.percentile(cosines, 1)
+    rows.append([name, f'{size:,}', f'{mean:.4f}', f'{low:.4f}'])
+  return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
 def _cells(layer: Mapping[str, Any]) -> list[str]:

@@ -95,7 +95,7 @@ def json_target(name, read, value, file='a.json') -> Target:
 
 def report_target(name: str, check, value) -> Target:
   def read(path):
-    return run_folder._read_json(path, check)
+    return scores.read_json(path, check)
 
   return json_target(name, read, value)
 

@@ -264,7 +264,7 @@ def test_an_override_for_no_layer_is_refused(tmp_path):
 @pytest.mark.parametrize(
   ('people', 'size', 'message'),
   [
-    (1, 32, 'has 2 images of 1 people'),
+    (1, 32, 'images of 1 people'),
     (2, 48, '1.png has 48x48 pixels, wanted 32x32'),
   ],
 )

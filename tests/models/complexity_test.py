@@ -168,6 +168,16 @@ def test_mobilefacenet_has_the_papers_size():
   )
 
 
+def test_mobilenet_v1_has_the_size_of_sface():
+  model = make_network('mobilenet_v1')
+  counts = sizes(model)
+  # What its file has: weights, slopes, and a bias for each channel.
+  served = sum(counts.values()) - sum_of(counts, 'scale')
+  assert served == 9_607_616 + 10_944 + (10_944 + 128)
+  # 13 pairs of a 3x3 depthwise and a 1x1 convolution, added up by hand.
+  assert round(count_multiply_adds(model, 112) / 1e6) == 574
+
+
 def test_mobilenet_v2_with_its_classifier_has_the_papers_size():
   model = make_network('mobilenet_v2', width=1.0)
   embedding = 1280 * model.embedding_size

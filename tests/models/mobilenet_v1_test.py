@@ -19,16 +19,6 @@ def backbone():
   return checks.prepare(small, image_size=32)
 
 
-def test_size_is_that_of_sface():
-  parameters, multiply_adds = checks.count(MODEL, 112, embedding=True)
-  served = sum(
-    size for name, size in parameters.items() if not name.endswith('scale')
-  )
-  # What its file has: weights, slopes, and a bias for each channel.
-  assert served == 9_607_616 + 10_944 + (10_944 + 128)
-  assert round(multiply_adds / 1e6) == 574
-
-
 def test_the_embedding_reads_what_four_halvings_leave():
   params = jax.eval_shape(
     lambda: layer_network.random_variables(MODEL, (112, 112, 3))

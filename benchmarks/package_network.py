@@ -10,7 +10,6 @@ integer program, which a test compares.
 """
 
 import hashlib
-import tempfile
 
 from absl import flags
 
@@ -34,9 +33,8 @@ def main():
   packaged_network.package(load_network(args.run), args.provenance, path)
   print(f'{path}: {path.stat().st_size:,} bytes')
   program = lower(packaged_network.load_packaged(args.name))
-  with tempfile.NamedTemporaryFile(suffix='.safetensors') as file:
-    integer_program.save(program, file.name)
-    print(f'program: SHA-256 {hashlib.sha256(file.read()).hexdigest()}')
+  content = integer_program.to_bytes(program)
+  print(f'program: SHA-256 {hashlib.sha256(content).hexdigest()}')
 
 
 if __name__ == '__main__':

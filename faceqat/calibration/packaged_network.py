@@ -20,7 +20,7 @@ from faceqat.calibration.lower import lower
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.network import Network
-from faceqat.models.weights.pretrained import load_pretrained
+from faceqat.models.weights import pretrained
 from faceqat.quant.spec import FLOAT
 
 # OpenCV's SFace (Zhong et al. 2021), Apache 2.0 licence.
@@ -47,7 +47,7 @@ def load_packaged(name: str) -> Network:
     jax.random.key(0),
   )
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-  weights = load_pretrained(found.header['weights'], model, empty)
+  weights = pretrained.load_pretrained(found.header['weights'], model, empty)
   variables = measured.apply(weights.variables, found)
   return Network(model, variables, config, 0)
 
@@ -65,7 +65,9 @@ def package(network: Network, provenance: str, path: str | os.PathLike):
   layers = network.model.module_paths(jax.random.key(0), image, FLOAT)
   chains = find_chains(lower(network), layers) if config.quant.equalize else ()
   variables = jax.tree.map(np.asarray, network.variables)
-  weights = load_pretrained(config.pretrained, network.model, variables)
+  weights = pretrained.load_pretrained(
+    config.pretrained, network.model, variables
+  )
   fields = json.loads(config.to_json_best_effort())
   # On another machine there are other faces, or drawn ones.
   fields['data']['path'] = ''

@@ -163,6 +163,13 @@ def test_an_exported_file_is_compared_with_its_digest(name, exported, tmp_path):
   assert embedder.digest(4) == embedders.load(exported / name).digest(4)
 
 
+def test_a_packaged_network_goes_by_its_name():
+  embedder = embedders.load('sface_int8')
+  assert embedder.image_size == (112, 112)
+  assert embedder.precision == 'integer'
+  assert embedder.fingerprint.template == 'arcface'
+
+
 def test_precisions_that_do_not_exist_are_refused(exported, float_run):
   with pytest.raises(ValueError, match="'int8'; choose from float, fake_quant"):
     embedders.load(float_run, 'int8')

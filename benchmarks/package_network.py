@@ -1,8 +1,8 @@
 """Writes the ranges that a packaged network ships with, from a run.
 
-  python -m faceqat.main --config=configs/sface_int8.py --workdir=runs/sface \\
+  python -m faceqat.main --config=configs/sface_int8.py --workdir=runs/sface \
     --config.data.path=FACES --config.data.fingerprint.template=arcface
-  python -m benchmarks.package_network --run=runs/sface --name=sface_int8 \\
+  python -m benchmarks.package_network --run=runs/sface --name=sface_int8 \
     --provenance='256 images of FACES'
 
 It replaces the file in faceqat/calibration, and prints the digest of the

@@ -1,6 +1,7 @@
 import functools
 import importlib
 import json
+import re
 
 import jax
 import numpy as np
@@ -28,8 +29,12 @@ CONFIGS = sorted(
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
 # These quantize a trained network from the first step on.
-PRETRAINED = [name for name in CONFIGS if name.startswith('mobilefacenet_y1')]
-DISTILLED = [name for name in PRETRAINED if 'arcface' not in name]
+TEACHERS = ('mobilefacenet_y1', 'sface')
+PRETRAINED = [name for name in CONFIGS if name.startswith(TEACHERS)]
+# Who uses them names the teacher; SFace is there.
+DISTILLED = [
+  name for name in PRETRAINED if not re.search('arcface|sface', name)
+]
 
 
 def get(name, form=''):

@@ -31,6 +31,8 @@ TESTS = {
   'test_contact_sheet_has_a_row_for_each_person',
   'benchmarks.smoke_configs': 'small_forms_test::'
   'test_a_smoke_form_is_trained_lowered_and_exported',
+  'benchmarks.package_network': 'calibration/packaged_network_test::'
+  'test_what_ships_is_packaged_again_as_it_is',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'
@@ -65,7 +67,7 @@ CONFIGS = {
       'mobilefacenet_y1_arcface_int8',
     ),
     'training/start_test::test_a_run_without_steps_is_a_calibrated_network': (
-      'mobilefacenet_y1_ptq',
+      *('mobilefacenet_y1_ptq', 'sface_int8'),
     ),
     'training/start_test::'
     'test_distillation_brings_a_quantized_network_nearer_to_its_teacher': (

@@ -136,7 +136,7 @@ def test_a_run_is_taken_apart(trained, execute):
   # Ranges, weights, noise, bits.
   assert len(pictures(notebook)) == 4
   out = printed(notebook)
-  assert 'float against integer on 4 images' in out
+  assert 'float against integer on 16 images' in out
   before, after = (
     int(line.removeprefix(name).split()[0].replace(',', ''))
     for name in ('as it is', 'lowered')

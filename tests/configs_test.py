@@ -188,7 +188,9 @@ def test_smoke_changes_sizes_and_nothing_else(name):
   full, smoke = flat(get(name)), flat(get(name, 'smoke'))
   assert full.keys() == smoke.keys()
   changed = {field for field in full if full[field] != smoke[field]}
-  assert ('quick_compilation' in changed) == (full['micro_batches'] == 1)
+  # SFace stays the whole network, which runs for longer than it compiles.
+  quick = full['micro_batches'] == 1 and name != 'sface_int8'
+  assert ('quick_compilation' in changed) == quick
   for field in changed - {'quick_compilation'}:
     kinds = {type(full[field]), type(smoke[field])}
     assert kinds in ({int}, {float}), field

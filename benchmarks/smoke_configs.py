@@ -19,9 +19,7 @@ import sys
 import tempfile
 import time
 
-import jax
 import ml_collections
-import numpy as np
 from absl import flags
 
 from benchmarks import page_tables, running
@@ -29,11 +27,10 @@ from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
-from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.complexity import count_multiply_adds, count_parameters
+from faceqat.models.network import variable_shapes
 from faceqat.quant.norm import NoIntegerFormError
-from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import load_network
 
 _TITLES = (
@@ -80,11 +77,8 @@ def get_config(name: str, form: str = '') -> ml_collections.ConfigDict:
 
 def count(config: ml_collections.ConfigDict) -> tuple[int, int, dict]:
   """Parameters, multiply-adds and the shapes of a network's variables."""
-  model, size = make_model(config), height_width(config.data.image_size)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, FLOAT),
-    jax.ShapeDtypeStruct((1, *size, 3), np.uint8),
-  )
+  model, size = make_model(config), config.data.image_size
+  shapes = variable_shapes(model, size)
   return count_parameters(shapes), count_multiply_adds(model, size), shapes
 
 

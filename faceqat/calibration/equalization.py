@@ -95,15 +95,35 @@ def _equalized(
   chain: Chain, span: np.ndarray, params: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
   """The new parameters of a chain whose channels span so much, float64."""
+  if chain.depthwise:
+    return scaled(chain, channel_factors(span), params)
+  kernel = np.float64(params[f'{chain.second}/kernel'])
+  # Behind a flattening, channels change fastest among the inputs.
+  by_channel = kernel.reshape(-1, len(span), kernel.shape[-1])
+  factors = channel_factors(span, input_ranges(by_channel))
+  return scaled(chain, factors, params)
+
+
+def scaled(
+  chain: Chain, factors: np.ndarray, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The parameters of a chain whose channels are multiplied by [C] factors.
+
+  Args:
+    chain: two layers of `params`.
+    factors: [C] float64: the first layer's outputs times them, the second's
+      inputs divided by them.
+    params: arrays by path.
+
+  Returns:
+    Those that change, float64.
+  """
   second = f'{chain.second}/kernel'
   kernel = np.float64(params[second])
   if chain.depthwise:
-    factors = channel_factors(span)
-    kernel /= factors
+    kernel = kernel / factors
   else:
-    # Behind a flattening, channels change fastest among the inputs.
-    by_channel = kernel.reshape(-1, len(span), kernel.shape[-1])
-    factors = channel_factors(span, input_ranges(by_channel))
+    by_channel = kernel.reshape(-1, len(factors), kernel.shape[-1])
     kernel = (by_channel / factors[:, None]).reshape(kernel.shape)
   outputs = _outputs(chain.first, params)
   first = {path: np.float64(params[path]) * factors for path in outputs}

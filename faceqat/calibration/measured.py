@@ -22,7 +22,7 @@ import flax.traverse_util
 import numpy as np
 import safetensors.numpy
 
-from faceqat.calibration.equalization import Chain
+from faceqat.calibration.equalization import Chain, scaled
 from faceqat.files import array_file, atomic, strict_json
 
 _KEY = 'faceqat_measured'
@@ -126,14 +126,8 @@ def _equalize(params: dict[str, Any], chain: Chain, factors: np.ndarray):
   for name in (scale, kernel):
     if name not in params:
       raise ValueError(f'the network has no {name}, which was measured')
-  params[scale] = np.float32(np.float64(params[scale]) * factors)
-  weights = np.float64(params[kernel])
-  if chain.depthwise:
-    weights = weights / factors
-  else:
-    by_channel = weights.reshape(-1, len(factors), weights.shape[-1])
-    weights = (by_channel / factors[:, None]).reshape(weights.shape)
-  params[kernel] = np.float32(weights)
+  for path, value in scaled(chain, factors, params).items():
+    params[path] = np.float32(value)
 
 
 def save(measured: Measured, path: str | os.PathLike):

@@ -10,7 +10,6 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -19,7 +18,7 @@ from faceqat.calibration.equalization import find_chains
 from faceqat.calibration.lower import lower
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
-from faceqat.models.network import Network
+from faceqat.models.network import Network, variable_shapes
 from faceqat.models.weights import pretrained
 from faceqat.quant.spec import FLOAT
 
@@ -41,11 +40,7 @@ def load_packaged(name: str) -> Network:
   found = measured.load(path_of(name))
   config = ml_collections.ConfigDict(found.header['config'])
   model = make_model(config)
-  size = height_width(config.data.image_size)
-  shapes = jax.eval_shape(
-    lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
-    jax.random.key(0),
-  )
+  shapes = variable_shapes(model, config.data.image_size)
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   weights = pretrained.load_pretrained(found.header['weights'], model, empty)
   variables = measured.apply(weights.variables, found)

@@ -137,6 +137,28 @@ def finish(graph: OnnxGraph, operator: Operator, scaled: str, output: Tensor):
   graph.cast(value, np.uint8, f'{name}nchw')
 
 
+def finish_rescaled(
+  graph: OnnxGraph,
+  operator: Operator,
+  value: str,
+  inputs,
+  output: Tensor,
+  bias=0,
+):
+  """Appends the one rescaling of an operator and its cut to int8."""
+  (rescaling,) = operator.rescalings(inputs, output)
+  scaled = rescale(
+    graph,
+    value,
+    rescaling,
+    output,
+    f'{operator.name}:',
+    bias=bias,
+    zero_point=output.zero_point,
+  )
+  finish(graph, operator, scaled, output)
+
+
 # Newton's steps toward 1 / sqrt(x), in fixed point with 3 integer bits.
 _NEWTON_STEPS = 5
 _ONE_F3 = 2**28

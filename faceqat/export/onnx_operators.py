@@ -12,7 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from faceqat.export import onnx_weighted
-from faceqat.export.onnx_fixed_point import finish, l2_normalize, rescale
+from faceqat.export.onnx_fixed_point import (
+  finish,
+  finish_rescaled,
+  l2_normalize,
+  rescale,
+)
 from faceqat.export.onnx_graph import NHWC, window_attributes
 from faceqat.integer import multipliers
 from faceqat.integer import operators as ops
@@ -90,7 +95,7 @@ def _mul_integer(graph, operator: ops.Mul, inputs, output, result):
   ]
   factors = _gated(graph, operator, inputs, factors)
   product = graph.node('Mul', factors, f'{name}integer_product')
-  _rescaled(graph, operator, product, inputs, output)
+  finish_rescaled(graph, operator, product, inputs, output)
 
 
 def _mul_real(graph, operator: ops.Mul, inputs, output, result):
@@ -98,27 +103,12 @@ def _mul_real(graph, operator: ops.Mul, inputs, output, result):
   return graph.node('Mul', _gated(graph, operator, inputs, factors), result)
 
 
-def _rescaled(graph, operator, value: str, inputs, output: Tensor, bias=0):
-  """Appends the one rescaling of an operator and its cut to int8."""
-  (rescaling,) = operator.rescalings(inputs, output)
-  scaled = rescale(
-    graph,
-    value,
-    rescaling,
-    output,
-    f'{operator.name}:',
-    bias=bias,
-    zero_point=output.zero_point,
-  )
-  finish(graph, operator, scaled, output)
-
-
 def _requantize_integer(
   graph, operator: ops.Requantize, inputs, output, result
 ):
   (source,) = inputs
   value = _integers(graph, source, f'{operator.name}:')
-  _rescaled(graph, operator, value, inputs, output, bias=-_byte(source))
+  finish_rescaled(graph, operator, value, inputs, output, bias=-_byte(source))
 
 
 def _prelu_integer(graph, operator: ops.PReLU, inputs, output, result):
@@ -194,7 +184,7 @@ def _mean_integer(graph, operator: ops.Mean, inputs, output, result):
   value = _integers(graph, source, name)
   total = graph.node('ReduceSum', [value, axes], f'{name}sums', keepdims=0)
   bias = -_byte(source) * source.shape[0] * source.shape[1]
-  _rescaled(graph, operator, total, inputs, output, bias=bias)
+  finish_rescaled(graph, operator, total, inputs, output, bias=bias)
 
 
 def _pool(graph, kind: str, operator, inputs, result, **attributes):

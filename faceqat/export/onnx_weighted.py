@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceqat.export.onnx_fixed_point import finish, rescale
+from faceqat.export.onnx_fixed_point import finish_rescaled
 from faceqat.export.onnx_graph import window_attributes
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import Tensor
@@ -20,7 +20,7 @@ def conv2d_integer(graph, operator: ops.Conv2D, inputs, output, result):
     group=_groups(operator),
     **window_attributes(operator),
   )
-  _rescaled(graph, operator, acc, inputs, output)
+  finish_rescaled(graph, operator, acc, inputs, output, bias=operator.bias)
 
 
 def conv2d_real(graph, operator: ops.Conv2D, inputs, output, result):
@@ -36,7 +36,7 @@ def conv2d_real(graph, operator: ops.Conv2D, inputs, output, result):
 def dense_integer(graph, operator: ops.Dense, inputs, output, result):
   values = _bytes(graph, operator, inputs[0], (0, 1))
   acc = graph.node('MatMulInteger', values, f'{operator.name}:sums')
-  _rescaled(graph, operator, acc, inputs, output)
+  finish_rescaled(graph, operator, acc, inputs, output, bias=operator.bias)
 
 
 def dense_real(graph, operator: ops.Dense, inputs, output, result):
@@ -58,20 +58,6 @@ def _bytes(graph, operator: ops.Weighted, source: Tensor, order) -> list[str]:
   weights_zero = graph.constant(zero, np.uint8)
   source_zero = graph.constant(source.zero_point + 128, np.uint8)
   return [graph.value(source), weights, source_zero, weights_zero]
-
-
-def _rescaled(graph, operator: ops.Weighted, acc: str, inputs, output):
-  (rescaling,) = operator.rescalings(inputs, output)
-  scaled = rescale(
-    graph,
-    acc,
-    rescaling,
-    output,
-    f'{operator.name}:',
-    bias=operator.bias,
-    zero_point=output.zero_point,
-  )
-  finish(graph, operator, scaled, output)
 
 
 def _reals(

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
@@ -18,10 +17,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from faceqat.calibration import packaged_network
 from faceqat.files import strict_json
-from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
-from faceqat.models.network import Network
-from faceqat.quant.spec import FLOAT
+from faceqat.models.network import Network, variable_shapes
 from faceqat.training import distributed
 from faceqat.training.older_runs import with_added_fields
 from faceqat.training.train_state import TrainState, named_leaves
@@ -296,11 +293,7 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
     step = checkpointer.find(which)
     config = checkpointer.config(step)
     model = make_model(config)
-    size = height_width(config.data.image_size)
-    shapes = jax.eval_shape(
-      lambda key: model.init(key, jnp.zeros((1, *size, 3), jnp.uint8), FLOAT),
-      jax.random.key(0),
-    )
+    shapes = variable_shapes(model, config.data.image_size)
     # A network with group norms has no batch statistics.
     shapes = {'batch_stats': {}, **shapes}
     variables = jax.device_put(checkpointer.restore_variables(step, shapes))

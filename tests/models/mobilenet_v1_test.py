@@ -58,13 +58,10 @@ def test_embeddings_of_the_precisions_are_close(backbone):
   checks.check_embeddings_are_close(backbone)
 
 
-def test_every_output_quantizer_matters(backbone):
-  checks.check_every_output_quantizer_matters(backbone)
-
-
-def test_every_kernel_is_quantized(backbone):
-  checks.check_every_kernel_is_quantized(backbone)
-
-
-def test_bfloat16_runs(backbone):
-  checks.check_bfloat16_runs(backbone)
+@checks.each(
+  checks.check_every_output_quantizer_matters,
+  checks.check_every_kernel_is_quantized,
+  checks.check_bfloat16_runs,
+)
+def test_the_precisions_belong_together(backbone, check):
+  check(backbone)

@@ -1,6 +1,7 @@
 """Starts and ends every command: allocator, flags, errors in one sentence."""
 
 import dataclasses
+import gc
 import os
 import platform
 import re
@@ -140,6 +141,9 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
   # XLA's messages (that it compiles slowly, for one) help no user. It reads
   # TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # JAX makes many objects as it traces, and the garbage collector would look
+  # through all of them again and again: a twentieth of a short run.
+  gc.set_threshold(100_000, 50, 100)
 
   def run_main(argv: list[str]):
     # By default `app` shows information, of which Orbax writes pages.

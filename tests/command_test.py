@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import command_line
 import pytest
 import settings
+import small_forms
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 from settings import ROOT
@@ -87,10 +88,6 @@ def test_help_says_how_to_run_it(flag):
   assert result.stderr == ''
 
 
-# The next four start JAX: wrong inputs in process are in the tests of what
-# reads them.
-
-
 def test_an_interruption_is_one_word():
   code = (
     'import signal; from faceqat import command; '
@@ -118,55 +115,46 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(capsys, monkeypatch):
     command.run(make)
 
 
-def test_a_missing_folder_is_one_sentence(tmp_path):
-  result = run(
-    'main',
-    f'--config={SMOKE}',
-    f'--workdir={tmp_path / "run"}',
-    '--config.data.path=/nowhere/faces',
-  )
-  check_refused(result, 'no image folder /nowhere/faces: set data.path to')
-  assert not list(tmp_path.iterdir())
-
-
-def test_a_truncated_pack_is_one_sentence(tmp_path):
-  path = tmp_path / 'train.rec'
-  path.write_bytes(b'\x0a\x23\xd7\xce' + (1000).to_bytes(4, 'little') + b'x')
-  result = run(
-    'main',
-    f'--config={SMOKE}',
-    f'--workdir={tmp_path / "run"}',
-    f'--config.data.path={path}',
-  )
-  check_refused(result, path, 'truncated', 'copy it again')
-  assert list(tmp_path.iterdir()) == [path]
-
-
 class Hostile:
   def __reduce__(self):
     return os.system, ('echo this was run; touch was_run',)
 
 
-def test_a_hostile_bin_file_is_one_sentence_before_training(tmp_path):
-  path = tmp_path / 'lfw.bin'
-  path.write_bytes(pickle.dumps(([Hostile()], [True])))
-  result = run(
-    'main',
-    f'--config={SMOKE}',
-    f'--workdir={tmp_path / "run"}',
-    f'--config.eval.path={path}',
+def test_a_wrong_input_is_one_sentence_before_anything_is_written(tmp_path):
+  """Of each kind one, as they start JAX: more are in tests of what reads it."""
+  pack, pairs, program = (
+    tmp_path / name for name in ('train.rec', 'lfw.bin', 'program.safetensors')
   )
-  check_refused(result, path, 'was not run', 'from a source you trust')
-  assert list(tmp_path.iterdir()) == [path]
+  pack.write_bytes(b'\x0a\x23\xd7\xce' + (1000).to_bytes(4, 'little') + b'x')
+  pairs.write_bytes(pickle.dumps(([Hostile()], [True])))
+  program.write_bytes(b'\x00' * 100)
+  inputs = sorted(tmp_path.iterdir())
+  main = ('main', f'--workdir={tmp_path / "run"}')
+  # The command: what it says.
+  refused = {
+    (*main, '--config.data.path=/nowhere/faces'): (
+      'no image folder /nowhere/faces: set data.path to',
+    ),
+    (*main, f'--config.data.path={pack}'): (pack, 'truncated', 'copy it again'),
+    (*main, f'--config.eval.path={pairs}'): (
+      *(pairs, 'was not run', 'from a source you trust'),
+    ),
+    ('evaluate', f'--model={program}'): (
+      *(program, 'no faceqat program file', 'conversion wrote'),
+    ),
+  }
+  outcomes = small_forms.run(
+    [f'faceqat.{name}', f'--config={SMOKE}', *flags] for name, *flags in refused
+  )
+  for outcome, parts in zip(outcomes, refused.values(), strict=True):
+    check_refused(
+      subprocess.CompletedProcess(
+        (), outcome['status'], outcome['printed'], outcome['complaints']
+      ),
+      *parts,
+    )
+  assert sorted(tmp_path.iterdir()) == inputs
   assert not (ROOT / 'was_run').exists()
-
-
-def test_a_damaged_program_is_one_sentence(tmp_path):
-  path = tmp_path / 'program.safetensors'
-  path.write_bytes(b'\x00' * 100)
-  result = run('evaluate', f'--model={path}', f'--config={SMOKE}')
-  check_refused(result, path, 'no faceqat program file', 'conversion wrote')
-  assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.fixture

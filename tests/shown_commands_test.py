@@ -18,7 +18,7 @@ TESTS = {
   'faceqat.evaluate': 'end_to_end_test::'
   'test_the_program_alone_has_the_accuracy_of_the_table',
   'faceqat.convert': 'end_to_end_test::'
-  'test_the_exported_files_have_the_bits_of_the_table_without_tensorflow',
+  'test_the_exported_files_have_the_bits_of_the_table',
   'faceqat.prepare': 'prepare_command_test::'
   'test_the_command_prepares_photographs_on_two_cores',
   'faceqat.identify': 'identification/identify_test::'

@@ -16,8 +16,8 @@ MODEL = make_network('mobilefacenet', norm=batch_norm(momentum=0.0))
 
 @pytest.fixture(scope='module')
 def backbone():
-  # Eight blocks of fifteen, of every kind; `whole_networks_test` runs all.
-  return checks.prepare(MODEL.clone(depth_multiplier=0.4), image_size=32)
+  # Six blocks of fifteen, of every kind; `whole_networks_test` runs all.
+  return checks.prepare(MODEL.clone(depth_multiplier=0.2), image_size=32)
 
 
 @pytest.mark.parametrize(('image_size', 'left'), [(112, 7), (48, 3), (32, 2)])
@@ -52,7 +52,7 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
   ]
   # The first of a stage has stride 2 or other channels, but for the third and
   # the last.
-  blocks = [1, 3, 4, 5, 7]
+  blocks = [2, 3, 5]
   assert [second for _, second in added] == [
     f'block_{index}/project' for index in blocks
   ]

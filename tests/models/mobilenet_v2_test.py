@@ -19,8 +19,8 @@ MODEL = make_network(
 
 @pytest.fixture(scope='module')
 def backbone():
-  # Eleven blocks of seventeen, of every kind; `whole_networks_test` runs all.
-  return checks.prepare(MODEL.clone(depth_multiplier=0.5), image_size=48)
+  # Eight blocks of seventeen, of every kind; `whole_networks_test` runs all.
+  return checks.prepare(MODEL.clone(depth_multiplier=0.33), image_size=48)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_channels_are_whole_eights_and_lose_at_most_a_tenth(channels, rounded):
 
 def test_width_scales_all_but_the_last_convolution():
   def last(width):
-    model = make_network('mobilenet_v2', embedding_size=16, width=width)
+    model = MODEL.clone(depth_multiplier=0.1, width=width)
     params = jax.eval_shape(
       lambda: layer_network.random_variables(model, (32, 32, 3))
     )['params']

@@ -245,8 +245,8 @@ def _cosine_to_reach(
   if settings.threshold is not None:
     print(match_table.about_given(table, settings.threshold))
     return settings.threshold
-  compared = gallery.people if settings.prototypes else gallery.images
-  print(match_table.about_default(table, len(compared)))
+  count, means = len(gallery.images), settings.prototypes
+  print(match_table.about_default(table, count, means))
   return match_table.default_row(table).threshold
 
 

@@ -16,16 +16,16 @@ from faceqat.calibration import packaged_network
 from faceqat.evaluators.match_rates import Rate, Row
 from faceqat.files import atomic, strict_json
 
-# Those measured, as far as pairs of different people make them. In LFW some 30
-# of 30 million such pairs show one person under two names: of a rate below
-# 1e-5 they would be more than a tenth.
+# Those measured, as far as pairs of different people make them. In LFW some two
+# dozen of 30 million such pairs show one person under two names: at 5e-6 they
+# would be a sixth.
 RATES = (
   *(1e-1, 5e-2, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4),
   *(5e-5, 2e-5, 1e-5),
 )
-# That of the threshold which is taken where none is given. A gallery of a
-# hundred images then names a stranger like those measured once in a hundred.
-# Rarer matches would be told from fewer than a thousand pairs.
+# That of the threshold which is taken where none is given: a gallery of a
+# hundred images then names one in a hundred strangers like those measured. At
+# 1e-5 SFace would miss twice as many pairs of one person in LFW.
 DEFAULT_RATE = 1e-4
 _ADVICE = (
   'faces of another camera may be many times over that: measure it on them '
@@ -117,24 +117,31 @@ def default_row(table: MatchTable) -> Row:
   return (fitting or table.rows[-1:])[0]
 
 
-def about_default(table: MatchTable, templates: int) -> str:
+def about_default(table: MatchTable, templates: int, means: bool) -> str:
   """A sentence on the threshold that is taken where none is given.
 
   The share of strangers who are given a name is at most the false-match rate
-  times the number of templates: each may match one, and at least one has to.
+  times the number of templates, whatever depends on what: for a name, one
+  template has to match.
 
   Args:
     table: of the network.
     templates: those of the gallery that each probe is compared with.
+    means: they are means of several images, which none was measured with.
   """
   row = default_row(table)
   rate = row.false_matches
   named = [min(1.0, templates * x) for x in (rate.value, rate.low, rate.high)]
+  follows = (
+    'but means of images, as --prototypes takes, are reached more often'
+    if means
+    else f'so that at most {_with_limits(*named)} of such strangers are given '
+    f'a name by a gallery of {templates:,}'
+  )
   return (
     f'threshold {row.threshold:.4f}, which {_with_limits(*rate[:3])} of the '
-    f'pairs of different people in {_measured_on(table)} reach, so that at '
-    f'most {_with_limits(*named)} of such strangers are given a name by a '
-    f'gallery of {templates:,}; {_ADVICE}'
+    f'pairs of different people in {_measured_on(table)} reach, {follows}; '
+    f'{_ADVICE}'
   )
 
 

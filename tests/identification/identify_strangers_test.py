@@ -121,9 +121,8 @@ def test_a_network_with_rates_has_a_threshold(ask, ship, tmp_path, capsys):
   assert table_of(printed)['threshold'] == '0.9000'
   for row in rows:
     assert row['accepted'] == str(float(row['score']) >= 0.9).lower()
-  # Means are one for each person.
   ask(out, prototypes=True)
-  assert 'by a gallery of 6; ' in capsys.readouterr().out
+  assert 'as --prototypes takes, are reached more' in capsys.readouterr().out
   # One that is given is taken, and all are named again.
   ask(out, threshold=-1.0)
   printed = capsys.readouterr().out

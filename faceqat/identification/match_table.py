@@ -28,8 +28,8 @@ RATES = (
 # 1e-5 SFace would miss twice as many pairs of one person in LFW.
 DEFAULT_RATE = 1e-4
 _ADVICE = (
-  'faces of another camera may be many times over that: measure it on them '
-  'with --false_positive_rate=RATE --calibration=STRANGERS'
+  'faces of another camera may reach it many times as often: measure one on '
+  'yours with --false_positive_rate=RATE --calibration=STRANGERS'
 )
 
 

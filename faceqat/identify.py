@@ -4,10 +4,11 @@
     --model=runs/mbv2_int8
 
 `--model` is a training run (`--precision=float`, `fake_quant` or `integer`),
-the file of an integer program, or an exported `.tflite` or `.onnx`; integers
-are matched in integers. `PEOPLE` is a folder `person/image.jpg` of faces
-aligned as the network wants them (of photographs, with `--photographs`), or a
-gallery that `--save_gallery` wrote; `--add=PEOPLE` grows it.
+a network that comes with faceqat (`sface_int8`), the file of an integer
+program, or an exported `.tflite` or `.onnx`; integers are matched in integers.
+`PEOPLE` is a folder `person/image.jpg` of faces aligned as the network wants
+them (of photographs, with `--photographs`), or a gallery that `--save_gallery`
+wrote; `--add=PEOPLE` grows it.
 
 Prints how many answers are right, where the probes lie in folders of people of
 the gallery, and writes `predictions.csv`, `predictions.txt` and
@@ -15,7 +16,8 @@ the gallery, and writes `predictions.csv`, `predictions.txt` and
 take for a formula, such as `=1+1`, has a `'` before it). A threshold rejects
 people who are not in the gallery: `--threshold`, or the one that lets a stated
 share of strangers through: `--false_positive_rate=0.01
---calibration=STRANGERS`.
+--calibration=STRANGERS`. A network that comes with faceqat has a threshold, and
+says how often other people reach it; `--threshold=-1` names everybody.
 
   python -m faceqat.identify --held_out=10 --model=runs/mbv2_int8
 

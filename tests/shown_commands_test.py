@@ -33,6 +33,8 @@ TESTS = {
   'test_a_smoke_form_is_trained_lowered_and_exported',
   'benchmarks.package_network': 'calibration/packaged_network_test::'
   'test_what_ships_is_packaged_again_as_it_is',
+  'benchmarks.match_rates': 'packaged_rates_test::'
+  'test_rates_are_measured_written_and_printed',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'

@@ -31,6 +31,11 @@ def path_of(name: str) -> pathlib.Path:
   return pathlib.Path(__file__).with_name(f'{name}.safetensors')
 
 
+def rates_path_of(name: str) -> pathlib.Path:
+  """The file with its false-match rates (`identification.match_table`)."""
+  return pathlib.Path(__file__).with_name(f'{name}.rates.json')
+
+
 def load_packaged(name: str) -> Network:
   """A network of `NAMES`, in its float form and ready for integers.
 
@@ -42,7 +47,9 @@ def load_packaged(name: str) -> Network:
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-  weights = pretrained.load_pretrained(found.header['weights'], model, empty)
+  file = pretrained.PACKAGED[found.header['weights']]
+  path = file.path('another --model')
+  weights = pretrained.load_pretrained(path, model, empty)
   variables = measured.apply(weights.variables, found)
   return Network(model, variables, config, 0)
 

@@ -71,9 +71,21 @@ def variance(influences: np.ndarray, people: np.ndarray) -> tuple[float, float]:
     first[shared] * count + second[shared], return_inverse=True
   )
   twice = np.bincount(dyad, influences[shared])
+  return variance_of_people(owed, np.sum(twice**2))
+
+
+def variance_of_people(owed: np.ndarray, twice: float) -> tuple[float, float]:
+  """`variance`, of influences that are summed already.
+
+  Args:
+    owed: float64 [N], of each person, two at least.
+    twice: the sum of the squares that are counted twice: of each two people
+      who share pairs, of the sum of these.
+  """
+  count = len(owed)
   squares = (owed - owed.mean()) ** 2
   total = np.sum(squares)
-  found = total * count / (count - 1) - np.sum(twice**2)
+  found = total * count / (count - 1) - twice
   # Satterthwaite's, of sums whose fourth power is thrice their variance's
   # square, as of normal ones.
   freedom = count - 1.0
@@ -85,8 +97,23 @@ def variance(influences: np.ndarray, people: np.ndarray) -> tuple[float, float]:
 def of_share(figure: Share) -> tuple[float, float]:
   """The interval of a share, in [0, 1]; the value lies in it or is a limit."""
   spread, freedom = variance(figure.influence, figure.people)
-  spread += figure.selection
-  value, trials = figure.value, float(figure.trials)
+  return of_rate(
+    figure.value, figure.trials, spread + figure.selection, freedom
+  )
+
+
+def of_rate(
+  value: float, trials: float, spread: float, freedom: float
+) -> tuple[float, float]:
+  """Wilson's interval of a share, widened to its variance.
+
+  Args:
+    value: the share, in [0, 1].
+    trials: how many it is a share of.
+    spread: its variance; below that of independent trials it counts as theirs.
+    freedom: degrees of freedom of the variance.
+  """
+  trials = float(trials)
   # Without an error, as if there were half a one.
   product = max(value * (1 - value), 0.5 / trials)
   if trials * spread > product:

@@ -31,6 +31,7 @@ class PackagedFile(NamedTuple):
       ValueError: the package or its file is missing, or has other contents.
     """
     remedy = f'install requirements.txt, or give {otherwise}'
+    again = f'pip uninstall {self.package}, then {remedy}'
     try:
       files = importlib.metadata.files(self.package) or ()
     except importlib.metadata.PackageNotFoundError:
@@ -38,8 +39,12 @@ class PackagedFile(NamedTuple):
     for file in files:
       path = pathlib.Path(file.locate())
       if file.name == self.name and path.is_file():
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
-          raise ValueError(f'{path} has other contents than expected: {remedy}')
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.sha256:
+          raise ValueError(
+            f'{path} has other contents than expected (SHA-256 {found[:12]}, '
+            f'wanted {self.sha256[:12]}): {again}'
+          )
         return path
     raise ValueError(
       f'{self.what} ({self.name}, in the package {self.package}) is not '

@@ -122,6 +122,7 @@ def make_photograph_reader(
   *,
   bgr: bool = False,
   detector: str | os.PathLike | None = None,
+  ambiguous: list[pathlib.Path] | None = None,
 ) -> Reader:
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
@@ -133,6 +134,8 @@ def make_photograph_reader(
       they were resized; 0: image_size.
     bgr: the network takes BGR.
     detector: an ONNX file; None: the packaged one.
+    ambiguous: gets the photographs in which another face is nearly as good a
+      choice, when they are read.
 
   Raises:
     ValueError: another template, a size that it is not for, or no detector.
@@ -147,9 +150,17 @@ def make_photograph_reader(
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
     image = photographs.read_photograph(path)
-    found = choices.choose(detect(image), choice, image.shape)
+    faces = detect(image)
+    found = choices.choose(faces, choice, image.shape)
     if not found:
-      raise ValueError(f'{path.name} has no face that the detector finds')
+      raise ValueError(
+        f'{path.name} has no face that the detector finds: give one with the '
+        'whole face, upright and not too small'
+      )
+    if ambiguous is not None and choices.is_ambiguous(
+      faces, choice, image.shape
+    ):
+      ambiguous.append(path)
     crops = [
       alignment.cut_out(image, face, template, aligned_size) for face in found
     ]

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceqat.calibration import packaged_network
 from faceqat.files.names import similar
 from faceqat.identification import (
   answers,
   embedders,
   enrolment,
+  match_table,
   predictions,
   retrieval,
 )
@@ -91,13 +93,15 @@ def identify(
   embed = functools.partial(
     enrolment.embed_faces, embedder, batch_size=batch_size
   )
-  maker = None
-  if inputs.saved or settings.save_gallery:
+  maker = digest = None
+  wants_table = inputs.probes is not None and inputs.strangers is None
+  if inputs.saved or settings.save_gallery or wants_table:
     digest = embedder.digest(batch_size)
     maker = Maker(embedder.precision, digest, inputs.fingerprint)
     if inputs.saved:
       galleries.check_maker(inputs.saved, maker, gallery)
   known = _make_gallery(inputs, maker, settings.int8, embed)
+  _warn_of_faces(inputs.ambiguous[0], 'enrolled; crop it to that person')
   people = known.gallery.people
   _warn_of_names({*people, *(entry.person for entry in inputs.probes or ())})
   if settings.save_gallery:
@@ -106,7 +110,12 @@ def identify(
   found = None
   if inputs.probes is not None:
     title = f'{model}, {embedder.precision}'
-    found = _answer_probes(inputs, known, settings, embed, title, left_out)
+    cosine = None
+    if wants_table:
+      cosine = _cosine_to_reach(model, digest, known.gallery, settings)
+    found = _answer_probes(
+      inputs, known, settings, cosine, embed, title, left_out
+    )
   elif left_out:
     predictions.write_left_out(left_out, pathlib.Path(settings.out))
   return Outcome(found, known.gallery, embedder.precision, left_out)
@@ -188,20 +197,22 @@ def _answer_probes(
   inputs: Inputs,
   known: Known,
   settings: Settings,
+  cosine: float | None,
   embed: Embed,
   title: str,
   left_out: list[LeftOut],
 ) -> Answers:
   """Answers the probes and writes files; adds to `left_out`."""
   gallery, threshold = known.gallery, None
-  if settings.threshold is not None:
-    threshold = retrieval.as_score(settings.threshold, gallery.integer)
+  if cosine is not None:
+    threshold = retrieval.as_score(cosine, gallery.integer)
   elif inputs.strangers is not None:
     strangers = embed(inputs.strangers, 'calibration')
     left_out += strangers.left_out
     threshold = _choose_threshold(gallery, strangers, settings)
   faces = embed(inputs.probes, 'probes')
   left_out += faces.left_out
+  _warn_of_faces(inputs.ambiguous[1], 'asked for; --faces=all asks for each')
   if not faces.names:
     raise ValueError(
       f'no probe can be used: {_first_reason(left_out, "there is no image")}'
@@ -220,6 +231,23 @@ def _answer_probes(
     path=out / 'contact_sheet.png',
   )
   return found
+
+
+def _cosine_to_reach(
+  model: PathLike, digest: str, gallery: Gallery, settings: Settings
+) -> float | None:
+  """What is given, or ships with a network; prints what is known of it."""
+  table = match_table.find(digest)
+  if table is None:
+    if model in packaged_network.NAMES:
+      print(match_table.about_missing(model, digest))
+    return settings.threshold
+  if settings.threshold is not None:
+    print(match_table.about_given(table, settings.threshold))
+    return settings.threshold
+  count, means = len(gallery.images), settings.prototypes
+  print(match_table.about_default(table, count, means))
+  return match_table.default_row(table).threshold
 
 
 def _choose_threshold(
@@ -258,7 +286,7 @@ def _answer(
   """Searches the gallery, and says where it is too small for the question."""
   _warn_of_images(gallery, faces)
   people = gallery.people
-  if len(people) == 1:
+  if len(people) == 1 and threshold is None:
     print(
       f'warning: the gallery has one person, {people[0]}, who is everybody: '
       'top-1 says nothing; look at the scores, or give a threshold'
@@ -282,6 +310,17 @@ def _warn_of_names(names: set[str | None]):
     print(
       f'warning: {" and ".join(map(repr, group))} are taken for different '
       'people; if they are one, give the folders one name'
+    )
+
+
+def _warn_of_faces(ambiguous: list[pathlib.Path], what_of_one: str):
+  """Names the first photograph that shows several people."""
+  # They are read again for a contact sheet.
+  photographs = list(dict.fromkeys(ambiguous))
+  if photographs:
+    print(
+      f'warning: in {photographs[0]} there are several faces of similar size '
+      f'(in {len(photographs):,} photographs in all): one was {what_of_one}'
     )
 
 

@@ -29,6 +29,8 @@ class Inputs(NamedTuple):
     strangers: images to choose a threshold on.
     fingerprint: of the gallery's faces; None where nothing says.
     left_out: files that are no images.
+    ambiguous: gets the photographs of the gallery, and those of the probes, in
+      which several faces are of similar size, while they are read.
   """
 
   saved: Gallery | None
@@ -37,6 +39,7 @@ class Inputs(NamedTuple):
   strangers: list[Entry] | None
   fingerprint: Fingerprint | None
   left_out: list[LeftOut]
+  ambiguous: tuple[list[pathlib.Path], list[pathlib.Path]]
 
 
 def list_inputs(
@@ -52,11 +55,11 @@ def list_inputs(
     ValueError: a folder is missing or is none of people, a gallery is damaged,
       or faces are aligned otherwise than the network's or than each other.
   """
-  reader = _make_reader(settings, embedder, settings.faces)
+  ambiguous = [], []
   # A person is in a photograph of theirs once.
-  enrolling = reader
-  if settings.photographs and settings.faces == 'all':
-    enrolling = _make_reader(settings, embedder, 'largest')
+  choice = 'largest' if settings.faces == 'all' else settings.faces
+  enrolling = _make_reader(settings, embedder, choice, ambiguous[0])
+  reader = _make_reader(settings, embedder, settings.faces, ambiguous[1])
   listing = _Listing(embedder, settings.photographs)
   saved, probes, strangers = None, None, None
   if settings.held_out:
@@ -79,7 +82,13 @@ def list_inputs(
     )
   listing.print_warning()
   inputs = Inputs(
-    saved, enrolled, probes, strangers, listing.faces, listing.left_out
+    saved,
+    enrolled,
+    probes,
+    strangers,
+    listing.faces,
+    listing.left_out,
+    ambiguous,
   )
   _check_people(settings, inputs)
   return inputs
@@ -175,7 +184,12 @@ def _check_people(settings: Settings, inputs: Inputs):
   retrieval.check_rate(settings.false_positive_rate, len(inputs.strangers))
 
 
-def _make_reader(settings: Settings, embedder: Embedder, choice: str) -> Reader:
+def _make_reader(
+  settings: Settings,
+  embedder: Embedder,
+  choice: str,
+  ambiguous: list[pathlib.Path],
+) -> Reader:
   stored_size = embedder.stored_size
   if settings.stored_size is not None:
     stored_size = settings.stored_size
@@ -191,6 +205,7 @@ def _make_reader(settings: Settings, embedder: Embedder, choice: str) -> Reader:
     stored_size,
     bgr=bool(faces) and faces.channels == 'BGR',
     detector=settings.detector,
+    ambiguous=ambiguous,
   )
 
 

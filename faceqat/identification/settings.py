@@ -38,7 +38,9 @@ class Settings:
   add: PathLike | None = option(None, 'Folder of people to add to the gallery.')
   int8: bool = option(False, 'Keep templates in int8, and search in integers.')
   threshold: float | None = option(
-    None, 'Cosine that a match has to reach; else it is unknown.'
+    None,
+    'Cosine that a match has to reach, else it is unknown; a packaged network '
+    'has one of its own, and -1 names everybody.',
   )
   false_positive_rate: float | None = option(
     None,

@@ -10,6 +10,7 @@ from faceqat.calibration import packaged_network
 from faceqat.calibration.lower import lower
 from faceqat.calibration.packaged_network import load_packaged
 from faceqat.files import packaged
+from faceqat.identification import match_table
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import load_network
 
@@ -25,6 +26,11 @@ def network():
 def test_the_program_is_the_same_on_every_machine():
   content = integer_program.to_bytes(lower(network()))
   assert hashlib.sha256(content).hexdigest() == PROGRAM
+
+
+def test_its_false_match_rates_are_those_of_the_program():
+  table = match_table.load(packaged_network.rates_path_of('sface_int8'))
+  assert table.program == PROGRAM
 
 
 def test_a_name_stands_for_a_run():
@@ -56,5 +62,5 @@ def test_what_ships_is_packaged_again_as_it_is(tmp_path):
 def test_weights_that_are_not_installed_are_named(monkeypatch):
   other = packaged.SFACE._replace(name='sface_2030.onnx')
   monkeypatch.setitem(packaged_network.pretrained.PACKAGED, 'sface', other)
-  with pytest.raises(ValueError, match=r'sface_2030\.onnx, .*requirements'):
+  with pytest.raises(ValueError, match=r'sface_2030\.onnx, .*another --model'):
     load_packaged('sface_int8')

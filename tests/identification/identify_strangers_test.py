@@ -3,9 +3,12 @@ import shutil
 import numpy as np
 import pytest
 from identify_run import SIZE, table_of
+from match_tables import make_table
 from PIL import Image
 
+from faceqat.calibration import packaged_network
 from faceqat.data.drawn.synthetic import SyntheticFaces
+from faceqat.identification import embedders, match_table
 
 pytest_plugins = ['identify_fixtures']
 
@@ -90,3 +93,63 @@ def test_a_threshold_can_be_given(ask, tmp_path, capsys):
     assert table_of(capsys.readouterr().out)['accepted %'] == accepted
   with pytest.raises(ValueError, match='=35: a cosine is between -1 and 1'):
     ask(tmp_path, threshold=35)
+
+
+@pytest.fixture
+def ship(program, tmp_path, monkeypatch):
+  """Ships rates of a network, by default those of the program."""
+  path = tmp_path / 'rates.json'
+  monkeypatch.setattr(packaged_network, 'rates_path_of', lambda name: path)
+
+  def write(network=None):
+    network = network or embedders.load(program).digest(16)
+    match_table.save(make_table(network, (0.5, 0.9, 0.95)), path)
+
+  return write
+
+
+def test_a_network_with_rates_has_a_threshold(ask, ship, tmp_path, capsys):
+  ship()
+  out = tmp_path / 'out'
+  rows = ask(out)
+  printed = capsys.readouterr().out
+  assert 'threshold 0.9000, which 0.01 % [0.005, 0.02] of the p' in printed
+  assert (
+    '[0.09, 0.36] of such strangers are given a name by a gallery of 18'
+    in (printed)
+  )
+  assert table_of(printed)['threshold'] == '0.9000'
+  for row in rows:
+    assert row['accepted'] == str(float(row['score']) >= 0.9).lower()
+  ask(out, prototypes=True)
+  assert 'as --prototypes takes, are reached more' in capsys.readouterr().out
+  # One that is given is taken, and all are named again.
+  ask(out, threshold=-1.0)
+  printed = capsys.readouterr().out
+  assert '--threshold=-1: more than 1 % of the pairs of different' in printed
+  assert table_of(printed)['accepted %'] == '100.00'
+
+
+def test_own_strangers_take_the_place_of_rates_that_ship(
+  ask, ship, strangers, tmp_path, capsys
+):
+  ship()
+  ask(tmp_path / 'out', calibration=strangers, false_positive_rate=0.1)
+  printed = capsys.readouterr().out
+  assert 'DRAWN' not in printed
+  assert 'of 120 images of 10 strangers' in printed
+
+
+def test_rates_of_another_network_are_not_used(
+  program, ask, ship, tmp_path, monkeypatch, capsys
+):
+  ship('ef' * 32)
+  assert ask(tmp_path / 'out')[0]['accepted'] == ''
+  assert 'false-match' not in capsys.readouterr().out
+  # One that ought to have some says why it has none.
+  monkeypatch.setattr(packaged_network, 'NAMES', (program,))
+  assert ask(tmp_path / 'out')[0]['accepted'] == ''
+  printed = capsys.readouterr().out
+  assert f'false-match rates that ship with {program} are not used' in printed
+  assert '(efefefefefef there, ' in printed
+  assert 'threshold' not in table_of(printed)

@@ -165,3 +165,31 @@ def test_faces_of_photographs_are_found_first(
   assert 'wall.tif' in (out / 'left_out.csv').read_text()
   rows = ask(out, k=1, **flags)
   assert [row['probe'] for row in rows] == ['two.png']
+
+
+def test_several_people_in_a_photograph_are_said(
+  people, ask, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(detection, 'make_detector', find_drawn)
+  faces = read(people / 'probes' / 'person_000000' / '3.png')
+  for part in ('gallery', 'probes'):
+    folder = tmp_path / part / 'Ann'
+    folder.mkdir(parents=True)
+    Image.fromarray(np.tile(faces, (1, 2, 1))).save(folder / 'two.png')
+    Image.fromarray(faces).save(folder / 'one.png')
+  flags = {'photographs': True, 'k': 1}
+  flags |= {part.rstrip('s'): tmp_path / part for part in ('gallery', 'probes')}
+  ask(tmp_path / 'out', **flags)
+  enrolled, asked = (
+    line
+    for line in capsys.readouterr().out.splitlines()
+    if 'several faces of similar size (in 1 photographs in all)' in line
+  )
+  assert f'in {tmp_path / "gallery" / "Ann" / "two.png"} there' in enrolled
+  assert enrolled.endswith('one was enrolled; crop it to that person')
+  assert f'in {tmp_path / "probes" / "Ann" / "two.png"} there' in asked
+  assert asked.endswith('one was asked for; --faces=all asks for each')
+  ask(tmp_path / 'out', faces='all', **flags)
+  printed = capsys.readouterr().out
+  assert 'asked for' not in printed
+  assert 'one was enrolled' in printed

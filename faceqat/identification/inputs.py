@@ -52,11 +52,11 @@ def list_inputs(
     ValueError: a folder is missing or is none of people, a gallery is damaged,
       or faces are aligned otherwise than the network's or than each other.
   """
-  reader = _make_reader(settings, embedder, settings.faces)
+  reader = make_reader(settings, embedder, settings.faces)
   # A person is in a photograph of theirs once.
   enrolling = reader
   if settings.photographs and settings.faces == 'all':
-    enrolling = _make_reader(settings, embedder, 'largest')
+    enrolling = make_reader(settings, embedder, 'largest')
   listing = _Listing(embedder, settings.photographs)
   saved, probes, strangers = None, None, None
   if settings.held_out:
@@ -175,7 +175,17 @@ def _check_people(settings: Settings, inputs: Inputs):
   retrieval.check_rate(settings.false_positive_rate, len(inputs.strangers))
 
 
-def _make_reader(settings: Settings, embedder: Embedder, choice: str) -> Reader:
+def make_reader(settings: Settings, embedder: Embedder, choice: str) -> Reader:
+  """Reads crops, or photographs, as a network and the settings want them.
+
+  Args:
+    settings: of the identification.
+    embedder: the network.
+    choice: which of several faces, one of `faces.choice.CHOICES`.
+
+  Raises:
+    ValueError: a size or template that does not go with the network.
+  """
   stored_size = embedder.stored_size
   if settings.stored_size is not None:
     stored_size = settings.stored_size

@@ -22,7 +22,7 @@ FLAG_HELP = (
   'with.'
 )
 
-# Read at most: so many are calibrated on, and a fifth of all is held out.
+# Read at most: about so many are calibrated on, and a fifth of all held out.
 _MOST_READ = recalibration.MOST_IMAGES * 5 // 4
 
 
@@ -91,6 +91,11 @@ def calibrate(
   found = recalibration.recalibrate(name, np.stack(faces), people)
   print(ranges_table(found))
   print(forms_table(found))
+  if found.own.cosines.mean() < found.packaged.cosines.mean():
+    print(
+      'warning: on these faces the packaged ranges are nearer to the float '
+      'network; give more, or leave --calibrate out'
+    )
   return found.network
 
 

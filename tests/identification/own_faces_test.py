@@ -59,6 +59,7 @@ def test_convert_writes_the_program_whose_digest_it_prints(
   assert [packaged[-1], own[-1]] == [digest[:16] for digest in digests]
   assert digests[0] != digests[1]
   assert float(own[1]) > float(packaged[1])
+  assert 'the packaged ranges are nearer' not in printed
 
 
 def test_identify_finds_the_faces_in_photographs_first(
@@ -67,15 +68,28 @@ def test_identify_finds_the_faces_in_photographs_first(
   monkeypatch.setattr(detection, 'make_detector', find_drawn)
   people = draw_people(tmp_path)
   photographs = people / 'probes'
-  # In the first one there is nobody.
-  Image.new('RGB', (80, SIZE)).save(photographs / 'person_000000' / '3.png')
+  Image.new('RGB', (80, SIZE)).save(photographs / 'person_000000' / 'wall.png')
   folders = {'gallery': people / 'gallery', 'probe': photographs}
   flags = {**folders, 'photographs': True, 'k': 1}
   rows = run_it(NAME, tmp_path / 'out', calibrate=photographs, **flags)
   printed = capsys.readouterr().out
-  assert 'usable faces: 17 (left out: 1, the first one as 3.png' in printed
+  assert 'usable faces: 18 (left out: 1, the first one as wall.png' in printed
   assert 'has no face that the detector finds' in printed
-  assert len(rows) == 17
+  assert len(rows) == 18
+
+
+def test_own_ranges_that_are_worse_are_said_to_be(tmp_path, capsys):
+  # Every fifth image is held out, and no other one shows anything.
+  images = [np.zeros([SIZE, SIZE, 3], np.uint8)] * 18
+  rng = np.random.default_rng(0)
+  for index in (4, 9, 14):
+    images[index] = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+  folder = tmp_path / 'black'
+  folder.mkdir()
+  for index, image in enumerate(images):
+    Image.fromarray(image).save(folder / f'{index:02}.png')
+  own_faces.calibrate(NAME, folder)
+  assert 'the packaged ranges are nearer' in capsys.readouterr().out
 
 
 def test_of_many_images_as_many_are_read_as_are_used(monkeypatch):

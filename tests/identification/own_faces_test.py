@@ -107,8 +107,8 @@ def test_of_many_images_as_many_are_read_as_are_used(monkeypatch):
   ('name', 'message'),
   [
     ('absent', 'absent is no folder; give one of faces of your camera, 64 or'),
-    ('empty', 'empty: usable faces: 0, wanted 8 or more: from fewer'),
-    ('one', 'one: usable faces: 1, wanted 8 or more'),
+    ('empty', 'empty: usable faces: 0, wanted 16 or more: from fewer'),
+    ('one', 'one: usable faces: 1, wanted 16 or more'),
     (
       'large',
       r'usable faces: 0 \(left out: 18, the first one as '

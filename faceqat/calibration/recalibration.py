@@ -27,7 +27,7 @@ from faceqat.quant.spec import FLOAT
 # 32: 0.996, 0.996. So few of them are refused, and up to some dozens warned of.
 LEAST_IMAGES = 16
 ENOUGH_IMAGES = 64
-# As many as the ranges that ship are of; bias correction holds all in memory.
+# Nearly: people are held out whole. Bias correction holds all in memory.
 MOST_IMAGES = 256
 
 # One in so many is only compared on.

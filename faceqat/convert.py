@@ -20,8 +20,8 @@ from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.files import atomic, folders
+from faceqat.identification import own_faces
 from faceqat.integer.program import CONTRACTS
-from faceqat.training.checkpoint import load_network
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
@@ -32,6 +32,7 @@ def define_flags():
   )
   flags.DEFINE_alias('checkpoint', 'model')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
+  flags.DEFINE_string('calibrate', None, own_faces.FLAG_HELP)
   flags.DEFINE_string('out', None, 'Folder for the files.')
   flags.DEFINE_list(
     'formats',
@@ -73,7 +74,7 @@ def main():
     )
   out = pathlib.Path(args.out)
   folders.check_out(out)
-  network = load_network(args.model, args.step)
+  network = own_faces.load_network(args.model, args.step, args.calibrate)
   program = lower(
     network,
     contract=args.contract,

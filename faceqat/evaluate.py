@@ -20,8 +20,8 @@ from faceqat import command
 from faceqat.calibration.packaged_network import NAMES
 from faceqat.evaluation.networks import evaluate_network, evaluate_program
 from faceqat.evaluators import PRECISIONS
+from faceqat.identification import own_faces
 from faceqat.integer.program import CONTRACTS
-from faceqat.training.checkpoint import load_network
 
 
 def define_flags():
@@ -29,6 +29,7 @@ def define_flags():
     'model', None, 'Training run folder, program file, or a packaged network.'
   )
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
+  flags.DEFINE_string('calibrate', None, own_faces.FLAG_HELP)
   flags.DEFINE_string('out', None, 'Folder for results and figures.')
   flags.DEFINE_enum(
     'contract',
@@ -53,8 +54,8 @@ def main():
       f'--model={model} does not exist; give the folder of a training run, a '
       f'program file, or {" or ".join(NAMES)}'
     )
-  if is_packaged or model.is_dir():
-    network = load_network(str(model), args.step)
+  if is_packaged or model.is_dir() or args.calibrate:
+    network = own_faces.load_network(args.model, args.step, args.calibrate)
     evaluate_network(
       network,
       args.out or (f'{model}.evaluation' if is_packaged else model),

@@ -16,6 +16,7 @@ import numpy as np
 from faceqat.calibration import measured
 from faceqat.calibration.equalization import find_chains
 from faceqat.calibration.lower import lower
+from faceqat.calibration.measured import Measured
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
@@ -43,6 +44,20 @@ def load_packaged(name: str) -> Network:
     ValueError: its weights are not installed.
   """
   found = measured.load(path_of(name))
+  network = _uncalibrated(found)
+  return network._replace(variables=measured.apply(network.variables, found))
+
+
+def load_uncalibrated(name: str) -> Network:
+  """A network of `NAMES` with its weights as they are, and no ranges.
+
+  Raises:
+    ValueError: its weights are not installed.
+  """
+  return _uncalibrated(measured.load(path_of(name)))
+
+
+def _uncalibrated(found: Measured) -> Network:
   config = ml_collections.ConfigDict(found.header['config'])
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)
@@ -50,8 +65,7 @@ def load_packaged(name: str) -> Network:
   file = pretrained.PACKAGED[found.header['weights']]
   path = file.path('another --model')
   weights = pretrained.load_pretrained(path, model, empty)
-  variables = measured.apply(weights.variables, found)
-  return Network(model, variables, config, 0)
+  return Network(model, weights.variables, config, 0)
 
 
 def package(network: Network, provenance: str, path: str | os.PathLike):

@@ -17,7 +17,8 @@ from faceqat.faces import alignment
 from faceqat.files import packaged
 
 # YuNet finds nearly all faces of 30 to 500 pixels: at a longest side of 1280
-# those wider than a fortieth of the photograph, at 320 those that fill it.
+# those wider than a fortieth of the photograph, at 320 those that fill it. A
+# smaller photograph in which it finds nobody is enlarged to 320.
 _LONGEST_SIDES = (1280, 320)
 # The most that two boxes have in common, as a share of the smaller one.
 _MAX_OVERLAP = 0.5
@@ -141,21 +142,29 @@ def _run(network, image):
 
 def _search(network, image):
   """[N, 15] float64: the faces in copies of several sizes."""
-  height, width = image.shape[:2]
+  longest = max(image.shape[:2])
   found = []
   for longest_side in _LONGEST_SIDES:
     # A copy hardly smaller than the one before would show nothing new.
-    if found and longest_side > 0.75 * max(height, width):
+    if found and longest_side > 0.75 * longest:
       break
-    ratio = min(1, longest_side / max(height, width))
-    size = max(round(width * ratio), 1), max(round(height * ratio), 1)
-    copy = image
-    if ratio < 1:
-      copy = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    rows = _run(network, copy)
-    rows[:, :14] *= np.tile([width / size[0], height / size[1]], 7)
-    found.append(rows)
+    found.append(_run_scaled(network, image, min(1, longest_side / longest)))
+  if not len(found[0]) and longest < _LONGEST_SIDES[-1]:
+    found = [_run_scaled(network, image, _LONGEST_SIDES[-1] / longest)]
   return np.concatenate(found)
+
+
+def _run_scaled(network, image, ratio):
+  """What `_run` finds in a copy of another size, in pixels of the image."""
+  height, width = image.shape[:2]
+  size = max(round(width * ratio), 1), max(round(height * ratio), 1)
+  copy = image
+  if ratio != 1:
+    kind = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    copy = cv2.resize(image, size, interpolation=kind)
+  rows = _run(network, copy)
+  rows[:, :14] *= np.tile([width / size[0], height / size[1]], 7)
+  return rows
 
 
 def _distinct(rows):

@@ -98,7 +98,7 @@ def load(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if is_packaged or path.is_dir():
-    return _of_run(load_network(str(path), step), precision, contract)
+    return of_network(load_network(str(path), step), precision, contract)
   if precision != 'integer':
     raise ValueError(
       f'--precision={precision}: {path} holds integers alone; leave '
@@ -112,7 +112,8 @@ def load(
   return _of_file(path)
 
 
-def _of_run(network: Network, precision: str, contract: str) -> Embedder:
+def of_network(network: Network, precision: str, contract: str) -> Embedder:
+  """A network in a precision; the arguments are those of `load`."""
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':

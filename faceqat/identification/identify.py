@@ -14,6 +14,7 @@ from faceqat.identification import (
   embedders,
   enrolment,
   match_table,
+  own_faces,
   predictions,
   retrieval,
 )
@@ -23,7 +24,7 @@ from faceqat.identification.embedders import Embedder
 from faceqat.identification.enrolment import Faces
 from faceqat.identification.face_files import Entry, LeftOut
 from faceqat.identification.gallery import Gallery, Maker
-from faceqat.identification.inputs import Inputs, list_inputs
+from faceqat.identification.inputs import Inputs, list_inputs, make_reader
 from faceqat.identification.retrieval import Matches
 from faceqat.identification.settings import PathLike, Settings, check
 from faceqat.integer import matching
@@ -122,9 +123,19 @@ def identify(
 
 
 def _load(model: PathLike, settings: Settings) -> Embedder:
+  if settings.calibrate:
+    own_faces.check(model, settings.calibrate)
   embedder = embedders.load(
     model, settings.precision, step=settings.step, contract=settings.contract
   )
+  if settings.calibrate:
+    network = own_faces.calibrate(
+      model,
+      settings.calibrate,
+      make_reader(settings, embedder, 'largest'),
+      aligned=not settings.photographs,
+    )
+    return embedders.of_network(network, embedder.precision, settings.contract)
   if not embedder.checked:
     print(
       f'{model} has no digest, as files of others and of earlier versions '

@@ -58,8 +58,8 @@ def list_inputs(
   ambiguous = [], []
   # A person is in a photograph of theirs once.
   choice = 'largest' if settings.faces == 'all' else settings.faces
-  enrolling = _make_reader(settings, embedder, choice, ambiguous[0])
-  reader = _make_reader(settings, embedder, settings.faces, ambiguous[1])
+  enrolling = make_reader(settings, embedder, choice, ambiguous[0])
+  reader = make_reader(settings, embedder, settings.faces, ambiguous[1])
   listing = _Listing(embedder, settings.photographs)
   saved, probes, strangers = None, None, None
   if settings.held_out:
@@ -184,12 +184,23 @@ def _check_people(settings: Settings, inputs: Inputs):
   retrieval.check_rate(settings.false_positive_rate, len(inputs.strangers))
 
 
-def _make_reader(
+def make_reader(
   settings: Settings,
   embedder: Embedder,
   choice: str,
-  ambiguous: list[pathlib.Path],
+  ambiguous: list[pathlib.Path] | None = None,
 ) -> Reader:
+  """Reads crops, or photographs, as a network and the settings want them.
+
+  Args:
+    settings: of the identification.
+    embedder: the network.
+    choice: which of several faces, one of `faces.choice.CHOICES`.
+    ambiguous: gets the photographs in which several faces are of similar size.
+
+  Raises:
+    ValueError: a size or template that does not go with the network.
+  """
   stored_size = embedder.stored_size
   if settings.stored_size is not None:
     stored_size = settings.stored_size

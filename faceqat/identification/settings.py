@@ -11,6 +11,7 @@ from faceqat.evaluators import PRECISIONS
 from faceqat.faces.choice import CHOICES
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
+from faceqat.identification import own_faces
 from faceqat.integer.program import CONTRACTS
 
 PathLike = str | os.PathLike
@@ -31,6 +32,7 @@ class Settings:
     None, "Of a run; 'integer' unless given.", choices=PRECISIONS
   )
   step: str = option('latest', "Of a run: 'latest', 'best', a number.")
+  calibrate: PathLike | None = option(None, own_faces.FLAG_HELP)
   contract: str = option(
     CONTRACTS[0], 'Whose rounding a run is lowered to.', choices=CONTRACTS
   )
@@ -116,6 +118,11 @@ def check(
       (rate is None) != (calibration is None),
       '--false_positive_rate and --calibration go together: the rate, and a '
       'folder of people who are not in the gallery, to measure it on',
+    ),
+    (
+      settings.calibrate and settings.precision == 'float',
+      f'--calibrate={settings.calibrate} measures the ranges of integers, of '
+      'which --precision=float has none; leave one of them out',
     ),
     (
       threshold is not None and calibration is not None,

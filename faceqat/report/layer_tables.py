@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from faceqat.calibration.bit_assignment import Assignment
+from faceqat.calibration.recalibration import Recalibrated
 from faceqat.evaluators.agreement import Agreement
 from faceqat.report.layer_plots import Layers
 from faceqat.report.table import Table
@@ -20,6 +21,8 @@ _TITLES = (
   'clipped',
   'integer not fake-quantized',
 )
+
+_SHOWN_CHANGES = 5
 
 
 def agreement_table(found: Agreement) -> Table:
@@ -73,21 +76,52 @@ def programs_table(assignment: Assignment) -> Table:
   return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
+def ranges_table(found: Recalibrated) -> Table:
+  """The layers whose range changed most, in the order of the change."""
+  rows = [
+    [
+      change.layer,
+      _span(change.before),
+      _span(change.after),
+      f'{100 * change.share:.0f} %',
+    ]
+    for change in found.changes[:_SHOWN_CHANGES]
+  ]
+  return Table(['layer', 'packaged range', 'own range', 'moved'], rows)
+
+
+def forms_table(found: Recalibrated) -> Table:
+  """Packaged and own ranges on images that were held out."""
+  rows = []
+  for name, form in (('packaged', found.packaged), ('own', found.own)):
+    mean, low = np.mean(form.cosines), np.min(form.cosines)
+    rows.append([name, f'{mean:.4f}', f'{low:.4f}', form.digest[:16]])
+  return Table(
+    ['ranges', 'cosine to float', 'least', 'program, SHA-256'],
+    rows,
+    [
+      f'Calibrated on {found.images} images; cosines on '
+      f'{len(found.own.cosines)} others.'
+    ],
+  )
+
+
+def _span(ends: tuple[float, float]) -> str:
+  low, high = ends
+  return f'{low:.3g} to {high:.3g}'
+
+
 def _cells(layer: Mapping[str, Any]) -> list[str]:
   def decibels(name):
     return 'exact' if layer[name] is None else f'{layer[name]:.1f}'
-
-  def span(name):
-    low, high = layer[name]
-    return f'{low:.3g} to {high:.3g}'
 
   return [
     layer['name'],
     decibels('lost'),
     decibels('float_to_integer'),
     str(layer['bits']),
-    span('range'),
-    span('float_range'),
+    _span(layer['range']),
+    _span(layer['float_range']),
     f'{100 * layer["clipped"]:.2f} %',
     f'{100 * layer["fake_to_integer_differing"]:.2f} %',
   ]

@@ -89,6 +89,12 @@ def test_a_face_that_fills_the_photograph_is_found(detect, portrait):
     assert off(face, (LANDMARKS - [180, 120]) * factor) < 0.06
 
 
+def test_a_photograph_too_small_for_the_detector_is_enlarged(detect, portrait):
+  (face,) = detect(resize(portrait, 0.06))
+  # The eyes are 5 pixels apart, so that is a pixel and a half.
+  assert off(face, LANDMARKS * 0.06) < 0.3
+
+
 def test_a_small_face_in_24_megapixels_is_found(detect, portrait):
   image = np.full((4000, 6000, 3), 90, np.uint8)
   image[2000:2600, 5000:5512] = portrait

@@ -1,0 +1,168 @@
+"""Reads the faces of a user's own camera, and calibrates a network on them."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from faceqat.calibration import packaged_network, recalibration
+from faceqat.faces import fingerprint as fingerprints
+from faceqat.faces import images
+from faceqat.files.image_size import height_width
+from faceqat.identification import face_files
+from faceqat.identification.face_files import Entry, LeftOut, Reader
+from faceqat.models.network import Network
+from faceqat.report.layer_tables import forms_table, ranges_table
+from faceqat.training import checkpoint
+
+FLAG_HELP = (
+  'Of a packaged network: folder of faces of your own camera to measure its '
+  'ranges on, in folders of people or not, in place of those that it ships '
+  'with.'
+)
+
+# Read at most: about so many are calibrated on, and a fifth of all held out.
+_MOST_READ = recalibration.MOST_IMAGES * 5 // 4
+
+
+def check(model: str | os.PathLike, folder: str | os.PathLike):
+  """Refuses a folder that is none, and a network that is not packaged.
+
+  Raises:
+    ValueError: names the flag, and what to give.
+  """
+  if os.fspath(model) not in packaged_network.NAMES:
+    raise ValueError(
+      f'--calibrate={folder} is for {" and ".join(packaged_network.NAMES)}, '
+      f'and --model={model} has the ranges of its training: leave --calibrate '
+      f'out, or train with --config.data.path={folder}'
+    )
+  if not pathlib.Path(folder).is_dir():
+    raise ValueError(
+      f'--calibrate={folder} is no folder; give one of faces of your camera, '
+      f'{recalibration.ENOUGH_IMAGES} or more'
+    )
+
+
+def load_network(
+  model: str, step: str, folder: str | os.PathLike | None
+) -> Network:
+  """The network of a run, or a packaged one, calibrated if a folder is given.
+
+  Raises:
+    ValueError: as `checkpoint.load_network`, or as `calibrate`.
+  """
+  if folder:
+    return calibrate(model, folder)
+  return checkpoint.load_network(model, step)
+
+
+def calibrate(
+  model: str | os.PathLike,
+  folder: str | os.PathLike,
+  reader: Reader | None = None,
+  *,
+  aligned: bool = True,
+) -> Network:
+  """Calibrates a packaged network on a folder, and prints what changes.
+
+  Args:
+    model: its name.
+    folder: of images, in folders of people or not.
+    reader: from an image to the faces in it; None: the images are faces of
+      the network's size.
+    aligned: the images are faces, and no photographs.
+
+  Raises:
+    ValueError: as `check`; or too few faces can be used, or they are aligned
+      otherwise than the network wants them.
+  """
+  check(model, folder)
+  name = os.fspath(model)
+  network = packaged_network.load_packaged(name)
+  if aligned:
+    _check_alignment(network, folder)
+  entries, left_out = face_files.list_probes(
+    folder, reader or _crop_reader(network)
+  )
+  faces, people = _read(_spread(entries), left_out)
+  _check_count(len(faces), folder, left_out)
+  found = recalibration.recalibrate(name, np.stack(faces), people)
+  print(ranges_table(found))
+  print(forms_table(found))
+  if found.own.cosines.mean() < found.packaged.cosines.mean():
+    print(
+      'warning: on these faces the packaged ranges are nearer to the float '
+      'network; give more, or leave --calibrate out'
+    )
+  return found.network
+
+
+def _check_alignment(network: Network, folder: str | os.PathLike):
+  wanted = fingerprints.of_run(network.config)
+  found, flag = fingerprints.read(folder), f'--calibrate={folder}'
+  fingerprints.check(found, wanted, flag, '--model')
+  for warning in fingerprints.warn_of_drawn(found, wanted, flag, '--model'):
+    print(warning)
+
+
+def _crop_reader(network: Network) -> Reader:
+  size = height_width(network.config.data.image_size)
+
+  def read(path: pathlib.Path) -> list[np.ndarray]:
+    try:
+      return [images.read_image(path, size)]
+    except images.WrongSizeError as error:
+      raise ValueError(
+        f'{error.what}: cut the faces out with python -m faceqat.prepare'
+      ) from error
+    except images.DamagedImageError as error:
+      raise ValueError(error.what) from error
+
+  return read
+
+
+def _spread(entries: Sequence[Entry]) -> list[Entry]:
+  """At most so many of them, evenly."""
+  count = min(len(entries), _MOST_READ)
+  rows = np.linspace(0, len(entries) - 1, count)
+  return [entries[int(row)] for row in rows]
+
+
+def _read(
+  entries: Sequence[Entry], left_out: list[LeftOut]
+) -> tuple[list[np.ndarray], list[str | None]]:
+  """The faces and their people; adds to `left_out`."""
+  faces, people = [], []
+  for entry in entries:
+    try:
+      found = entry.read()
+    except (ValueError, OSError) as error:
+      left_out.append(LeftOut(entry.name, str(error)))
+      continue
+    faces += found
+    people += [entry.person] * len(found)
+  return faces, people
+
+
+def _check_count(
+  count: int, folder: str | os.PathLike, left_out: Sequence[LeftOut]
+):
+  usable = f'--calibrate={folder}: usable faces: {count}'
+  if left_out:
+    usable += (
+      f' (left out: {len(left_out):,}, the first one as {left_out[0].reason})'
+    )
+  if count < recalibration.LEAST_IMAGES:
+    raise ValueError(
+      f'{usable}, wanted {recalibration.LEAST_IMAGES} or more: from fewer, '
+      'ranges are worse than those that ship; give more, or leave --calibrate '
+      'out'
+    )
+  print(usable)
+  if count < recalibration.ENOUGH_IMAGES:
+    print(
+      f'warning: with fewer than {recalibration.ENOUGH_IMAGES} faces, ranges '
+      'depend on which they are'
+    )

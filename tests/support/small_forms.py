@@ -31,6 +31,13 @@ COMMANDS = {
     '--threads=1',
   ): 'LiteRT, no PReLU',
   (
+    'benchmarks.device_cost',
+    '--model={run}',
+    '--num_images=1',
+    '--rounds=1',
+    '--threads=1',
+  ): '  0 of 16',
+  (
     'benchmarks.training_step',
     '--batch_size=2',
     '--rounds=1',

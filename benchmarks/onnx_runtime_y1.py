@@ -28,6 +28,7 @@ from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.export import onnx_runtime
 from faceqat.models.build import make_model
+from faceqat.models.network import variable_shapes
 from faceqat.models.weights import mxnet_params, mxnet_symbol
 from faceqat.models.weights.mxnet_symbol import VARIABLE, Node
 from faceqat.models.weights.pretrained import load_pretrained
@@ -188,9 +189,11 @@ _TRANSLATIONS = {
 
 def _make_our_predict(weights: str) -> Callable[[np.ndarray], np.ndarray]:
   model = make_model(mobilefacenet_int8.get_config())
-  image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-  variables = model.init(jax.random.key(0), image, FLOAT)
-  variables = load_pretrained(weights, model, variables).variables
+  empty = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+    variable_shapes(model, IMAGE_SIZE),
+  )
+  variables = load_pretrained(weights, model, empty).variables
   return make_predict(model, variables, FLOAT)
 
 

@@ -43,6 +43,8 @@ TESTS = {
   'test_a_killed_command_goes_on_to_the_same_bits',
   'benchmarks.check_figures': 'check_figures_test::'
   'test_the_pages_state_the_sizes_of_their_networks',
+  'tests.support.tensorflow_training': 'tensorflow_training_test::'
+  'test_the_small_form_prints_how_many_values_differ',
   'launch': 'launch_test::test_a_dry_run_prints_the_commands_and_runs_none',
   'small form': 'small_forms_test::test_a_command_runs_in_a_small_form',
 }

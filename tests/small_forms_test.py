@@ -23,7 +23,6 @@ PHOTOS = real_data.path('data/photos')
 # Packages that only benchmarks need, and of whom.
 NEEDS = {
   'benchmarks.training_step': 'torch',
-  'tests.support.tensorflow_training': 'tensorflow',
 }
 
 

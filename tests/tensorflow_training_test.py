@@ -109,3 +109,8 @@ def test_gradients_differ_by_rounding_alone_on_the_same_quantized_values(
       atol=100 * 2048 * 2.0**-24 * np.abs(gradient).max(),
       err_msg=name,
     )
+
+
+def test_the_small_form_prints_how_many_values_differ(capsys):
+  training.print_all(steps=2)
+  assert ' of 10336 differ' in capsys.readouterr().out

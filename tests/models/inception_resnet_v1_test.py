@@ -35,8 +35,7 @@ def outputs_of(model, image_size):
   """Shape and dtype of every layer's output by path; nothing is computed."""
 
   def outputs(images):
-    variables = model.init(jax.random.key(0), images, FLOAT)
-    _, seen = model.apply(variables, images, FLOAT, mutable=['intermediates'])
+    seen = model.init(jax.random.key(0), images, FLOAT, mutable=True)
     return seen['intermediates']
 
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
@@ -81,9 +80,9 @@ def test_shapes_are_those_of_facenet_at_160():
 
 
 def test_the_smallest_images_leave_one_position_and_smaller_are_refused():
-  assert outputs_of(FULL, 75)['mixed_7a/concat'].shape == (1, 1, 1, 1792)
+  assert outputs_of(MODEL, 75)['mixed_7a/concat'].shape == (1, 1, 1, 1792)
   with pytest.raises(ValueError, match=r'images are 74x74, but .* 75x75 or'):
-    outputs_of(FULL, 74)
+    outputs_of(MODEL, 74)
 
 
 def test_the_program_scales_a_residual_in_its_kernel_and_bias(backbone):

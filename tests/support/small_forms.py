@@ -55,11 +55,6 @@ COMMANDS = {
     '--components=4',
   ): 'LDA on 4 components',
   (
-    'tests.support.tensorflow_training',
-    '--steps=2',
-    '--threads=1',
-  ): 'of 10336 differ',
-  (
     'benchmarks.onnx_runtime_y1',
     '--weights={y1}/model-0000.params',
     '--path={faces}',

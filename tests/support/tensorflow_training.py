@@ -303,10 +303,14 @@ def print_exact():
 
 
 def main():
-  steps = flags.FLAGS.steps
   timing.limit_threads(flags.FLAGS.threads)
   tf.config.threading.set_intra_op_parallelism_threads(flags.FLAGS.threads)
   tf.config.threading.set_inter_op_parallelism_threads(1)
+  print_all(flags.FLAGS.steps)
+
+
+def print_all(steps: int):
+  """Prints everything, after so many steps of training."""
   trajectories, batch = print_trajectories(steps)
   print_layers(trajectories.before, trajectories.ours, batch)
   print_operations(trajectories.before, trajectories.ours, batch)

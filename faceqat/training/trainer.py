@@ -19,13 +19,13 @@ from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
 from faceqat.training.plan import Plan, Step
 from faceqat.training.start import (
-  make_teacher,
   start_from,
   with_class_means,
   with_fingerprint,
 )
 from faceqat.training.step_line import print_step, print_validation
 from faceqat.training.stop import StopRequest
+from faceqat.training.teacher import load_teacher, make_teacher
 from faceqat.training.train_state import (
   TrainState,
   restart_optimizer,
@@ -60,6 +60,8 @@ class Trainer:
       train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
     )
     self._compiled = None
+    # Adds what the objective needs besides images and labels.
+    self._with_targets = lambda batch: batch
     # Number and metrics of the last step, which are not checked yet.
     self._pending = None
     self._put(state)
@@ -68,8 +70,8 @@ class Trainer:
     """Restores the state from the first of these that is there.
 
     1. The run's own latest checkpoint.
-    2. The weights of another project or run, `config.pretrained`. A teacher is
-       made of them even where there is a checkpoint.
+    2. The weights of another project or run, `config.pretrained`. Where there
+       is no other teacher, it is made of them even if there is a checkpoint.
     3. Random weights.
 
     Returns:
@@ -88,13 +90,16 @@ class Trainer:
         print(note)
     config = with_fingerprint(self._config, saved)
     objective = self._plan.objective
-    if config.pretrained and (saved is None or objective.needs_teacher):
+    learns_from_start = objective.needs_teacher and not objective.teacher
+    if config.pretrained and (saved is None or learns_from_start):
       state, config = start_from(self.state, self._plan.model, config)
       self._put(state)
     self._config = config
-    self._with_targets = make_teacher(
-      self._plan.model, self.state.variables, objective
-    )
+    if objective.needs_teacher:
+      teacher = load_teacher(config, self._plan.model, self.state.variables)
+      variables = sharding.replicate(teacher.variables, self._mesh)
+      teacher = teacher._replace(variables=variables)
+      self._with_targets = make_teacher(teacher)
     if saved is not None:
       self._continue_from(saved)
       return saved.step

@@ -1,0 +1,34 @@
+"""MobileFaceNet taught by SFace on faces without labels, int8.
+
+  python -m faceqat.main --config=configs/mobilefacenet_sface_int8.py \
+    --workdir=runs/mobilefacenet_sface --config.data.path=FACES \
+    --config.eval.path=LFW/images --config.eval.pairs=LFW/pairs.txt
+
+From random weights, in float and then with the quantizers on, the network of
+1.0 M parameters learns the embeddings of one ten times as large, which comes
+with faceqat's requirements (OpenCV's SFace, Zhong et al. 2021; Apache 2.0).
+No labels are used. FACES are aligned faces of the camera that will be used;
+without data.path the faces are drawn.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import losses, models
+from configs.base import make_base
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  config = make_base()
+  config.model = models.mobilefacenet()
+  config.loss = losses.distillation()
+  config.loss.teacher = 'sface'
+  config.update(
+    batch_size=32,
+    total_steps=2400,
+    log_steps=20,
+    eval_steps=600,
+    checkpoint_steps=200,
+  )
+  config.quant.update(start_step=1800, freeze_bn_step=2200)
+  return compose(config, arg)

@@ -29,7 +29,7 @@ from faceqat.quant.spec import FLOAT
 from faceqat.training import start as start_module
 from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
-from faceqat.training.start import make_teacher, start_from, with_class_means
+from faceqat.training.start import start_from, with_class_means
 from faceqat.training.train_state import TrainState
 
 ONE = jax.devices()[:1]

@@ -29,6 +29,4 @@ def with_added_fields(
       block = block.get(parent, {})
     if block and field not in block:
       block[field] = value
-  if config.get('loss', {}).get('name') == 'distillation':
-    config.loss.setdefault('teacher', '')
   return config

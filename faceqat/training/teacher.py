@@ -1,6 +1,7 @@
 """The network whose embeddings a distillation learns."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from faceqat.models.network import variable_shapes
 from faceqat.models.weights.pixels import SeveralProjectsError
 from faceqat.models.weights.pretrained import PACKAGED, load_pretrained
 from faceqat.quant.spec import FLOAT
-from faceqat.training.checkpoint import load_network
+from faceqat.training.checkpoint import digest_arrays, load_network
 from faceqat.training.start import is_run
 
 Batch = dict[str, Any]
@@ -88,6 +89,52 @@ def make_teacher(teacher: Teacher) -> Callable[[Batch], Batch]:
     return {**batch, 'target': predict(images)}
 
   return with_targets
+
+
+def with_digest(
+  config: ml_collections.ConfigDict, teacher: Teacher
+) -> ml_collections.ConfigDict:
+  """The config with `teacher_sha256`, of the teacher's weights."""
+  weights = {
+    name: teacher.variables[name]
+    for name in ('params', 'batch_stats')
+    if name in teacher.variables
+  }
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.teacher_sha256 = digest_arrays(weights)
+  return config
+
+
+def check_same(
+  before: ml_collections.ConfigDict,
+  now: ml_collections.ConfigDict,
+  checkpoint: str | os.PathLike,
+):
+  """Refuses to go on with another teacher; where it lies is free.
+
+  Args:
+    before: of a checkpoint. Older ones do not have the digest, and no other
+      teacher than the network that the run started from.
+    now: as `with_digest` gives it.
+    checkpoint: for the message.
+
+  Raises:
+    ValueError: the teachers differ.
+  """
+  is_same = before.loss.get('teacher', '') == now.loss.teacher
+  if 'teacher_sha256' in before:
+    is_same = before.teacher_sha256 == now.teacher_sha256
+  if not is_same:
+    named = [
+      config.loss.get('teacher', '') or f'pretrained={config.pretrained}'
+      for config in (before, now)
+    ]
+    raise ValueError(
+      f'{checkpoint} learnt from {named[0]}, and {named[1]} is not that '
+      'network now: give the teacher that it learnt from to go on, or another '
+      '--workdir to start anew'
+    )
 
 
 @functools.partial(jax.jit, static_argnames='size')

@@ -25,7 +25,12 @@ from faceqat.training.start import (
 )
 from faceqat.training.step_line import print_step, print_validation
 from faceqat.training.stop import StopRequest
-from faceqat.training.teacher import load_teacher, make_teacher
+from faceqat.training.teacher import (
+  check_same,
+  load_teacher,
+  make_teacher,
+  with_digest,
+)
 from faceqat.training.train_state import (
   TrainState,
   restart_optimizer,
@@ -94,12 +99,9 @@ class Trainer:
     if config.pretrained and (saved is None or learns_from_start):
       state, config = start_from(self.state, self._plan.model, config)
       self._put(state)
-    self._config = config
     if objective.needs_teacher:
-      teacher = load_teacher(config, self._plan.model, self.state.variables)
-      variables = sharding.replicate(teacher.variables, self._mesh)
-      teacher = teacher._replace(variables=variables)
-      self._with_targets = make_teacher(teacher)
+      config = self._learn_from_teacher(config, saved)
+    self._config = config
     if saved is not None:
       self._continue_from(saved)
       return saved.step
@@ -116,6 +118,18 @@ class Trainer:
           )
         )
     return None
+
+  def _learn_from_teacher(
+    self, config: ml_collections.ConfigDict, saved: resume.Saved | None
+  ) -> ml_collections.ConfigDict:
+    """Prepares the targets; the config says whose they are."""
+    teacher = load_teacher(config, self._plan.model, self.state.variables)
+    config = with_digest(config, teacher)
+    if saved is not None:
+      check_same(saved.config, config, saved.folder)
+    variables = sharding.replicate(teacher.variables, self._mesh)
+    self._with_targets = make_teacher(teacher._replace(variables=variables))
+    return config
 
   def _continue_from(self, saved: resume.Saved):
     # At the end of a stage, the checkpoint still has the optimiser of it.

@@ -184,7 +184,7 @@ WRONG = [
   ('triplets', {}, r"name is 'triplets'; choose one of softmax, arcface, cos"),
   ('arcface', {'margin': 28.6}, r'margin is 28\.6; .* an angle in radians'),
   ('triplet', {'scale': 16.0}, r"scale is no field of the loss 'triplet'; it "),
-  ('distillation', {'scale': 1.0}, r"scale is no field .*tion'; it has teacher"),
+  ('distillation', {'scale': 1.0}, r"scale is no field .*'; it has teacher"),
   ('combined', {'m3': None}, "m3 is missing from the fields of .* 'combined'"),
   ('combined', {'m1': 0.0}, r'm1 is 0\.0; it is a factor'),
   ('linear_softmax', {'label_smoothing': 1.0}, r'.*ing is 1\.0; .* \[0, 1\)'),

@@ -32,7 +32,7 @@ def check_steps(config: ml_collections.ConfigDict):
     )
   if (
     config.loss.name == 'distillation'
-    and not config.loss.teacher
+    and not config.loss.get('teacher')
     and not config.pretrained
   ):
     raise ValueError(

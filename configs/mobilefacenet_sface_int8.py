@@ -9,6 +9,10 @@ From random weights, in float and then with the quantizers on, the network of
 with faceqat's requirements (OpenCV's SFace, Zhong et al. 2021; Apache 2.0).
 No labels are used. FACES are aligned faces of the camera that will be used;
 without data.path the faces are drawn.
+
+An hour on one shared CPU core. LFW in integers 79.12 %, float 79.40, after
+16,000 images of 326 people (one run, seed 0, AVX2; spread not measured): more
+images and steps are what it lacks.
 """
 
 from ml_collections import ConfigDict

@@ -78,8 +78,15 @@ def triplet() -> ConfigDict:
 
 
 def distillation() -> ConfigDict:
-  """The embeddings of the float network that the run starts from."""
-  return ConfigDict({'name': 'distillation'})
+  """The embeddings of another network, in float."""
+  return ConfigDict(
+    {
+      'name': 'distillation',
+      # Of that network: 'sface', which the requirements install; a run; a file
+      # of weights of the run's own model; or '', what `pretrained` names.
+      'teacher': '',
+    }
+  )
 
 
 LOSSES = {

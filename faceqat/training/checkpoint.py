@@ -109,8 +109,8 @@ class Checkpointer:
     state = jax.tree.map(np.array, state)
     training, settings = _training_part(state), config.to_dict()
     digests = {
-      'variables': _digest_arrays(state.variables),
-      'training': _digest_arrays(training),
+      'variables': digest_arrays(state.variables),
+      'training': digest_arrays(training),
       'data': _digest_json(data),
       'config': _digest_json(settings),
     }
@@ -217,7 +217,7 @@ class Checkpointer:
       )
       for name, how in parts.items() if has_digests else ():
         is_json = isinstance(how, ocp.args.JsonRestore)
-        digest = _digest_json if is_json else _digest_arrays
+        digest = _digest_json if is_json else digest_arrays
         if digest(items[name]) != items['digests'].get(name):
           raise OSError(f'{folder / name} is not what was saved')
     return items
@@ -300,6 +300,16 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
   return Network(model, variables, config, step)
 
 
+def digest_arrays(tree: Any) -> str:
+  """SHA-256 of the names, types, shapes and values of arrays."""
+  digest = hashlib.sha256()
+  for name, leaf in named_leaves(tree).items():
+    array = np.ascontiguousarray(leaf)
+    digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
+    digest.update(array.data)
+  return digest.hexdigest()
+
+
 def _score(metrics: dict[str, float]) -> float:
   return metrics[_SCORE]
 
@@ -317,16 +327,6 @@ def _training_part(state: TrainState) -> dict[str, Any]:
     'regularization': state.penalty_coefficient,
     'opt_state': state.opt_state,
   }
-
-
-def _digest_arrays(tree: Any) -> str:
-  """SHA-256 of the names, types, shapes and values of arrays."""
-  digest = hashlib.sha256()
-  for name, leaf in named_leaves(tree).items():
-    array = np.ascontiguousarray(leaf)
-    digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
-    digest.update(array.data)
-  return digest.hexdigest()
 
 
 def _digest_json(value: Any) -> str:

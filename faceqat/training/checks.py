@@ -30,10 +30,14 @@ def check_steps(config: ml_collections.ConfigDict):
       f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '
       'or more where quant.enabled is on'
     )
-  if config.loss.name == 'distillation' and not config.pretrained:
+  if (
+    config.loss.name == 'distillation'
+    and not config.loss.get('teacher')
+    and not config.pretrained
+  ):
     raise ValueError(
-      "loss.name is 'distillation', but pretrained is empty; give the teacher: "
-      'a weight file, or the folder of a run'
+      "loss.name is 'distillation', but loss.teacher is empty, and pretrained "
+      'is empty; give the teacher: a weight file, the folder of a run, or sface'
     )
 
 

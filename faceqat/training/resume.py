@@ -32,6 +32,8 @@ _FREE = (
   'eval',
   'eval_steps',
   'log_steps',
+  # `teacher.check_same` compares the networks.
+  'loss.teacher',
   'pretrained',
   'quick_compilation',
 )

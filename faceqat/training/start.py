@@ -2,11 +2,9 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -18,7 +16,6 @@ from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.faces.images import SkippedImages
 from faceqat.faces.made import are_made
-from faceqat.losses.objective import Objective
 from faceqat.models.weights.assign import assign, without_steps
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
@@ -26,8 +23,6 @@ from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import latest_config, load_network
 from faceqat.training.resume import Saved
 from faceqat.training.train_state import TrainState
-
-Batch = dict[str, Any]
 
 # For the first class weights.
 _IMAGES_PER_CLASS = 8
@@ -53,7 +48,7 @@ def start_from(
       kind of pixels they were trained.
   """
   path = config.pretrained
-  if _is_run(path):
+  if is_run(path):
     variables = _of_run(state.variables, path)
   else:
     found = load_pretrained(path, model, state.variables, _pixels_given(config))
@@ -77,7 +72,7 @@ def _pixels_given(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """
   given = {name: v for name, v in config.pretrained_pixels.items() if v}
   Pixels(**given)
-  if given and not (config.pretrained and not _is_run(config.pretrained)):
+  if given and not (config.pretrained and not is_run(config.pretrained)):
     raise ValueError(
       f'pretrained_pixels.{min(given)} is given, but pretrained is '
       f'{config.pretrained!r}, '
@@ -87,8 +82,12 @@ def _pixels_given(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return given
 
 
-def _is_run(path: str) -> bool:
+def is_run(path: str, field: str = 'pretrained') -> bool:
   """Whether weights are the folder of a run, and not a file.
+
+  Args:
+    path: of the weights.
+    field: of the config that names them.
 
   Raises:
     ValueError: a folder without checkpoints.
@@ -99,7 +98,7 @@ def _is_run(path: str) -> bool:
   if not (folder / 'checkpoints').is_dir():
     files = sorted(entry for entry in folder.iterdir() if entry.is_file())
     raise ValueError(
-      f'pretrained is {path}, a folder without checkpoints: give that of a '
+      f'{field} is {path}, a folder without checkpoints: give that of a '
       'training run, or a weight file'
       + (f', such as {files[0]}' if files else '')
     )
@@ -165,7 +164,7 @@ def _faces_before(
   name = config.pretrained
   if saved is not None:
     return fingerprint.of_run(saved.config), str(saved.folder.parents[1])
-  if name and _is_run(name):
+  if name and is_run(name):
     found = latest_config(name)
     return found and fingerprint.of_run(found[0]), name
   return _OF_FILES.get(pathlib.Path(name).suffix.lower()), name
@@ -217,17 +216,3 @@ def with_class_means(
     classifier['weights'],
   )
   return state.replace(params={**state.params, 'classifier': classifier})
-
-
-def make_teacher(
-  model, variables: dict[str, Any], objective: Objective
-) -> Callable[[Batch], Batch]:
-  """Makes a function that adds `target` [B, D], a teacher's embeddings.
-
-  The teacher computes in float with a copy of `variables`. Where the objective
-  needs none, a batch stays as it is.
-  """
-  if not objective.needs_teacher:
-    return lambda batch: batch
-  predict = make_predict(model, jax.tree.map(jnp.copy, variables), FLOAT)
-  return lambda batch: {**batch, 'target': predict(batch['image'])}

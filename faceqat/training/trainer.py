@@ -19,13 +19,18 @@ from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
 from faceqat.training.plan import Plan, Step
 from faceqat.training.start import (
-  make_teacher,
   start_from,
   with_class_means,
   with_fingerprint,
 )
 from faceqat.training.step_line import print_step, print_validation
 from faceqat.training.stop import StopRequest
+from faceqat.training.teacher import (
+  check_same,
+  load_teacher,
+  make_teacher,
+  with_digest,
+)
 from faceqat.training.train_state import (
   TrainState,
   restart_optimizer,
@@ -60,6 +65,8 @@ class Trainer:
       train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
     )
     self._compiled = None
+    # Adds what the objective needs besides images and labels.
+    self._with_targets = lambda batch: batch
     # Number and metrics of the last step, which are not checked yet.
     self._pending = None
     self._put(state)
@@ -68,8 +75,8 @@ class Trainer:
     """Restores the state from the first of these that is there.
 
     1. The run's own latest checkpoint.
-    2. The weights of another project or run, `config.pretrained`. A teacher is
-       made of them even where there is a checkpoint.
+    2. The weights of another project or run, `config.pretrained`. Where there
+       is no other teacher, it is made of them even if there is a checkpoint.
     3. Random weights.
 
     Returns:
@@ -88,13 +95,13 @@ class Trainer:
         print(note)
     config = with_fingerprint(self._config, saved)
     objective = self._plan.objective
-    if config.pretrained and (saved is None or objective.needs_teacher):
+    learns_from_start = objective.needs_teacher and not objective.teacher
+    if config.pretrained and (saved is None or learns_from_start):
       state, config = start_from(self.state, self._plan.model, config)
       self._put(state)
+    if objective.needs_teacher:
+      config = self._learn_from_teacher(config, saved)
     self._config = config
-    self._with_targets = make_teacher(
-      self._plan.model, self.state.variables, objective
-    )
     if saved is not None:
       self._continue_from(saved)
       return saved.step
@@ -111,6 +118,18 @@ class Trainer:
           )
         )
     return None
+
+  def _learn_from_teacher(
+    self, config: ml_collections.ConfigDict, saved: resume.Saved | None
+  ) -> ml_collections.ConfigDict:
+    """Prepares the targets; the config says whose they are."""
+    teacher = load_teacher(config, self._plan.model, self.state.variables)
+    config = with_digest(config, teacher)
+    if saved is not None:
+      check_same(saved.config, config, saved.folder)
+    variables = sharding.replicate(teacher.variables, self._mesh)
+    self._with_targets = make_teacher(teacher._replace(variables=variables))
+    return config
 
   def _continue_from(self, saved: resume.Saved):
     # At the end of a stage, the checkpoint still has the optimiser of it.

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,6 +58,22 @@ def test_what_ships_is_packaged_again_as_it_is(tmp_path):
   # A quotient of float32 numbers is not always the factor that was there.
   for name, values in shipped.factors.items():
     np.testing.assert_allclose(again.factors[name], values, rtol=2**-22)
+
+
+def test_the_weights_alone_are_those_before_the_calibration():
+  found = packaged_network.load_float('sface')
+  assert found.model == network().model
+  shipped = packaged_network.measured.load(
+    packaged_network.path_of('sface_int8')
+  )
+  # Nothing of the ranges, factors and biases is in them yet.
+  ranges = jax.tree.leaves(found.variables['quant_stats'])
+  assert not any(map(np.any, ranges))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    packaged_network.measured.apply(found.variables, shipped),
+    network().variables,
+  )
 
 
 def test_weights_that_are_not_installed_are_named(monkeypatch):

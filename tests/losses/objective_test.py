@@ -36,7 +36,7 @@ OBJECTIVES = {
   'linear_softmax': LinearSoftmax(0.0),
   'center': Center(0.0, weight=0.003, alpha=0.5),
   'triplet': Triplet('batch_all', 0.2, False),
-  'distillation': Distillation(),
+  'distillation': Distillation(''),
 }
 BLOCKS = sorted(losses.LOSSES)
 SMOOTHED = sorted(
@@ -184,7 +184,7 @@ WRONG = [
   ('triplets', {}, r"name is 'triplets'; choose one of softmax, arcface, cos"),
   ('arcface', {'margin': 28.6}, r'margin is 28\.6; .* an angle in radians'),
   ('triplet', {'scale': 16.0}, r"scale is no field of the loss 'triplet'; it "),
-  ('distillation', {'scale': 1.0}, r"scale is no field .*tion'; it has none"),
+  ('distillation', {'scale': 1.0}, r"scale is no field .*'; it has teacher"),
   ('combined', {'m3': None}, "m3 is missing from the fields of .* 'combined'"),
   ('combined', {'m1': 0.0}, r'm1 is 0\.0; it is a factor'),
   ('linear_softmax', {'label_smoothing': 1.0}, r'.*ing is 1\.0; .* \[0, 1\)'),
@@ -224,7 +224,7 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
   unit, target_unit = (
     x / np.linalg.norm(x, axis=1, keepdims=True) for x in (embeddings, targets)
   )
-  losses, scores, _ = Distillation()({}, {}, embeddings, {'target': targets})
+  losses, scores, _ = Distillation('')({}, {}, embeddings, {'target': targets})
   # Both round sums of eight float32 products.
   np.testing.assert_allclose(
     losses, np.sum((unit - target_unit) ** 2, 1), rtol=1e-5, atol=1e-6
@@ -237,6 +237,6 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
 def test_the_gradient_of_distillation_is_finite_where_an_embedding_is_zero():
   targets = np.ones((2, 4), np.float32)
   grads = jax.grad(
-    lambda x: Distillation()({}, {}, x, {'target': targets})[0].sum()
+    lambda x: Distillation('')({}, {}, x, {'target': targets})[0].sum()
   )(np.zeros((2, 4), np.float32))
   assert np.all(np.isfinite(grads))

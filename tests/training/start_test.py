@@ -21,15 +21,13 @@ from configs import losses
 from faceqat.calibration.calibrate import has_ranges
 from faceqat.calibration.lower import lower
 from faceqat.evaluation.networks import evaluate_network
-from faceqat.evaluators.predict import make_predict
 from faceqat.faces.images import DamagedImageError, SkippedImages
-from faceqat.losses.objective import Distillation, make_objective
 from faceqat.models.weights.pretrained import Pretrained
 from faceqat.quant.spec import FLOAT
 from faceqat.training import start as start_module
 from faceqat.training.checkpoint import load_network
 from faceqat.training.loop import train
-from faceqat.training.start import make_teacher, start_from, with_class_means
+from faceqat.training.start import start_from, with_class_means
 from faceqat.training.train_state import TrainState
 
 ONE = jax.devices()[:1]
@@ -198,27 +196,6 @@ def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
   colours = [source[index]['image'].mean((0, 1)) + 1 for index in (4, 6, 16)]
   units = [colour / np.linalg.norm(colour) for colour in colours]
   np.testing.assert_allclose(found[:, 2], np.mean(units, 0), rtol=1e-6)
-
-
-def test_a_margin_asks_for_no_teacher():
-  batch = {'image': IMAGES}
-  objective = make_objective(losses.arcface())
-  assert make_teacher(Colour(), {}, objective)(batch) is batch
-
-
-def test_the_teacher_is_the_float_network_of_the_start(distilled_run):
-  model, variables, _, _ = load_network(distilled_run[0])
-  expected = np.asarray(make_predict(model, variables, FLOAT)(IMAGES))
-  with_targets = make_teacher(model, variables, Distillation())
-  # As a training step does with the state that it is given.
-  for leaf in jax.tree.leaves(variables):
-    leaf.delete()
-  labels = np.arange(8)
-  batch = with_targets({'image': IMAGES, 'label': labels})
-  assert batch.keys() == {'image', 'label', 'target'}
-  assert batch['image'] is IMAGES
-  assert batch['label'] is labels
-  np.testing.assert_array_equal(batch['target'], expected)
 
 
 def test_a_run_without_steps_is_a_calibrated_network(calibrated_run, float_run):

@@ -89,8 +89,10 @@ def test_help_says_how_to_run_it(flag):
 
 
 def test_an_interruption_is_one_word():
+  # A shell in the background would have it ignored.
   code = (
     'import signal; from faceqat import command; '
+    'signal.signal(signal.SIGINT, signal.default_int_handler); '
     'command.run(lambda: signal.raise_signal(signal.SIGINT))'
   )
   result = subprocess.run(

@@ -74,17 +74,17 @@ def get_small(name):
 
 def layers_of(name, form=''):
   """The paths of all layers with a quantizer, without computing anything."""
-  config = get(name, form)
-  model = config.model.to_json(sort_keys=True)
-  return _layers_of(model, config.data.image_size, config.quant.enabled)
+  # They are the same for images of any size.
+  size = get(name, 'smoke').data.image_size
+  return _layers_of(get(name, form).model.to_json(sort_keys=True), size)
 
 
 @functools.cache
-def _layers_of(model, size, quantized):
+def _layers_of(model, size):
   config = get('mbv2_int8')
   config.model = json.loads(model)
-  config.quant.enabled = quantized
-  # The number of bits does not change the paths.
+  # A norm without an integer form is refused with it; the bits change no path.
+  config.quant.enabled = False
   config.quant.overrides = {}
   model = make_model(config)
   images = np.zeros((1, size, size, 3), np.uint8)

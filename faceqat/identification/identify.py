@@ -24,7 +24,12 @@ from faceqat.identification.embedders import Embedder
 from faceqat.identification.enrolment import Faces
 from faceqat.identification.face_files import Entry, LeftOut
 from faceqat.identification.gallery import Gallery, Maker
-from faceqat.identification.inputs import Inputs, list_inputs, make_reader
+from faceqat.identification.inputs import (
+  Inputs,
+  check_paths,
+  list_inputs,
+  make_reader,
+)
 from faceqat.identification.retrieval import Matches
 from faceqat.identification.settings import PathLike, Settings, check
 from faceqat.integer import matching
@@ -86,6 +91,7 @@ def identify(
       that can be used.
   """
   check(gallery, probes, settings)
+  check_paths(gallery, probes, settings)
   embedder = _load(model, settings)
   inputs = list_inputs(model, gallery, probes, settings, embedder)
   most = max(len(inputs.enrolled), len(inputs.probes or ()), 1)

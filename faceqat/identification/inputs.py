@@ -94,6 +94,33 @@ def list_inputs(
   return inputs
 
 
+def check_paths(
+  gallery_path: PathLike | None, probe_path: PathLike | None, settings: Settings
+):
+  """Refuses what is missing or empty, before a network is loaded.
+
+  Raises:
+    ValueError: names the flag, and what to give.
+  """
+  people = 'person/image.jpg'
+  for flag, path, list_them, wanted in (
+    ('gallery', gallery_path, face_files.list_people, people),
+    ('add', settings.add, face_files.list_people, people),
+    ('calibration', settings.calibration, face_files.list_people, people),
+    ('probe', probe_path, face_files.list_probes, 'image.jpg'),
+  ):
+    if not path or (flag == 'gallery' and pathlib.Path(path).is_file()):
+      continue
+    try:
+      entries, left_out = list_them(path, lambda _: [])
+    except ValueError as error:
+      raise ValueError(f'--{flag}: {error}') from error
+    if not entries and not left_out:
+      raise ValueError(
+        f'--{flag}={path} has no image; give a folder with {wanted} in it'
+      )
+
+
 class _Listing:
   """Lists images, and compares how their faces are aligned.
 

@@ -133,15 +133,14 @@ def about_default(table: MatchTable, templates: int, means: bool) -> str:
   rate = row.false_matches
   named = [min(1.0, templates * x) for x in (rate.value, rate.low, rate.high)]
   follows = (
-    'but means of images, as --prototypes takes, are reached more often'
+    'Means of images, as --prototypes takes, are reached more often'
     if means
-    else f'so that at most {_with_limits(*named)} of such strangers are given '
-    f'a name by a gallery of {templates:,}'
+    else f'A gallery of {templates:,} gives at most {_with_limits(*named)} of '
+    'strangers like those a name'
   )
   return (
-    f'threshold {row.threshold:.4f}, which {_with_limits(*rate[:3])} of the '
-    f'pairs of different people in {_measured_on(table)} reach, {follows}; '
-    f'{_ADVICE}'
+    f'threshold {row.threshold:.4f}: {_with_limits(*rate[:3])} of the pairs of '
+    f'different people in {_measured_on(table)} reach it. {follows}; {_ADVICE}'
   )
 
 

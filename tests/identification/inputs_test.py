@@ -123,12 +123,12 @@ def make_unknown(root):
 @pytest.mark.parametrize(
   ('make', 'changes', 'message'),
   [
-    (make_empty, {}, 'the gallery is empty: there is no image in a folder'),
+    (make_empty, {}, r'--gallery=.*gallery has no image; give .* person/imag'),
     (make_loose, {}, r'face\.png lies beside the people'),
     (make_unknown, {}, "person of the gallery is called 'unknown'"),
     (None, {}, 'is no folder; give one that holds a folder of images'),
     (None, {'held_out': 5}, '--held_out takes its own'),
-    (make_empty, {'probe': 'nowhere'}, 'nowhere does not exist; give an imag'),
+    (make_unknown, {'probe': 'none'}, '--probe: none does not exist; give an'),
   ],
 )
 def test_wrong_folders_leave_nothing(make, changes, message, ask, tmp_path):
@@ -138,6 +138,13 @@ def test_wrong_folders_leave_nothing(make, changes, message, ask, tmp_path):
   with pytest.raises(ValueError, match=message):
     ask(tmp_path / 'out', **flags)
   assert not (tmp_path / 'out').exists()
+
+
+def test_no_network_is_loaded_for_nothing(ask, tmp_path, monkeypatch):
+  monkeypatch.setattr(embedders, 'load', None)
+  make_loose(tmp_path)
+  with pytest.raises(ValueError, match=r'--gallery: .*face\.png lies beside'):
+    ask(tmp_path / 'out', gallery=tmp_path / 'gallery')
 
 
 def test_faces_of_photographs_are_found_first(

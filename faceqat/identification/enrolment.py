@@ -6,11 +6,12 @@ An image that cannot be used is noted with its reason, and the rest goes on.
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from faceqat.evaluators import verification
+from faceqat.identification import face_files
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import Entry, LeftOut
 from faceqat.identification.gallery import DIGEST_BYTES, digest_image
@@ -64,7 +65,7 @@ def embed_faces(
   left_out = list(left_out)
   # Closed before an error is printed, so that no bar is left on the terminal.
   with contextlib.closing(
-    _read(track(entries, what, len(entries)), left_out)
+    face_files.read_faces(track(entries, what, len(entries)), left_out)
   ) as faces:
     while chunk := list(itertools.islice(faces, batch_size * _BATCHES_AT_ONCE)):
       crops = []
@@ -87,14 +88,3 @@ def embed_faces(
     pictures,
     left_out,
   )
-
-
-def _read(entries, left_out) -> Iterator[tuple]:
-  for entry in entries:
-    try:
-      crops = entry.read()
-    except (ValueError, OSError) as error:
-      left_out.append(LeftOut(entry.name, str(error)))
-      continue
-    for number, crop in enumerate(crops):
-      yield entry, number, crop

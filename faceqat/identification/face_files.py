@@ -6,7 +6,7 @@ aligned crop already, or a photograph in which they have to be found.
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +92,23 @@ def list_probes(
       f'{path} does not exist; give an image, or a folder of images'
     )
   return _list_folder(path, reader)
+
+
+def read_faces(
+  entries: Iterable[Entry], left_out: list[LeftOut]
+) -> Iterator[tuple[Entry, int, np.ndarray]]:
+  """Yields each face with its image and its place there, from 0.
+
+  Images that cannot be used are added to `left_out`.
+  """
+  for entry in entries:
+    try:
+      crops = entry.read()
+    except (ValueError, OSError) as error:
+      left_out.append(LeftOut(entry.name, str(error)))
+      continue
+    for number, crop in enumerate(crops):
+      yield entry, number, crop
 
 
 def make_crop_reader(image_size: ImageSize, stored_size: ImageSize) -> Reader:

@@ -137,6 +137,7 @@ def _load(model: PathLike, settings: Settings) -> Embedder:
   if settings.calibrate:
     network = own_faces.calibrate(
       model,
+      embedder.network,
       settings.calibrate,
       make_reader(settings, embedder, 'largest'),
       aligned=not settings.photographs,

@@ -54,12 +54,14 @@ def load_network(
     ValueError: as `checkpoint.load_network`, or as `calibrate`.
   """
   if folder:
-    return calibrate(model, folder)
-  return checkpoint.load_network(model, step)
+    check(model, folder)
+  network = checkpoint.load_network(model, step)
+  return calibrate(model, network, folder) if folder else network
 
 
 def calibrate(
   model: str | os.PathLike,
+  network: Network,
   folder: str | os.PathLike,
   reader: Reader | None = None,
   *,
@@ -69,26 +71,28 @@ def calibrate(
 
   Args:
     model: its name.
-    folder: of images, in folders of people or not.
+    network: as it ships.
+    folder: one that `check` accepts, of images, in folders of people or not.
     reader: from an image to the faces in it; None: the images are faces of
       the network's size.
     aligned: the images are faces, and no photographs.
 
   Raises:
-    ValueError: as `check`; or too few faces can be used, or they are aligned
-      otherwise than the network wants them.
+    ValueError: too few faces can be used, or they are aligned otherwise than
+      the network wants them.
   """
-  check(model, folder)
-  name = os.fspath(model)
-  network = packaged_network.load_packaged(name)
   if aligned:
     _check_alignment(network, folder)
   entries, left_out = face_files.list_probes(
     folder, reader or _crop_reader(network)
   )
-  faces, people = _read(_spread(entries), left_out)
+  faces, people = [], []
+  for entry, _, face in face_files.read_faces(_spread(entries), left_out):
+    faces.append(face)
+    people.append(entry.person)
   _check_count(len(faces), folder, left_out)
-  found = recalibration.recalibrate(name, np.stack(faces), people)
+  name = os.fspath(model)
+  found = recalibration.recalibrate(name, network, np.stack(faces), people)
   print(ranges_table(found))
   print(forms_table(found))
   if found.own.cosines.mean() < found.packaged.cosines.mean():
@@ -128,22 +132,6 @@ def _spread(entries: Sequence[Entry]) -> list[Entry]:
   count = min(len(entries), _MOST_READ)
   rows = np.linspace(0, len(entries) - 1, count)
   return [entries[int(row)] for row in rows]
-
-
-def _read(
-  entries: Sequence[Entry], left_out: list[LeftOut]
-) -> tuple[list[np.ndarray], list[str | None]]:
-  """The faces and their people; adds to `left_out`."""
-  faces, people = [], []
-  for entry in entries:
-    try:
-      found = entry.read()
-    except (ValueError, OSError) as error:
-      left_out.append(LeftOut(entry.name, str(error)))
-      continue
-    faces += found
-    people += [entry.person] * len(found)
-  return faces, people
 
 
 def _check_count(

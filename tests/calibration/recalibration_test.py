@@ -27,7 +27,9 @@ def shipped(quantized_run):
 
 @pytest.fixture(scope='module')
 def found(shipped):
-  return recalibration.recalibrate(packaged_stand_in.NAME, *dark_faces())
+  return recalibration.recalibrate(
+    packaged_stand_in.NAME, shipped, *dark_faces()
+  )
 
 
 def test_ranges_of_the_own_faces_take_the_place_of_those_that_ship(
@@ -57,13 +59,15 @@ def test_ranges_of_the_own_faces_take_the_place_of_those_that_ship(
   np.testing.assert_array_equal(old['stem']['kernel'], new['stem']['kernel'])
 
 
-def test_the_same_images_make_the_same_program(found):
+def test_the_same_images_make_the_same_program(found, shipped):
   images, people = dark_faces()
-  again = recalibration.recalibrate(packaged_stand_in.NAME, images, people)
+  again = recalibration.recalibrate(
+    packaged_stand_in.NAME, shipped, images, people
+  )
   assert again.own.digest == found.own.digest
   assert again.changes == found.changes
   other = recalibration.recalibrate(
-    packaged_stand_in.NAME, images[::-1] // 2, people
+    packaged_stand_in.NAME, shipped, images[::-1] // 2, people
   )
   assert other.own.digest != found.own.digest
 

@@ -88,7 +88,7 @@ def test_own_ranges_that_are_worse_are_said_to_be(tmp_path, capsys):
   folder.mkdir()
   for index, image in enumerate(images):
     Image.fromarray(image).save(folder / f'{index:02}.png')
-  own_faces.calibrate(NAME, folder)
+  own_faces.load_network(NAME, 'latest', folder)
   assert 'the packaged ranges are nearer' in capsys.readouterr().out
 
 

@@ -9,6 +9,7 @@ import pytest
 from tiny_run import (
   assert_same_end,
   leaves,
+  make_batch,
   make_config,
   make_start,
   read_log,
@@ -32,7 +33,7 @@ from faceqat.training.train_state import TrainState
 
 ONE = jax.devices()[:1]
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+IMAGES = make_batch()['image']
 
 
 def distillation_config(teacher, total_steps):

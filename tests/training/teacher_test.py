@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_run import (
   assert_same_end,
+  make_batch,
   make_config,
   read_log,
   stop_and_resume,
@@ -32,7 +33,7 @@ from faceqat.training.teacher import (
 )
 
 ONE = jax.devices()[:1]
-IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+IMAGES = make_batch()['image']
 
 
 def taught_config(teacher, **changes):

@@ -15,6 +15,15 @@ def _margin(name: str, **margins: float) -> ConfigDict:
       **margins,
       # The share of the target probability that is spread over all people.
       'label_smoothing': 0.0,
+      # For many people: each device holds a part of the class weights, and the
+      # logits of a few thousand people at a time. The losses are the same.
+      'sharded': False,
+      # Where sharded: the share of the people whom a step compares its images
+      # with, beside their own (PartialFC, An 2022); 1.0: all.
+      'sample_rate': 1.0,
+      # Where sharded: of class weights and their momentum, 'float32', or
+      # 'bfloat16', which is half of that, and faster on a GPU.
+      'dtype': 'float32',
     }
   )
 

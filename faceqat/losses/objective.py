@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,112 +11,11 @@ import ml_collections
 
 from faceqat.losses import margin, softmax
 from faceqat.losses.center import center_loss, move_centers
-from faceqat.losses.margin import Margins, margin_loss, normalize
+from faceqat.losses.margin import normalize
+from faceqat.losses.margin_objective import Margin, ShardedMargin
+from faceqat.losses.objective_base import Objective
 from faceqat.losses.triplet import MINING, triplet_loss
 from faceqat.quant.fields import check_values, make_record
-
-Batch = dict[str, jax.Array]
-# Of the parameters and states below, by name, the axis over the classes.
-CLASS_AXES = {'weights': 1, 'bias': 0, 'centers': 0}
-# Losses [B], or one loss []; scores by name; the objective's next state.
-Scored = tuple[jax.Array, dict[str, jax.Array], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-  """A loss with its own parameters and state, both checkpointed.
-
-  The parameters (class weights, for one) are trained beside the backbone; the
-  state (centers) is updated by a rule of its own.
-  """
-
-  # A batch then holds the embeddings `target` [B, D] of a float network.
-  needs_teacher = False
-  # Its loss is a mean over losses of single images. Only then it can be
-  # measured on images left out, and averaged over micro-batches.
-  per_example = True
-
-  def __post_init__(self):
-    check_values(self)
-
-  def initial(self, key: jax.Array, dimension: int, classes: int) -> Any:
-    """The parameters of a network that has learnt nothing: here none."""
-    del key, dimension, classes
-    return {}
-
-  def initial_state(self, dimension: int, classes: int) -> Any:
-    """The state before the first batch: here none."""
-    del dimension, classes
-    return {}
-
-  def __call__(
-    self, params: Any, state: Any, embeddings: jax.Array, batch: Batch
-  ) -> Scored:
-    """Losses and scores of a batch, and the state after it.
-
-    Args:
-      params: the objective's own, as `initial` makes them.
-      state: as `initial_state` makes it.
-      embeddings: [B, D], not normalised.
-      batch: `label` [B] int32, or `target` [B, D] of a teacher.
-
-    Returns:
-      The losses, [B] float32 or where they are not per example [] float32;
-      scores by name, of the same shape; the next state.
-    """
-    raise NotImplementedError
-
-  @property
-  def validation(self) -> 'Objective':
-    """The objective that a validation measures."""
-    return self
-
-
-@dataclasses.dataclass(frozen=True)
-class Margin(Objective):
-  """Classification by cosines: softmax, ArcFace, CosFace, or all at once.
-
-  Attributes:
-    name: of the loss, a key of `margin.LOSSES`.
-    scale: s.
-    margin: m; of the combined margin m1, m2, m3.
-    label_smoothing: see `softmax.cross_entropy`.
-  """
-
-  name: str
-  scale: float
-  margin: Margins
-  label_smoothing: Annotated[float, '[0, 1)']
-
-  def __post_init__(self):
-    super().__post_init__()
-    # Each margin function checks its own margin; nothing is computed.
-    jax.eval_shape(
-      lambda cosine: margin.LOSSES[self.name](cosine, self.margin),
-      jax.ShapeDtypeStruct((), jnp.float32),
-    )
-
-  def initial(self, key, dimension, classes):
-    """Class weights [D, K]."""
-    return {'weights': 0.01 * jax.random.normal(key, (dimension, classes))}
-
-  def __call__(self, params, state, embeddings, batch):
-    """Losses [B] in nats, and `accuracy` [B] of the margin-free logits."""
-    losses, hits = margin_loss(
-      self.name,
-      embeddings,
-      params['weights'],
-      batch['label'],
-      scale=self.scale,
-      margin=self.margin,
-      label_smoothing=self.label_smoothing,
-    )
-    return losses, {'accuracy': hits}, state
-
-  @property
-  def validation(self) -> 'Margin':
-    """Neither margin nor smoothing."""
-    return Margin('softmax', self.scale, 0.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,6 +138,27 @@ def _combined(
   return Margin('combined', scale, (m1, m2, m3), label_smoothing)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Split:
+  """The fields that say how the classes of a margin loss are held."""
+
+  sharded: bool
+  sample_rate: Annotated[float, '(0, 1]']
+  dtype: Annotated[str, ('float32', 'bfloat16')]
+
+  def __post_init__(self):
+    check_values(self)
+    for name, value, plain in (
+      ('sample_rate', self.sample_rate, 1),
+      ('dtype', self.dtype, 'float32'),
+    ):
+      if value != plain and not self.sharded:
+        raise ValueError(
+          f'{name} is {value!r}, which needs the classifier in parts; give '
+          'loss.sharded=True'
+        )
+
+
 # By loss.name; what they take are the other fields of the block.
 _MAKERS: dict[str, Callable[..., Objective]] = {
   'softmax': _softmax,
@@ -260,7 +180,7 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
 
   Raises:
     ValueError: an unknown name, a field too many or too few, a value out of
-      range.
+      range, or a loss that has no form in parts.
   """
   fields = config.to_dict()
   name = fields.pop('name')
@@ -268,6 +188,21 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
     raise ValueError(
       f'loss.name is {name!r}; choose one of {", ".join(_MAKERS)}'
     )
-  return make_record(
-    _MAKERS[name], fields, block='loss', owner=f'the loss {name!r}'
-  )
+  split = {
+    field.name: fields.pop(field.name)
+    for field in dataclasses.fields(_Split)
+    if field.name in fields
+  }
+  owner = f'the loss {name!r}'
+  objective = make_record(_MAKERS[name], fields, block='loss', owner=owner)
+  if not isinstance(objective, Margin):
+    if split.get('sharded'):
+      raise ValueError(
+        f'loss.sharded is True, but the loss {name!r} has no form in parts; '
+        f'choose one of {", ".join(margin.LOSSES)}, or loss.sharded=False'
+      )
+    return objective
+  split = make_record(_Split, split, block='loss', owner=owner)
+  if not split.sharded:
+    return objective
+  return ShardedMargin(objective, split.sample_rate, split.dtype)

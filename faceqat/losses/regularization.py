@@ -16,11 +16,11 @@ from faceqat.quant.fields import check_values, make_record
 # Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
 # slopes and biases stay free: pulling them to zero changes the function that a
 # folded, quantized layer computes, not its capacity. So do learned steps.
-_DECAYED = ('kernel', 'weights')
+_DECAYED = ('kernel', 'weights', 'rows')
 
 
 def decay_mask(params: Any) -> Any:
-  """A tree of bool: True at leaves named `kernel` or `weights`."""
+  """A tree of bool: True at kernels and class weights."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) in _DECAYED,
     params,

@@ -130,13 +130,17 @@ class Checkpointer:
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
+  @property
+  def steps(self) -> list[int]:
+    return sorted(self._manager.all_steps())
+
   def find(self, which: str) -> int:
     """The step that 'latest', 'best' or a number means.
 
     Raises:
       ValueError: there is no such checkpoint; it lists those there are.
     """
-    steps = sorted(self._manager.all_steps())
+    steps = self.steps
     step = {
       'latest': self._manager.latest_step(),
       'best': self._manager.best_step(),
@@ -306,7 +310,8 @@ def digest_arrays(tree: Any) -> str:
   for name, leaf in named_leaves(tree).items():
     array = np.ascontiguousarray(leaf)
     digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
-    digest.update(array.data)
+    # Not every type of number has a buffer of its own.
+    digest.update(array.reshape(-1).view(np.uint8).data)
   return digest.hexdigest()
 
 

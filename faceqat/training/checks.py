@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 
-from faceqat.losses.objective import Objective
+from faceqat.losses.objective_base import Objective
 
 
 def check_steps(config: ml_collections.ConfigDict):

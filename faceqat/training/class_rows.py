@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from faceqat.losses.objective import CLASS_AXES
+from faceqat.training.sharding import class_axis
 from faceqat.training.train_state import TrainState
 
 
@@ -18,7 +18,7 @@ def with_classes(state: TrainState, num_classes: int) -> TrainState:
 
   def resized(path, leaf):
     shape = list(leaf.shape)
-    axis = _class_axis(path)
+    axis = class_axis(path)
     if axis is not None:
       shape[axis] = num_classes
     return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype)
@@ -55,7 +55,7 @@ def follow_names(
   source = np.array([old_label[now[i]] for i in to], int)
 
   def moved(path, old, new):
-    axis = _class_axis(path)
+    axis = class_axis(path)
     if axis is None:
       return old
     values = np.moveaxis(np.array(new), axis, 0)
@@ -63,12 +63,3 @@ def follow_names(
     return np.moveaxis(values, 0, axis)
 
   return jax.tree_util.tree_map_with_path(moved, state, initial)
-
-
-def _class_axis(path) -> int | None:
-  """Of a leaf of a state; None: it has no entries for classes."""
-  *parents, name = jax.tree_util.keystr(path, simple=True, separator='/').split(
-    '/'
-  )
-  is_learnt = 'classifier' in parents or parents == ['objective_state']
-  return CLASS_AXES.get(name) if is_learnt else None

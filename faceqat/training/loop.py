@@ -14,7 +14,9 @@ from faceqat.data.augment import Augment
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.checks import check_steps, with_start_step
+from faceqat.training.class_rows import with_classes
 from faceqat.training.history import MetricLog
+from faceqat.training.memory import check_memory
 from faceqat.training.parameters import write_parameters
 from faceqat.training.plan import Plan
 from faceqat.training.stop import StopRequest
@@ -47,11 +49,20 @@ def train(
   """
   check_steps(config)
   config, data, iterator = _open_data(config, workdir)
-  plan = Plan(config)
   mesh = sharding.make_mesh(config.batch_size, devices, config.micro_batches)
+  num_classes = len(data.train.class_names)
+  plan = Plan(config, mesh, num_classes)
+  check_memory(
+    plan.objective,
+    mesh,
+    people=num_classes,
+    dimension=plan.model.embedding_size,
+    batch_size=config.batch_size,
+    optimizer=config.optimizer.name,
+  )
   state = create_state(
     plan.recipe_at(0),
-    num_classes=len(data.train.class_names),
+    num_classes=num_classes,
     image_size=config.data.image_size,
   )
   plan.model.quant.check_patterns(layer_paths(state))
@@ -72,7 +83,8 @@ def train(
     )
     start = trainer.restore()
     if start is None and is_first:
-      print(write_parameters(trainer.state.params, workdir))
+      shapes = with_classes(trainer.state, num_classes)
+      print(write_parameters(shapes.params, workdir))
     if start != plan.total:
       trainer.run(start or 0, stop)
   if stop.signal:

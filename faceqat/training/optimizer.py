@@ -180,3 +180,28 @@ def make_optimizer(
     )
     steps.append(relative_steps(adamw))
   return optax.chain(*steps), schedule
+
+
+def make_log_decay(
+  config: ml_collections.ConfigDict,
+  schedule: Callable[[Any], jax.Array],
+  start: int,
+) -> Callable[[jax.Array], jax.Array]:
+  """What weight decay does in a step to a weight without gradient.
+
+  AdamW leaves 1 - rate * decay of it. With SGD, decay passes through the
+  momentum m, and of each step the sum of all that follows from it is counted:
+  1 - rate * decay / (1 - m).
+
+  Args:
+    config: the block `optimizer`.
+    schedule: as `make_schedule` gives it, by steps of the stage.
+    start: the stage's first step.
+
+  Returns:
+    A function from a step of the training to the logarithm of that, float32.
+  """
+  decay = config.weight_decay
+  if config.name == 'sgd':
+    decay /= 1 - config.momentum
+  return lambda step: jnp.log1p(-decay * schedule(step - start))

@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 import jax
 import ml_collections
+from jax.sharding import Mesh
 
-from faceqat.losses.objective import Objective, make_objective
+from faceqat.losses.objective import make_objective
+from faceqat.losses.objective_base import Objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
 from faceqat.training.checks import check_batches
-from faceqat.training.optimizer import make_optimizer
+from faceqat.training.optimizer import make_log_decay, make_optimizer
 from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.training.train_state import Recipe
 
@@ -33,11 +35,23 @@ class Due(NamedTuple):
 
 
 class Plan:
-  """The model, the objective, and the steps of a training, by number from 0."""
+  """The model, the objective, and the steps of a training, by number from 0.
 
-  def __init__(self, config: ml_collections.ConfigDict):
+  Args:
+    config: of the training.
+    mesh, num_classes: of the training; None: for what does not train.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    mesh: Mesh | None = None,
+    num_classes: int | None = None,
+  ):
     self.model = make_model(config)
     self.objective = make_objective(config.loss)
+    if mesh is not None:
+      self.objective = self.objective.placed(mesh, num_classes)
     self.total = config.total_steps
     check_batches(config, self.objective)
     self._config = config
@@ -105,5 +119,8 @@ def make_recipe(
     train_backbone=stage.train_backbone,
     micro_batches=config.micro_batches,
     seed=config.seed,
+    log_decay=make_log_decay(settings, schedule, stage.start)
+    if objective.samples
+    else None,
   )
   return recipe, schedule

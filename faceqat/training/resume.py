@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from faceqat.data import datasets
 from faceqat.data.contents import CHANGED_PEOPLE
-from faceqat.training import distributed, sharding
+from faceqat.training import class_parts, distributed, sharding
 from faceqat.training.checkpoint import Checkpointer, latest_config
 from faceqat.training.class_rows import follow_names, with_classes
 from faceqat.training.train_state import TrainState
@@ -182,23 +182,36 @@ def restore_first(
   mesh: Mesh,
   people: Sequence[str],
 ) -> TrainState:
-  """A checkpoint that the first process reads, replicated to all of them.
+  """A checkpoint that the first process reads, on the devices of all.
 
   Args:
     checkpointer, saved: of the run.
     state: of a new run; new people keep what it has of them.
-    mesh: to replicate over.
+    mesh: to put it on, however many devices the run had.
     people: the names of the classes, which what was learnt of people follows.
   """
-  if distributed.is_first():
-    before = saved.position.get('people', list(people))
-    if before == list(people):
-      state = checkpointer.restore(saved.step, state)
-    else:
-      wanted = with_classes(state, len(before))
-      restored = checkpointer.restore(saved.step, wanted)
-      state = follow_names(restored, state, before, people)
-  return sharding.replicate(state, mesh)
+  before = saved.position.get('people', list(people))
+  folder = checkpointer.folder
+  in_parts = class_parts.folder_of(folder, saved.step).is_dir()
+  if before != list(people) and (in_parts or class_parts.are_apart(state)):
+    raise ValueError(
+      f'{saved.folder} is of other people, and its classifier is in parts of '
+      'several processes; add or remove people in a run of one process without '
+      'such a checkpoint'
+    )
+  wanted = with_classes(state, len(before))
+  if in_parts:
+    wanted = class_parts.without(wanted)
+  # Others read as well where each has classes of its own.
+  if distributed.is_first() or class_parts.are_apart(state):
+    restored = checkpointer.restore(saved.step, wanted)
+    if before != list(people):
+      initial = sharding.without_padding(state, len(people))
+      restored = follow_names(restored, initial, before, people)
+    if in_parts:
+      restored = class_parts.restore(folder, saved.step, state, restored, mesh)
+    state = restored
+  return sharding.place(state, mesh)
 
 
 def _differences(

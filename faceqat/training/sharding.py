@@ -1,11 +1,18 @@
-"""The device mesh, and the placement of arrays on it."""
+"""The device mesh, and the placement of arrays on it.
 
+What has an entry for each person in the sharded classifier is split over the
+devices; `objective_base.SPLIT` names it. It is padded with zeros until it
+divides. All else is on every device.
+"""
+
+from collections.abc import Container
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from faceqat.losses.objective_base import CLASS_AXES, SPLIT
 from faceqat.training import distributed
 
 
@@ -32,6 +39,87 @@ def make_mesh(
     )
   return jax.make_mesh(
     (len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+def class_axis(path: tuple, names: Container[str] = CLASS_AXES) -> int | None:
+  """The axis over the classes of a leaf of a state.
+
+  Args:
+    path: of the leaf.
+    names: those that count.
+
+  Returns:
+    None where it has no entries for classes.
+  """
+  *parents, name = jax.tree_util.keystr(path, simple=True, separator='/').split(
+    '/'
+  )
+  is_learnt = 'classifier' in parents or parents == ['objective_state']
+  return CLASS_AXES.get(name) if is_learnt and name in names else None
+
+
+def is_split(path: tuple) -> bool:
+  """Whether a leaf of a state is split over the devices, by its first axis."""
+  return class_axis(path, SPLIT) is not None
+
+
+def placement(path: tuple, mesh: Mesh) -> NamedSharding:
+  """Where a leaf of a state lies."""
+  spec = PartitionSpec(*mesh.axis_names) if is_split(path) else PartitionSpec()
+  return NamedSharding(mesh, spec)
+
+
+def place(state: Any, mesh: Mesh) -> Any:
+  """Puts a state on a mesh.
+
+  Leaves that are not split are those of the first process. The others are whole
+  in every process, with or without padding, or on the mesh already.
+  """
+  parts = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: leaf if is_split(path) else None, state
+  )
+  rest = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: None if is_split(path) else leaf, state
+  )
+  parts = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: _split(leaf, placement(path, mesh)), parts
+  )
+  return jax.tree.map(
+    lambda part, whole: whole if part is None else part,
+    parts,
+    replicate(rest, mesh),
+    is_leaf=lambda leaf: leaf is None,
+  )
+
+
+def _split(leaf, sharding):
+  if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(
+    sharding, leaf.ndim
+  ):
+    return leaf
+  padding = -len(leaf) % sharding.mesh.size
+  padded = np.pad(leaf, [(0, padding)] + [(0, 0)] * (leaf.ndim - 1))
+  return jax.make_array_from_callback(
+    padded.shape, sharding, lambda index: padded[index]
+  )
+
+
+def constrain(state: Any, mesh: Mesh) -> Any:
+  """Keeps a state in its place; called under `jit`."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jax.lax.with_sharding_constraint(
+      leaf, placement(path, mesh)
+    ),
+    state,
+  )
+
+
+def without_padding(state: Any, classes: int) -> Any:
+  """A state whose split leaves are numpy's, with a row for each class."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: np.asarray(leaf)[:classes] if is_split(path) else leaf,
+    state,
   )
 
 

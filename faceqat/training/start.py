@@ -190,7 +190,9 @@ def with_class_means(
     skipped: takes damaged images, which are left out of the means; None: they
       are an error. A class without other images keeps its random weights.
   """
-  if 'weights' not in state.params['classifier']:
+  classifier = dict(state.params['classifier'])
+  name = next((name for name in ('weights', 'rows') if name in classifier), '')
+  if not name:
     return state
   order = np.argsort(source.labels, kind='stable')
   # Images that were made of others are left out.
@@ -209,10 +211,16 @@ def with_class_means(
     np.add.at(weights.T, known_labels, embeddings[known])
     np.add.at(counts, known_labels, 1)
   weights /= np.maximum(counts, 1)
-  classifier = dict(state.params['classifier'])
-  classifier['weights'] = jnp.where(
-    jnp.asarray(counts > 0),
-    jnp.asarray(weights, jnp.float32),
-    classifier['weights'],
-  )
+  if name == 'rows':
+    rows = classifier[name]
+    padding = len(rows) - len(counts)
+    known = np.pad(counts > 0, (0, padding))[:, None]
+    means = np.pad(weights.T, ((0, padding), (0, 0))).astype(np.float32)
+    classifier[name] = jnp.where(known, means, rows)
+  else:
+    classifier[name] = jnp.where(
+      jnp.asarray(counts > 0),
+      jnp.asarray(weights, jnp.float32),
+      classifier[name],
+    )
   return state.replace(params={**state.params, 'classifier': classifier})

@@ -17,9 +17,10 @@ from clu.metrics import Average
 
 from faceqat.compilation import jit_once
 from faceqat.files.image_size import ImageSize, height_width
-from faceqat.losses.objective import Objective
+from faceqat.losses.objective_base import Objective
 from faceqat.losses.regularization import Regularization
 from faceqat.quant.spec import FLOAT, Mode
+from faceqat.training import rounding, sampling, sharding
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -67,7 +68,9 @@ class Recipe(NamedTuple):
       another and averaged, which saves memory. Batch norms use the statistics
       of each part; moving averages and the objective's state are updated after
       each.
-    seed: of the first weights and of dropout.
+    seed: of the first weights, of dropout and of samples of classes.
+    log_decay: from a step to the logarithm of what weight decay leaves of a
+      weight in it; None where no classes are sampled.
   """
 
   model: nn.Module
@@ -77,6 +80,7 @@ class Recipe(NamedTuple):
   train_backbone: bool
   micro_batches: int
   seed: int
+  log_decay: Callable[[jax.Array], jax.Array] | None = None
 
 
 def create_state(
@@ -85,6 +89,14 @@ def create_state(
   """Initialises a model, what its objective learns, and the optimiser."""
   create = _make_create(recipe, num_classes, height_width(image_size))
   return create(jax.random.key(recipe.seed))
+
+
+def state_shapes(
+  recipe: Recipe, *, num_classes: int, image_size: ImageSize
+) -> TrainState:
+  """The shapes and types of what `create_state` makes."""
+  create = _make_create(recipe, num_classes, height_width(image_size))
+  return create.eval_shape(jax.random.key(recipe.seed))
 
 
 @functools.cache
@@ -104,7 +116,7 @@ def _make_create(
         classifier_key, model.embedding_size, num_classes
       ),
     }
-    return TrainState(
+    state = TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
       # A network with group norms has no batch statistics.
@@ -116,8 +128,15 @@ def _make_create(
       penalty_coefficient=jnp.ones(()),
       opt_state=recipe.optimizer.init(_trained(params, recipe)),
     )
+    return _in_place(state, objective)
 
   return jit_once(create)
+
+
+def _in_place(state, objective):
+  """Keeps what is split over devices where it is."""
+  mesh = objective.mesh
+  return state if mesh is None else sharding.constrain(state, mesh)
 
 
 def train_step(
@@ -140,6 +159,28 @@ def train_step(
     (such as `accuracy` or `cosine`) and `grad_norm` before clipping; with
     regularization also `penalty` and `penalty_coefficient`.
   """
+  objective = recipe.objective
+  step = functools.partial(_step, recipe=recipe, mode=mode)
+  sample = objective.sample(
+    state.params['classifier'], state.step, batch.get('label'), recipe.seed
+  )
+  if sample is None:
+    state, metrics = step(state, batch)
+  else:
+    state, metrics = sampling.step_on_sample(
+      step,
+      state,
+      batch,
+      sample,
+      objective.mesh,
+      recipe.log_decay(state.step),
+      rounding.key_of(recipe.seed, state.step),
+    )
+  return _in_place(state, objective), metrics
+
+
+def _step(state, batch, recipe, mode):
+  """The same, of the classes that the state has."""
   parts = recipe.micro_batches
   key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
   if parts == 1:
@@ -222,10 +263,18 @@ def _apply_gradients(state, grads, metrics, recipe):
     }
     coefficient = regularization.next(coefficient, metrics['loss'], penalty)
   updates, opt_state = recipe.optimizer.update(grads, state.opt_state, trained)
-  params = {**state.params, **optax.apply_updates(trained, updates)}
+  moved = optax.apply_updates(trained, updates)
+  rows = trained['classifier'].get('rows')
+  if rows is not None and rows.dtype == jnp.bfloat16:
+    rounded = rounding.add(
+      rows,
+      updates['classifier']['rows'],
+      rounding.key_of(recipe.seed, state.step),
+    )
+    moved = {**moved, 'classifier': {**moved['classifier'], 'rows': rounded}}
   return state.replace(
     step=state.step + 1,
-    params=params,
+    params={**state.params, **moved},
     penalty_coefficient=coefficient,
     opt_state=opt_state,
   ), {**metrics, 'grad_norm': optax.tree.norm(grads)}

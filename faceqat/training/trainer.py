@@ -1,6 +1,7 @@
 """Restores, trains, validates and saves the state of a run."""
 
 import contextlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
 from faceqat.progress import Pace
-from faceqat.training import resume, sharding
+from faceqat.training import class_parts, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
 from faceqat.training.plan import Plan, Step
@@ -43,7 +44,7 @@ class Trainer:
   """Holds the state of a run.
 
   Attributes:
-    state: replicated over the mesh.
+    state: on the mesh, as `sharding.place` puts it.
   """
 
   def __init__(
@@ -185,7 +186,7 @@ class Trainer:
     self._validate_and_save(plan.total, plan.last_mode)
 
   def _put(self, state: TrainState):
-    self.state = sharding.replicate(state, self._mesh)
+    self.state = sharding.place(state, self._mesh)
 
   def _next_batch(self, number: int, start: int) -> dict[str, np.ndarray]:
     try:
@@ -235,8 +236,14 @@ class Trainer:
 
   def _check_next(self, done: int, step: Step, batch):
     # Weights may be finite and yet destroyed: the next loss shows it.
-    copy = jax.tree.map(jnp.copy, self.state)
-    _, after = self._step(copy, batch, recipe=step.recipe, mode=step.mode)
+    if step.recipe.objective.mesh is None:
+      copy = jax.tree.map(jnp.copy, self.state)
+      _, after = self._step(copy, batch, recipe=step.recipe, mode=step.mode)
+    else:
+      # There may be no room for two classifiers.
+      after = _next_metrics(
+        self.state, batch, recipe=step.recipe, mode=step.mode
+      )
     check_finite(done, after)
 
   def _validate_and_save(self, done: int, mode):
@@ -258,13 +265,25 @@ class Trainer:
     self._save(best_score(scores, self._config, mode))
 
   def _save(self, score: float | None = None):
-    self._checkpointer.save(
-      self.state, self._iterator.get_state(), self._config, score
-    )
+    state, checkpointer = self.state, self._checkpointer
+    if class_parts.are_apart(state):
+      class_parts.save(
+        checkpointer.folder, int(state.step), state, checkpointer.steps
+      )
+      state = class_parts.without(state)
+    else:
+      people = self._data.train.class_names
+      state = sharding.without_padding(state, len(people))
+    checkpointer.save(state, self._iterator.get_state(), self._config, score)
 
   def _save_before_error(self):
     self._save()
     print(f'saved step {int(self.state.step)}, before the error in the data')
+
+
+@functools.partial(jax.jit, static_argnames=('recipe', 'mode'))
+def _next_metrics(state, batch, *, recipe, mode):
+  return train_step(state, batch, recipe=recipe, mode=mode)[1]
 
 
 def check_finite(step: int, metrics: dict[str, jax.Array]):

@@ -197,6 +197,17 @@ WRONG = [
   ('center', {'alpha': 0.0}, r'alpha is 0\.0; it lies in \(0, 1\]'),
   ('triplet', {'mining': 'all'}, "mining is 'all'; choose one of batch_all, b"),
   ('triplet', {'margin': 0.0}, r'margin is 0\.0; it is above 0'),
+  (
+    'arcface',
+    {'sample_rate': 0.0, 'sharded': True},
+    r'sample_rate is 0\.0; it',
+  ),
+  ('arcface', {'sample_rate': 0.1}, r'sample_rate is 0\.1, which needs .*True'),
+  ('arcface', {'dtype': 'float16'}, "dtype is 'float16'; choose one of float3"),
+  *(
+    (name, {'sharded': True}, rf"sharded is True, but the loss '{name}' has no")
+    for name in ('linear_softmax', 'center', 'triplet', 'distillation')
+  ),
 ]
 
 

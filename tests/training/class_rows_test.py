@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from faceqat.losses.objective import CLASS_AXES, Center, Margin
+from faceqat.losses.objective import Center, Margin
+from faceqat.losses.objective_base import CLASS_AXES
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.class_rows import follow_names, with_classes

@@ -1,0 +1,63 @@
+"""Measures a classifier of many people, on one device and in parts.
+
+  python -m benchmarks.identities
+
+Prints four tables: bytes of a device for up to 100 M people, by XLA's analysis
+of the compiled step; a training of 1 M people on 8 simulated devices, beside
+that analysis; times of a step; and the largest differences between numbers of
+devices. The step is that of a training (ArcFace, SGD with momentum, clipping)
+on embeddings that cost nothing. `--tables` chooses some of them, `--small`
+makes them small.
+
+On a GPU,
+
+  python -m benchmarks.identities --card=100000000
+
+trains that many people of 128 numbers on one card, a tenth of them sampled in a
+step, and prints images per second and the peak of its memory. Where there is no
+GPU it prints what the card would hold, by the same analysis.
+
+The devices have to be asked for before JAX starts, so each table is made in a
+process of its own.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from absl import flags
+
+from faceqat import command
+from faceqat.compilation import with_flags
+
+# Simulated devices of each table.
+TABLES = {'bytes': 64, 'resident': 8, 'milliseconds': 1, 'differences': 8}
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def main():
+  small = ['--small'] if flags.FLAGS.small else []
+  if flags.FLAGS.card:
+    _run(1, f'--card={flags.FLAGS.card}')
+    return
+  for name in flags.FLAGS.tables:
+    _run(TABLES[name], f'--table={name}', *small)
+
+
+def _run(devices: int, *words: str):
+  count = f'--xla_force_host_platform_device_count={devices}'
+  own = os.environ.get('XLA_FLAGS', '').split()
+  subprocess.run(
+    [sys.executable, '-m', 'benchmarks.identity_tables', *words],
+    cwd=_ROOT,
+    env={**os.environ, 'XLA_FLAGS': with_flags([], [*own, count])},
+    check=True,
+  )
+
+
+if __name__ == '__main__':
+  flags.DEFINE_multi_enum('tables', list(TABLES), list(TABLES), 'Which.')
+  flags.DEFINE_bool('small', False, 'Few people, for a test.')
+  flags.DEFINE_integer('card', 0, 'People to train on one GPU.', lower_bound=0)
+  command.run(main)

@@ -24,7 +24,8 @@ def data() -> ConfigDict:
       'same_names': 'apart',
       # When a run goes on and people were added, removed or renamed: 'refuse',
       # or 'continue': class weights follow the names, and those of new people
-      # begin at random.
+      # begin at random; or 'continue_with_means', at the mean embedding of
+      # their first images.
       'changed_people': 'refuse',
       # The folder of TFDS data sets; '': $TFDS_DATA_DIR, or the TFDS default.
       'tfds_dir': '',

@@ -6,6 +6,9 @@ hundred people a training starts slowly with them, or not at all.
 
 from ml_collections import ConfigDict
 
+# Of losses that have no form in parts; True is refused.
+_WHOLE = {'sharded': False}
+
 
 def _margin(name: str, **margins: float) -> ConfigDict:
   return ConfigDict(
@@ -53,7 +56,9 @@ def combined() -> ConfigDict:
 
 def linear_softmax() -> ConfigDict:
   """A linear classifier on embeddings as they are, as facenet's."""
-  return ConfigDict({'name': 'linear_softmax', 'label_smoothing': 0.0})
+  return ConfigDict(
+    {'name': 'linear_softmax', 'label_smoothing': 0.0, **_WHOLE}
+  )
 
 
 def center() -> ConfigDict:
@@ -82,6 +87,7 @@ def triplet() -> ConfigDict:
       'margin': 0.2,
       # Squared distances, as in FaceNet; a collapse is then harder to leave.
       'squared': False,
+      **_WHOLE,
     }
   )
 
@@ -94,6 +100,7 @@ def distillation() -> ConfigDict:
       # Of that network: 'sface', which the requirements install; a run; a file
       # of weights of the run's own model; or '', what `pretrained` names.
       'teacher': '',
+      **_WHOLE,
     }
   )
 

@@ -11,7 +11,7 @@ from faceqat.files.names import first_few
 
 _MOST_NAMES = 3
 # For a run that would go on with other people.
-CHANGED_PEOPLE = ('refuse', 'continue')
+CHANGED_PEOPLE = ('refuse', 'continue', 'continue_with_means')
 
 
 class Contents(NamedTuple):
@@ -73,10 +73,11 @@ class Contents(NamedTuple):
       )
     if {*there['people']}.isdisjoint(self.people):
       raise ValueError(f'{changes}. Nobody is left to go on with: {start_anew}')
+    begins = 'at random' if changed_people == 'continue' else 'at their mean'
     return [
       f'{changes}. Training goes on with {self.num_images:,} images, in an '
       'order of their own: what the classifier learnt follows the names, and '
-      'who is new begins at random'
+      f'who is new begins {begins}'
     ]
 
 

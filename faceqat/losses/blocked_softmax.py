@@ -5,9 +5,13 @@ one block of classes at a time. The sum of exponentials is kept relative to the
 largest logit so far (Milakov and Gimelshein 2018, "Online normalizer
 calculation for softmax", algorithm 3). The gradient computes the logits of each
 block again. The margins are those of `margin.py`.
+
+A block of logits has a row for each class: sums over classes are then sums of
+rows, which a CPU adds many numbers at a time.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -43,23 +47,52 @@ class Settings:
 class Statistics(NamedTuple):
   """What a part of the classes adds to a softmax; all are [B] float32.
 
+  The class of the label is left out, as its logit has a margin: see `target`.
+
   Attributes:
     largest: the largest logit, or `finfo.min` where there is no class.
     exponentials: the sum of exp(logit - largest).
     logits: the sum of all logits.
-    target: the logit of the label, or 0 where it is not among the classes.
-    cosine: its cosine, without margin, or 0.
-    before, after: the largest cosine of the classes before the label, and of
-      those after it.
   """
 
   largest: jax.Array
   exponentials: jax.Array
   logits: jax.Array
-  target: jax.Array
-  cosine: jax.Array
-  before: jax.Array
-  after: jax.Array
+
+
+def target(
+  settings: Settings,
+  unit: jax.Array,
+  rows: jax.Array,
+  labels: jax.Array,
+  count: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The logit of the label, the same without margin, and whether it is here.
+
+  Args as of `statistics`.
+
+  Returns:
+    [B] float32 twice, 0 where the label is not among these classes; [B] bool.
+  """
+  is_here = (labels >= 0) & (labels < count)
+  of_labels = rows[jnp.clip(labels, 0, len(rows) - 1)]
+  products = [
+    x.astype(settings.products).astype(jnp.float32)
+    for x in (unit, normalize(of_labels, axis=1))
+  ]
+  cosine = jnp.sum(products[0] * products[1], axis=1, keepdims=True)
+  logits = margin_logits(
+    settings.name,
+    cosine,
+    jnp.zeros_like(labels),
+    scale=settings.scale,
+    margin=settings.margin,
+  )
+  return (
+    jnp.where(is_here, logits[:, 0], 0),
+    jnp.where(is_here, settings.scale * cosine[:, 0], 0),
+    is_here,
+  )
 
 
 def statistics(
@@ -80,35 +113,28 @@ def statistics(
     count: [] int32, how many of the rows are classes; those behind are padding.
   """
   blocks = _Blocks(settings, rows, count)
+  zero, lowest = jnp.zeros(len(unit)), jnp.full(len(unit), _LOWEST)
 
   def add(number, sums):
-    new, start, valid = blocks.at(number)
-    cosine = _matmul(unit, normalize(new, axis=1).T, settings)
-    logits = _logits(settings, cosine, labels - start)
-    columns = start + jnp.arange(blocks.size)
-    at_label = (columns == labels[:, None]) & valid
-    before = valid & (columns < labels[:, None])
-    after = valid & (columns > labels[:, None])
-    nearest = jnp.max(jnp.where(before, cosine, _LOWEST), axis=1)
-    nearest_after = jnp.max(jnp.where(after, cosine, _LOWEST), axis=1)
-    block_largest = jnp.max(jnp.where(valid, logits, _LOWEST), axis=1)
-    largest = jnp.maximum(sums.largest, block_largest)
-    powers = jnp.exp(logits - largest[:, None])
+    block = blocks.at(number)
+    others = block.valid & (block.classes != labels)
+    logits = settings.scale * _products(block.rows, unit.T, settings)
+    masked = jnp.where(others, logits, _LOWEST)
+    largest = jnp.maximum(sums.largest, jnp.max(masked, axis=0))
+    powers = jnp.sum(jnp.exp(masked - largest), axis=0)
     return Statistics(
       largest,
       sums.exponentials * jnp.exp(sums.largest - largest)
-      + jnp.sum(jnp.where(valid, powers, 0), axis=1),
-      sums.logits + jnp.sum(jnp.where(valid, logits, 0), axis=1),
-      sums.target + jnp.sum(jnp.where(at_label, logits, 0), axis=1),
-      sums.cosine + jnp.sum(jnp.where(at_label, cosine, 0), axis=1),
-      jnp.maximum(sums.before, nearest),
-      jnp.maximum(sums.after, nearest_after),
+      # Where there is no class yet, the difference is 0.
+      + jnp.where(largest > _LOWEST, powers, 0),
+      sums.logits + jnp.sum(jnp.where(others, logits, 0), axis=0)
+      if settings.label_smoothing
+      else sums.logits,
     )
 
-  zero = jnp.zeros(len(unit))
-  lowest = jnp.full(len(unit), _LOWEST)
-  start = Statistics(lowest, zero, zero, zero, zero, lowest, lowest)
-  return jax.lax.fori_loop(0, blocks.number, add, start)
+  return jax.lax.fori_loop(
+    0, blocks.number, add, Statistics(lowest, zero, zero)
+  )
 
 
 def gradients(
@@ -117,6 +143,7 @@ def gradients(
   rows: jax.Array,
   labels: jax.Array,
   count: jax.Array,
+  at_label: jax.Array,
   logsumexp: jax.Array,
   classes: jax.Array,
   cotangents: jax.Array,
@@ -125,6 +152,7 @@ def gradients(
 
   Args:
     settings, unit, rows, labels, count: as of `statistics`.
+    at_label: [B] float32, the logit of the label.
     logsumexp: [B] float32, of the logits of all classes, here and elsewhere.
     classes: [] number of all classes.
     cotangents: [B] float32, of the losses.
@@ -135,58 +163,62 @@ def gradients(
   """
   blocks = _Blocks(settings, rows, count)
   smoothing = settings.label_smoothing
+  # Of a cosine, as that of every margin is the scale; see `margin.py`.
+  slope = settings.scale * cotangents
+  everywhere = smoothing / classes
+  at_label = jnp.exp(at_label - logsumexp) - (1 - smoothing)
 
   def add(step, sums):
     of_unit, of_rows = sums
     # From the last block to the first: where the last one overlaps the one
     # before, that one is written later and stays.
-    number = blocks.number - 1 - step
-    new, start, valid = blocks.at(number)
-    unit_rows, normalized = jax.vjp(lambda x: normalize(x, axis=1), new)
-    cosine = _matmul(unit, unit_rows.T, settings)
-    logits = _logits(settings, cosine, labels - start)
-    at_label = labels[:, None] - start == jnp.arange(blocks.size)
-    target = jnp.where(at_label, 1 - smoothing, 0) + smoothing / classes
-    shares = jnp.exp(logits - logsumexp[:, None]) - target
-    # Of a cosine; see `margin.margin_logits`.
-    slope = (cotangents * settings.scale)[:, None] * jnp.where(valid, shares, 0)
-    of_unit += _matmul(slope, unit_rows, settings)
-    (of_new,) = normalized(_matmul(slope.T, unit, settings))
-    return of_unit, jax.lax.dynamic_update_slice(of_rows, of_new, (start, 0))
+    block = blocks.at(blocks.number - 1 - step)
+    logits = settings.scale * _products(block.rows, unit.T, settings)
+    shares = jnp.where(
+      block.classes == labels, at_label, jnp.exp(logits - logsumexp)
+    )
+    of_cosines = jnp.where(block.valid, slope * (shares - everywhere), 0)
+    of_unit += _products(of_cosines.T, block.rows, settings)
+    (of_new,) = block.normalized(_products(of_cosines, unit, settings))
+    return of_unit, jax.lax.dynamic_update_slice(
+      of_rows, of_new, (block.start, 0)
+    )
 
   start = jnp.zeros_like(unit), jnp.zeros_like(rows)
   return jax.lax.fori_loop(0, blocks.number, add, start)
+
+
+class _Block(NamedTuple):
+  """Classes of a block, [C, D] unit rows; of which `valid` [C, 1] count."""
+
+  rows: jax.Array
+  normalized: Callable
+  start: jax.Array
+  classes: jax.Array
+  valid: jax.Array
 
 
 class _Blocks:
   """Rows in blocks of one size; the last one begins where it just fits."""
 
   def __init__(self, settings, rows, count):
-    self.size = min(settings.block, len(rows))
-    self.number = -(-len(rows) // self.size)
+    self.number = -(-len(rows) // settings.block)
+    self._size = -(-len(rows) // self.number)
     self._rows, self._count = rows, count
 
-  def at(self, number):
-    """The rows of a block, the first's index, and which count: [size] bool."""
-    first = number * self.size
-    start = jnp.minimum(first, len(self._rows) - self.size)
-    columns = start + jnp.arange(self.size)
-    valid = (columns >= first) & (columns < self._count)
-    rows = jax.lax.dynamic_slice_in_dim(self._rows, start, self.size)
-    return rows, start, valid
+  def at(self, number) -> _Block:
+    first = number * self._size
+    start = jnp.minimum(first, len(self._rows) - self._size)
+    classes = start + jnp.arange(self._size)[:, None]
+    unit_rows, normalized = jax.vjp(
+      lambda rows: normalize(rows, axis=1),
+      jax.lax.dynamic_slice_in_dim(self._rows, start, self._size),
+    )
+    valid = (classes >= first) & (classes < self._count)
+    return _Block(unit_rows, normalized, start, classes, valid)
 
 
-def _logits(settings, cosine, labels):
-  return margin_logits(
-    settings.name,
-    cosine,
-    labels,
-    scale=settings.scale,
-    margin=settings.margin,
-  )
-
-
-def _matmul(a, b, settings):
+def _products(a, b, settings):
   return jnp.matmul(
     a.astype(settings.products),
     b.astype(settings.products),

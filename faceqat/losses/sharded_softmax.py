@@ -42,17 +42,16 @@ def sharded_margin_loss(
 
   Returns:
     The losses in nats and the hits, both [B] float32. The loss of a label
-    without class is NaN.
+    without class is NaN; where another class is as near, there is no hit.
   """
   return _forward(settings, mesh, embeddings, rows, labels, counts)[0]
 
 
 def _forward(settings, mesh, embeddings, rows, labels, counts):
-  losses, hits, logsumexp = _on_devices(_local_losses, settings, mesh, 3)(
+  losses, hits, *sums = _on_devices(_local_losses, settings, mesh, 4)(
     embeddings, rows, labels, counts
   )
-  saved = embeddings, rows, labels, counts, logsumexp
-  return (losses, hits), saved
+  return (losses, hits), (embeddings, rows, labels, counts, *sums)
 
 
 def _backward(settings, mesh, saved, cotangents):
@@ -81,40 +80,42 @@ def _on_devices(function, settings, mesh, outputs):
 
 
 def _local_losses(settings, axis, embeddings, rows, labels, counts):
-  """Losses, hits and logsumexp of this device's images."""
+  """Losses, hits, logits at the label and logsumexp of this device's images."""
   unit, labels = _whole_batch(axis, embeddings, rows, labels)
-  found = blocked_softmax.statistics(settings, unit, rows, labels, counts[0])
-  largest, before, after = jax.lax.pmax(
-    jnp.stack([found.largest, found.before, found.after]), axis
+  count = counts[0]
+  at_label = blocked_softmax.target(settings, unit, rows, labels, count)
+  target, cosine, is_class = jax.lax.psum(
+    jnp.stack([x.astype(jnp.float32) for x in at_label]), axis
   )
-  is_here = ((labels >= 0) & (labels < counts[0])).astype(jnp.float32)
-  exponentials = found.exponentials * jnp.exp(found.largest - largest)
-  sums = jnp.stack(
-    [exponentials, found.logits, found.target, found.cosine, is_here]
+  found = blocked_softmax.statistics(settings, unit, rows, labels, count)
+  nearest = jax.lax.pmax(found.largest, axis)
+  largest = jnp.maximum(nearest, target)
+  of_others = found.exponentials * jnp.exp(found.largest - largest)
+  exponentials, logits = jax.lax.psum(
+    jnp.stack([of_others, found.logits]), axis
   )
-  exponentials, logits, target, cosine, is_class = jax.lax.psum(sums, axis)
-  logsumexp = largest + jnp.log(exponentials)
+  logsumexp = largest + jnp.log(exponentials + jnp.exp(target - largest))
   losses = logsumexp - target
   if smoothing := settings.label_smoothing:
-    of_all = logsumexp - logits / jax.lax.psum(counts[0], axis)
-    losses = (1 - smoothing) * losses + smoothing * of_all
+    mean = (logits + target) / jax.lax.psum(count, axis)
+    losses = (1 - smoothing) * losses + smoothing * (logsumexp - mean)
   losses = jnp.where(is_class > 0, losses, jnp.nan)
-  # As `argmax`, which finds the first of several largest.
-  hits = (cosine > before) & (cosine >= after)
+  # Where another class is as near, there is no hit.
+  hits = (cosine > nearest).astype(jnp.float32)
   first = jax.lax.axis_index(axis) * len(embeddings)
   return tuple(
     jax.lax.dynamic_slice_in_dim(x, first, len(embeddings))
-    for x in (losses, hits.astype(jnp.float32), logsumexp)
+    for x in (losses, hits, target, logsumexp)
   )
 
 
 def _local_gradients(
-  settings, axis, embeddings, rows, labels, counts, logsumexp, cotangents
+  settings, axis, embeddings, rows, labels, counts, *of_images
 ):
   """Of this device's images, and of its classes."""
   unit, labels = _whole_batch(axis, embeddings, rows, labels)
-  logsumexp, cotangents = jax.lax.all_gather(
-    jnp.stack([logsumexp, cotangents]), axis, axis=1, tiled=True
+  target, logsumexp, cotangents = jax.lax.all_gather(
+    jnp.stack(of_images), axis, axis=1, tiled=True
   )
   of_unit, of_rows = blocked_softmax.gradients(
     settings,
@@ -122,6 +123,7 @@ def _local_gradients(
     rows,
     labels,
     counts[0],
+    target,
     logsumexp,
     jax.lax.psum(counts[0], axis),
     cotangents,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import flax.traverse_util
@@ -176,6 +177,7 @@ def with_class_means(
   source,
   batch_size: int,
   skipped: SkippedImages | None = None,
+  people: Collection[str] | None = None,
 ) -> TrainState:
   """A state whose class weights are the mean embeddings of the classes.
 
@@ -189,6 +191,7 @@ def with_class_means(
     batch_size: images in one call of the network.
     skipped: takes damaged images, which are left out of the means; None: they
       are an error. A class without other images keeps its random weights.
+    people: whose class weights they are; None: all.
   """
   classifier = dict(state.params['classifier'])
   name = next((name for name in ('weights', 'rows') if name in classifier), '')
@@ -197,6 +200,9 @@ def with_class_means(
   order = np.argsort(source.labels, kind='stable')
   # Images that were made of others are left out.
   order = order[~are_made(source)[order]]
+  if people is not None:
+    wanted = np.isin(source.class_names, list(people))
+    order = order[wanted[np.asarray(source.labels)[order]]]
   labels = np.asarray(source.labels)[order]
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -109,16 +110,20 @@ class Trainer:
     if config.pretrained:
       print(f'starts from {config.pretrained}')
       if not objective.needs_teacher:
-        self._put(
-          with_class_means(
-            self.state,
-            self._plan.model,
-            self._data.train,
-            config.eval.batch_size,
-            self._data.skipped,
-          )
-        )
+        self._set_class_means()
     return None
+
+  def _set_class_means(self, people: Collection[str] | None = None):
+    self._put(
+      with_class_means(
+        self.state,
+        self._plan.model,
+        self._data.train,
+        self._config.eval.batch_size,
+        self._data.skipped,
+        people,
+      )
+    )
 
   def _learn_from_teacher(
     self, config: ml_collections.ConfigDict, saved: resume.Saved | None
@@ -143,6 +148,10 @@ class Trainer:
       self._mesh,
       self._data.train.class_names,
     )
+    if self._config.data.changed_people == 'continue_with_means':
+      people = set(self._data.train.class_names)
+      if new := people.difference(saved.position.get('people', people)):
+        self._set_class_means(new)
     self._iterator.set_state(saved.position)
     print(f'continues from step {saved.step} of {self._plan.total}')
 

@@ -60,18 +60,18 @@ def get_config():
 
 def make_start(config):
   """The model, the initial state and the step of its last stage."""
-  plan = Plan(config)
+  # On one device, and compiled as `train` does: it is compiled only once.
+  mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
+  plan = Plan(config, mesh, NUM_CLASSES)
   recipe = plan.recipe_at(config.total_steps)
   state = create_state(
     recipe, num_classes=NUM_CLASSES, image_size=config.data.image_size
   )
-  # On one device, and compiled as `train` does: it is compiled only once.
-  mesh = sharding.make_mesh(config.batch_size, jax.devices()[:1])
   step = jax.jit(
     train_step, static_argnames=('recipe', 'mode'), donate_argnames='state'
   )
   step = functools.partial(step, recipe=recipe)
-  return plan.model, sharding.replicate(state, mesh), step
+  return plan.model, sharding.place(state, mesh), step
 
 
 def read_state(config, workdir, step):

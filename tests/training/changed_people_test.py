@@ -84,3 +84,18 @@ def test_class_weights_follow_the_names_of_people(tmp_path, capsys):
   # The same command goes on, or is done.
   train(config, str(run), ONE)
   assert 'the people of the training set' not in capsys.readouterr().out
+
+  # Another person, at the mean embedding of the images.
+  write_people(tmp_path / 'b', ['cy'])
+  config.data.changed_people = 'continue_with_means'
+  config.total_steps = 3
+  train(config, str(run), ONE)
+  assert 'new: cy. Training' in (printed := capsys.readouterr().out)
+  assert 'who is new begins at their mean' in printed
+  _, position, last = read(run)
+  assert position['people'].index('cy') == 2
+  others = np.delete(last, 2, axis=1)
+  np.testing.assert_array_equal(others, moved)
+  # A mean of a few unit vectors of noise, and not a hundredth of a normal one.
+  assert 0.5 < np.linalg.norm(last[:, 2]) <= 1.0
+  assert np.all(np.linalg.norm(others, axis=0) < 0.2)

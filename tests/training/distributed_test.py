@@ -48,6 +48,8 @@ def test_two_processes_train_as_one_does(tmp_path):
   config = make_config(total_steps=5, log_steps=1, eval_steps=9)
   config.optimizer.update(name='sgd', learning_rate=1e-3)
   config.quant.update(start_step=2, freeze_bn_step=-1)
+  # Each process has half of the class weights; all else is on both.
+  config.loss.sharded = True
   assert len(jax.devices()) == 8
   train(config, str(tmp_path / 'one'))
 

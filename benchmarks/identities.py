@@ -22,18 +22,17 @@ process of its own.
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 
 from absl import flags
 
+from benchmarks.running import ROOT
 from faceqat import command
 from faceqat.compilation import with_flags
 
 # Simulated devices of each table.
 TABLES = {'bytes': 64, 'resident': 8, 'milliseconds': 1, 'differences': 8}
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def main():
@@ -46,14 +45,21 @@ def main():
 
 
 def _run(devices: int, *words: str):
+  """Prints the lines of a table as they come."""
   count = f'--xla_force_host_platform_device_count={devices}'
   own = os.environ.get('XLA_FLAGS', '').split()
-  subprocess.run(
-    [sys.executable, '-m', 'benchmarks.identity_tables', *words],
-    cwd=_ROOT,
+  command_line = [sys.executable, '-m', 'benchmarks.identity_tables', *words]
+  with subprocess.Popen(
+    command_line,
+    cwd=ROOT,
     env={**os.environ, 'XLA_FLAGS': with_flags([], [*own, count])},
-    check=True,
-  )
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as process:
+    for line in process.stdout:
+      print(line, end='', flush=True)
+  if process.returncode:
+    raise subprocess.CalledProcessError(process.returncode, command_line)
 
 
 if __name__ == '__main__':

@@ -68,6 +68,21 @@ def check_batches(config: ml_collections.ConfigDict, objective: Objective):
     )
 
 
+def check_sample(config: ml_collections.ConfigDict, objective: Objective):
+  """Refuses a penalty that a sample of the classes would change.
+
+  Raises:
+    ValueError: naming the fields.
+  """
+  if objective.samples and config.regularization.weight:
+    raise ValueError(
+      f'regularization.weight is {config.regularization.weight}, but '
+      f'loss.sample_rate is {config.loss.sample_rate}: the penalty would be of '
+      'the sampled people alone; give regularization.weight 0, or '
+      'loss.sample_rate 1'
+    )
+
+
 def with_start_step(
   config: ml_collections.ConfigDict, num_images: int
 ) -> ml_collections.ConfigDict:

@@ -9,6 +9,7 @@ _ADDED = {
   'data.same_names': 'apart',
   'eval.fingerprint': _UNSTATED,
   'eval.templates': '',
+  'loss.sharded': False,
   'model.depth_multiplier': 1.0,
   'quant.default.step_initialization': 'mse',
 }

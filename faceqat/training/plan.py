@@ -12,7 +12,7 @@ from faceqat.losses.objective_base import Objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
-from faceqat.training.checks import check_batches
+from faceqat.training.checks import check_batches, check_sample
 from faceqat.training.optimizer import make_log_decay, make_optimizer
 from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.training.train_state import Recipe
@@ -54,6 +54,7 @@ class Plan:
       self.objective = self.objective.placed(mesh, num_classes)
     self.total = config.total_steps
     check_batches(config, self.objective)
+    check_sample(config, self.objective)
     self._config = config
     self._stages = make_stages(config)
     self._recipes = [

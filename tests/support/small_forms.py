@@ -50,6 +50,11 @@ COMMANDS = {
     '--rounds=1',
   ): '| 2 |',
   (
+    'benchmarks.identities',
+    '--small',
+    '--tables=milliseconds',
+  ): '| 1,000 |',
+  (
     'benchmarks.linear_baseline',
     SMOKE,
     '--components=4',

@@ -20,6 +20,7 @@ from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.checks import check_sample
 from faceqat.training.loop import train
 from faceqat.training.plan import make_recipe
 from faceqat.training.resume import read_saved, restore_first
@@ -212,6 +213,15 @@ def test_a_run_moves_to_another_number_of_devices(float_run, tmp_path):
   # Twelve people, who are 16 rows on eight devices.
   assert items['training']['classifier']['rows'].shape == (12, 16)
   assert '(12, 16)' in (tmp_path / 'parameters.txt').read_text()
+
+
+def test_a_penalty_of_a_sample_is_refused():
+  config = config_of(sharded=True, sample_rate=0.5)
+  config.regularization.weight = 0.1
+  with pytest.raises(
+    ValueError, match=r'weight is 0\.1, but loss'
+  ):
+    check_sample(config, make_objective(config.loss))
 
 
 def test_fewer_people_than_devices_are_refused():

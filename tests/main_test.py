@@ -20,6 +20,7 @@ def start(monkeypatch, tmp_path):
     flags = types.SimpleNamespace(
       config=config,
       workdir=str(tmp_path / 'run'),
+      full=False,
       distributed=bool(flags),
       coordinator_address=flags.get('coordinator_address'),
       num_processes=flags.get('num_processes'),

@@ -53,7 +53,7 @@ def overview_section(run: RunFolder) -> Section:
   facts = [('folder', str(run.path)), *_training_facts(run)]
   if run.scores:
     count = len(run.scores.same)
-    facts.append(('evaluated on', f'{count:,} pairs of {run.scores.pairs}'))
+    facts.append(('evaluated on', f'{count:,} pairs ({run.scores.pairs})'))
   if run.parameters:
     facts.append(('parameters', f'{run.parameters:,}'))
   blocks.append(Facts([*facts, *run.program.items()]))

@@ -93,10 +93,16 @@ def _map_split(function, mesh: Mesh, rows: jax.Array, *states: Any) -> Any:
 
 def _take(rows, leaf):
   # An empty place has the row behind the last one.
-  return jnp.take(leaf, rows, axis=0, mode='clip')
+  taken = jnp.take(_bits(leaf), rows, axis=0, mode='clip')
+  return taken.view(leaf.dtype)
 
 
 def _put(rows, leaf, small):
-  return leaf.at[rows].set(
-    small.astype(leaf.dtype), mode='drop', indices_are_sorted=True
-  )
+  small = _bits(small.astype(leaf.dtype))
+  after = _bits(leaf).at[rows].set(small, mode='drop', indices_are_sorted=True)
+  return after.view(leaf.dtype)
+
+
+def _bits(x):
+  # A CPU would move numbers of 16 bits by way of a copy of all in 32.
+  return x.view(jnp.uint16) if x.dtype == jnp.bfloat16 else x

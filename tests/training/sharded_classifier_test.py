@@ -179,6 +179,31 @@ def test_a_sample_is_the_same_on_all_devices_and_leaves_the_rest_alone(
   assert not np.array_equal(*drawn_of_step[:2])
 
 
+def test_half_precision_is_near_and_comes_back_from_a_checkpoint(tmp_path):
+  loss = {'sharded': True, 'sample_rate': 0.25}
+  exact, _ = learn([8] * STEPS, **loss)
+  loss['dtype'] = 'bfloat16'
+  losses, states = learn([8] * STEPS, **loss)
+  for a, b in zip(losses, exact, strict=True):
+    # 8 bits of each class weight, times the loss's scale of 16.
+    assert abs(a['loss'] - b['loss']) < 0.05
+  last = states[-1]
+  for array in rows_of(last):
+    assert array.dtype == jnp.bfloat16
+    assert not np.any(array[PEOPLE:])
+  mesh, initial, _ = start(8, **loss)
+  with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
+    whole = sharding.without_padding(last, PEOPLE)
+    checkpointer.save(whole, {}, config_of(**loss))
+    checkpointer._manager.wait_until_finished()
+    names = list(map(str, range(PEOPLE)))
+    saved = read_saved(checkpointer)
+    back = restore_first(checkpointer, saved, initial, mesh, names)
+  for a, b in zip(rows_of(back), rows_of(last), strict=True):
+    assert a.sharding.is_equivalent_to(b.sharding, 2)
+    np.testing.assert_array_equal(a, b)
+
+
 def test_the_rate_is_that_of_the_sample_and_its_places_hold_it():
   for step in range(2):
     drawn = is_drawn(0.1, 7, step, jnp.arange(20_000))
@@ -218,9 +243,7 @@ def test_a_run_moves_to_another_number_of_devices(float_run, tmp_path):
 def test_a_penalty_of_a_sample_is_refused():
   config = config_of(sharded=True, sample_rate=0.5)
   config.regularization.weight = 0.1
-  with pytest.raises(
-    ValueError, match=r'weight is 0\.1, but loss'
-  ):
+  with pytest.raises(ValueError, match=r'weight is 0\.1, but loss'):
     check_sample(config, make_objective(config.loss))
 
 

@@ -103,7 +103,7 @@ def _resident(field: str) -> int:
 
 def print_milliseconds(small: bool):
   """A step on one device, in turns; without a network."""
-  dimension, batch_size, rounds = 128, 64, 1 if small else 5
+  dimension, batch_size = 128, 64
   print(
     f'Milliseconds of a step, {dimension} numbers, {batch_size} images; beside '
     'it the median ratio to dense\n'
@@ -114,6 +114,8 @@ def print_milliseconds(small: bool):
       form: _pass(Task(form, people, dimension, batch_size, 1))
       for form in ('dense', 'blocked', 'sampled')
     }
+    # Of a million, a dense step takes seconds.
+    rounds = 1 if small else 3 if people == 10**6 else 15
     seconds = timing.interleave(passes, rounds)
     cells = [f'{1e3 * statistics.median(seconds["dense"]):,.1f}']
     for form in ('blocked', 'sampled'):

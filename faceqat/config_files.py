@@ -50,9 +50,9 @@ def path_of(config: str) -> str:
   if name not in names():
     near = difflib.get_close_matches(name, names(), 1)
     raise ValueError(
-      f'there is no config {name!r}'
-      + (f'; did you mean {near[0]}?' if near else ';')
-      + f' There are {", ".join(names())}; or give the path of a file'
+      f'there is no config {name!r}; '
+      + (f'did you mean {near[0]}? There are ' if near else 'there are ')
+      + f'{", ".join(names())}; or give the path of a file'
     )
   return f'{FOLDER / name}.py{colon}{form}'
 
@@ -133,7 +133,12 @@ def _blocks() -> list[_Block]:
     for node in ast.walk(ast.parse(source)):
       if isinstance(node, ast.Dict) and node.keys:
         keys = [key for key in node.keys if isinstance(key, ast.Constant)]
-        comments = {key.value: _comment(lines, key.lineno) for key in keys}
+        comments, before = {}, 0
+        for key in keys:
+          # The first of several in a line has their comment.
+          is_first = key.lineno > before
+          comments[key.value] = _comment(lines, key.lineno) if is_first else ''
+          before = key.lineno
         found.append(_Block(comments, len(keys) < len(node.keys)))
   return found
 

@@ -13,15 +13,12 @@ import signal
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from faceqat import command
 
 
 def define_flags():
-  config_flags.DEFINE_config_file(
-    'config', None, 'The experiment, a file in configs/.'
-  )
+  command.define_config('The experiment, by its name or file.')
   flags.DEFINE_string('workdir', None, 'Folder for all files of the run.')
   flags.DEFINE_bool('full', False, 'Print every figure of the evaluation.')
   flags.DEFINE_bool(
@@ -69,5 +66,5 @@ def main():
 
 if __name__ == '__main__':
   define_flags()
-  command.restart_with_tuned_allocator('faceqat.main')
+  command.restart_with_tuned_allocator()
   command.run(main)

@@ -16,12 +16,6 @@ from faceqat.models.network import Network
 from faceqat.report.layer_tables import forms_table, ranges_table
 from faceqat.training import checkpoint
 
-FLAG_HELP = (
-  'Of a packaged network: folder of faces of your own camera to measure its '
-  'ranges on, in folders of people or not, in place of those that it ships '
-  'with.'
-)
-
 # Read at most: about so many are calibrated on, and a fifth of all held out.
 _MOST_READ = recalibration.MOST_IMAGES * 5 // 4
 

@@ -41,6 +41,7 @@ def define_flags():
     'precisions', list(PRECISIONS), 'Which of them to run, of a run.'
   )
   flags.DEFINE_alias('readings', 'precisions')
+  flags.DEFINE_bool('full', False, 'Print every figure, with its interval.')
   config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
 
@@ -62,6 +63,7 @@ def main():
       args.config,
       args.contract,
       args.precisions,
+      full=args.full,
     )
     return
   if args.config is None:
@@ -70,7 +72,7 @@ def main():
       '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
     )
   outdir = args.out or model.with_suffix('.evaluation')
-  evaluate_program(str(model), args.config, outdir)
+  evaluate_program(str(model), args.config, outdir, args.full)
 
 
 if __name__ == '__main__':

@@ -35,6 +35,12 @@ TESTS = {
   'test_what_ships_is_packaged_again_as_it_is',
   'benchmarks.match_rates': 'packaged_rates_test::'
   'test_rates_are_measured_written_and_printed',
+  'benchmarks.match_bounds': 'match_bounds_test::'
+  'test_the_command_prints_both_tables',
+  'examples.overview': 'overview_test::'
+  'test_scores_and_decisions_are_those_of_the_integers',
+  'benchmarks.camera_forms': 'camera_forms_test::'
+  'test_every_form_is_written_and_read_upright',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'

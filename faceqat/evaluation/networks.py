@@ -39,6 +39,7 @@ def evaluate_network(
   contract: str = CONTRACTS[0],
   precisions: Sequence[str] = PRECISIONS,
   opened: EvaluationSets | None = None,
+  full: bool = False,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -60,6 +61,7 @@ def evaluate_network(
     precisions: which of `PRECISIONS` to run on the pairs.
     opened: sets that were opened before the training, which has also warned of
       people in both.
+    full: print every figure, in place of those to look at first.
 
   Returns:
     By precision: metric name to value.
@@ -90,7 +92,7 @@ def evaluate_network(
   print(f'{parameters:,} parameters')
   multiply_adds = complexity.count_multiply_adds(network.model, size)
   print(f'{multiply_adds:,} multiply-adds an image')
-  return evaluate_sets(predicts, sizes, sets, config, outdir)
+  return evaluate_sets(predicts, sizes, sets, config, outdir, full)
 
 
 def _check_precisions(precisions: Sequence[str]):
@@ -149,9 +151,14 @@ def _compare_layers(
 
 
 def evaluate_program(
-  path: str, config: ml_collections.ConfigDict, outdir: str
+  path: str,
+  config: ml_collections.ConfigDict,
+  outdir: str,
+  full: bool = False,
 ) -> dict:
   """Evaluates a saved program on the pairs of the config's `eval` block.
+
+  Prints as `evaluate_network` does.
 
   Raises:
     ValueError: the file is no program or damaged, or the pairs are of other
@@ -168,6 +175,7 @@ def evaluate_program(
     sets,
     config,
     folders.make(outdir),
+    full,
   )
 
 

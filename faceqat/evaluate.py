@@ -44,7 +44,7 @@ def define_flags():
 
 
 def main():
-  from faceqat.calibration.packaged_network import NAMES
+  from faceqat.calibration.packaged_files import NAMES
   from faceqat.evaluation.networks import evaluate_network, evaluate_program
   from faceqat.identification import own_faces
 

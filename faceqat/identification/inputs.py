@@ -233,15 +233,12 @@ def make_reader(
     stored_size = settings.stored_size
   if not settings.photographs:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
-  faces = embedder.fingerprint
   return face_files.make_photograph_reader(
-    faces.template
-    if fingerprints.names_template(faces)
-    else alignment.usual_template(embedder.image_size),
+    embedder.template,
     choice,
     embedder.image_size,
     stored_size,
-    bgr=bool(faces) and faces.channels == 'BGR',
+    bgr=embedder.is_bgr,
     detector=settings.detector,
     ambiguous=ambiguous,
   )

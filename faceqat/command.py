@@ -218,6 +218,8 @@ def run(
     print(end.code, file=sys.stderr)
     sys.exit(failed)
   except Exception:
+    if failed == 1:
+      raise
     traceback.print_exc()
     sys.exit(failed)
 
@@ -307,6 +309,14 @@ def _sentence_of(error: Exception) -> str:
     name = missing[1]
     meaning = flags.FLAGS[name].help.removesuffix('.')
     return f'--{name} is missing; give it: {meaning[0].lower()}{meaning[1:]}'
+  unknown = re.match(
+    r"Unknown command line flag '(.+?)'(?:\. Did you mean: (.+) \?)?$", message
+  )
+  if unknown:
+    near = '--' + unknown[2].replace(' or ', ' or --') if unknown[2] else ''
+    return f'there is no flag {unknown[1]!r}; ' + (
+      f'did you mean {near}?' if near else '-h lists them'
+    )
   # An error in a config file arrives in a traceback, on its last line.
   return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 

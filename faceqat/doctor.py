@@ -29,6 +29,8 @@ _FEATURES = (
   *('sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx_vnni'),
   *('amx_int8', 'asimd', 'asimddp', 'i8mm', 'sve'),
 )
+# Linux says there what a processor is.
+CPUINFO = pathlib.Path('/proc/cpuinfo')
 _ROOT = pathlib.Path(__file__).parents[1]
 STATUSES = {
   **command.STATUSES,
@@ -100,8 +102,7 @@ def _optional() -> Iterator[str]:
 
 
 def _processor() -> Iterator[str]:
-  file = pathlib.Path('/proc/cpuinfo')
-  text = file.read_text() if file.exists() else ''
+  text = CPUINFO.read_text() if CPUINFO.exists() else ''
   model = re.search(r'^model name\s*: (.*)', text, re.MULTILINE)
   flags = re.search(r'^(?:flags|Features)\s*: (.*)', text, re.MULTILINE)
   yield (

@@ -117,8 +117,10 @@ def track(
     )
     terminal = Console(stderr=True)
     with bars.Progress(*columns, console=terminal, transient=True) as bar:
-      task = bar.add_task(what, total=total, images=images)
-      yield from bar.track(things, total, done, task)
+      task = bar.add_task(what, total=total, completed=done, images=images)
+      for thing in things:
+        yield thing
+        bar.advance(task)
     return
   pace, shown = Pace(done, total, images), time.monotonic()
   for thing in things:

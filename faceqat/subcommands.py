@@ -54,6 +54,9 @@ def summary(name: str) -> str:
 def program() -> str:
   """How `faceqat` was called; '' where a module of it was, by `python -m`."""
   _, *words = sys.orig_argv
+  # Options of Python itself.
+  while words and words[0].startswith('-') and words[0] != '-m':
+    del words[0]
   if words[:2] == ['-m', 'faceqat']:
     return 'python -m faceqat'
   return 'faceqat' if words and pathlib.Path(words[0]).stem == 'faceqat' else ''

@@ -24,7 +24,7 @@ SAME, NOT_SAME, UNDECIDED = 0, 1, 2
 STATUSES = {
   SAME: 'the same person',
   NOT_SAME: 'not the same person',
-  UNDECIDED: 'it could not be decided: no face, several, no threshold, an error',
+  UNDECIDED: 'undecided: no face, several faces, no threshold, or an error',
   130: command.STATUSES[130],
 }
 
@@ -73,7 +73,7 @@ def describe(decision: 'Decision') -> str:
 
 
 def _describe_rate(rate: 'Rate') -> str:
-  value, low, high = (f'{100 * share:.2g}' for share in rate[:3])
+  value, low, high = (f'{100 * share:.3g}' for share in rate[:3])
   return (
     f'{value} % [{low}, {high}] of pairs of different people reach this score '
     f'({rate.faces})'

@@ -202,9 +202,13 @@ def run(
       if loads:
         progress.say('loading')
       return main(*argv[1:])
-    except KeyboardInterrupt:
-      print('interrupted', file=sys.stderr)
+    except KeyboardInterrupt as stop:
+      print(str(stop) or 'interrupted', file=sys.stderr)
       sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+      # Whoever reads along, as `head` does, has seen enough.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      sys.exit(128 + signal.SIGPIPE)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {_with_remedy(error)}')

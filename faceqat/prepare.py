@@ -22,7 +22,6 @@ out people with few images; --complete gives them more, made of their own
 """
 
 import signal
-import sys
 
 from faceqat import command
 from faceqat.preparation import report
@@ -43,7 +42,9 @@ def main(photographs: str, out: str):
   try:
     outcome = prepare(photographs, out, settings, options)
   except KeyboardInterrupt as stop:
-    sys.exit(str(stop) or 'stopped; the same command goes on from there')
+    raise KeyboardInterrupt(
+      str(stop) or 'stopped; the same command goes on from there'
+    ) from None
   print(report.summary(outcome))
   print(f'written to {out}; prepare.txt there names what is worth a look')
   print(f'the crops stay in {out}.work for another run')

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import types
@@ -264,3 +265,44 @@ def test_a_repeated_path_names_a_set_more(monkeypatch):
     )
     assert command.parse(argv) == ['main']
     assert values.config.data.path == expected
+
+
+@pytest.mark.parametrize(
+  ('raised', 'status', 'line'),
+  [
+    (KeyboardInterrupt('3 of 8 are done'), 130, '3 of 8 are done'),
+    (ValueError('a.jpg is no image'), 2, 'error: a.jpg is no image'),
+    (RuntimeError('a mistake of ours'), 2, 'RuntimeError: a mistake of ours'),
+  ],
+)
+def test_a_status_that_means_something_is_not_that_of_an_error(
+  raised, status, line, monkeypatch, capsys
+):
+  def fail():
+    raise raised
+
+  monkeypatch.setattr(command.app, 'run', lambda main, **_: main(['x']))
+  statuses = {0: 'yes', 1: 'no', 2: 'undecided', 130: 'stopped'}
+  with pytest.raises(SystemExit) as end:
+    command.run(fail, statuses=statuses)
+  assert end.value.code == status
+  *_, last = capsys.readouterr().err.splitlines()
+  assert last == line
+
+
+def test_a_reader_who_leaves_is_no_error():
+  code = (
+    'from faceqat import command; '
+    'command.run(lambda: print("x" * 100_000, flush=True), loads=False)'
+  )
+  with subprocess.Popen(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == ''
+  assert process.returncode == 128 + signal.SIGPIPE

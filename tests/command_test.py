@@ -39,8 +39,7 @@ def check_refused(result, *parts):
   """One sentence on standard error, exit status 1, nothing else said."""
   assert result.returncode == 1, result.stderr
   assert result.stdout == ''
-  # A flag is refused before that is said.
-  line, *more = result.stderr.removeprefix('loading ...\n').splitlines()
+  line, *more = command_line.complaints(result.stderr)
   assert not more, result.stderr
   assert line.startswith('error: ')
   for part in parts:

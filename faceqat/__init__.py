@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from faceqat.api.decision import Decision as Decision
   from faceqat.api.decision import Rate as Rate
-  from faceqat.api.gallery import Gallery as Gallery
-  from faceqat.api.gallery import Match as Match
-  from faceqat.api.model import Face as Face
-  from faceqat.api.model import Model as Model
-  from faceqat.api.model import load as load
+  from faceqat.api.loading import Face as Face
+  from faceqat.api.loading import Model as Model
+  from faceqat.api.loading import load as load
+  from faceqat.api.people import Gallery as Gallery
+  from faceqat.api.people import Match as Match
 
 # Where each name is defined. None of them is that of a module of this folder,
 # which an import would put in its place.
 _MODULES = {
   'Decision': 'api.decision',
-  'Face': 'api.model',
-  'Gallery': 'api.gallery',
-  'Match': 'api.gallery',
-  'Model': 'api.model',
+  'Face': 'api.loading',
+  'Gallery': 'api.people',
+  'Match': 'api.people',
+  'Model': 'api.loading',
   'Rate': 'api.decision',
-  'load': 'api.model',
+  'load': 'api.loading',
 }
 __all__ = list(_MODULES)
 

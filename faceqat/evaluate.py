@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.calibration.packaged_files import NAMES
+from faceqat.calibration.packaged_network import NAMES
 from faceqat.evaluation.networks import evaluate_network, evaluate_program
 from faceqat.evaluators import PRECISIONS
 from faceqat.identification import own_faces

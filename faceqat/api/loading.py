@@ -17,7 +17,7 @@ from faceqat.evaluators import verification
 from faceqat.identification import embedders, match_table
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.match_table import MatchTable
-from faceqat.integer import templates as integer_templates
+from faceqat.integer import template_score
 from faceqat.integer.program import CONTRACTS
 
 if TYPE_CHECKING:
@@ -302,5 +302,5 @@ def _pixels(image: Image) -> npt.NDArray[np.uint8]:
 def _cosine(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
   """Of two templates [D]: of integers the exact one, as `identify` has it."""
   if np.issubdtype(a.dtype, np.integer):
-    return integer_templates.score(a, b) / integer_templates.ONE
+    return template_score.score(a, b) / template_score.ONE
   return float(verification.cosine(a[np.newaxis], b[np.newaxis])[0])

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from faceqat.api.model import Model, Path
+from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.identification import enrolment, face_files
 from faceqat.identification import gallery as galleries

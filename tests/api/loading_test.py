@@ -44,7 +44,7 @@ def test_what_is_loaded_says_what_it_is(model, tmp_path):
   path = tmp_path / 'program.safetensors'
   assert repr(model) == f'<faceqat.Model {path}, integer, 4x4>'
   with pytest.raises(
-    ValueError, match='absent does not exist; give the folder'
+    ValueError, match='absent does not exist'
   ):
     faceqat.load(tmp_path / 'absent')
 

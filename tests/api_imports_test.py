@@ -1,6 +1,8 @@
 """What `import faceqat` and a program do without."""
 
+import ast
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -55,7 +57,22 @@ def test_a_program_embeds_without_what_a_training_needs(modules):
   assert [name for name in LARGE if name in loaded] == []
 
 
+def test_type_checkers_see_what_is_imported():
+  tree = ast.parse(pathlib.Path(faceqat.__file__).read_text())
+  typing = next(node for node in tree.body if isinstance(node, ast.If))
+  seen = {
+    name.asname or name.name: (
+      node.module.removeprefix('faceqat.'),
+      name.name,
+    )
+    for node in typing.body
+    for name in node.names
+  }
+  assert seen == faceqat._PUBLIC
+
+
 def test_what_is_public_is_there():
+  assert faceqat.__all__ == [*faceqat._PUBLIC]
   for name in faceqat.__all__:
     assert getattr(faceqat, name).__doc__, name
     assert name in dir(faceqat)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceqat.api.decision import Decision, Rate, rate_of_score
+from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import verification
 from faceqat.identification import embedders, match_table
 from faceqat.identification.embedders import Embedder
@@ -72,7 +73,12 @@ def load(
     ValueError: there is nothing of that name, it is damaged, or it has no such
       precision.
   """
-  return Model(embedders.load(path, precision, step, contract), path)
+  source, name = path, os.fspath(path)
+  # Of a packaged network's program, as it is measured and kept.
+  as_measured = precision in (None, 'integer') and contract == CONTRACTS[0]
+  if name in packaged_files.NAMES and as_measured:
+    source = packaged_program.kept_file(name) or path
+  return Model(embedders.load(source, precision, step, contract), name)
 
 
 class Model:

@@ -43,9 +43,7 @@ def test_what_is_loaded_says_what_it_is(model, tmp_path):
   assert (model.precision, model.image_size) == ('integer', (4, 4))
   path = tmp_path / 'program.safetensors'
   assert repr(model) == f'<faceqat.Model {path}, integer, 4x4>'
-  with pytest.raises(
-    ValueError, match='absent does not exist'
-  ):
+  with pytest.raises(ValueError, match='absent does not exist'):
     faceqat.load(tmp_path / 'absent')
 
 

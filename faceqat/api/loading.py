@@ -72,6 +72,9 @@ def load(
   Raises:
     ValueError: there is nothing of that name, it is damaged, or it has no such
       precision.
+
+  >>> load('program.safetensors')
+  <faceqat.Model program.safetensors, integer, 112x112>
   """
   source, name = path, os.fspath(path)
   # Of a packaged network's program, as it is measured and kept.
@@ -112,6 +115,10 @@ class Model:
     Raises:
       ValueError: the photograph cannot be read, or this network's faces are
         aligned in a way of the user's own.
+
+    >>> (face,) = load('program.safetensors').detect('photograph.jpg')
+    >>> face.crop.shape, face.box.shape, face.landmarks.shape
+    ((112, 112, 3), (4,), (5, 2))
     """
     from faceqat.faces import choice
 
@@ -144,6 +151,11 @@ class Model:
     Raises:
       ValueError: crops of another size or type, or an embedding that is not
         finite.
+
+    >>> model = load('program.safetensors')
+    >>> crops = np.zeros([9, 112, 112, 3], np.uint8)
+    >>> model.embed(crops).shape, model.embed(crops).dtype
+    ((9, 64), dtype('int8'))
     """
     batch = self._checked(crops)
     if not len(batch):
@@ -174,6 +186,13 @@ class Model:
 
     Raises:
       ValueError: a photograph cannot be read, or a threshold is no cosine.
+
+    >>> model = load('program.safetensors')
+    >>> model.verify('one.jpg', 'other.jpg', threshold=0.4).same
+    False
+    >>> nobody = np.zeros([200, 200, 3], np.uint8)
+    >>> model.verify('one.jpg', nobody).why_not
+    'no face is found in the second image'
     """
     threshold = self.threshold if threshold is None else threshold
     if threshold is not None and not -1 <= threshold <= 1:

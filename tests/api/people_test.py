@@ -50,10 +50,9 @@ def test_everybody_in_a_folder_is_enrolled(people):
 
 def test_probes_find_those_who_look_like_them(people, model):
   probes = model.embed([make_face(c, 7) for c in COLOURS.values()])
-  found = people.search(probes, k=2)
+  found = people.search(probes, k=3)
   assert [matches[0].person for matches in found] == [*COLOURS]
-  assert all(len(matches) == 2 for matches in found)
-  for best, second in found:
+  for best, second, _ in found:
     assert 1 >= best.score >= second.score >= -1
     assert best.image.startswith(f'{best.person}/')
   assert people.search(probes[:0]) == []

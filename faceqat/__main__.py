@@ -3,8 +3,8 @@
   faceqat train --config=mbv2_int8 --workdir=runs/mbv2_int8
   python -m faceqat identify -h
 
-A command is a module, imported when it is chosen: `faceqat train` is what
-`python -m faceqat.main` is, and each other one has its own name.
+A command is a module, which is imported when it is chosen; faceqat.main is
+`train`, and each other one has its own name.
 """
 
 import runpy

@@ -50,7 +50,7 @@ def define_flags():
 
 def main(*paths: str):
   from faceqat.api import embedding_files
-  from faceqat.api.model import load
+  from faceqat.api.loading import load
 
   args = flags.FLAGS
   embedding_files.check_out(args.out)

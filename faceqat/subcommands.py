@@ -65,7 +65,7 @@ def program() -> str:
 def as_called(text: str) -> str:
   """A text with its commands as the user calls them.
 
-  The documentation has `python -m faceqat.evaluate`, which runs everywhere.
+  The documentation has modules, which run everywhere.
   """
   if not program():
     return text

@@ -46,7 +46,7 @@ def define_flags():
 
 
 def main(a: str, b: str) -> int:
-  from faceqat.api.model import load
+  from faceqat.api.loading import load
 
   args = flags.FLAGS
   model = load(args.model, args.precision, step=args.step)

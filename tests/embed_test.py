@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from faceqat import embed
-from faceqat.api import model as models
+from faceqat.api import loading as models
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.identification.embedders import Embedder

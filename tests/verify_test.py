@@ -6,7 +6,7 @@ import command_line
 import pytest
 
 from faceqat import verify
-from faceqat.api import model as models
+from faceqat.api import loading as models
 from faceqat.api.decision import Decision, Rate
 
 RATE = Rate(0.00012, 0.0, 0.0004, 'LFW')

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from faceqat.api.model import Model, Path
+from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.files import atomic
 from faceqat.files.image_size import ImageSize

@@ -12,7 +12,7 @@ import numpy as np
 from faceqat.integer.program import IntegerProgram
 
 # So many take LiteRT about as long as XLA compiles.
-FIRST = 16
+FIRST = 32
 
 
 def make_predict(program: IntegerProgram) -> 'Predict':

@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faceqat.data import datasets, stated_faces
 from faceqat.evaluators.identification_rates import split_gallery
 from faceqat.faces import alignment
 from faceqat.faces import fingerprint as fingerprints
@@ -256,6 +255,9 @@ def _held_out(
   model: PathLike, settings: Settings, embedder: Embedder
 ) -> tuple[list[Entry], list[Entry], Fingerprint | None]:
   """Gallery and probes of people kept out of a training; their alignment."""
+  # Sets for training, which other probes do not need.
+  from faceqat.data import datasets, stated_faces
+
   config = settings.config
   if config is None:
     if embedder.network is None:

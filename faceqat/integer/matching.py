@@ -1,7 +1,7 @@
 """Faces compared in integers: an exact cosine, and the search of a gallery.
 
-A template stands for a face (`templates`). The embedding's scale cancels in a
-cosine, so no step from camera bytes to decision needs a float.
+A template stands for a face (`template_score`). The embedding's scale cancels
+in a cosine, so no step from camera bytes to decision needs a float.
 
 A score is the cosine times `ONE` = 2^29, cut toward zero: the largest integer
 t with t^2 * (a.a) * (b.b) <= (a.b)^2 * 2^58, and the sign of a.b. Both sides
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from faceqat.integer.templates import MAX_SIZE, REACH, VIEWS
-from faceqat.integer.templates import ONE as ONE
+from faceqat.integer.template_score import MAX_SIZE, REACH, VIEWS
+from faceqat.integer.template_score import ONE as ONE
 from faceqat.integer.tensors import check_integer
 
 _LOWEST = np.int32(-(2**31))  # Below every score.

@@ -45,7 +45,7 @@ _PROLOGUE = (
 )
 # Programs of the environment that the Makefile runs.
 _INSTALLED = tuple(
-  f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports')
+  f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports', 'mypy')
 )
 _OWN = ('AT', 'NOTES', 'PATH', 'PWD', 'OLDPWD', 'SHLVL', '_')
 

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from faceqat.api.decision import Decision, Rate, rate_of_score
+from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import verification
 from faceqat.identification import embedders, match_table
 from faceqat.identification.embedders import Embedder
 from faceqat.identification.match_table import MatchTable
-from faceqat.integer import templates as integer_templates
+from faceqat.integer import template_score
 from faceqat.integer.program import CONTRACTS
 
 if TYPE_CHECKING:
@@ -71,8 +72,16 @@ def load(
   Raises:
     ValueError: there is nothing of that name, it is damaged, or it has no such
       precision.
+
+  >>> load('program.safetensors')
+  <faceqat.Model program.safetensors, integer, 112x112>
   """
-  return Model(embedders.load(path, precision, step, contract), path)
+  source, name = path, os.fspath(path)
+  # Of a packaged network's program, as it is measured and kept.
+  as_measured = precision in (None, 'integer') and contract == CONTRACTS[0]
+  if name in packaged_files.NAMES and as_measured:
+    source = packaged_program.kept_file(name) or path
+  return Model(embedders.load(source, precision, step, contract), name)
 
 
 class Model:
@@ -106,6 +115,10 @@ class Model:
     Raises:
       ValueError: the photograph cannot be read, or this network's faces are
         aligned in a way of the user's own.
+
+    >>> (face,) = load('program.safetensors').detect('photograph.jpg')
+    >>> face.crop.shape, face.box.shape, face.landmarks.shape
+    ((112, 112, 3), (4,), (5, 2))
     """
     from faceqat.faces import choice
 
@@ -138,6 +151,11 @@ class Model:
     Raises:
       ValueError: crops of another size or type, or an embedding that is not
         finite.
+
+    >>> model = load('program.safetensors')
+    >>> crops = np.zeros([9, 112, 112, 3], np.uint8)
+    >>> model.embed(crops).shape, model.embed(crops).dtype
+    ((9, 64), dtype('int8'))
     """
     batch = self._checked(crops)
     if not len(batch):
@@ -168,6 +186,13 @@ class Model:
 
     Raises:
       ValueError: a photograph cannot be read, or a threshold is no cosine.
+
+    >>> model = load('program.safetensors')
+    >>> model.verify('one.jpg', 'other.jpg', threshold=0.4).same
+    False
+    >>> nobody = np.zeros([200, 200, 3], np.uint8)
+    >>> model.verify('one.jpg', nobody).why_not
+    'no face is found in the second image'
     """
     threshold = self.threshold if threshold is None else threshold
     if threshold is not None and not -1 <= threshold <= 1:
@@ -302,5 +327,5 @@ def _pixels(image: Image) -> npt.NDArray[np.uint8]:
 def _cosine(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
   """Of two templates [D]: of integers the exact one, as `identify` has it."""
   if np.issubdtype(a.dtype, np.integer):
-    return integer_templates.score(a, b) / integer_templates.ONE
+    return template_score.score(a, b) / template_score.ONE
   return float(verification.cosine(a[np.newaxis], b[np.newaxis])[0])

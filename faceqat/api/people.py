@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from faceqat.api.model import Model, Path
+from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.identification import enrolment, face_files
 from faceqat.identification import gallery as galleries
@@ -34,6 +34,16 @@ class Match(NamedTuple):
 
 class Gallery:
   """Templates of people, made by one network.
+
+  >>> import faceqat
+  >>> model = faceqat.load('program.safetensors')
+  >>> people = Gallery.enrol(model, 'people')
+  >>> people
+  <faceqat.Gallery of 3 people, 9 images>
+  >>> (face,) = model.detect('photograph.jpg')
+  >>> (matches,) = people.search(model.embed([face.crop]), k=3)
+  >>> [match.person for match in matches[:2]]
+  ['person_000001', 'person_000002']
 
   Attributes:
     left_out: images that were not enrolled, and why.

@@ -3,7 +3,6 @@
 import csv
 import io
 import itertools
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -93,12 +92,12 @@ def embed_files(
   if not parts:
     reason = left_out[0].reason if left_out else 'there is no image'
     raise ValueError(
-      f'no face of {", ".join(map(os.fspath, paths))} can be used: {reason}'
+      f'no face of {", ".join(str(p) for p in paths)} can be used: {reason}'
     )
   return EmbeddedFaces(names, people, np.concatenate(parts), left_out)
 
 
-def check_out(out: Path):
+def check_out(out: Path) -> None:
   """Refuses a file that could not be written, before the work is done.
 
   Raises:
@@ -113,7 +112,7 @@ def check_out(out: Path):
     raise ValueError(f'--out={out} is a folder; give a file')
 
 
-def write(found: EmbeddedFaces, out: Path):
+def write(found: EmbeddedFaces, out: Path) -> None:
   """Writes the embeddings; each file appears whole or not at all.
 
   Args:
@@ -137,9 +136,11 @@ def write(found: EmbeddedFaces, out: Path):
     atomic.write(out, content.getvalue())
 
 
-def _check_alignment(model: Model, path: pathlib.Path):
+def _check_alignment(model: Model, path: pathlib.Path) -> None:
   wanted = model.embedder.fingerprint
   found = fingerprints.read(path.parent if path.is_file() else path)
-  fingerprints.check(found, wanted, path, '--model')
-  for warning in fingerprints.warn_of_drawn(found, wanted, path, '--model'):
+  fingerprints.check(found, wanted, str(path), '--model')
+  for warning in fingerprints.warn_of_drawn(
+    found, wanted, str(path), '--model'
+  ):
     print(warning)

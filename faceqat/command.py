@@ -134,6 +134,12 @@ def define_settings(settings: type):
       flags.DEFINE_string(name, default, text)
 
 
+def group_flags(title: str, *names: str):
+  """Shows flags of the command under a title of their own in its help."""
+  for name in names:
+    flags.FLAGS[name].group = title
+
+
 def given_settings(settings: type) -> Any:
   """The dataclass with the values of the flags that have its fields' names."""
   names = [field.name for field in dataclasses.fields(settings)]

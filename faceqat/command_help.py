@@ -73,10 +73,11 @@ def _flags(needed: Sequence[str]) -> Iterator[tuple[str, str]]:
     for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     if not (flag.help or '').startswith('Alias for')
   ]
-  for title, group in (
-    ('flags that have to be given', [f for f in own if f.name in needed]),
-    ('flags', [f for f in own if f.name not in needed]),
-  ):
+  groups = {'flags that have to be given': [], 'flags': []}
+  for flag in own:
+    title = 'flags that have to be given' if flag.name in needed else 'flags'
+    groups.setdefault(getattr(flag, 'group', title), []).append(flag)
+  for title, group in groups.items():
     yield title, '\n'.join(map(_flag, group))
   yield (
     'flags of every command',

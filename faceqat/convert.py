@@ -56,6 +56,7 @@ def define_flags():
   flags.DEFINE_integer(
     'num_images', 32, 'How many to compare on.', lower_bound=1
   )
+  command.group_flags('what is compared', 'images', 'num_images')
   flags.mark_flags_as_required(['model', 'out'])
 
 

@@ -47,6 +47,21 @@ def define_flags():
   command.define_config(
     "Whose `data` block says whom --held_out is; a run's own."
   )
+  command.group_flags(
+    'the network', 'precision', 'step', 'contract', 'calibrate', 'batch_size'
+  )
+  command.group_flags(
+    'the gallery', 'save_gallery', 'add', 'prototypes', 'int8'
+  )
+  command.group_flags(
+    *('the images', 'photographs', 'faces', 'detector', 'stored_size'),
+    *('held_out', 'config'),
+  )
+  command.group_flags(
+    *('people who are not in the gallery', 'threshold'),
+    *('false_positive_rate', 'calibration'),
+  )
+  command.group_flags('what is written', 'out', 'k', 'sheet_rows')
   flags.mark_flags_as_required(['model'])
 
 

@@ -32,6 +32,10 @@ def define_flags():
   )
   flags.DEFINE_integer('num_processes', None, 'How many there are.')
   flags.DEFINE_integer('process_id', None, 'Which one this is, from 0.')
+  command.group_flags(
+    *('several machines', 'distributed', 'coordinator_address'),
+    *('num_processes', 'process_id'),
+  )
   flags.mark_flags_as_required(['config', 'workdir'])
 
 

@@ -32,6 +32,13 @@ from faceqat.preparation.prepare import Options, prepare
 def define_flags():
   command.define_settings(CropSettings)
   command.define_settings(Options)
+  command.group_flags(
+    'the faces', 'alignment', 'size', 'faces', 'detector', 'workers'
+  )
+  command.group_flags(
+    *('the data set', 'format', 'split', 'seed', 'min_images', 'complete'),
+    *('evaluation', 'remove'),
+  )
 
 
 def main(photographs: str, out: str):

@@ -112,6 +112,7 @@ def test_help_says_what_has_to_be_given_and_what_may_be(helped):
   assert '  --contract=tflite_ref|xnnpack\n      Whose rounding' in others
   assert re.search(r'--num_images=N\n .*\(default: 32\)\n', others)
   assert '  --[no]normalize\n' in others
+  assert '\nwhat is compared:\n  --images=TEXT\n' in others
   # An older name of a flag.
   assert '--checkpoint' not in printed
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 
 from faceqat import command
+from faceqat.calibration import packaged_program
 
 # What is not in the requirements, and what it is for.
 _OPTIONAL = {
@@ -151,6 +152,8 @@ def _cache() -> Iterator[str]:
     yield (
       'not kept; JAX_COMPILATION_CACHE_DIR=FOLDER keeps them for the next run'
     )
+  for path in sorted(packaged_program.cache_folder().glob('*.safetensors')):
+    yield f'integer program: {path}'
 
 
 if __name__ == '__main__':

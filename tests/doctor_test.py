@@ -9,9 +9,13 @@ import pytest
 from faceqat import doctor
 
 
-def test_it_says_what_is_there(capsys, monkeypatch):
+def test_it_says_what_is_there(capsys, monkeypatch, tmp_path):
   monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '/a/cache')
   monkeypatch.setenv('GLIBC_TUNABLES', 'mine')
+  kept = tmp_path / 'faceqat' / 'sface_int8-0.safetensors'
+  kept.parent.mkdir()
+  kept.touch()
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
   assert doctor.main() == 0
   printed = capsys.readouterr().out
   for text in (
@@ -19,6 +23,7 @@ def test_it_says_what_is_there(capsys, monkeypatch):
     f'{jax.device_count()} cpu (cpu)',
     'kept in /a/cache (JAX_COMPILATION_CACHE_DIR)',
     'GLIBC_TUNABLES=mine',
+    f'integer program: {kept}',
   ):
     assert text in printed
   for name in ('torch', 'tensorflow', 'tflite-micro', 'pillow-heif'):

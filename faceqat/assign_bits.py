@@ -1,4 +1,4 @@
-"""Chooses the layers whose weights get 4 bits, so that a program fits a budget.
+"""Chooses layers whose weights get 4 bits, so that a program fits.
 
   python -m faceqat.assign_bits --model=runs/mbv2_int8 --budget=600000
 

@@ -59,7 +59,7 @@ def _example(line: str) -> str:
   """A command on lines that a shell can read."""
   lines = textwrap.wrap(
     subcommands.as_called(' '.join(line.split())),
-    _WIDTH - 6,
+    _WIDTH - 4,
     subsequent_indent='    ',
     break_long_words=False,
     break_on_hyphens=False,

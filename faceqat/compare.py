@@ -1,4 +1,4 @@
-"""Compares evaluated runs on the same pairs, with confidence intervals.
+"""Compares evaluated runs on the same pairs, with intervals.
 
   python -m faceqat.compare runs/y1_float runs/y1_int8 runs/y1_int6 \
     --precision=integer --reference_precision=float

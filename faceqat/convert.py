@@ -1,4 +1,4 @@
-"""Lowers a trained network to integers, and exports what its runtimes run.
+"""Lowers a network to integers, and exports what its runtimes run.
 
   python -m faceqat.convert --model=runs/mbv2_int8 --out=export
 

@@ -1,4 +1,4 @@
-"""Says what faceqat finds on this machine: versions, devices, runtimes.
+"""Says what faceqat finds here: versions, devices, runtimes.
 
   python -m faceqat.doctor
 

@@ -1,4 +1,4 @@
-"""Writes the embeddings of faces, .npy or CSV, with the names of their files.
+"""Writes embeddings of faces as .npy or CSV, with their file names.
 
   python -m faceqat.embed FACES --out=embeddings.npy
   python -m faceqat.embed a.jpg b.jpg --out=embeddings.csv --photographs

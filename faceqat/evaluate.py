@@ -1,4 +1,4 @@
-"""Evaluates a training run, or a saved integer program, on face pairs.
+"""Evaluates a run, or a saved integer program, on face pairs.
 
   python -m faceqat.evaluate --model=runs/mbv2_int8
   python -m faceqat.evaluate --model=mbv2.safetensors \

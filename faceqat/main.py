@@ -1,6 +1,9 @@
-"""Trains what a config describes, then evaluates it in three arithmetics.
+"""Trains a network, then evaluates it in three arithmetics.
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
+
+The config says everything about it. The arithmetics, side by side, are float,
+fake-quantized and integer.
 
 The same command continues a run that was stopped. Flags change values of the
 config: --config.optimizer.learning_rate=0.05

@@ -1,4 +1,4 @@
-"""Cuts aligned faces out of photographs, and makes a data set of them.
+"""Cuts aligned faces out of photographs, and makes a data set.
 
   python -m faceqat.prepare PHOTOS OUT
   python -m faceqat.prepare photos.zip OUT --alignment=margin --format=recordio

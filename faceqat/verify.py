@@ -1,4 +1,4 @@
-"""Says whether two photographs show the same person, and how sure that is.
+"""Says whether two photographs show the same person.
 
   python -m faceqat.verify a.jpg b.jpg
   python -m faceqat.verify a.jpg b.jpg --model=runs/y1_int8 --threshold=0.4

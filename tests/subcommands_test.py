@@ -20,6 +20,7 @@ def test_without_arguments_it_lists_the_commands_with_a_line_each(
   monkeypatch.setattr(sys, 'argv', ['faceqat'])
   program.main()
   printed = capsys.readouterr().out
+  assert max(map(len, printed.splitlines())) <= 80
   for name in subcommands.COMMANDS:
     line = subcommands.summary(name)
     assert re.search(f'^  {name} +{re.escape(line)}$', printed, re.MULTILINE)

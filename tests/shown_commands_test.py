@@ -52,6 +52,8 @@ TESTS = {
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'
   'test_each_seed_is_trained_once_on_its_cores',
+  'benchmarks.first_embedding': 'first_embedding_test::'
+  'test_a_new_process_embeds_one_image',
   'benchmarks.kills': 'kills_test::'
   'test_a_killed_command_goes_on_to_the_same_bits',
   'benchmarks.check_figures': 'check_figures_test::'

@@ -87,11 +87,7 @@ def calibrate(
     folder, reader or _crop_reader(network)
   )
   faces, people = [], []
-  for entry, _, face in face_files.read_faces(
-    # About so many are calibrated on, and a fifth of all held out.
-    _spread(entries, recalibration.MOST_IMAGES * 5 // 4),
-    left_out,
-  ):
+  for entry, _, face in face_files.read_faces(_spread(entries), left_out):
     faces.append(face)
     people.append(entry.person)
   _check_count(len(faces), folder, left_out)
@@ -131,9 +127,12 @@ def _crop_reader(network: 'Network') -> Reader:
   return read
 
 
-def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
-  """At most so many of them, evenly."""
-  count = min(len(entries), most)
+def _spread(entries: Sequence[Entry]) -> list[Entry]:
+  """As many of them as are used, evenly."""
+  from faceqat.calibration import recalibration
+
+  # About so many are calibrated on, and a fifth of all held out.
+  count = min(len(entries), recalibration.MOST_IMAGES * 5 // 4)
   rows = np.linspace(0, len(entries) - 1, count)
   return [entries[int(row)] for row in rows]
 

@@ -66,6 +66,11 @@ def _scaled(acc, rescaling: Rescaling):
   return multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
 
 
+def greater(first, second, output: Tensor):
+  """The greater of two int8; the first is not below the output's least."""
+  return jnp.minimum(jnp.maximum(first, second), np.int8(output.qmax))
+
+
 def _finish(operator: ops.Operator, scaled, output: Tensor):
   """Adds the output's zero point, and cuts to int8."""
   limits = operator.limits_of(output)
@@ -238,6 +243,12 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
   return _finish(operator, scaled, output)
 
 
+def _maximum_prelu(operator: ops.MaximumPReLU, values, inputs, output):
+  return greater(
+    values[0], _weighted(operator.steep, values, inputs, output), output
+  )
+
+
 def _logistic(operator: ops.Logistic, values, inputs, output):
   return look_up(multipliers.logistic_table(inputs[0]), values[0], -128)
 
@@ -319,6 +330,7 @@ KERNELS = {
   ops.Concat: _concat,
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
+  ops.MaximumPReLU: _maximum_prelu,
   ops.Logistic: _logistic,
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,

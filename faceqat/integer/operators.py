@@ -5,6 +5,7 @@ It knows its output's shape, the factors by which it is rescaled, how large its
 sums can become, and which inputs an output depends on.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,7 +19,12 @@ from faceqat.integer.operator_base import (
   Windowed,
   frozen,
 )
-from faceqat.integer.tensors import QParams, check_integers, check_scale
+from faceqat.integer.tensors import (
+  QParams,
+  Tensor,
+  check_integers,
+  check_scale,
+)
 
 
 @frozen
@@ -226,6 +232,59 @@ class PReLU(Operator):
       Rescaling(*positive, source.reach),
       Rescaling(*negative, source.reach * slopes),
     )
+
+
+@frozen
+class MaximumPReLU(Operator):
+  """The greater of `x` and `alpha * x`: a PReLU, for slopes of at most 1.
+
+  XNNPACK has no PReLU in int8, but both of these. `alpha * x` is rounded as a
+  depthwise convolution's output, in the scale of `x`.
+
+  Attributes:
+    alpha: int8 [C], zero point 0.
+    alpha_scale: float32 [C].
+  """
+
+  alpha: np.ndarray
+  alpha_scale: np.ndarray
+
+  ARRAYS = ('alpha', 'alpha_scale')
+  INPUT_RANK = 3
+  SAME_QPARAMS = True
+  ELEMENTWISE = True
+  HOMOGENEOUS = True
+
+  def _check_fields(self):
+    self._check_array('alpha', np.int8, 1)
+    self._check_array('alpha_scale', np.float32, 1)
+    # It checks the rest.
+    _ = self.steep
+
+  @property
+  def steep(self) -> Conv2D:
+    """What multiplies by the slopes."""
+    return Conv2D(
+      name=f'{self.name}:steep',
+      inputs=self.inputs,
+      weights=self.alpha[None, None, None],
+      weight_scale=self.alpha_scale,
+      bias=np.zeros(self.alpha.shape, np.int32),
+      depthwise=True,
+    )
+
+  def steep_tensor(self, output: Tensor) -> Tensor:
+    """What it makes, quantized as the output."""
+    return dataclasses.replace(output, name=self.steep.name)
+
+  def _shape(self, inputs):
+    return self.steep.output_shape(inputs)
+
+  def sums(self, inputs):
+    return self.steep.sums(inputs)
+
+  def rescalings(self, inputs, output):
+    return self.steep.rescalings(inputs, output)
 
 
 @frozen

@@ -62,6 +62,8 @@ def check_operator(
   operator: ops.Operator, inputs: list[Tensor], output: Tensor
 ):
   """Raises ValueError where LiteRT's default cannot run an operator exactly."""
+  if isinstance(operator, ops.MaximumPReLU):
+    operator = operator.steep
   if isinstance(operator, ops.Weighted):
     scales = weighted_scales(operator, inputs[0], output)
     for channel, scale in enumerate(scales):
@@ -197,6 +199,11 @@ def _weighted(operator, values, inputs, output):
   return _rescale(acc, scales, output.zero_point, *operator.clamp)
 
 
+def _maximum_prelu(operator: ops.MaximumPReLU, values, inputs, output):
+  steep = _weighted(operator.steep, values, inputs, output)
+  return kernels.greater(values[0], steep, output)
+
+
 def _add(operator: ops.Add, values, inputs, output):
   if min(_ratio(tensor, output) for tensor in inputs) < ADD_LIMITS[0]:
     return kernels.compute(operator, values, inputs, output)
@@ -239,6 +246,7 @@ _KERNELS = {
   ops.Conv2D: _weighted,
   ops.Dense: _weighted,
   ops.Add: _add,
+  ops.MaximumPReLU: _maximum_prelu,
   ops.Mul: _mul,
   ops.Requantize: _requantize,
   ops.Mean: _mean,

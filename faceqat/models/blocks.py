@@ -5,7 +5,7 @@ import math
 
 import flax.linen as nn
 
-from faceqat.quant.layers import PReLU
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Add
@@ -50,7 +50,7 @@ def conv_unit(
   """Applies a convolution and its activation inside a compact method.
 
   'relu' and 'relu6' are fused into the convolution; 'prelu' is a layer
-  `<name>_prelu` with a range of its own, as in the runtimes.
+  `<name>_prelu` with a range of its own, or one that both share.
 
   Args:
     conv: makes the convolution.
@@ -62,10 +62,11 @@ def conv_unit(
   prelu = fields.get('activation') == 'prelu'
   if prelu:
     fields['activation'] = None
-  x = conv(name=name, **fields)(x, mode)
-  if prelu:
-    x = PReLU(quant=conv.keywords['quant'], name=f'{name}_prelu')(x, mode)
-  return x
+  layer = conv(name=name, **fields)
+  if not prelu:
+    return layer(x, mode)
+  activation = PReLU(quant=conv.keywords['quant'], name=f'{name}_prelu')
+  return activation(layer(x, mode, activation.shared_quantizer), mode)
 
 
 class InvertedResidual(nn.Module):

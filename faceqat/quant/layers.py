@@ -30,7 +30,6 @@ from faceqat.quant.norm import (
   Norm,
   group_norm,
 )
-from faceqat.quant.prelu import prelu
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
   OutputQuantizer,
@@ -106,8 +105,18 @@ class _Linear(QuantLayer):
     kernel_shape: tuple[int, ...],
     product: Callable[[jax.Array, jax.Array], jax.Array],
     recorder: Callable[..., Symbol],
+    follower: OutputQuantizer | None,
   ) -> Value:
     """Computes with `product(x, kernel)`, or records with `recorder(x, ...)`.
+
+    Args:
+      x: the input.
+      mode: of the call.
+      kernel_shape: [..., O].
+      product: of x and the kernel.
+      recorder: of `record`.
+      follower: quantizes the output, in the layer that follows; it gets a
+        float, as it also observes it.
 
     Raises:
       ValueError: a bias and a norm, or an unknown activation.
@@ -121,7 +130,7 @@ class _Linear(QuantLayer):
       norm = FoldedBatchNorm(
         kernel_shape[-1], self.norm, self.initial_gamma, name='bn'
       )
-    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    quantizer = follower or OutputQuantizer(self._own(), name='quantizer')
     step = self._kernel_step(kernel, norm, mode)
     weights = _Weights(kernel, bias, norm, step)
     if isinstance(x, Symbol):
@@ -133,6 +142,9 @@ class _Linear(QuantLayer):
     y = self._product(x, mode, weights, product)
     if limits is not None:
       y = jnp.clip(y, *limits)
+    if follower:
+      self._shown(follower.quantized(y, mode))
+      return y
     return self._finish(y, mode, quantizer)
 
   def _check_norm(self, quantized: bool):
@@ -270,7 +282,10 @@ class QuantConv(_Linear):
   depthwise: bool = False
 
   @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
+  def __call__(
+    self, x: Value, mode: Mode, follower: OutputQuantizer | None = None
+  ) -> Value:
+    """`follower` quantizes the output, in the layer that follows."""
     channels = x.shape[-1]
     geometry = {
       'strides': self.strides,
@@ -290,6 +305,7 @@ class QuantConv(_Linear):
       shape,
       lambda x, kernel: conv2d(x, kernel, **geometry),
       lambda x, **fields: record.weighted(ops.Conv2D, x, **geometry, **fields),
+      follower,
     )
 
 
@@ -304,35 +320,5 @@ class QuantDense(_Linear):
       (x.shape[-1], self.features),
       jnp.matmul,
       functools.partial(record.weighted, ops.Dense),
+      follower=None,
     )
-
-
-class PReLU(QuantLayer):
-  """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015)."""
-
-  initial_alpha: float = 0.25
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    layer = self._own()
-    quantizer = OutputQuantizer(layer, name='quantizer')
-    alpha = self.param(
-      'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
-    )
-    # The runtimes' kernels take one scale for all slopes.
-    slopes = dataclasses.replace(layer, per_channel=False)
-    if isinstance(x, Symbol):
-      self._check_finite({'alpha': alpha})
-      values, scale = quantize_kernel(alpha, slopes)
-      return record.apply(
-        ops.PReLU,
-        x,
-        name=self._tensor,
-        alpha=values,
-        alpha_scale=float(scale[0]),
-        output=quantizer.qparams(),
-      )
-    if mode.quantize:
-      alpha = fake_quant_kernel(alpha, slopes)
-    alpha = alpha.astype(x.dtype)
-    return self._finish(prelu(x, alpha), mode, quantizer)

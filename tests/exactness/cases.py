@@ -169,6 +169,27 @@ def _prelu(draft, rng, index):
   return f'{source}'
 
 
+def _maximum_prelu(draft, rng, index):
+  source = draw_narrower(rng, draw_qparams(rng))
+  x = np.arange(source.qmin, source.qmax + 1, dtype=np.int8)
+  draft.input('in', np.tile(x[None, :, None, None], 256), source)
+  for number, largest in enumerate((1.0, 2.0**-3, 3.0)):
+    scale = rng.uniform(0, largest, 256) / 127
+    operator = ops.MaximumPReLU(
+      name=f'out{number}',
+      inputs=('in',),
+      # As trained networks have it, and any other number.
+      alpha=np.where(
+        rng.random(256) < 0.5,
+        rng.choice((-127, 127), 256),
+        rng.integers(-127, 128, 256),
+      ).astype(np.int8),
+      alpha_scale=np.float32(scale),
+    )
+    draft.operator(operator, source)
+  return f'{source}'
+
+
 def _logistic(draft, rng, index):
   for number in range(32):
     source, out = draw_qparams(rng, 1e-5, 4.0), ops.Logistic.OUTPUT
@@ -282,6 +303,7 @@ _MAKERS = {
   'Mul': _mul,
   'Requantize': _requantize,
   'PReLU': _prelu,
+  'MaximumPReLU': _maximum_prelu,
   'Logistic': _logistic,
   'SquareRoot': _square_root,
   'Mean': _mean,

@@ -195,6 +195,11 @@ def run_Requantize(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
+def run_MaximumPReLU(op, arrays, inputs, output):  # noqa: N802
+  steep = run_Conv2D(op.steep, arrays, inputs, output)
+  return _limited(np.maximum(arrays[0], steep), output)
+
+
 def run_PReLU(op, arrays, inputs, output):  # noqa: N802
   s_in, s_out = np.float32(inputs[0].scale), np.float32(output.scale)
   factor = np.float32(s_in / s_out)

@@ -52,6 +52,11 @@ def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
 run_Dense = run_Conv2D  # noqa: N816
 
 
+def run_MaximumPReLU(op, arrays, inputs, output):  # noqa: N802
+  steep = run_Conv2D(op.steep, arrays, inputs, output)
+  return np.minimum(np.maximum(arrays[0], steep), limits_of(output)[1])
+
+
 def run_Add(op, arrays, inputs, output):  # noqa: N802
   ratios = [float32(tensor.scale / output.scale) for tensor in inputs]
   if min(ratios) < 2**-10:

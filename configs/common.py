@@ -159,9 +159,9 @@ def int8() -> ConfigDict:
         # The first steps of weights: 'mse', the least squared error, or 'lsq',
         # as in the paper, which is too wide for many bits.
         'step_initialization': 'mse',
-        # Of a PReLU: 'operator' is the runtimes' own, with a range of its own;
-        # 'maximum' is the greater of x and its slope times x, in the range of
-        # x, which LiteRT's default runs many times as fast.
+        # Of a PReLU: 'operator' is the runtimes' own; 'sum' is a depthwise
+        # convolution and a sum, which LiteRT's default runs several times as
+        # fast.
         'prelu': 'operator',
       },
       # Shell patterns on layer paths. The embedding has zero point 0, so that a

@@ -1,6 +1,6 @@
 """Writes a PReLU with slopes above 1 as one whose slopes are at most 1.
 
-max(x, a x) is a PReLU for a <= 1 alone. With a > 1, and z = -a x,
+x + relu((a - 1) x) is a PReLU for a <= 1 alone. With a > 1, and z = -a x,
 
   prelu_a(x) = -prelu_{1/a}(z)
 
@@ -33,7 +33,7 @@ def without_steep_slopes(
   """The same network, up to float32 rounding, without slopes above 1.
 
   Args:
-    model: the network; PReLUs of another form than 'maximum' stay as they are.
+    model: the network; PReLUs of another form than 'sum' stay as they are.
     variables: with slopes of PReLU networks in `params`.
     image_size: of its images.
 
@@ -47,12 +47,12 @@ def without_steep_slopes(
     for path, value in params.items()
     if path.endswith('/alpha') and np.any(value > 1)
   ]
-  if not any(model.quant.layer(name).prelu == 'maximum' for name in steep):
+  if not any(model.quant.layer(name).prelu == 'sum' for name in steep):
     return variables
   program = _structure(model, image_size)
   changed = dict(params)
   for operator in program.operators:
-    if isinstance(operator, ops.MaximumPReLU) and operator.name in steep:
+    if isinstance(operator, ops.SumPReLU) and operator.name in steep:
       changed |= _turned(operator, program, changed)
   changed = {
     path: jnp.asarray(value, params[path].dtype)
@@ -65,7 +65,7 @@ def without_steep_slopes(
 
 
 def _turned(
-  operator: ops.MaximumPReLU,
+  operator: ops.SumPReLU,
   program: IntegerProgram,
   params: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def _turned(
   if not (alone and isinstance(first, ops.Weighted) and second):
     raise ValueError(
       f'layer {operator.name} has {steep.sum()} slopes above 1 (the greatest '
-      f'is {slopes.max():.3g}), which quant prelu=maximum turns into the '
+      f'is {slopes.max():.3g}), which quant prelu=sum turns into the '
       'layers beside it, and these are not one convolution or dense layer on '
       "either side; give this layer {'prelu': 'operator'} in quant.overrides"
     )

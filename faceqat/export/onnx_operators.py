@@ -152,25 +152,17 @@ def _prelu_real(graph, operator: ops.PReLU, inputs, output, result):
   return graph.node('PRelu', [graph.value(source), slope], result)
 
 
-def _maximum_prelu_integer(graph, operator, inputs, output, result):
-  steep, name = operator.steep_tensor(output), f'{operator.name}:'
-  onnx_weighted.conv2d_integer(graph, operator.steep, inputs, steep, '')
-  # ONNX Runtime has no Max of bytes.
-  wide = [
-    _integers(graph, tensor, f'{name}{number}_')
-    for number, tensor in enumerate((*inputs, steep))
-  ]
-  greater = graph.node('Max', wide, f'{name}greater')
-  most = graph.constant(output.qmax + 128, np.int32)
-  greater = graph.node('Min', [greater, most], f'{name}cut')
-  graph.cast(greater, np.uint8, result)
+def _sum_prelu_integer(graph, operator, inputs, output, result):
+  rise = operator.rise_tensor(inputs[0])
+  graph.write(operator.rise, inputs, rise)
+  _add_integer(graph, operator.total, [*inputs, rise], output, result)
 
 
-def _maximum_prelu_real(graph, operator, inputs, output, result):
-  steep = operator.steep_tensor(output)
-  graph.write(operator.steep, inputs, steep)
-  values = [graph.value(tensor) for tensor in (*inputs, steep)]
-  return graph.node('Max', values, result)
+def _sum_prelu_real(graph, operator, inputs, output, result):
+  rise = operator.rise_tensor(inputs[0])
+  graph.write(operator.rise, inputs, rise)
+  values = [graph.value(tensor) for tensor in (*inputs, rise)]
+  return graph.node('Add', values, result)
 
 
 def _logistic_integer(graph, operator: ops.Logistic, inputs, output, result):
@@ -298,7 +290,7 @@ WRITERS = {
   ops.Concat: Writers(_CONCAT, _CONCAT),
   ops.Requantize: Writers(_requantize_integer, _unchanged),
   ops.PReLU: Writers(_prelu_integer, _prelu_real),
-  ops.MaximumPReLU: Writers(_maximum_prelu_integer, _maximum_prelu_real),
+  ops.SumPReLU: Writers(_sum_prelu_integer, _sum_prelu_real),
   ops.Logistic: Writers(_logistic_integer, _simple('Sigmoid')),
   ops.SquareRoot: Writers(_square_root_integer, _square_root_real),
   ops.Mean: Writers(_mean_integer, _simple('GlobalAveragePool')),

@@ -199,15 +199,11 @@ def _prelu(graph, operator: ops.PReLU, inputs, output):
   _limited(graph, 'PRELU', 1, indices, None, output)
 
 
-def _maximum_prelu(graph, operator: ops.MaximumPReLU, inputs, output):
-  steep = operator.steep_tensor(output)
-  graph.add(steep)
-  _conv2d(graph, operator.steep, inputs, steep)
-  values = _read(graph, [*inputs, steep])
-  options = schema.MaximumMinimumOptionsT()
-  # Nothing is below the least of `x`.
-  limits = (_INT8[0], output.qmax)
-  _limited(graph, 'MAXIMUM', 2, values, options, output, limits)
+def _sum_prelu(graph, operator: ops.SumPReLU, inputs, output):
+  rise = operator.rise_tensor(inputs[0])
+  graph.add(rise)
+  _conv2d(graph, operator.rise, inputs, rise)
+  _add(graph, operator.total, [*inputs, rise], output)
 
 
 def _square_root(graph, operator: ops.SquareRoot, inputs, output):
@@ -273,7 +269,7 @@ WRITERS = {
   ops.Concat: _concat,
   ops.Requantize: _simple('QUANTIZE', 1, schema.QuantizeOptionsT),
   ops.PReLU: _prelu,
-  ops.MaximumPReLU: _maximum_prelu,
+  ops.SumPReLU: _sum_prelu,
   ops.Logistic: _simple('LOGISTIC', 2),
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,

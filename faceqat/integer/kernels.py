@@ -66,11 +66,6 @@ def _scaled(acc, rescaling: Rescaling):
   return multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
 
 
-def greater(first, second, output: Tensor):
-  """The greater of two int8; the first is not below the output's least."""
-  return jnp.minimum(jnp.maximum(first, second), np.int8(output.qmax))
-
-
 def _finish(operator: ops.Operator, scaled, output: Tensor):
   """Adds the output's zero point, and cuts to int8."""
   limits = operator.limits_of(output)
@@ -243,10 +238,15 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
   return _finish(operator, scaled, output)
 
 
-def _maximum_prelu(operator: ops.MaximumPReLU, values, inputs, output):
-  return greater(
-    values[0], _weighted(operator.steep, values, inputs, output), output
-  )
+def _sum_prelu(operator: ops.SumPReLU, values, inputs, output):
+  return in_two_steps(operator, values, inputs, output, compute)
+
+
+def in_two_steps(operator: ops.SumPReLU, values, inputs, output, compute):
+  """The rise and the sum, each as `compute` has it."""
+  tensor = operator.rise_tensor(inputs[0])
+  rise = compute(operator.rise, values, inputs, tensor)
+  return compute(operator.total, [*values, rise], [*inputs, tensor], output)
 
 
 def _logistic(operator: ops.Logistic, values, inputs, output):
@@ -330,7 +330,7 @@ KERNELS = {
   ops.Concat: _concat,
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
-  ops.MaximumPReLU: _maximum_prelu,
+  ops.SumPReLU: _sum_prelu,
   ops.Logistic: _logistic,
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,

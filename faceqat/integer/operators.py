@@ -5,7 +5,6 @@ It knows its output's shape, the factors by which it is rescaled, how large its
 sums can become, and which inputs an output depends on.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -235,56 +234,68 @@ class PReLU(Operator):
 
 
 @frozen
-class MaximumPReLU(Operator):
-  """The greater of `x` and `alpha * x`: a PReLU, for slopes of at most 1.
+class SumPReLU(Operator):
+  """`x + relu((alpha - 1) * x)`: a PReLU, for slopes of at most 1.
 
-  XNNPACK has no PReLU in int8, but both of these. `alpha * x` is rounded as a
-  depthwise convolution's output, in the scale of `x`.
+  XNNPACK has no PReLU in int8, but a depthwise convolution with a ReLU, which
+  is called the rise here, and a sum.
 
   Attributes:
-    alpha: int8 [C], zero point 0.
-    alpha_scale: float32 [C].
+    weights: int8 [C], of alpha - 1.
+    weight_scale: float32 [C].
+    rise_scale: of the rise, which has its zero at the least integer.
   """
 
-  alpha: np.ndarray
-  alpha_scale: np.ndarray
+  weights: np.ndarray
+  weight_scale: np.ndarray
+  rise_scale: float
 
-  ARRAYS = ('alpha', 'alpha_scale')
+  ARRAYS = ('weights', 'weight_scale')
   INPUT_RANK = 3
-  SAME_QPARAMS = True
   ELEMENTWISE = True
   HOMOGENEOUS = True
 
   def _check_fields(self):
-    self._check_array('alpha', np.int8, 1)
-    self._check_array('alpha_scale', np.float32, 1)
-    # It checks the rest.
-    _ = self.steep
+    self._check_array('weights', np.int8, 1)
+    self._check_array('weight_scale', np.float32, 1)
+    self._set(rise_scale=check_scale(self.rise_scale, 'rise_scale'))
+    # Checks the rest.
+    _ = self.rise
 
   @property
-  def steep(self) -> Conv2D:
-    """What multiplies by the slopes."""
+  def rise(self) -> Conv2D:
+    """The convolution; the limits of its output are the ReLU."""
     return Conv2D(
-      name=f'{self.name}:steep',
+      name=f'{self.name}:rise',
       inputs=self.inputs,
-      weights=self.alpha[None, None, None],
-      weight_scale=self.alpha_scale,
-      bias=np.zeros(self.alpha.shape, np.int32),
+      weights=self.weights[None, None, None],
+      weight_scale=self.weight_scale,
+      bias=np.zeros(self.weights.shape, np.int32),
       depthwise=True,
     )
 
-  def steep_tensor(self, output: Tensor) -> Tensor:
-    """What it makes, quantized as the output."""
-    return dataclasses.replace(output, name=self.steep.name)
+  @property
+  def total(self) -> Add:
+    """What adds the rise."""
+    return Add(name=self.name, inputs=(*self.inputs, self.rise.name))
+
+  def rise_tensor(self, source: Tensor) -> Tensor:
+    """The output of the rise."""
+    return Tensor(self.rise.name, source.shape, self.rise_scale, -128)
 
   def _shape(self, inputs):
-    return self.steep.output_shape(inputs)
+    return self.rise.output_shape(inputs)
 
   def sums(self, inputs):
-    return self.steep.sums(inputs)
+    return self.rise.sums(inputs)
 
   def rescalings(self, inputs, output):
-    return self.steep.rescalings(inputs, output)
+    """That of the rise, and those of the sum."""
+    rise = self.rise_tensor(inputs[0])
+    return (
+      *self.rise.rescalings(inputs, rise),
+      *self.total.rescalings([*inputs, rise], output),
+    )
 
 
 @frozen

@@ -62,9 +62,11 @@ def check_operator(
   operator: ops.Operator, inputs: list[Tensor], output: Tensor
 ):
   """Raises ValueError where LiteRT's default cannot run an operator exactly."""
-  if isinstance(operator, ops.MaximumPReLU):
-    operator = operator.steep
-  if isinstance(operator, ops.Weighted):
+  if isinstance(operator, ops.SumPReLU):
+    rise = operator.rise_tensor(inputs[0])
+    check_operator(operator.rise, inputs, rise)
+    check_operator(operator.total, [*inputs, rise], output)
+  elif isinstance(operator, ops.Weighted):
     scales = weighted_scales(operator, inputs[0], output)
     for channel, scale in enumerate(scales):
       what = f'channel {channel}: its scale'
@@ -199,9 +201,8 @@ def _weighted(operator, values, inputs, output):
   return _rescale(acc, scales, output.zero_point, *operator.clamp)
 
 
-def _maximum_prelu(operator: ops.MaximumPReLU, values, inputs, output):
-  steep = _weighted(operator.steep, values, inputs, output)
-  return kernels.greater(values[0], steep, output)
+def _sum_prelu(operator: ops.SumPReLU, values, inputs, output):
+  return kernels.in_two_steps(operator, values, inputs, output, compute)
 
 
 def _add(operator: ops.Add, values, inputs, output):
@@ -246,7 +247,7 @@ _KERNELS = {
   ops.Conv2D: _weighted,
   ops.Dense: _weighted,
   ops.Add: _add,
-  ops.MaximumPReLU: _maximum_prelu,
+  ops.SumPReLU: _sum_prelu,
   ops.Mul: _mul,
   ops.Requantize: _requantize,
   ops.Mean: _mean,

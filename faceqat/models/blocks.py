@@ -50,7 +50,7 @@ def conv_unit(
   """Applies a convolution and its activation inside a compact method.
 
   'relu' and 'relu6' are fused into the convolution; 'prelu' is a layer
-  `<name>_prelu` with a range of its own, or one that both share.
+  `<name>_prelu` with a range of its own, as in the runtimes.
 
   Args:
     conv: makes the convolution.
@@ -62,11 +62,10 @@ def conv_unit(
   prelu = fields.get('activation') == 'prelu'
   if prelu:
     fields['activation'] = None
-  layer = conv(name=name, **fields)
-  if not prelu:
-    return layer(x, mode)
-  activation = PReLU(quant=conv.keywords['quant'], name=f'{name}_prelu')
-  return activation(layer(x, mode, activation.shared_quantizer), mode)
+  x = conv(name=name, **fields)(x, mode)
+  if prelu:
+    x = PReLU(quant=conv.keywords['quant'], name=f'{name}_prelu')(x, mode)
+  return x
 
 
 class InvertedResidual(nn.Module):

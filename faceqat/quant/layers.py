@@ -105,18 +105,8 @@ class _Linear(QuantLayer):
     kernel_shape: tuple[int, ...],
     product: Callable[[jax.Array, jax.Array], jax.Array],
     recorder: Callable[..., Symbol],
-    follower: OutputQuantizer | None,
   ) -> Value:
     """Computes with `product(x, kernel)`, or records with `recorder(x, ...)`.
-
-    Args:
-      x: the input.
-      mode: of the call.
-      kernel_shape: [..., O].
-      product: of x and the kernel.
-      recorder: of `record`.
-      follower: quantizes the output, in the layer that follows; it gets a
-        float, as it also observes it.
 
     Raises:
       ValueError: a bias and a norm, or an unknown activation.
@@ -130,7 +120,7 @@ class _Linear(QuantLayer):
       norm = FoldedBatchNorm(
         kernel_shape[-1], self.norm, self.initial_gamma, name='bn'
       )
-    quantizer = follower or OutputQuantizer(self._own(), name='quantizer')
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
     step = self._kernel_step(kernel, norm, mode)
     weights = _Weights(kernel, bias, norm, step)
     if isinstance(x, Symbol):
@@ -142,9 +132,6 @@ class _Linear(QuantLayer):
     y = self._product(x, mode, weights, product)
     if limits is not None:
       y = jnp.clip(y, *limits)
-    if follower:
-      self._shown(follower.quantized(y, mode))
-      return y
     return self._finish(y, mode, quantizer)
 
   def _check_norm(self, quantized: bool):
@@ -282,10 +269,7 @@ class QuantConv(_Linear):
   depthwise: bool = False
 
   @nn.compact
-  def __call__(
-    self, x: Value, mode: Mode, follower: OutputQuantizer | None = None
-  ) -> Value:
-    """`follower` quantizes the output, in the layer that follows."""
+  def __call__(self, x: Value, mode: Mode) -> Value:
     channels = x.shape[-1]
     geometry = {
       'strides': self.strides,
@@ -305,7 +289,6 @@ class QuantConv(_Linear):
       shape,
       lambda x, kernel: conv2d(x, kernel, **geometry),
       lambda x, **fields: record.weighted(ops.Conv2D, x, **geometry, **fields),
-      follower,
     )
 
 
@@ -320,5 +303,4 @@ class QuantDense(_Linear):
       (x.shape[-1], self.features),
       jnp.matmul,
       functools.partial(record.weighted, ops.Dense),
-      follower=None,
     )

@@ -21,34 +21,28 @@ from faceqat.quant.spec import Mode
 class PReLU(QuantLayer):
   """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015).
 
-  `LayerQuant.prelu` chooses its form. 'operator' is the runtimes' PRELU: one
-  scale for all slopes, and a range of its own. 'maximum' is max(x, alpha * x),
-  the same for slopes of at most 1 (above, see `calibration/steep_slopes.py`):
-  a scale for each slope, and one range for x and the output, which quantizes
-  x in place of the layer before.
+  `LayerQuant.prelu` chooses its integer form. 'operator' is the runtimes'
+  PRELU, with one scale for all slopes. 'sum' is x + relu((alpha - 1) * x), the
+  same for slopes of at most 1 (for others see `calibration/steep_slopes.py`):
+  a scale for each slope, and a range for the second term, the rise.
   """
 
   initial_alpha: float = 0.25
-
-  def setup(self):
-    self.quantizer = OutputQuantizer(self._own())
-
-  @property
-  def shared_quantizer(self) -> OutputQuantizer | None:
-    """What quantizes the output of the layer before; None: that does."""
-    return self.quantizer if self._own().prelu == 'maximum' else None
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     alpha = self.param(
       'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
     )
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(x, Symbol):
       self._check_finite({'alpha': alpha})
-    form = self._maximum if self.shared_quantizer else self._operator
-    return form(x, alpha, mode)
+    form = {'operator': self._operator, 'sum': self._sum}[self._own().prelu]
+    return form(x, alpha, mode, quantizer)
 
-  def _operator(self, x: Value, alpha: jax.Array, mode: Mode) -> Value:
+  def _operator(
+    self, x: Value, alpha: jax.Array, mode: Mode, quantizer: OutputQuantizer
+  ) -> Value:
     # The runtimes' kernels take one scale for all slopes.
     slopes = dataclasses.replace(self._own(), per_channel=False)
     if isinstance(x, Symbol):
@@ -59,31 +53,40 @@ class PReLU(QuantLayer):
         name=self._tensor,
         alpha=values,
         alpha_scale=float(scale[0]),
-        output=self.quantizer.qparams(),
+        output=quantizer.qparams(),
       )
     if mode.quantize:
       alpha = fake_quant_kernel(alpha, slopes)
     y = prelu(x, alpha.astype(x.dtype))
-    return self._finish(y, mode, self.quantizer)
+    return self._finish(y, mode, quantizer)
 
-  def _maximum(self, x: Value, alpha: jax.Array, mode: Mode) -> Value:
-    slopes = dataclasses.replace(self._own(), per_channel=True)
+  def _sum(
+    self, x: Value, alpha: jax.Array, mode: Mode, quantizer: OutputQuantizer
+  ) -> Value:
+    # Each is the only weight of its channel: the greatest integer, times a
+    # scale that says the rest.
+    factors = alpha[None] - 1
+    weights = dataclasses.replace(self._own(), per_channel=True)
+    # An intermediate value inside one activation, and never negative.
+    inside = dataclasses.replace(
+      self._own(), activation_bits=8, symmetric=False
+    )
+    rises = OutputQuantizer(inside, name='rise')
     if isinstance(x, Symbol):
-      # A single weight has the greatest integer, and its scale says the rest.
-      values, scale = quantize_kernel(alpha[None], slopes)
+      values, scale = quantize_kernel(factors, weights)
       return record.apply(
-        ops.MaximumPReLU,
+        ops.SumPReLU,
         x,
         name=self._tensor,
-        alpha=values[0],
-        alpha_scale=scale.copy(),
+        weights=values[0],
+        weight_scale=scale.copy(),
+        rise_scale=rises.qparams().scale,
+        output=quantizer.qparams(),
       )
     if mode.quantize:
-      alpha = fake_quant_kernel(alpha[None], slopes)[0]
-    alpha = alpha.astype(x.dtype)
-    x = self.quantizer(x, mode, beside=alpha * x)
-    steep = self.quantizer.quantized(alpha * x, mode)
-    return self._shown(jnp.where(steep > x, steep, x))
+      factors = fake_quant_kernel(factors, weights)
+    rise = rises(jax.nn.relu(x * factors[0].astype(x.dtype)), mode)
+    return self._finish(x + rise, mode, quantizer)
 
 
 @jax.custom_vjp

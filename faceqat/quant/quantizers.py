@@ -57,24 +57,16 @@ class OutputQuantizer(nn.Module):
     least = _least_step(self.layer.activation_bits)
     return learned_step.at_least(self.step, least), zero_point
 
-  def __call__(
-    self, y: jax.Array, mode: Mode, beside: jax.Array | None = None
-  ) -> jax.Array:
-    """Quantizes `y`, of which it observes the range; with that of `beside`."""
+  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
     observes = mode.observe and (self.layer.observes_training or not mode.train)
     if observes and not self.is_initializing():
-      seen = y if beside is None else jnp.concatenate([y, beside])
       self.range.value = observers.observe(
         self.range.value,
-        jax.lax.stop_gradient(seen).astype(jnp.float32),
+        jax.lax.stop_gradient(y).astype(jnp.float32),
         self.layer,
       )
     if mode.initialize_steps and self.layer.learned_steps:
       self.put_variable('params', 'step', self._range_params()[0])
-    return self.quantized(y, mode)
-
-  def quantized(self, y: jax.Array, mode: Mode) -> jax.Array:
-    """Quantizes `y` by the range as it is."""
     if not mode.quantize:
       return y
     fake_quant = self._learned if self.layer.learned_steps else self._observed

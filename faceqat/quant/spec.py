@@ -11,7 +11,7 @@ from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
 BITS = range(2, 9)
-PRELU_FORMS = ('operator', 'maximum')
+PRELU_FORMS = ('operator', 'sum')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ PLAIN = PReLUNetwork(make_spec({'prelu': 'operator'}))
 
 @pytest.fixture(scope='module')
 def variables():
-  found = random_variables(PLAIN, IMAGE)
+  found = random_variables(PReLUNetwork(), IMAGE)
   for name in ('stem_prelu', 'depthwise_prelu'):
     found['params'][name]['alpha'] = STEEP
   return found

@@ -169,24 +169,24 @@ def _prelu(draft, rng, index):
   return f'{source}'
 
 
-def _maximum_prelu(draft, rng, index):
+def _sum_prelu(draft, rng, index):
   source = draw_narrower(rng, draw_qparams(rng))
   x = np.arange(source.qmin, source.qmax + 1, dtype=np.int8)
   draft.input('in', np.tile(x[None, :, None, None], 256), source)
-  for number, largest in enumerate((1.0, 2.0**-3, 3.0)):
-    scale = rng.uniform(0, largest, 256) / 127
-    operator = ops.MaximumPReLU(
+  for number, factor in enumerate((2.0, 1.0, 10 ** rng.uniform(-2, 1))):
+    largest = 10 ** rng.uniform(-1, 0.5)
+    operator = ops.SumPReLU(
       name=f'out{number}',
       inputs=('in',),
       # As trained networks have it, and any other number.
-      alpha=np.where(
-        rng.random(256) < 0.5,
-        rng.choice((-127, 127), 256),
-        rng.integers(-127, 128, 256),
+      weights=np.where(
+        rng.random(256) < 0.5, -127, rng.integers(-127, 128, 256)
       ).astype(np.int8),
-      alpha_scale=np.float32(scale),
+      weight_scale=np.float32(rng.uniform(0, largest, 256) / 127),
+      rise_scale=source.scale * largest * rng.uniform(0.3, 1.5),
     )
-    draft.operator(operator, source)
+    out = QParams(source.scale * factor, draw_zero_point(rng))
+    draft.operator(operator, draw_narrower(rng, out))
   return f'{source}'
 
 
@@ -303,7 +303,7 @@ _MAKERS = {
   'Mul': _mul,
   'Requantize': _requantize,
   'PReLU': _prelu,
-  'MaximumPReLU': _maximum_prelu,
+  'SumPReLU': _sum_prelu,
   'Logistic': _logistic,
   'SquareRoot': _square_root,
   'Mean': _mean,

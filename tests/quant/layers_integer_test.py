@@ -59,7 +59,7 @@ def test_every_layer_is_one_operator_under_its_own_name():
     assert found[name] is kinds[kind]
   assert {*kinds.values(), ops.Requantize} == set(found.values())
   # An operator that no layer records is of no use; prelu_test.py has the last.
-  recorded = {*found.values(), ops.MaximumPReLU}
+  recorded = {*found.values(), ops.SumPReLU}
   assert recorded == set(ops.OPERATORS.values())
   assert program.output == 'embedding'
 

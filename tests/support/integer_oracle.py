@@ -195,9 +195,10 @@ def run_Requantize(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
-def run_MaximumPReLU(op, arrays, inputs, output):  # noqa: N802
-  steep = run_Conv2D(op.steep, arrays, inputs, output)
-  return _limited(np.maximum(arrays[0], steep), output)
+def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+  tensor = op.rise_tensor(inputs[0])
+  rise = run_Conv2D(op.rise, arrays, inputs, tensor)
+  return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
 
 
 def run_PReLU(op, arrays, inputs, output):  # noqa: N802

@@ -21,7 +21,7 @@ class PReLUNetwork(nn.Module):
     adds: the stem's output is also added to what follows.
   """
 
-  quant: QuantSpec = make_spec({'prelu': 'maximum'})
+  quant: QuantSpec = make_spec({'prelu': 'sum'})
   adds: bool = False
 
   @nn.compact

@@ -52,9 +52,10 @@ def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
 run_Dense = run_Conv2D  # noqa: N816
 
 
-def run_MaximumPReLU(op, arrays, inputs, output):  # noqa: N802
-  steep = run_Conv2D(op.steep, arrays, inputs, output)
-  return np.minimum(np.maximum(arrays[0], steep), limits_of(output)[1])
+def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+  tensor = op.rise_tensor(inputs[0])
+  rise = run_Conv2D(op.rise, arrays, inputs, tensor)
+  return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
 
 
 def run_Add(op, arrays, inputs, output):  # noqa: N802

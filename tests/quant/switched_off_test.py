@@ -35,8 +35,7 @@ def problem(name, spec, off, norm):
   layer = LAYERS[name](norm=norm, quant=make_spec(SPECS[spec], {}))
   x = np.random.default_rng(0).normal(0.2, 1, SHAPE).astype(np.float32)
   x = x[:, 0, 0] if name == 'dense' else x
-  variables = layer.init(jax.random.key(0), x, FLOAT)
-  variables = calibrated(layer, variables, x)
+  variables = initial(layer, x)
   params = jax.tree.map(np.array, variables['params'])
   params['bn']['scale'][off] = 0
   if spec == 'learned':
@@ -45,6 +44,7 @@ def problem(name, spec, off, norm):
   return layer, {**variables, 'params': params}, x
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def calibrated(layer, variables, x):
   """With the ranges of these outputs alone."""
   empty = jax.tree.map(jnp.zeros_like, variables['quant_stats'])
@@ -52,6 +52,12 @@ def calibrated(layer, variables, x):
     {**variables, 'quant_stats': empty}, x, CALIBRATE, mutable=['quant_stats']
   )
   return {**variables, **observed}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initial(layer, x):
+  variables = layer.init(jax.random.key(0), x, FLOAT)
+  return calibrated(layer, variables, x)
 
 
 @functools.partial(jax.jit, static_argnames=('layer', 'mode'))

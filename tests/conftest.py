@@ -84,6 +84,15 @@ def _one_mlir_context():
     yield
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+  """An evaluation draws no figures, each of which takes a second."""
+  from faceqat.report import figures
+
+  for name in ('roc_figure', 'pairs_figure', 'curves_figure'):
+    monkeypatch.setattr(figures, name, lambda *_, **__: None)
+
+
 @pytest.fixture(scope='session')
 def quantized_run(tmp_path_factory):
   """A finished run: its folder, and digests of the batches it took."""

@@ -91,7 +91,8 @@ def evaluate_network(
     raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
   parameters = complexity.count_parameters(network.variables)
   progress.note(f'{parameters:,} parameters')
-  multiply_adds = complexity.count_multiply_adds(network.model, size)
+  shapes = complexity.trace_shapes(network.model, size)
+  multiply_adds = complexity.count_multiply_adds(shapes)
   progress.note(f'{multiply_adds:,} multiply-adds an image')
   return evaluate_sets(predicts, sizes, sets, config, outdir, full)
 

@@ -44,7 +44,7 @@ def save(checkpoints: pathlib.Path, step: int, state: Any, kept: list[int]):
     checkpoints: the folder of the checkpoints.
     step: of the state.
     state: on the mesh.
-    kept: steps that have a checkpoint; the parts of all others are removed.
+    kept: steps that have a checkpoint; older parts of others are removed.
   """
   kept = distributed.value_of_first(kept)
   if step in kept:
@@ -56,7 +56,8 @@ def save(checkpoints: pathlib.Path, step: int, state: Any, kept: list[int]):
     )
   if distributed.is_first():
     for old in folder_of(checkpoints, step).parent.iterdir():
-      if old.name.isdecimal() and int(old.name) not in (step, *kept):
+      number = int(old.name) if old.name.isdecimal() else step
+      if number not in kept and number < max(kept, default=0):
         shutil.rmtree(old)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from faceqat.losses.margin_objective import Margin, ShardedMargin
+from faceqat.losses.objective import LinearSoftmax
 from faceqat.losses.objective_base import Objective
 from faceqat.losses.sampled_classes import places
 
@@ -30,7 +31,7 @@ def classifier_bytes(
   compares it with what XLA reserves.
 
   Args:
-    objective: of the training; others than margin losses need 0.
+    objective: of the training; without a classifier it needs 0.
     people: K.
     dimension: D, of the embeddings.
     batch_size: B, of all devices.
@@ -47,7 +48,7 @@ def classifier_bytes(
     # sampled rows are there before the step and after it.
     sampled = places(objective.sample_rate, share, batch_size)
     return share * (stored * kept + 4 * _FLOAT) + sampled * row * (2 * kept + 1)
-  if isinstance(objective, Margin):
+  if isinstance(objective, Margin | LinearSoftmax):
     # Logits, and their gradient.
     logits = batch_size // devices * _FLOAT
     return people * (row * (kept + 1) + 2 * logits)
@@ -82,7 +83,9 @@ def check_memory(
   if needed <= there:
     return
   ways = ['more devices', f'a smaller model.embedding_size than {dimension}']
-  if not isinstance(objective, ShardedMargin):
+  if isinstance(objective, LinearSoftmax):
+    ways.append('a margin loss, which has loss.sharded')
+  elif not isinstance(objective, ShardedMargin):
     ways = ['loss.sharded=True']
   else:
     if objective.dtype == 'float32':

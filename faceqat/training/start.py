@@ -223,7 +223,7 @@ def with_class_means(
     rows = classifier[name]
     padding = len(rows) - len(counts)
     known = np.pad(counts > 0, (0, padding))[:, None]
-    means = np.pad(weights.T, ((0, padding), (0, 0))).astype(np.float32)
+    means = np.pad(weights.T, ((0, padding), (0, 0))).astype(rows.dtype)
     classifier[name] = jnp.where(known, means, rows)
   else:
     classifier[name] = jnp.where(

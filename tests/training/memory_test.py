@@ -52,6 +52,14 @@ def test_more_people_than_fit_are_refused_with_the_ways_out(
     )
 
 
+def test_a_linear_classifier_needs_as_much_and_is_whole(monkeypatch):
+  monkeypatch.setattr(memory, 'memory_of', lambda device: 4 * 10**9)
+  with pytest.raises(ValueError, match=r'71\.7 GB .* or a margin loss, which'):
+    memory.check_memory(
+      make_objective(losses.center()), sharding.make_mesh(1024), **LARGE
+    )
+
+
 def test_what_fits_passes_and_devices_share_what_there_is():
   mesh = sharding.make_mesh(1024)
   few = {**LARGE, 'people': 1000}

@@ -166,7 +166,7 @@ class Gallery:
     Raises:
       ValueError: embeddings of another size or type, or k is below 1.
     """
-    # It compiles, and enrolment alone does not need it.
+    # Enrolment alone does not need it.
     from faceqat.identification import retrieval
 
     self._check(embeddings)

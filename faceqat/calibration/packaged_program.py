@@ -32,7 +32,7 @@ def kept_file(name: str) -> pathlib.Path | None:
   """
   rates = json.loads(packaged_files.rates_path_of(name).read_bytes())
   digest = rates['program']
-  path = _folder() / f'{name}-{digest[:16]}.safetensors'
+  path = cache_folder() / f'{name}-{digest[:16]}.safetensors'
   with contextlib.suppress(OSError):
     if _digest(path.read_bytes()) == digest:
       return path
@@ -47,7 +47,8 @@ def kept_file(name: str) -> pathlib.Path | None:
   return path
 
 
-def _folder() -> pathlib.Path:
+def cache_folder() -> pathlib.Path:
+  """Where programs are kept; it may not be there."""
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   return pathlib.Path(cache) / 'faceqat'
 

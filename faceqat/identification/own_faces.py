@@ -18,12 +18,6 @@ from faceqat.identification.face_files import Entry, LeftOut, Reader
 if TYPE_CHECKING:
   from faceqat.models.network import Network
 
-FLAG_HELP = (
-  'Of a packaged network: folder of faces of your own camera to measure its '
-  'ranges on, in folders of people or not, in place of those that it ships '
-  'with.'
-)
-
 
 def check(model: str | os.PathLike, folder: str | os.PathLike):
   """Refuses a folder that is none, and a network that is not packaged.

@@ -28,7 +28,9 @@ _IN_TEXT = re.compile(
   _VARIABLES + r'(?:(?:\S*/)?python3? -m|make|pip install|tensorboard|pytest|'
   r'docker|gcloud|scancel|launch/\S+\.sh) '
 )
-_IN_DOCSTRING = re.compile(r'\s+' + _VARIABLES + r'(?:python3? -m|launch/\S+) ')
+_IN_DOCSTRING = re.compile(
+  r'\s+' + _VARIABLES + r'(?:python3? -m|faceqat|launch/\S+) '
+)
 # Notes its line, words and variables with one write, as the programs of a pipe
 # run at the same time.
 _NOTE = (

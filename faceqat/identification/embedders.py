@@ -144,7 +144,7 @@ def of_network(network: 'Network', precision: str, contract: str) -> Embedder:
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':
-    predict = first_images.make_predict(lower(network, contract=contract))
+    predict = first_images.Predict(lower(network, contract=contract))
     digest = functools.partial(_answers_digest, predict, size)
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
@@ -167,7 +167,7 @@ def of_network(network: 'Network', precision: str, contract: str) -> Embedder:
 def _of_file(path: pathlib.Path) -> Embedder:
   if path.suffix == '.safetensors':
     program = integer_program.load(path)
-    predict = first_images.make_predict(program)
+    predict = first_images.Predict(program)
     size = program.tensors[program.input].shape[:2]
     zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True

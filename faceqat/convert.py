@@ -17,11 +17,13 @@ from absl import flags
 from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.data.example_images import load_example_images
+from faceqat.evaluators import rate_table
 from faceqat.export import roundtrip
 from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.files import atomic, folders
 from faceqat.identification import own_faces
-from faceqat.integer.program import CONTRACTS
+from faceqat.integer import program as integer_program
+from faceqat.integer.program import CONTRACTS, IntegerProgram
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
@@ -81,6 +83,7 @@ def main():
     weight_bits=_WEIGHT_BITS[args.weights],
     normalize=args.normalize,
   )
+  program = _with_rates(program, args.model)
   images = load_example_images(network.config, args.images, args.num_images)
   results = roundtrip.export(program, out, formats, images)
   print(roundtrip.results_table(results))
@@ -93,6 +96,20 @@ def main():
       f'error: the contract {args.contract} is broken by '
       f'{", ".join(broken)}; see {reports}'
     )
+
+
+def _with_rates(program: IntegerProgram, model: str) -> IntegerProgram:
+  """The program with the false-match rates of the evaluation of its run."""
+  table = rate_table.load_measured(model).get('integer')
+  if table is None:
+    return program
+  if table.program != integer_program.digest(program):
+    print(
+      f'without the false-match rates in {model}, which are of another step, '
+      'contract or form of the network; evaluate it so to have them'
+    )
+    return program
+  return rate_table.with_table(program, table)
 
 
 if __name__ == '__main__':

@@ -35,6 +35,9 @@ TESTS = {
   'test_what_ships_is_packaged_again_as_it_is',
   'benchmarks.match_rates': 'packaged_rates_test::'
   'test_rates_are_measured_written_and_printed',
+  'benchmarks.transfer': 'transfer_test::test_the_command_embeds_each_set_once',
+  'benchmarks.abstention': 'abstention_test::'
+  'test_the_command_measures_spoilt_faces',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'

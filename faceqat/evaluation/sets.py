@@ -18,13 +18,21 @@ from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
-from faceqat.evaluators import identification_rates, scores, verification
+from faceqat.evaluators import (
+  group_rates,
+  identification_rates,
+  match_rates,
+  rate_table,
+  scores,
+  verification,
+)
 from faceqat.evaluators.precisions import (
   Results,
   on_pairs,
   on_people,
   on_templates,
 )
+from faceqat.evaluators.rate_table import MatchTable
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
@@ -33,8 +41,11 @@ from faceqat.files.image_size import ImageSize
 from faceqat.report import hardest
 from faceqat.report.results_tables import (
   benchmarks_table,
+  groups_table,
+  rates_table,
   results_json,
   results_table,
+  transfer_table,
 )
 
 
@@ -135,11 +146,13 @@ def evaluate_sets(
   sets: EvaluationSets,
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  digests: Mapping[str, Mapping[str, str]] | None = None,
+  groups: Mapping[str, str] | None = None,
 ) -> Results:
   """Runs the same evaluators once a precision; prints, writes and draws.
 
-  Writes `results.json`, `scores.safetensors`, `hardest.safetensors`,
-  `identification.safetensors`, `roc.png` and `pairs.png`.
+  Writes `results.json`, `rates.json`, `groups.json`, `scores.safetensors`,
+  `hardest.safetensors`, `identification.safetensors`, `roc.png`, `pairs.png`.
 
   Args:
     predicts: by precision; the last is the one that ships.
@@ -147,18 +160,19 @@ def evaluate_sets(
     sets: from `open_sets`.
     config: with the `eval` block.
     outdir: a folder that exists.
+    digests: of the networks whose false-match rates are measured, by precision
+      the `network` and `program` of a `MatchTable`.
+    groups: of people of the first benchmark, whose errors are measured too.
 
   Returns:
     The results on the first benchmark, and on the people.
   """
-  # It takes a second to import.
-  from faceqat.report import figures
-
   settings = config.eval
-  everything = {}
+  everything, stated = {}, {}
   for pair_set in sets.benchmarks:
+    embedded = {}
     results, cosines = on_pairs(
-      predicts, pair_set, batch_size=settings.batch_size
+      predicts, pair_set, batch_size=settings.batch_size, embedded=embedded
     )
     folder = outdir
     if everything:
@@ -168,12 +182,15 @@ def evaluate_sets(
     else:
       # That of an earlier evaluation is not of these precisions.
       (outdir / identification_rates.FILE_NAME).unlink(missing_ok=True)
-    everything[pair_set.name] = results
-    scores.save(scores.of_pairs(pair_set, cosines), folder)
-    last = list(predicts)[-1]
-    figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
-    hardest.save(pair_set, cosines[last], last, folder)
+    _save_pairs(pair_set, cosines, folder)
     _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder)
+    tables = _measure_rates(pair_set, embedded, digests or {}, folder)
+    if not everything:
+      stated = tables
+      _measure_groups(pair_set, embedded, tables, groups, folder)
+    elif stated and pair_set.people is not None:
+      _compare_rates(stated, pair_set, embedded)
+    everything[pair_set.name] = results
     if not verification.has_folds(pair_set.fold):
       print(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
@@ -184,6 +201,107 @@ def evaluate_sets(
   if sets.templates is not None:
     _evaluate_templates(predicts, sizes, sets.templates, settings, outdir)
   return next(iter(everything.values()))
+
+
+def _save_pairs(
+  pair_set: PairSet,
+  cosines: Mapping[str, np.ndarray],
+  folder: pathlib.Path,
+):
+  """Writes the scores of each precision, and the hardest pairs of the last."""
+  # It takes a second to import.
+  from faceqat.report import figures
+
+  scores.save(scores.of_pairs(pair_set, cosines), folder)
+  last = list(cosines)[-1]
+  figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
+  hardest.save(pair_set, cosines[last], last, folder)
+
+
+def _measure_rates(
+  pair_set: PairSet,
+  embedded: Mapping[str, verification.PairEmbeddings],
+  digests: Mapping[str, Mapping[str, str]],
+  folder: pathlib.Path,
+) -> dict[str, MatchTable]:
+  """Writes the tables from score to false-match rate; prints the last one."""
+  tables = {}
+  for precision, digest in digests.items():
+    if precision not in embedded:
+      continue
+    try:
+      table = rate_table.measure(
+        pair_set,
+        embedded[precision],
+        faces=pair_set.name,
+        provenance='the pairs of an evaluation',
+        default_rate=rate_table.MEASURED_RATE,
+        **digest,
+      )
+      tables[precision] = rate_table.known(table)
+    except ValueError as error:
+      print(f'without false-match rates: {error}')
+      break
+  rate_table.save_measured(tables, folder)
+  if tables:
+    precision, table = list(tables.items())[-1]
+    print(f'false-match rates of {precision}: {folder / rate_table.FILE_NAME}')
+    print(rates_table(table))
+  return tables
+
+
+def _compare_rates(
+  stated: Mapping[str, MatchTable],
+  pair_set: PairSet,
+  embedded: Mapping[str, verification.PairEmbeddings],
+):
+  """Prints what the rates of the first set are on another one."""
+  precision, table = list(stated.items())[-1]
+  images, rows = embedded[precision].images, embedded[precision].rows
+  people = np.zeros(len(images), np.int64)
+  people[rows] = pair_set.people.T
+  genuine = rows[:, pair_set.same]
+  thresholds = [row.threshold for row in table.rows]
+  try:
+    found = match_rates.at_thresholds(images, people, genuine, thresholds)
+  except ValueError as error:
+    print(f'the rates of {table.faces} are not compared: {error}')
+    return
+  pairs = list(zip(table.rows, found))
+  print(f'false-match rates of {table.faces} on {pair_set.name}, {precision}:')
+  print(transfer_table(pairs))
+  broken = [
+    one
+    for one, other in pairs
+    if other.false_matches.low > one.false_matches.high
+  ]
+  if broken:
+    print(
+      f'WARNING: {len(broken)} of {len(pairs)} thresholds let more through on '
+      f'{pair_set.name} than {table.faces} states: choose thresholds on faces '
+      'of the camera that will be used'
+    )
+
+
+def _measure_groups(
+  pair_set: PairSet,
+  embedded: Mapping[str, verification.PairEmbeddings],
+  tables: Mapping[str, MatchTable],
+  groups: Mapping[str, str] | None,
+  folder: pathlib.Path,
+):
+  """Writes and prints the errors by group, where there are groups."""
+  found = []
+  if groups:
+    if not tables:
+      raise ValueError(
+        f'--groups: {pair_set.name} is too small for a threshold, and so for '
+        'errors by group; give a larger set'
+      )
+    found = group_rates.measure(pair_set, embedded, tables, groups)
+    print('errors by group:')
+    print(groups_table(found))
+  group_rates.save(found, folder)
 
 
 def _identify(

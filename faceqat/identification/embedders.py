@@ -7,27 +7,31 @@ exported `.tflite` or `.onnx` in its own runtime.
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from faceqat.calibration import packaged_network
 from faceqat.calibration.lower import lower
-from faceqat.evaluators import PRECISIONS, verification
-from faceqat.evaluators.predict import make_integer_predict, make_predict
-from faceqat.export import exported
+from faceqat.evaluators import PRECISIONS, rate_table, verification
+from faceqat.evaluators.predict import (
+  make_integer_predict,
+  make_predict,
+  parameters_digest,
+)
+from faceqat.evaluators.rate_table import MatchTable
+from faceqat.export import digests, exported
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import ImageSize, height_width
+from faceqat.identification import match_table
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
 from faceqat.models.network import Network
-from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
+from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 from faceqat.training.checkpoint import load_network
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
@@ -49,6 +53,7 @@ class Embedder:
     digest: takes a batch size, and gives 64 hex digits of what the network
       computes; see `load`.
     checked: whether the file was compared with a digest.
+    table: its false-match rates; None where nobody measured them.
   """
 
   predict: verification.Predict
@@ -59,6 +64,7 @@ class Embedder:
   network: Network | None
   digest: Callable[[int], str]
   checked: bool
+  table: MatchTable | None = None
 
 
 def load(
@@ -98,7 +104,16 @@ def load(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if is_packaged or path.is_dir():
-    return of_network(load_network(str(path), step), precision, contract)
+    network = load_network(str(path), step)
+    measured = rate_table.load_measured(path) if path.is_dir() else {}
+    table = measured.get(precision)
+    embedder = of_network(network, precision, contract, table)
+    if table and not embedder.table:
+      print(
+        f'the false-match rates in {path} are of another step, precision or '
+        'contract, and are not used; evaluate it so to have a threshold'
+      )
+    return embedder
   if precision != 'integer':
     raise ValueError(
       f'--precision={precision}: {path} holds integers alone; leave '
@@ -112,19 +127,37 @@ def load(
   return _of_file(path)
 
 
-def of_network(network: Network, precision: str, contract: str) -> Embedder:
-  """A network in a precision; the arguments are those of `load`."""
+def of_network(
+  network: Network,
+  precision: str,
+  contract: str,
+  table: MatchTable | None = None,
+) -> Embedder:
+  """A network in a precision; the arguments are those of `load`.
+
+  Args:
+    table: of an evaluation; left out where that was of another network.
+  """
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':
-    predict = make_integer_predict(lower(network, contract=contract))
+    program = lower(network, contract=contract)
+    predict = make_integer_predict(program)
     digest = functools.partial(_answers_digest, predict, size)
+    own = integer_program.digest(program)
+    table = table if table and table.program == own else None
+    table = table or match_table.find_program(own)
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
     if precision == 'fake_quant':
       lower(network, contract=contract)  # Raises where there are no ranges.
     predict = make_predict(network.model, network.variables, mode)
-    digest = functools.partial(_parameters_digest, network, precision, mode)
+
+    def digest(batch_size):
+      del batch_size
+      return parameters_digest(network, precision, mode)
+
+    table = table if table and table.network == digest(0) else None
   return Embedder(
     predict,
     image_size=size,
@@ -134,6 +167,7 @@ def of_network(network: Network, precision: str, contract: str) -> Embedder:
     network=network,
     digest=digest,
     checked=True,
+    table=table,
   )
 
 
@@ -143,8 +177,10 @@ def _of_file(path: pathlib.Path) -> Embedder:
     predict = make_integer_predict(program)
     size = program.tensors[program.input].shape[:2]
     metadata, checked = program.metadata, True
+    digest = integer_program.digest(program)
   else:
     file = _EXPORTED[path.suffix](path)
+    digest = digests.program_of(file.metadata)
     size, metadata, checked = file.image_size, file.metadata, file.checked
 
     def predict(images):
@@ -154,6 +190,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
 
   try:
     faces = fingerprints.of_metadata(metadata)
+    table = rate_table.of_metadata(metadata)
   except ValueError as error:
     raise ValueError(f'--model={path}: {error}') from error
   return Embedder(
@@ -165,7 +202,19 @@ def _of_file(path: pathlib.Path) -> Embedder:
     network=None,
     digest=functools.partial(_answers_digest, predict, size),
     checked=checked,
+    table=_table_of(path, digest, table),
   )
+
+
+def _table_of(
+  path: pathlib.Path, program: str, table: MatchTable | None
+) -> MatchTable | None:
+  """The table in a file, or else that of the folder it was written to."""
+  if table is None:
+    table = rate_table.load_measured(path.parent).get('integer')
+  if table and table.program == program:
+    return table
+  return match_table.find_program(program)
 
 
 _EXPORTED = {'.tflite': exported.read_tflite, '.onnx': exported.read_onnx}
@@ -184,20 +233,3 @@ def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
     images.append(large[: size[0], : size[1]])
   templates = verification.embed(predict, images, batch_size)
   return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
-
-
-def _parameters_digest(
-  network: Network, precision: str, mode: Mode, batch_size: int
-) -> str:
-  del batch_size
-  settings = {
-    name: network.config[name].to_dict() for name in ('model', 'quant')
-  }
-  digest = hashlib.sha256(f'{precision} {mode}'.encode())
-  digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-  for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
-    leaf = np.asarray(leaf)
-    name = jax.tree_util.keystr(path)
-    digest.update(f'{name} {leaf.dtype} {leaf.shape}'.encode())
-    digest.update(np.ascontiguousarray(leaf).tobytes())
-  return digest.hexdigest()

@@ -194,9 +194,9 @@ def main():
   embedder = embedders.load(args.model)
   chosen = transfer.choose_files(args.faces, args.people, args.images)
   spoil = spoiler(args)
-  name = (
-    f'{pathlib.Path(args.faces).name}_{args.blur}_{args.shrink}_{args.dark}'
-  )
+  name = pathlib.Path(args.faces).name
+  if args.blur or args.shrink or args.dark != 1:
+    name += f'_{args.blur:g}_{args.shrink}_{args.dark:g}'
   faces = transfer.read_faces(name, chosen, embedder, args.cache, spoil)
   cache = pathlib.Path(args.cache) / f'{name}_{len(chosen)}_quality.npy'
   found = measure_faces(chosen, spoil, embedder.image_size, cache)

@@ -22,14 +22,20 @@ measured, with a 95 % interval over people. The modes:
             2000, "Score normalization for text-independent speaker
             verification systems"; the symmetric form is Kenny 2010's)
 
+--answers=NAME=answers/predictions.csv takes in place of sets what `identify`
+answered to probes in folders of people: how often the thresholds of the model's
+own table are reached by other people of the gallery (mode `answers`). Rates at
+which the --k of `identify` was too small are left out.
+
 `holds` counts the cells whose interval is not above the stated rate: nobody is
 harmed by fewer false matches than promised. `exact` counts those whose interval
 holds it.
 """
 
+import csv
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -40,6 +46,7 @@ from benchmarks import page_tables
 from faceqat import command
 from faceqat.evaluators import intervals, verification
 from faceqat.evaluators.match_rates import Rate
+from faceqat.evaluators.rate_table import MatchTable
 from faceqat.faces import alignment, detection, images
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
@@ -68,7 +75,8 @@ class Cell(NamedTuple):
 
 def define_flags():
   flags.DEFINE_string('model', None, 'Run, program, exported file or name.')
-  flags.DEFINE_list('sets', None, 'NAME=FOLDER of people, aligned.')
+  flags.DEFINE_list('sets', [], 'NAME=FOLDER of people, aligned.')
+  flags.DEFINE_list('answers', [], 'NAME=FILE that identify wrote.')
   flags.DEFINE_string('grey', None, 'Folder to make grey faces of.')
   flags.DEFINE_string('cache', None, 'Folder for embeddings.')
   flags.DEFINE_integer('people', 1500, 'Of each set, at most.')
@@ -80,7 +88,7 @@ def define_flags():
     ['0.1', '0.05', '0.02', '0.01', '0.005', '0.002', '0.001'],
     'That are stated.',
   )
-  flags.mark_flags_as_required(['model', 'sets', 'cache'])
+  flags.mark_flags_as_required(['model'])
 
 
 def unit(templates: np.ndarray) -> np.ndarray:
@@ -118,7 +126,16 @@ def measured(scores: np.ndarray, people: np.ndarray, threshold: float) -> Rate:
   owner = np.eye(numbers.max() + 1)[numbers]
   others = numbers[:, np.newaxis] != numbers
   hits = owner.T @ ((scores >= threshold) & others) @ owner
-  pairs = owner.T @ others @ owner
+  return rate_of(hits, owner.T @ others @ owner)
+
+
+def rate_of(hits: np.ndarray, pairs: np.ndarray) -> Rate:
+  """A share of pairs, with its interval over people.
+
+  Args:
+    hits: [K, K], symmetric, how many pairs of each two people match.
+    pairs: [K, K], of how many.
+  """
   total = pairs.sum() / 2
   value = hits.sum() / 2 / total
   influence = (hits - value * pairs) / total
@@ -220,6 +237,38 @@ def _first_of_each(sets: Sequence[Faces], rng) -> np.ndarray:
       faces.templates[rng.permutation(first)[: _COHORT // len(sets)]]
     )
   return np.concatenate(parts)
+
+
+def answered(name: str, path: str, table: MatchTable) -> Iterator[Cell]:
+  """The rates of a table among the answers of an identification."""
+  with open(path, newline='') as file:
+    rows = list(csv.DictReader(file))
+  probes = [row['probe'].split('/')[0] for row in rows]
+  people = [row['person'] for row in rows]
+  scores = np.array([float(row['score']) for row in rows])
+  ranks = np.array([int(row['rank']) for row in rows])
+  names, numbers = np.unique(probes + people, return_inverse=True)
+  probe, person = np.split(numbers, 2)
+  wrong = probe != person
+  pairs = np.zeros([len(names), len(names)])
+  gallery = np.unique(person)
+  for one in probe[ranks == 1]:
+    pairs[one, gallery[gallery != one]] += 1
+  # Whoever is behind the last answer may reach what that one reaches.
+  cut = scores[ranks == ranks.max()].max()
+  for row in table.rows:
+    if row.threshold <= cut and ranks.max() < len(gallery):
+      continue
+    hits = np.zeros_like(pairs)
+    chosen = wrong & (scores >= row.threshold)
+    np.add.at(hits, (probe[chosen], person[chosen]), 1)
+    yield Cell(
+      'answers',
+      name,
+      row.false_matches.value,
+      row.threshold,
+      rate_of(hits + hits.T, pairs + pairs.T),
+    )
 
 
 def show(cells: Sequence[Cell]):
@@ -336,7 +385,15 @@ def main():
     chosen = choose_files(args.grey, args.people, args.images, args.images + 1)
     change = make_grey()
     sets.append(read_faces('grey', chosen, embedder, args.cache, change))
-  cells = run_cells(
+  cells = []
+  for each in args.answers:
+    if embedder.table is None:
+      raise ValueError(
+        f'--answers: {args.model} has no false-match rates to compare with; '
+        'evaluate it first'
+      )
+    cells += answered(*each.split('=', 1), embedder.table)
+  cells += run_cells(
     sets, list(map(float, args.rates)), args.strangers, args.draws
   )
   show(cells)

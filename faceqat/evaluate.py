@@ -48,6 +48,7 @@ def define_flags():
   flags.DEFINE_string(
     'groups', None, 'CSV file of person,group, to have both errors by group.'
   )
+  flags.DEFINE_bool('full', False, 'Print every figure, with its interval.')
   config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
 
@@ -71,6 +72,7 @@ def main():
       args.contract,
       args.precisions,
       groups=groups,
+      full=args.full,
     )
     return
   if args.config is None:
@@ -79,7 +81,7 @@ def main():
       '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
     )
   outdir = args.out or model.with_suffix('.evaluation')
-  evaluate_program(str(model), args.config, outdir, groups)
+  evaluate_program(str(model), args.config, outdir, args.full, groups)
 
 
 if __name__ == '__main__':

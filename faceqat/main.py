@@ -23,6 +23,7 @@ def define_flags():
     'config', None, 'The experiment, a file in configs/.'
   )
   flags.DEFINE_string('workdir', None, 'Folder for all files of the run.')
+  flags.DEFINE_bool('full', False, 'Print every figure of the evaluation.')
   flags.DEFINE_bool(
     'distributed',
     False,
@@ -63,7 +64,7 @@ def main():
       sys.exit(128 + signal.Signals(stopped_by))
     if is_first:
       network = load_network(workdir)
-      evaluate_network(network, workdir, config, opened=sets)
+      evaluate_network(network, workdir, config, opened=sets, full=options.full)
 
 
 if __name__ == '__main__':

@@ -38,6 +38,12 @@ TESTS = {
   'benchmarks.transfer': 'transfer_test::test_the_command_embeds_each_set_once',
   'benchmarks.abstention': 'abstention_test::'
   'test_the_command_measures_spoilt_faces',
+  'benchmarks.match_bounds': 'match_bounds_test::'
+  'test_the_command_prints_both_tables',
+  'examples.overview': 'overview_test::'
+  'test_scores_and_decisions_are_those_of_the_integers',
+  'benchmarks.camera_forms': 'camera_forms_test::'
+  'test_every_form_is_written_and_read_upright',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'

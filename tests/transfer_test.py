@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from drawn_embeddings import draw
 from drawn_faces import draw_folder, find_whole, stand_in
+from match_tables import make_table
 
 from benchmarks import transfer
 from benchmarks.transfer import Faces
@@ -106,3 +107,21 @@ def test_the_command_embeds_each_set_once(tmp_path, monkeypatch, capsys):
   command_line.run(transfer, **flags)
   assert capsys.readouterr().out == printed
   assert len(calls) == 6
+
+
+def test_answers_of_identify_are_held_to_the_table(tmp_path):
+  table = make_table(thresholds=(0.2, 0.4, 0.6))
+  path = tmp_path / 'predictions.csv'
+  lines = ['probe,rank,person,score']
+  for one in 'abc':
+    lines += [f'{one}/1.jpg,1,{one},0.9', f'{one}/1.jpg,2,d,0.3']
+  lines += ['e/1.jpg,1,d,0.5', 'e/1.jpg,2,a,0.25']
+  path.write_text('\n'.join(lines) + '\n')
+  # Somebody behind the second answer may reach 0.2.
+  cells = list(transfer.answered('own', path, table))
+  assert [cell.threshold for cell in cells] == [0.4, 0.6]
+  found = cells[0].measured
+  # Each of a, b and c has three others in the gallery, and e has four.
+  assert (found.count, found.pairs) == (1, 13)
+  assert found.low < found.value == 1 / 13 < found.high
+  assert cells[1].measured.value == 0

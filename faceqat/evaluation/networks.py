@@ -43,6 +43,7 @@ def evaluate_network(
   contract: str = CONTRACTS[0],
   precisions: Sequence[str] = PRECISIONS,
   opened: EvaluationSets | None = None,
+  full: bool = False,
   groups: Mapping[str, str] | None = None,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
@@ -65,6 +66,7 @@ def evaluate_network(
     precisions: which of `PRECISIONS` to run on the pairs.
     opened: sets that were opened before the training, which has also warned of
       people in both.
+    full: print every figure, in place of those to look at first.
     groups: of people of the first set, whose errors are measured too.
 
   Returns:
@@ -96,7 +98,9 @@ def evaluate_network(
   print(f'{parameters:,} parameters')
   multiply_adds = complexity.count_multiply_adds(network.model, size)
   print(f'{multiply_adds:,} multiply-adds an image')
-  return evaluate_sets(predicts, sizes, sets, config, outdir, digests, groups)
+  return evaluate_sets(
+    predicts, sizes, sets, config, outdir, full, digests, groups
+  )
 
 
 def _check_precisions(precisions: Sequence[str]):
@@ -165,9 +169,12 @@ def evaluate_program(
   path: str,
   config: ml_collections.ConfigDict,
   outdir: str,
+  full: bool = False,
   groups: Mapping[str, str] | None = None,
 ) -> dict:
   """Evaluates a saved program on the pairs of the config's `eval` block.
+
+  Prints as `evaluate_network` does.
 
   Raises:
     ValueError: the file is no program or damaged, or the pairs are of other
@@ -184,6 +191,7 @@ def evaluate_program(
     sets,
     config,
     folders.make(outdir),
+    full,
     {'integer': _digests_of(program)},
     groups,
   )

@@ -18,21 +18,14 @@ from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
-from faceqat.evaluators import (
-  group_rates,
-  identification_rates,
-  match_rates,
-  rate_table,
-  scores,
-  verification,
-)
+from faceqat.evaluation import rates
+from faceqat.evaluators import identification_rates, scores, verification
 from faceqat.evaluators.precisions import (
   Results,
   on_pairs,
   on_people,
   on_templates,
 )
-from faceqat.evaluators.rate_table import MatchTable
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
@@ -41,11 +34,9 @@ from faceqat.files.image_size import ImageSize
 from faceqat.report import hardest
 from faceqat.report.results_tables import (
   benchmarks_table,
-  groups_table,
-  rates_table,
   results_json,
   results_table,
-  transfer_table,
+  summary_table,
 )
 
 
@@ -146,6 +137,7 @@ def evaluate_sets(
   sets: EvaluationSets,
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  full: bool = False,
   digests: Mapping[str, Mapping[str, str]] | None = None,
   groups: Mapping[str, str] | None = None,
 ) -> Results:
@@ -160,6 +152,7 @@ def evaluate_sets(
     sets: from `open_sets`.
     config: with the `eval` block.
     outdir: a folder that exists.
+    full: print every figure, in place of those to look at first.
     digests: of the networks whose false-match rates are measured, by precision
       the `network` and `program` of a `MatchTable`.
     groups: of people of the first benchmark, whose errors are measured too.
@@ -183,13 +176,13 @@ def evaluate_sets(
       # That of an earlier evaluation is not of these precisions.
       (outdir / identification_rates.FILE_NAME).unlink(missing_ok=True)
     _save_pairs(pair_set, cosines, folder)
-    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder)
-    tables = _measure_rates(pair_set, embedded, digests or {}, folder)
+    tables = rates.measure(pair_set, embedded, digests or {}, folder, full)
     if not everything:
       stated = tables
-      _measure_groups(pair_set, embedded, tables, groups, folder)
+      rates.measure_groups(pair_set, embedded, tables, groups, folder)
     elif stated and pair_set.people is not None:
-      _compare_rates(stated, pair_set, embedded)
+      rates.compare(stated, pair_set, embedded)
+    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
     everything[pair_set.name] = results
     if not verification.has_folds(pair_set.fold):
       print(
@@ -199,7 +192,7 @@ def evaluate_sets(
   if len(everything) > 1:
     print(benchmarks_table(everything))
   if sets.templates is not None:
-    _evaluate_templates(predicts, sizes, sets.templates, settings, outdir)
+    _evaluate_templates(predicts, sizes, sets.templates, settings, outdir, full)
   return next(iter(everything.values()))
 
 
@@ -216,92 +209,6 @@ def _save_pairs(
   last = list(cosines)[-1]
   figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
   hardest.save(pair_set, cosines[last], last, folder)
-
-
-def _measure_rates(
-  pair_set: PairSet,
-  embedded: Mapping[str, verification.PairEmbeddings],
-  digests: Mapping[str, Mapping[str, str]],
-  folder: pathlib.Path,
-) -> dict[str, MatchTable]:
-  """Writes the tables from score to false-match rate; prints the last one."""
-  tables = {}
-  for precision, digest in digests.items():
-    if precision not in embedded:
-      continue
-    try:
-      table = rate_table.measure(
-        pair_set,
-        embedded[precision],
-        faces=pair_set.name,
-        provenance='the pairs of an evaluation',
-        default_rate=rate_table.MEASURED_RATE,
-        **digest,
-      )
-      tables[precision] = rate_table.known(table)
-    except ValueError as error:
-      print(f'without false-match rates: {error}')
-      break
-  rate_table.save_measured(tables, folder)
-  if tables:
-    precision, table = list(tables.items())[-1]
-    print(f'false-match rates of {precision}: {folder / rate_table.FILE_NAME}')
-    print(rates_table(table))
-  return tables
-
-
-def _compare_rates(
-  stated: Mapping[str, MatchTable],
-  pair_set: PairSet,
-  embedded: Mapping[str, verification.PairEmbeddings],
-):
-  """Prints what the rates of the first set are on another one."""
-  precision, table = list(stated.items())[-1]
-  images, rows = embedded[precision].images, embedded[precision].rows
-  people = np.zeros(len(images), np.int64)
-  people[rows] = pair_set.people.T
-  genuine = rows[:, pair_set.same]
-  thresholds = [row.threshold for row in table.rows]
-  try:
-    found = match_rates.at_thresholds(images, people, genuine, thresholds)
-  except ValueError as error:
-    print(f'the rates of {table.faces} are not compared: {error}')
-    return
-  pairs = list(zip(table.rows, found))
-  print(f'false-match rates of {table.faces} on {pair_set.name}, {precision}:')
-  print(transfer_table(pairs))
-  broken = [
-    one
-    for one, other in pairs
-    if other.false_matches.low > one.false_matches.high
-  ]
-  if broken:
-    print(
-      f'WARNING: {len(broken)} of {len(pairs)} thresholds let more through on '
-      f'{pair_set.name} than {table.faces} states: choose thresholds on faces '
-      'of the camera that will be used'
-    )
-
-
-def _measure_groups(
-  pair_set: PairSet,
-  embedded: Mapping[str, verification.PairEmbeddings],
-  tables: Mapping[str, MatchTable],
-  groups: Mapping[str, str] | None,
-  folder: pathlib.Path,
-):
-  """Writes and prints the errors by group, where there are groups."""
-  found = []
-  if groups:
-    if not tables:
-      raise ValueError(
-        f'--groups: {pair_set.name} is too small for a threshold, and so for '
-        'errors by group; give a larger set'
-      )
-    found = group_rates.measure(pair_set, embedded, tables, groups)
-    print('errors by group:')
-    print(groups_table(found))
-  group_rates.save(found, folder)
 
 
 def _identify(
@@ -331,8 +238,8 @@ def _evaluate_templates(
   templates: TemplateSet,
   settings: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  full: bool,
 ):
-
   results, found = on_templates(
     predicts,
     templates,
@@ -341,7 +248,7 @@ def _evaluate_templates(
     batch_size=settings.batch_size,
   )
   folder = folders.make(outdir / 'benchmarks' / templates.name)
-  _finish(templates.name, templates.same, found, results, sizes, folder)
+  _finish(templates.name, templates.same, found, results, sizes, folder, full)
 
 
 def _finish(
@@ -351,6 +258,7 @@ def _finish(
   results: Results,
   sizes: Mapping[str, int],
   folder: pathlib.Path,
+  full: bool,
 ):
   """Adds the sizes of the files; writes results.json and roc.png; prints."""
   # Drawing takes seconds to import.
@@ -366,5 +274,5 @@ def _finish(
   curves = {precision: (values, same) for precision, values in found.items()}
   figures.roc_figure(curves, folder / 'roc.png')
   print(f'{name}:')
-  print(results_table(results))
-  print(f'curves and hardest pairs as pictures: {folder}')
+  print(results_table(results) if full else summary_table(results))
+  print(f'results.json with every figure, curves, hardest pairs: {folder}')

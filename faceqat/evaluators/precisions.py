@@ -52,7 +52,7 @@ def on_pairs(
   float_images = None
   for precision, predict in predicts.items():
     print(
-      f'evaluating {precision} on {pair_set.name}: {len(pair_set)} pairs',
+      f'evaluating {precision}: {len(pair_set):,} pairs ({pair_set.name})',
       flush=True,
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)

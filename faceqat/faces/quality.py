@@ -69,7 +69,7 @@ class Bars:
 
   size: float = 24
   turn: float = 55
-  sharpness: float = 0.006
+  sharpness: float = 0.012
   exposed: float = 0.4
 
 

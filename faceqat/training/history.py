@@ -40,7 +40,7 @@ class MetricLog:
     if self._events is None:
       self._events = EventFile(self._workdir)
       _drop_torn_line(_path(self._workdir))
-    self._events.write(step, values)
+    self._events.write(step, dict(zip(map(_tag, values), values.values())))
     line = json.dumps({'step': step, 'time': time.time(), **values})
     with _path(self._workdir).open('a') as file:
       file.write(line + '\n')
@@ -97,6 +97,11 @@ def _drop_torn_line(path: pathlib.Path):
   if path.exists():
     with path.open('rb+') as file:
       file.truncate(file.read().rfind(b'\n') + 1)
+
+
+def _tag(name: str) -> str:
+  """TensorBoard sorts by name: losses come before a hundred ranges."""
+  return f'watch/{name}' if name.startswith('ranges/') else name
 
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:

@@ -197,7 +197,8 @@ def main():
   name = pathlib.Path(args.faces).name
   if args.blur or args.shrink or args.dark != 1:
     name += f'_{args.blur:g}_{args.shrink}_{args.dark:g}'
-  faces = transfer.read_faces(name, chosen, embedder, args.cache, spoil)
+  digest = embedder.digest(transfer.BATCH_SIZE)
+  faces = transfer.read_faces(name, chosen, embedder, digest, args.cache, spoil)
   cache = pathlib.Path(args.cache) / f'{name}_{len(chosen)}_quality.npy'
   found = measure_faces(chosen, spoil, embedder.image_size, cache)
   unit = transfer.unit(faces.templates)

@@ -51,7 +51,7 @@ from faceqat.faces import alignment, detection, images
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
 
-_BATCH_SIZE = 32
+BATCH_SIZE = 32
 _COHORT = 200
 
 
@@ -78,7 +78,7 @@ def define_flags():
   flags.DEFINE_list('sets', [], 'NAME=FOLDER of people, aligned.')
   flags.DEFINE_list('answers', [], 'NAME=FILE that identify wrote.')
   flags.DEFINE_string('grey', None, 'Folder to make grey faces of.')
-  flags.DEFINE_string('cache', None, 'Folder for embeddings.')
+  flags.DEFINE_string('cache', 'cache', 'Folder for embeddings.')
   flags.DEFINE_integer('people', 1500, 'Of each set, at most.')
   flags.DEFINE_integer('images', 2, 'Of each person, at most.')
   flags.DEFINE_integer('strangers', 40, 'People to recalibrate on.')
@@ -332,11 +332,12 @@ def read_faces(
   name: str,
   chosen: list[tuple[int, pathlib.Path]],
   embedder: embedders.Embedder,
+  digest: str,
   cache: str,
   change: Callable[[np.ndarray], np.ndarray | None] = lambda image: image,
 ) -> Faces:
   """Embeds faces, or reads their embeddings from a cache."""
-  path = pathlib.Path(cache) / f'{name}_{_key(embedder, chosen)}.npz'
+  path = pathlib.Path(cache) / f'{name}_{_key(digest, chosen)}.npz'
   if not path.is_file():
     owners, crops = [], []
     for number, file in chosen:
@@ -344,16 +345,16 @@ def read_faces(
       if crop is not None:
         owners.append(number)
         crops.append(crop)
-    templates = verification.embed(embedder.predict, crops, _BATCH_SIZE)
+    templates = verification.embed(embedder.predict, crops, BATCH_SIZE)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, templates=templates, people=owners)
   with np.load(path) as arrays:
     return Faces(name, arrays['templates'], arrays['people'])
 
 
-def _key(embedder, chosen) -> str:
+def _key(digest: str, chosen) -> str:
   names = [f'{file.parent.name}/{file.name}' for _, file in chosen]
-  text = f'{embedder.digest(_BATCH_SIZE)} {names}'
+  text = f'{digest} {names}'
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -377,14 +378,17 @@ def main():
   args = flags.FLAGS
   embedder = embedders.load(args.model)
   sets = []
+  digest = embedder.digest(BATCH_SIZE) if args.sets or args.grey else ''
   for each in args.sets:
     name, folder = each.split('=', 1)
     chosen = choose_files(folder, args.people, args.images)
-    sets.append(read_faces(name, chosen, embedder, args.cache))
+    sets.append(read_faces(name, chosen, embedder, digest, args.cache))
   if args.grey:
     chosen = choose_files(args.grey, args.people, args.images, args.images + 1)
     change = make_grey()
-    sets.append(read_faces('grey', chosen, embedder, args.cache, change))
+    sets.append(
+      read_faces('grey', chosen, embedder, digest, args.cache, change)
+    )
   cells = []
   for each in args.answers:
     if embedder.table is None:

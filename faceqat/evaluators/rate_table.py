@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluators import match_rates
+from faceqat.evaluators import intervals, match_rates
 from faceqat.evaluators.match_rates import Rate, Row
-from faceqat.evaluators.verification import PairEmbeddings
+from faceqat.evaluators.verification import PairEmbeddings, cosine
 from faceqat.files import atomic, strict_json
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
@@ -36,6 +36,8 @@ RATES = (
 DEFAULT_RATE = 1e-4
 # And for one that an evaluation measures, of fewer pairs.
 MEASURED_RATE = 1e-3
+# Of the images of an evaluation, those with the shortest embeddings.
+_SHORTEST = 0.005
 # In the folder of an evaluation.
 FILE_NAME = 'rates.json'
 
@@ -52,6 +54,8 @@ class MatchTable(NamedTuple):
     people: how many they show; 0: not known.
     rows: by rising threshold.
     default_rate: that of the threshold taken where none is given.
+    least_norm: length of the sum of an embedding and its mirror image's, below
+      which a face is not usable; 0: lengths mean nothing, or nobody looked.
   """
 
   network: str
@@ -62,6 +66,7 @@ class MatchTable(NamedTuple):
   people: int
   rows: tuple[Row, ...]
   default_rate: float = DEFAULT_RATE
+  least_norm: float = 0.0
 
 
 def default_row(table: MatchTable) -> Row:
@@ -116,6 +121,34 @@ def known(table: MatchTable) -> MatchTable:
   return _not_empty(
     table._replace(rows=tuple(filter(match_rates.is_known, table.rows)))
   )
+
+
+def least_norm(
+  images: np.ndarray, genuine: np.ndarray, threshold: float
+) -> float:
+  """The length of an embedding that too few images of a person are missed by.
+
+  A face in which a network sees little has a short embedding (Meng et al. 2021,
+  "MagFace", trains for it), unless the network ends with a norm. The shortest
+  of a set are such if their pairs are missed more than twice as often.
+
+  Args:
+    images: [N, D], not normalised.
+    genuine: int [2, P], rows of the pairs of one person.
+    threshold: a cosine.
+
+  Returns:
+    That of the shortest `_SHORTEST` of the images; 0 where it means nothing.
+  """
+  norms = np.linalg.norm(np.asarray(images, float), axis=1)
+  bar = float(np.quantile(norms, _SHORTEST))
+  short = np.any(norms[genuine] < bar, axis=0)
+  missed = cosine(*(images[rows] for rows in genuine)) < threshold
+  count = int(np.sum(short))
+  if not count:
+    return 0.0
+  low, _ = intervals.of_rate(np.mean(missed[short]), count, 0.0, np.inf)
+  return bar if low > 2 * np.mean(missed) else 0.0
 
 
 def _not_empty(table: MatchTable) -> MatchTable:

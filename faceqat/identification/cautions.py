@@ -137,14 +137,20 @@ def of_unusable(inputs: Inputs):
     )
 
 
-def reasons(
-  inputs: Inputs, places: Sequence[tuple[pathlib.Path | None, int]]
-) -> list[str]:
-  """Why each face is not usable, '' where it is or was not looked at."""
-  return [
-    inputs.not_usable[path][number] if path in inputs.not_usable else ''
-    for path, number in places
-  ]
+def reasons(inputs: Inputs, faces: Faces, least_norm: float) -> list[str]:
+  """Why each face is not usable, '' where it is."""
+  norms = np.linalg.norm(faces.templates.astype(float), axis=1)
+  found = []
+  for (path, number), norm in zip(faces.places, norms):
+    # Of crops nothing was measured.
+    reason = inputs.not_usable.get(path, {number: ''})[number]
+    if not reason and norm < least_norm:
+      reason = (
+        f'the network sees too little in it (length {norm:.4g}, wanted '
+        f'{least_norm:.4g})'
+      )
+    found.append(reason)
+  return found
 
 
 def first_reason(left_out: Sequence[LeftOut], otherwise: str) -> str:

@@ -247,7 +247,10 @@ def _answer_probes(
       'no probe can be used: '
       + cautions.first_reason(left_out, 'there is no image')
     )
-  reasons = cautions.reasons(inputs, faces.places)
+  bar = settings.least_norm
+  if bar is None:
+    bar = table.least_norm if table else 0.0
+  reasons = cautions.reasons(inputs, faces, bar)
   found = _answer(gallery, faces, threshold, settings, reasons)
   out = pathlib.Path(settings.out)
   predictions.write_left_out(left_out, out)

@@ -74,6 +74,11 @@ class Settings:
   least_exposed: float = option(
     Bars.exposed, 'Share of such a face that is neither black nor white.'
   )
+  least_norm: float | None = option(
+    None,
+    'Length of an embedding, below which a face is not usable; by default that '
+    "of the network's evaluation, if lengths mean something there.",
+  )
   stored_size: ImageSize | None = option(
     None,
     "Height and width of crops that are resized to the network's size; by "

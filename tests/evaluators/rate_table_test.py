@@ -129,3 +129,19 @@ def test_the_digest_of_a_program_is_that_of_its_file(tmp_path):
   assert integer_program.digest(PROGRAM) == hashlib.sha256(content).hexdigest()
   other = dataclasses.replace(PROGRAM, metadata={'model': 'another'})
   assert integer_program.digest(other) != integer_program.digest(PROGRAM)
+
+
+def test_short_embeddings_mean_something_where_they_are_missed():
+  rng = np.random.default_rng(0)
+  people = np.repeat(np.arange(1500), 2)
+  images = rng.normal(size=(1500, 32))[people]
+  length = rng.uniform(0.5, 1.5, len(people))
+  genuine = np.arange(3000).reshape(-1, 2).T
+  # Shorter ones are noisier, or not.
+  for noise, means in ((0.3 / length**3, True), (0.8 + 0 * length, False)):
+    noisy = images + rng.normal(size=images.shape) * noise[:, np.newaxis]
+    noisy *= (length / np.linalg.norm(noisy, axis=1))[:, np.newaxis]
+    bar = rate_table.least_norm(noisy, genuine, threshold=0.5)
+    assert (bar > 0) == means
+    if means:
+      assert np.mean(length < bar) == pytest.approx(0.005, abs=1e-3)

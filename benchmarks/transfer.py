@@ -122,11 +122,16 @@ def measured(scores: np.ndarray, people: np.ndarray, threshold: float) -> Rate:
     people: int [N].
     threshold: of the scores.
   """
-  _, numbers = np.unique(people, return_inverse=True)
-  owner = np.eye(numbers.max() + 1)[numbers]
-  others = numbers[:, np.newaxis] != numbers
-  hits = owner.T @ ((scores >= threshold) & others) @ owner
-  return rate_of(hits, owner.T @ others @ owner)
+  order = np.argsort(people, kind='stable')
+  first = np.flatnonzero(np.diff(people[order], prepend=-1))
+  hits = np.int32(scores[np.ix_(order, order)] >= threshold)
+  for axis in (0, 1):
+    hits = np.add.reduceat(hits, first, axis=axis)
+  sizes = np.diff(first, append=len(order))
+  pairs = np.outer(sizes, sizes)
+  for each in (hits, pairs):
+    np.fill_diagonal(each, 0)
+  return rate_of(hits, pairs)
 
 
 def rate_of(hits: np.ndarray, pairs: np.ndarray) -> Rate:

@@ -93,6 +93,27 @@ def measure(
   )
 
 
+def moments(embeddings: np.ndarray, people: np.ndarray) -> tuple[float, float]:
+  """Mean and standard deviation of the cosines of all pairs of two people.
+
+  Args:
+    embeddings: [N, D], of any type, not normalised.
+    people: int [N], three people at least.
+  """
+  unit, numbers = _in_order(embeddings, people)
+  total = unit.sum(axis=0)
+  products = unit.T @ unit
+  # Of all pairs from either side, and with oneself.
+  first, second = total @ total, np.sum(products**2)
+  for own in np.split(unit, _columns(numbers)[1:]):
+    inside = own @ own.T
+    first -= inside.sum()
+    second -= np.sum(inside**2)
+  count = len(unit) ** 2 - np.sum(np.bincount(numbers) ** 2)
+  mean = first / count
+  return float(mean), float(np.sqrt(max(second / count - mean**2, 0)))
+
+
 def at_thresholds(
   embeddings: np.ndarray,
   people: np.ndarray,

@@ -54,6 +54,7 @@ class MatchTable(NamedTuple):
     people: how many they show; 0: not known.
     rows: by rising threshold.
     default_rate: that of the threshold taken where none is given.
+    mean, deviation: of the cosines of pairs of two people; 0: not known.
     least_norm: length of the sum of an embedding and its mirror image's, below
       which a face is not usable; 0: lengths mean nothing, or nobody looked.
   """
@@ -66,6 +67,8 @@ class MatchTable(NamedTuple):
   people: int
   rows: tuple[Row, ...]
   default_rate: float = DEFAULT_RATE
+  mean: float = 0.0
+  deviation: float = 0.0
   least_norm: float = 0.0
 
 
@@ -100,14 +103,20 @@ def measure(
   if pair_set.people is None:
     impostors = embedded.rows[:, ~np.asarray(pair_set.same, bool)]
     rows = match_rates.measure_pairs(embedded.images, impostors, genuine, RATES)
-    count = 0
+    count, moments = 0, (0.0, 0.0)
   else:
     people = np.zeros(len(embedded.images), np.int64)
     people[embedded.rows] = pair_set.people.T
     rows = match_rates.measure(embedded.images, people, genuine, RATES)
     count = len(np.unique(people))
+    moments = match_rates.moments(embedded.images, people)
   table = MatchTable(
-    images=len(embedded.images), people=count, rows=tuple(rows), **origin
+    images=len(embedded.images),
+    people=count,
+    rows=tuple(rows),
+    mean=moments[0],
+    deviation=moments[1],
+    **origin,
   )
   return _not_empty(table)
 

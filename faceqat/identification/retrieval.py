@@ -20,6 +20,9 @@ from faceqat.integer import matching
 # arrays of scores, so they are a few hundred MB however large the gallery is.
 GALLERY_BLOCK = 32_768
 PROBE_BLOCK = 256
+# With so many strangers, the scores of a network can be moved to those of a
+# camera (benchmarks/transfer.py).
+ENOUGH_STRANGERS = 40
 # So many times k templates are looked at first, for k people.
 _MORE = 4
 
@@ -128,7 +131,8 @@ def check_rate(
       f'--false_positive_rate={rate:g}: it must be above 0 and below 1'
     )
   wanted = people_needed(rate, templates) if templates else 0
-  if not is_supported(rate, num_images) and not 0 < wanted <= num_people:
+  enough = 0 < min(wanted, ENOUGH_STRANGERS) <= num_people
+  if not is_supported(rate, num_images) and not enough:
     # As a percentage would, a rate is rounded up to three digits.
     supported = MIN_FALSE_ACCEPTS / num_images if num_images else 1
     needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
@@ -139,6 +143,10 @@ def check_rate(
       remedy += (
         f'; or images of {wanted:,} different people, whose pairs are enough '
         f'for a gallery of {templates:,}'
+      )
+    if wanted > ENOUGH_STRANGERS:
+      remedy += (
+        f', or of {ENOUGH_STRANGERS} where the network has false-match rates'
       )
     raise ValueError(
       f'--false_positive_rate={rate:g}: {num_images:,} images of strangers do '

@@ -14,6 +14,7 @@ from faceqat.evaluators import (
   rate_table,
   verification,
 )
+from faceqat.evaluators.match_rates import Row
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import cautions, match_table, retrieval
 from faceqat.identification.enrolment import Faces
@@ -94,7 +95,7 @@ def of_strangers(
   """
   rate = settings.false_positive_rate
   if not verification.is_supported(rate, len(best)) and not settings.prototypes:
-    return _of_pairs(gallery, strangers, rate)
+    return _of_few(gallery, strangers, table, rate)
   threshold = retrieval.choose_threshold(best, rate)
   shown = f'{float(retrieval.as_cosine(threshold)):.6f}'
   if gallery.integer:
@@ -106,6 +107,54 @@ def of_strangers(
   if table is not None and not settings.prototypes:
     _compare(table, retrieval.as_cosine(best), len(gallery.images))
   return threshold
+
+
+def _of_few(
+  gallery: Gallery, strangers: Faces, table: MatchTable | None, rate: float
+) -> float | int:
+  """The score by strangers who are fewer than the rate needs images of.
+
+  Raises:
+    ValueError: they are too few for any way.
+  """
+  templates, people = len(gallery.images), len(set(strangers.people))
+  row = None
+  if table is not None and table.deviation:
+    row = _row_for(table, templates, rate)
+  if row is not None and people >= retrieval.ENOUGH_STRANGERS:
+    return _moved(gallery, strangers, table, row, rate)
+  needed = retrieval.people_needed(rate, templates)
+  if people >= needed:
+    return _of_pairs(gallery, strangers, rate)
+  raise ValueError(
+    f'--false_positive_rate={rate:g}: {people:,} strangers are enough only '
+    'where the network has false-match rates that go as low for a gallery of '
+    f'{templates:,} images; evaluate it, or give images of {needed:,} people'
+  )
+
+
+def _moved(
+  gallery: Gallery, strangers: Faces, table: MatchTable, row: Row, rate: float
+) -> float | int:
+  """A threshold of a table, moved to the scores of another camera.
+
+  What differs between cameras is mostly how alike all faces are, and how much
+  that varies: the threshold keeps its place in terms of both.
+  """
+  _, first = np.unique(strangers.people, return_index=True)
+  mean, deviation = match_rates.moments(
+    strangers.templates[first], np.arange(len(first))
+  )
+  scale = deviation / table.deviation
+  cosine = mean + (row.threshold - table.mean) * scale
+  print(
+    f'threshold {cosine:.4f}: a gallery of {len(gallery.images):,} gives some '
+    f'{100 * rate:.2g} % of strangers a name at most, by the rates of '
+    f'{table.faces}, whose threshold {row.threshold:.4f} is moved to the pairs '
+    f'of {len(first):,} strangers (cosines {mean:.3f} ± {deviation:.3f}, there '
+    f'{table.mean:.3f} ± {table.deviation:.3f})'
+  )
+  return retrieval.as_score(min(cosine, 1.0), gallery.integer)
 
 
 def _of_pairs(gallery: Gallery, strangers: Faces, rate: float) -> float | int:

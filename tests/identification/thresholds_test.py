@@ -100,3 +100,29 @@ def test_a_share_needs_rates_or_strangers():
   thresholds.check(make_table(), 10, settings)
   with pytest.raises(ValueError, match=r'none below 2e-05; give 0\.2 or more'):
     thresholds.check(make_table(), 10_000, settings)
+
+
+def test_rates_are_moved_to_another_camera_by_few_strangers(known, capsys):
+  # All faces of this camera are more alike.
+  def shifted(count, seed):
+    faces = make_strangers(count, seed)
+    return dataclasses.replace(faces, templates=faces.templates + 40)
+
+  known = dataclasses.replace(
+    known, templates=(known.templates + 40).astype(np.int16)
+  )
+  # Cosines of random vectors of 32 numbers have a deviation of 0.177: of
+  # normal ones 1 % are above 0.41, and 0.1 % above 0.55.
+  table = make_table(thresholds=(0.41, 0.55, 0.75))
+  table = table._replace(mean=0.0, deviation=0.177)
+  threshold = choose(known, shifted(45, seed=0), 0.1, table)
+  assert 'is moved to the pairs of 45 strangers' in capsys.readouterr().out
+  others = best_of(known, shifted(2000, seed=1))
+  # Three images, each reached by 1 % or less, which is known to a factor of
+  # two; without moving, most strangers would be named.
+  assert np.mean(others >= threshold) <= 0.1
+  assert np.mean(others >= 0.41 * matching.ONE) > 0.2
+  with pytest.raises(ValueError, match='are enough only where the network has'):
+    choose(known, shifted(45, seed=0), 0.01, None)
+  with pytest.raises(ValueError, match='go as low for a gallery of 3 images'):
+    choose(known, shifted(45, seed=0), 1e-6, table)

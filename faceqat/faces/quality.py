@@ -58,7 +58,7 @@ class Quality(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Bars:
-  """Below which a face is not usable; chosen by benchmarks/abstention.py.
+  """Below which a face is not usable; docs/decisions.md says why these.
 
   Attributes:
     size: pixels.

@@ -107,7 +107,8 @@ def identify(
   if inputs.saved:
     galleries.check_maker(inputs.saved, maker, gallery)
     saved = len(inputs.saved.images)
-  thresholds.check(table, saved + len(inputs.enrolled), settings)
+  templates = saved + len(inputs.enrolled)
+  thresholds.check(table, templates, settings, inputs.strangers)
   known = _make_gallery(inputs, maker, settings.int8, embed)
   cautions.of_faces(inputs.ambiguous[0], 'enrolled; crop it to that person')
   cautions.of_unusable(inputs)

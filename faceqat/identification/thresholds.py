@@ -6,6 +6,8 @@ whatever depends on what. A stated share of strangers therefore asks for a
 higher threshold of a larger gallery.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from faceqat.evaluators import (
@@ -18,24 +20,37 @@ from faceqat.evaluators.match_rates import Row
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import cautions, match_table, retrieval
 from faceqat.identification.enrolment import Faces
+from faceqat.identification.face_files import Entry
 from faceqat.identification.gallery import Gallery
 from faceqat.identification.settings import Settings
 from faceqat.integer import matching
 
 
-def check(table: MatchTable | None, templates: int, settings: Settings):
-  """Refuses a share of strangers that nothing was measured for.
+def check(
+  table: MatchTable | None,
+  templates: int,
+  settings: Settings,
+  strangers: Sequence[Entry] | None = None,
+):
+  """Refuses a share of strangers that nothing was or can be measured for.
 
   Args:
     table: of the network, if it has one.
     templates: of the gallery, at most.
     settings: of the identification.
+    strangers: images of --calibration.
 
   Raises:
     ValueError: says what to give.
   """
   rate = settings.false_positive_rate
-  if rate is None or settings.calibration is not None:
+  if strangers is not None:
+    enough = verification.is_supported(rate, len(strangers))
+    if not enough and not settings.prototypes:
+      people = len({entry.person for entry in strangers})
+      _row_to_move(table, templates, people, rate)
+    return
+  if rate is None:
     return
   flag = f'--false_positive_rate={rate:g}'
   if table is None or settings.prototypes:
@@ -112,20 +127,30 @@ def of_strangers(
 def _of_few(
   gallery: Gallery, strangers: Faces, table: MatchTable | None, rate: float
 ) -> float | int:
-  """The score by strangers who are fewer than the rate needs images of.
+  """The score by strangers who are fewer than the rate needs images of."""
+  people = len(set(strangers.people))
+  row = _row_to_move(table, len(gallery.images), people, rate)
+  if row is None:
+    return _of_pairs(gallery, strangers, rate)
+  return _moved(gallery, strangers, table, row, rate)
+
+
+def _row_to_move(
+  table: MatchTable | None, templates: int, people: int, rate: float
+) -> Row | None:
+  """The row that few strangers move; None where their pairs are enough.
 
   Raises:
-    ValueError: they are too few for any way.
+    ValueError: they are too few for either.
   """
-  templates, people = len(gallery.images), len(set(strangers.people))
   row = None
   if table is not None and table.deviation:
     row = _row_for(table, templates, rate)
   if row is not None and people >= retrieval.ENOUGH_STRANGERS:
-    return _moved(gallery, strangers, table, row, rate)
+    return row
   needed = retrieval.people_needed(rate, templates)
   if people >= needed:
-    return _of_pairs(gallery, strangers, rate)
+    return None
   raise ValueError(
     f'--false_positive_rate={rate:g}: {people:,} strangers are enough only '
     'where the network has false-match rates that go as low for a gallery of '

@@ -8,6 +8,7 @@ from match_tables import make_table
 
 from faceqat.identification import gallery, retrieval, thresholds
 from faceqat.identification.enrolment import Faces
+from faceqat.identification.face_files import Entry
 from faceqat.identification.gallery import Maker
 from faceqat.identification.settings import Settings
 from faceqat.integer import matching
@@ -98,6 +99,12 @@ def test_a_share_needs_rates_or_strangers():
   with pytest.raises(ValueError, match='go together'):
     thresholds.check(None, 10, settings)
   thresholds.check(make_table(), 10, settings)
+  # How many strangers it takes is said before they are embedded.
+  few = [Entry(f'{i}.jpg', f'stranger {i}', None) for i in range(45)]
+  with pytest.raises(ValueError, match='or give images of 200 people'):
+    thresholds.check(None, 10, settings, few)
+  moved = make_table()._replace(deviation=0.1)
+  thresholds.check(moved, 10, settings, few)
   with pytest.raises(ValueError, match=r'none below 2e-05; give 0\.2 or more'):
     thresholds.check(make_table(), 10_000, settings)
 

@@ -18,6 +18,7 @@ beside it. The exit status is 1 if a figure is stale.
 Times, and figures that take hours, are not checked.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -137,6 +138,7 @@ def check_counts() -> Iterator[Figure]:
     yield Figure((precision,), 'bytes', size, beside='threshold')
 
 
+@functools.cache
 def _measure(name: str, form: str = '', image_size: int | None = None):
   """Parameters, multiply-adds, bytes of the float file; computes nothing."""
   config = smoke_configs.get_config(name, form)

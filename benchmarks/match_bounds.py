@@ -13,7 +13,7 @@ from absl import flags
 
 from benchmarks import page_tables
 from faceqat import command
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
 from faceqat.evaluators import rate_table, verification
 from faceqat.identification import embedders, gallery
@@ -28,7 +28,7 @@ _DRAWINGS = {10: 200, 100: 200, 1000: 40}
 
 
 def define_flags():
-  flags.DEFINE_enum('name', None, packaged_network.NAMES, 'Of the network.')
+  flags.DEFINE_enum('name', None, packaged_files.NAMES, 'Of the network.')
   flags.DEFINE_string('images', None, 'Folder of aligned faces.')
   flags.DEFINE_string('pairs', None, 'List of pairs of them, with people.')
   flags.mark_flags_as_required(['name', 'images', 'pairs'])
@@ -149,7 +149,7 @@ def main():
   embedded = verification.embed_pairs(embedder.predict, pair_set, _BATCH_SIZE)
   people = np.zeros(len(embedded.images), np.int64)
   people[embedded.rows] = pair_set.people.T
-  table = rate_table.load(packaged_network.rates_path_of(args.name))
+  table = rate_table.load(packaged_files.rates_path_of(args.name))
   threshold = rate_table.default_row(table).threshold
   print(f'threshold {threshold:.4f}\n')
   show(embedded.images, people, threshold)

@@ -28,8 +28,11 @@ from faceqat.calibration.lower import lower
 from faceqat.data.example_images import load_example_images
 from faceqat.export import roundtrip
 from faceqat.models.build import make_model
-from faceqat.models.complexity import count_multiply_adds, count_parameters
-from faceqat.models.network import variable_shapes
+from faceqat.models.complexity import (
+  count_multiply_adds,
+  count_parameters,
+  trace_shapes,
+)
 from faceqat.quant.norm import NoIntegerFormError
 from faceqat.training.checkpoint import load_network
 
@@ -77,9 +80,10 @@ def get_config(name: str, form: str = '') -> ml_collections.ConfigDict:
 
 def count(config: ml_collections.ConfigDict) -> tuple[int, int, dict]:
   """Parameters, multiply-adds and the shapes of a network's variables."""
-  model, size = make_model(config), config.data.image_size
-  shapes = variable_shapes(model, size)
-  return count_parameters(shapes), count_multiply_adds(model, size), shapes
+  shapes = dict(trace_shapes(make_model(config), config.data.image_size))
+  multiply_adds = count_multiply_adds(shapes)
+  del shapes['intermediates']
+  return count_parameters(shapes), multiply_adds, shapes
 
 
 def measure(name: str, folder: pathlib.Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Evaluates a training run, or a saved integer program, on face pairs.
+"""Evaluates a run, or a saved integer program, on face pairs.
 
   python -m faceqat.evaluate --model=runs/mbv2_int8
   python -m faceqat.evaluate --model=mbv2.safetensors \
@@ -18,13 +18,10 @@ people reach a score; `identify` takes its threshold from there.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.calibration.packaged_network import NAMES
-from faceqat.evaluation.networks import evaluate_network, evaluate_program
-from faceqat.evaluators import PRECISIONS, group_rates
-from faceqat.identification import own_faces
+from faceqat.evaluators import PRECISIONS
+from faceqat.identification.settings import CALIBRATE_HELP
 from faceqat.integer.program import CONTRACTS
 
 
@@ -33,7 +30,7 @@ def define_flags():
     'model', None, 'Training run folder, program file, or a packaged network.'
   )
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('calibrate', None, own_faces.FLAG_HELP)
+  flags.DEFINE_string('calibrate', None, CALIBRATE_HELP)
   flags.DEFINE_string('out', None, 'Folder for results and figures.')
   flags.DEFINE_enum(
     'contract',
@@ -49,11 +46,16 @@ def define_flags():
     'groups', None, 'CSV file of person,group, to have both errors by group.'
   )
   flags.DEFINE_bool('full', False, 'Print every figure, with its interval.')
-  config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
+  command.define_config('Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
 
 
 def main():
+  from faceqat.calibration.packaged_files import NAMES
+  from faceqat.evaluation.networks import evaluate_network, evaluate_program
+  from faceqat.evaluators import group_rates
+  from faceqat.identification import own_faces
+
   args = flags.FLAGS
   model = pathlib.Path(args.model)
   is_packaged = args.model in NAMES

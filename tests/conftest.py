@@ -4,6 +4,7 @@ The devices have to be requested before JAX is imported. A test that needs one
 takes `jax.devices()[:1]`.
 """
 
+import functools
 import gc
 import os
 
@@ -67,6 +68,29 @@ def _compiled_once(tmp_path_factory):
   # Set for this process and for those that tests start.
   os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_mlir_context():
+  """The programs of a file share what JAX otherwise makes for each of them.
+
+  A context of MLIR takes 5 ms, a quarter of what a small program costs.
+  """
+  from jax._src.interpreters import mlir
+
+  with pytest.MonkeyPatch.context() as patch:
+    make = functools.cache(mlir.make_ir_context)
+    patch.setattr(mlir, 'make_ir_context', make)
+    yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+  """An evaluation draws no figures, each of which takes a second."""
+  from faceqat.report import figures
+
+  for name in ('roc_figure', 'pairs_figure', 'curves_figure'):
+    monkeypatch.setattr(figures, name, lambda *_, **__: None)
 
 
 @pytest.fixture(scope='session')

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_command_evaluates_the_step_and_contract_that_are_asked_for(
   quantized_run, tmp_path, capsys
 ):

@@ -33,6 +33,7 @@ def start(monkeypatch, tmp_path):
   return start
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_sets_are_opened_and_warned_of_once(start, tmp_path, capsys):
   faces = str(write_folder(tmp_path / 'faces', size=32))
   config = make_config(total_steps=1)

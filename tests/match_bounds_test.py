@@ -5,7 +5,7 @@ import match_tables
 import numpy as np
 
 from benchmarks import match_bounds
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import rate_table
@@ -71,7 +71,7 @@ def test_the_command_prints_both_tables(monkeypatch, tmp_path, capsys):
   path = tmp_path / 'rates.json'
   table = match_tables.make_table(thresholds=(-1.1, 0.1, 0.2))
   rate_table.save(table._replace(default_rate=1e-2), path)
-  monkeypatch.setattr(packaged_network, 'rates_path_of', lambda name: path)
+  monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
   monkeypatch.setattr(match_bounds, '_DRAWINGS', {2: 5, 1000: 1})
   command_line.run(
     match_bounds, name='sface_int8', images='images', pairs='pairs.txt'

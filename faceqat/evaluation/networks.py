@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
+from faceqat import progress
 from faceqat.calibration.lower import lower
 from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
@@ -95,9 +96,10 @@ def evaluate_network(
   if not predicts:
     raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
   parameters = complexity.count_parameters(network.variables)
-  print(f'{parameters:,} parameters')
-  multiply_adds = complexity.count_multiply_adds(network.model, size)
-  print(f'{multiply_adds:,} multiply-adds an image')
+  progress.note(f'{parameters:,} parameters')
+  shapes = complexity.trace_shapes(network.model, size)
+  multiply_adds = complexity.count_multiply_adds(shapes)
+  progress.note(f'{multiply_adds:,} multiply-adds an image')
   return evaluate_sets(
     predicts, sizes, sets, config, outdir, full, digests, groups
   )
@@ -155,6 +157,7 @@ def _compare_layers(
   outdir: pathlib.Path,
 ):
   """Writes where the precisions part, layer by layer; prints the worst."""
+  progress.say('comparing the precisions layer by layer')
   compared = agreement.compare_precisions(
     network.model, network.variables, program, images
   )
@@ -162,7 +165,7 @@ def _compare_layers(
   text = json.dumps(compared.to_json(), indent=2)
   atomic.write(outdir / 'agreement.txt', f'{table}\n'.encode())
   atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
-  print(compared.summary())
+  progress.note(compared.summary())
 
 
 def evaluate_program(

@@ -19,8 +19,8 @@ from faceqat.evaluators import intervals, match_rates
 from faceqat.evaluators.match_rates import Rate, Row
 from faceqat.evaluators.verification import PairEmbeddings, cosine
 from faceqat.files import atomic, strict_json
-from faceqat.integer import matching
 from faceqat.integer import program as integer_program
+from faceqat.integer import template_score
 from faceqat.integer.program import IntegerProgram
 
 # Those measured, as far as pairs of different people make them. In LFW some two
@@ -289,4 +289,4 @@ def with_table(program: IntegerProgram, table: MatchTable) -> IntegerProgram:
 
 
 def _in_integers(row: Row) -> int:
-  return int(np.ceil(row.threshold * matching.ONE))
+  return int(np.ceil(row.threshold * template_score.ONE))

@@ -10,29 +10,24 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceqat.calibration import packaged_network
-from faceqat.calibration.lower import lower
+from faceqat.calibration import packaged_files
 from faceqat.evaluators import PRECISIONS, rate_table, verification
-from faceqat.evaluators.predict import (
-  make_integer_predict,
-  make_predict,
-  parameters_digest,
-)
 from faceqat.evaluators.rate_table import MatchTable
-from faceqat.export import digests, exported
+from faceqat.export import digests, exported, first_images
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.identification import match_table
-from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
-from faceqat.models.network import Network
-from faceqat.quant.spec import CONTRACT_MODES, FLOAT
-from faceqat.training.checkpoint import load_network
+
+# A file needs none of JAX, Flax and Orbax, which take seconds to import.
+if TYPE_CHECKING:
+  from faceqat.models.network import Network
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
 
@@ -54,6 +49,7 @@ class Embedder:
       computes; see `load`.
     checked: whether the file was compared with a digest.
     table: its false-match rates; None where nobody measured them.
+    is_symmetric: integers have no zero point to take off, and fit int8.
   """
 
   predict: verification.Predict
@@ -61,10 +57,27 @@ class Embedder:
   stored_size: ImageSize
   precision: str
   fingerprint: Fingerprint | None
-  network: Network | None
+  network: 'Network | None'
   digest: Callable[[int], str]
   checked: bool
   table: MatchTable | None = None
+  is_symmetric: bool = True
+
+  @property
+  def template(self) -> str:
+    """How faces are aligned; as is usual for the size where nothing says so."""
+    faces = self.fingerprint
+    if faces is not None and fingerprints.names_template(faces):
+      return faces.template
+    # Its warps are OpenCV's, which crops do not need.
+    from faceqat.faces import alignment
+
+    return alignment.usual_template(self.image_size)
+
+  @property
+  def is_bgr(self) -> bool:
+    """Whether it takes BGR."""
+    return self.fingerprint is not None and self.fingerprint.channels == 'BGR'
 
 
 def load(
@@ -82,7 +95,7 @@ def load(
 
   Args:
     path: the folder of a run, a program file, an exported file, or a name of
-      `packaged_network.NAMES`.
+      `packaged_files.NAMES`.
     precision: of a run; None: 'integer'. A file has no other.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to; a file has its own.
@@ -90,23 +103,28 @@ def load(
   Raises:
     ValueError: nothing of these, damaged, or without that precision.
   """
-  is_packaged = path in packaged_network.NAMES
+  is_packaged = path in packaged_files.NAMES
   path = pathlib.Path(path)
   if not path.exists() and not is_packaged:
     raise ValueError(
       f'--model={path} does not exist; give the folder of a training run, a '
       f'file that faceqat.convert wrote ({", ".join(SUFFIXES)}), or '
-      f'{" or ".join(packaged_network.NAMES)}'
+      f'{" or ".join(packaged_files.NAMES)}'
     )
   precision = precision or 'integer'
   if precision not in PRECISIONS:
     raise ValueError(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
-  if is_packaged or path.is_dir():
+  if is_packaged:
+    from faceqat.calibration.packaged_network import load_packaged
+
+    return of_network(load_packaged(str(path)), precision, contract)
+  if path.is_dir():
+    from faceqat.training.checkpoint import load_network
+
+    table = rate_table.load_measured(path).get(precision)
     network = load_network(str(path), step)
-    measured = rate_table.load_measured(path) if path.is_dir() else {}
-    table = measured.get(precision)
     embedder = of_network(network, precision, contract, table)
     if table and not embedder.table:
       print(
@@ -128,7 +146,7 @@ def load(
 
 
 def of_network(
-  network: Network,
+  network: 'Network',
   precision: str,
   contract: str,
   table: MatchTable | None = None,
@@ -138,11 +156,15 @@ def of_network(
   Args:
     table: of an evaluation; left out where that was of another network.
   """
+  from faceqat.calibration.lower import lower
+  from faceqat.evaluators.predict import make_predict, parameters_digest
+  from faceqat.quant.spec import CONTRACT_MODES, FLOAT
+
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':
     program = lower(network, contract=contract)
-    predict = make_integer_predict(program)
+    predict = first_images.make_predict(program)
     digest = functools.partial(_answers_digest, predict, size)
     own = integer_program.digest(program)
     table = table if table and table.program == own else None
@@ -174,19 +196,20 @@ def of_network(
 def _of_file(path: pathlib.Path) -> Embedder:
   if path.suffix == '.safetensors':
     program = integer_program.load(path)
-    predict = make_integer_predict(program)
+    predict = first_images.make_predict(program)
     size = program.tensors[program.input].shape[:2]
+    zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True
     digest = integer_program.digest(program)
   else:
     file = _EXPORTED[path.suffix](path)
     digest = digests.program_of(file.metadata)
     size, metadata, checked = file.image_size, file.metadata, file.checked
+    zero_point = file.zero_point
 
     def predict(images):
       embeddings = file.run(np.ascontiguousarray(images))
-      zero_point = file.zero_point
-      return np.asarray(matching.template(embeddings, zero_point=zero_point))
+      return embeddings.astype(np.int16) - np.int16(zero_point)
 
   try:
     faces = fingerprints.of_metadata(metadata)
@@ -203,6 +226,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
     digest=functools.partial(_answers_digest, predict, size),
     checked=checked,
     table=_table_of(path, digest, table),
+    is_symmetric=zero_point == 0,
   )
 
 

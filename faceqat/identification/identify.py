@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import (
   answers,
@@ -131,7 +131,7 @@ def identify(
 
 def _find_table(model: PathLike, digest: str) -> MatchTable | None:
   table = match_table.find(digest)
-  if table is None and model in packaged_network.NAMES:
+  if table is None and model in packaged_files.NAMES:
     print(match_table.about_missing(model, digest))
   return table
 

@@ -5,7 +5,7 @@ any name: a file exported from it gives the same integers, and so the same
 scores. Other networks have the table of their evaluation (`embedders.load`).
 """
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.evaluators.match_rates import Row
 from faceqat.evaluators.rate_table import MatchTable, default_row, load
 from faceqat.report.results_tables import short_percent
@@ -18,8 +18,8 @@ _ADVICE = (
 
 def find(digest: str) -> MatchTable | None:
   """The table that ships with the network of this digest."""
-  for name in packaged_network.NAMES:
-    table = load(packaged_network.rates_path_of(name))
+  for name in packaged_files.NAMES:
+    table = load(packaged_files.rates_path_of(name))
     if table.network == digest:
       return table
   return None
@@ -27,8 +27,8 @@ def find(digest: str) -> MatchTable | None:
 
 def find_program(digest: str) -> MatchTable | None:
   """The table that ships with a program of this `integer.program.digest`."""
-  for name in packaged_network.NAMES:
-    path = packaged_network.rates_path_of(name)
+  for name in packaged_files.NAMES:
+    path = packaged_files.rates_path_of(name)
     if path.is_file() and (table := load(path)).program == digest:
       return table
   return None
@@ -103,7 +103,7 @@ def about_given(table: MatchTable, threshold: float) -> str:
 
 def about_missing(name: str, digest: str) -> str:
   """A sentence where a packaged network runs otherwise than was measured."""
-  table = load(packaged_network.rates_path_of(name))
+  table = load(packaged_files.rates_path_of(name))
   return (
     f'the false-match rates that ship with {name} are not used, as they are of '
     f'another network ({table.network[:12]} there, {digest[:12]} here), so '

@@ -23,7 +23,7 @@ from faceqat.identification.enrolment import Faces
 from faceqat.identification.face_files import Entry
 from faceqat.identification.gallery import Gallery
 from faceqat.identification.settings import Settings
-from faceqat.integer import matching
+from faceqat.integer import template_score
 
 
 def check(
@@ -114,7 +114,7 @@ def of_strangers(
   threshold = retrieval.choose_threshold(best, rate)
   shown = f'{float(retrieval.as_cosine(threshold)):.6f}'
   if gallery.integer:
-    shown += f' ({threshold} of {matching.ONE})'
+    shown += f' ({threshold} of {template_score.ONE})'
   print(
     f'threshold {shown}: reached by {np.sum(best >= threshold):,} of '
     f'{len(best):,} images of {len(set(strangers.people)):,} strangers'

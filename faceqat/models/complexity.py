@@ -28,18 +28,28 @@ def count_parameters(variables: Mapping[str, Any]) -> int:
   )
 
 
-def count_multiply_adds(model: nn.Module, image_size: ImageSize) -> int:
-  """Counts the multiply-adds of convolutions and dense layers for one image.
+def trace_shapes(model: nn.Module, image_size: ImageSize) -> Mapping[str, Any]:
+  """Shapes of a network's variables, and of its outputs for one image.
 
-  Batch norms are folded, as on a device; one that stands alone is a depthwise
-  1x1 convolution. Nothing is computed or compiled.
+  Nothing is computed or compiled.
   """
   shape = (1, *height_width(image_size), 3)
   images = jax.ShapeDtypeStruct(shape, np.uint8)
-  shapes = jax.eval_shape(
+  return jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT, mutable=True),
     images,
   )
+
+
+def count_multiply_adds(shapes: Mapping[str, Any]) -> int:
+  """Counts the multiply-adds of convolutions and dense layers for one image.
+
+  Batch norms are folded, as on a device; one that stands alone is a depthwise
+  1x1 convolution.
+
+  Args:
+    shapes: of `trace_shapes`.
+  """
   params = flax.traverse_util.flatten_dict(shapes['params'])
   outputs = flax.traverse_util.flatten_dict(shapes['intermediates'])
   return sum(

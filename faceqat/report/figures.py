@@ -150,6 +150,8 @@ def pairs_figure(
     grid = block.subplots(height, width, squeeze=False).flat
     for axes in grid:
       axes.axis('off')
+      # The layout would measure ticks that are not drawn: half of the time.
+      axes.set(xticks=[], yticks=[])
     for axes, pair in zip(block.axes, hardest[:pairs_per_kind]):
       first = pair_set.images[int(pair_set.first[pair])]
       second = pair_set.images[int(pair_set.second[pair])]

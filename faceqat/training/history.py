@@ -8,7 +8,6 @@ import numpy as np
 
 from faceqat.files import json_fields, strict_json
 from faceqat.training import distributed
-from faceqat.training.events import EventFile
 
 # The metrics of the figure of a training, in its order; TensorBoard has all.
 CURVES = (
@@ -38,6 +37,9 @@ class MetricLog:
       return
     # A run that is finished already writes nothing, and leaves no file.
     if self._events is None:
+      # TensorBoard is large, and whoever reads a history needs none of it.
+      from faceqat.training.events import EventFile
+
       self._events = EventFile(self._workdir)
       _drop_torn_line(_path(self._workdir))
     self._events.write(step, dict(zip(map(_tag, values), values.values())))

@@ -115,6 +115,7 @@ def test_people_never_trained_on_are_identified(evaluated):
   assert curve[0] == figures['rank1']
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_run_whose_training_set_is_elsewhere_is_evaluated(
   float_run, tmp_path, capsys
 ):
@@ -127,6 +128,7 @@ def test_a_run_whose_training_set_is_elsewhere_is_evaluated(
   )
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_saved_program_evaluates_as_it_did_in_the_table(
   evaluated, tmp_path
 ):
@@ -148,6 +150,7 @@ def test_the_saved_program_evaluates_as_it_did_in_the_table(
   assert written == alone
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_pairs_can_be_those_of_another_config(evaluated, tmp_path):
   network, results, _ = evaluated
   config = make_config()
@@ -199,6 +202,7 @@ def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):
   assert match['threshold'] == pytest.approx(integer['threshold'], abs=1e-6)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_without_ranges_only_float_is_evaluated(float_run, tmp_path, capsys):
   results = networks.evaluate_network(load_network(float_run), tmp_path)
   assert list(results) == ['float']

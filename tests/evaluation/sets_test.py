@@ -91,6 +91,7 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
   assert 'In brackets: 95 % intervals over people' in printed
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   outdir = tmp_path / 'out'
   outdir.mkdir()
@@ -118,6 +119,7 @@ def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   assert 'accuracy %' not in comparison.compare_evaluations(one, [other]).titles
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_people_are_identified_beside_the_first_pairs(config, tmp_path):
   outdir = tmp_path / 'out'
   config.eval.update(path=config.eval.path.split(',')[0], pairs='')
@@ -137,6 +139,7 @@ def test_people_are_identified_beside_the_first_pairs(config, tmp_path):
   assert not path.exists()
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_templates_have_a_table_of_their_own(config, tmp_path, capsys):
   outdir = tmp_path / 'out'
   config.eval.path = ''

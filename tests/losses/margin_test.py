@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ MARGINS = {
 NAMES = sorted(margin.LOSSES)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _loss(name, embeddings, weights, labels):
   """The losses, and the hits of the margin-free logits."""
   return margin.margin_loss(
@@ -68,10 +71,21 @@ def _monotone_cosine(angle):
   return np.cos(angle) - fallen
 
 
-def _logits(name, cosine, labels, margins=MARGINS):
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _logits(name, cosine, labels, margins=None):
   return margin.margin_logits(
-    name, cosine, labels, scale=SCALE, margin=margins[name]
+    name, cosine, labels, scale=SCALE, margin=margins or MARGINS[name]
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradients(name, embeddings, weights, labels):
+  """The mean loss, and its gradients by embeddings and weights."""
+
+  def mean_loss(embeddings, weights):
+    return _loss(name, embeddings, weights, labels)[0].mean()
+
+  return jax.value_and_grad(mean_loss, (0, 1))(embeddings, weights)
 
 
 def _reference_loss(name, embeddings, weights, labels):
@@ -136,7 +150,7 @@ def test_the_combined_margin_holds_its_parts():
     ('cosface', (1.0, 0.0, MARGIN), slice(None)),
     ('arcface', (1.0, MARGIN, 0.0), before_pi),
   ):
-    got = _logits('combined', cosine, labels, {'combined': margins})
+    got = _logits('combined', cosine, labels, margins)
     wanted = _logits(name, cosine, labels)
     # Two roundings of an angle by 5e-7, and of its cosine, times the scale.
     np.testing.assert_allclose(got[rows], wanted[rows], atol=1e-4)
@@ -167,9 +181,14 @@ def test_shards_of_the_classes_join_to_the_whole():
 )
 def test_gradient_is_the_scale_at_parallel_vectors(name, cosine):
   labels = np.zeros(1, np.int32)
-  gradient = jax.grad(lambda c: _logits(name, c, labels).sum())(
-    jnp.full([1, 1], cosine, jnp.float32)
-  )
+
+  # Operation by operation: equality asks that none is fused.
+  def total(cosine):
+    return margin.margin_logits(
+      name, cosine, labels, scale=SCALE, margin=MARGINS[name]
+    ).sum()
+
+  gradient = jax.grad(total)(jnp.full([1, 1], cosine, jnp.float32))
   np.testing.assert_array_equal(gradient, [[SCALE]])
 
 
@@ -180,13 +199,7 @@ def test_training_gradients_are_finite(name, dtype, factor):
   # Every embedding lies on its class (or opposite, or has no length at all).
   _, weights, labels = _example()
   embeddings = jnp.asarray(factor * weights.T[labels], dtype)
-
-  def mean_loss(embeddings, weights):
-    return _loss(name, embeddings, weights, labels)[0].mean()
-
-  value, gradients = jax.jit(jax.value_and_grad(mean_loss, (0, 1)))(
-    embeddings, weights
-  )
+  value, gradients = _gradients(name, embeddings, weights, labels)
   assert np.isfinite(value)
   assert gradients[0].dtype == dtype
   for gradient in gradients:
@@ -195,10 +208,9 @@ def test_training_gradients_are_finite(name, dtype, factor):
 
 def test_a_zero_embedding_still_learns():
   _, weights, labels = _example()
-  gradient = jax.grad(lambda e: _loss('arcface', e, weights, labels)[0].sum())(
-    jnp.zeros([16, 8])
-  )
-  assert np.all(np.linalg.norm(gradient, axis=1) > 0.1)
+  embeddings = np.zeros([16, 8], np.float32)
+  _, (gradient, _) = _gradients('arcface', embeddings, weights, labels)
+  assert np.all(np.linalg.norm(16 * gradient, axis=1) > 0.1)
 
 
 def test_gradient_of_the_plain_softmax_is_the_true_one():
@@ -210,10 +222,9 @@ def test_gradient_of_the_plain_softmax_is_the_true_one():
       'softmax', embeddings + step * direction, weights, labels
     ).sum()
 
-  gradient = jax.grad(lambda e: _loss('softmax', e, weights, labels)[0].sum())(
-    embeddings
-  )
-  expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
+  _, (gradient, _) = _gradients('softmax', embeddings, weights, labels)
+  # The mean of four losses.
+  expected = (moved(1e-5) - moved(-1e-5)) / 2e-5 / 4
   # Float32 against a central difference in float64.
   np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-4)
 

@@ -3,7 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from defaults import batch_norm, make_network, make_spec
+from defaults import batch_norm, make_spec
 
 from faceqat.models import blocks
 from faceqat.quant.layers import QuantConv
@@ -29,27 +29,6 @@ def test_no_network_is_without_blocks(multiplier):
 
 
 @pytest.mark.parametrize(
-  ('network', 'size', 'prefix', 'full', 'quarter'),
-  [
-    ('mobilenet_v2', 32, 'block_', 17, 7),
-    ('mobilefacenet', 32, 'block_', 15, 7),
-    ('ir50', 32, 'block_', 24, 7),
-    ('inception_resnet_v1', 75, 'block', 21, 8),
-  ],
-)
-def test_a_quarter_of_the_depth_keeps_a_quarter_of_each_stage(
-  network, size, prefix, full, quarter
-):
-  images = jax.ShapeDtypeStruct((1, size, size, 3), np.uint8)
-  for multiplier, wanted in ((1.0, full), (0.25, quarter)):
-    model = make_network(network, depth_multiplier=multiplier)
-    init = functools.partial(model.init, mode=FLOAT)
-    params = jax.eval_shape(init, jax.random.key(0), images)['params']
-    names = [name for name in params if name.startswith(prefix)]
-    assert len(names) == wanted, multiplier
-
-
-@pytest.mark.parametrize(
   ('features', 'strides', 'wanted'), [(8, 1, 0.2), (8, 2, 1.0), (16, 1, 1.0)]
 )
 def test_a_block_that_adds_its_input_begins_near_the_identity(
@@ -62,7 +41,8 @@ def test_a_block_that_adds_its_input_begins_near_the_identity(
     activation='relu6',
     conv=functools.partial(QuantConv, norm=batch_norm(), quant=make_spec()),
   )
-  variables = block.init(jax.random.key(0), np.zeros((1, 4, 4, 8)), FLOAT)
+  init = jax.jit(block.init, static_argnums=2)
+  variables = init(jax.random.key(0), np.zeros((1, 4, 4, 8)), FLOAT)
   gammas = {
     name: layer['bn']['scale'] for name, layer in variables['params'].items()
   }

@@ -12,25 +12,26 @@ import torch_iresnet
 from defaults import batch_norm, make_network, make_spec
 
 from faceqat.models import iresnet
-from faceqat.models.complexity import count_multiply_adds, count_parameters
+from faceqat.models.complexity import (
+  count_multiply_adds,
+  count_parameters,
+  trace_shapes,
+)
 from faceqat.quant.layers import QuantConv, QuantDense
-from faceqat.quant.spec import FLOAT, QuantSpec
+from faceqat.quant.spec import QuantSpec
 
 CHANNELS = (64, 128, 256, 512)
 
 
-@functools.cache
+traced = functools.cache(trace_shapes)
+
+
 def shapes(model, image_size=112):
-  """Of the variables and of every layer's output."""
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.uint8)
-  return jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, FLOAT, mutable=True),
-    images,
-  )
+  return traced(model, image_size)
 
 
-def sizes(model):
-  params = flax.traverse_util.flatten_dict(shapes(model)['params'], sep='/')
+def sizes(variables):
+  params = flax.traverse_util.flatten_dict(variables['params'], sep='/')
   return {path: leaf.size for path, leaf in params.items()}
 
 
@@ -59,7 +60,7 @@ def test_a_small_network_is_counted_by_hand():
   bias, norm = 5, 2 * 5
   variables = shapes(model, 16)
   assert count_parameters(variables) == sum(kernels) + bias + norm
-  assert count_multiply_adds(model, 16) == (
+  assert count_multiply_adds(variables) == (
     kernels[0] * 8 * 8 + kernels[1] * 4 * 4 + kernels[2]
   )
 
@@ -95,14 +96,14 @@ def test_improved_residual_networks_have_the_published_sizes(
   depth, original, served, giga_flops, with_norms
 ):
   model = improved(depth)
-  counts = sizes(model)
+  counts = sizes(shapes(model))
   # A norm that stands alone has a kernel of ones here; and the dense layer's
   # bias of 512 is in the norm behind it.
   alone = sum_of(counts, 'norm/kernel')
   assert count_parameters(shapes(model)) - alone + 512 == original
   network = 'arcface_torch', iresnet.DEPTHS[depth], CHANNELS, 7, 512
   assert torch_iresnet.count(*network) == original
-  multiply_adds = count_multiply_adds(model, 112)
+  multiply_adds = count_multiply_adds(shapes(model))
   if served:
     # Each norm is a bias of the layer before it; the last one that stands
     # alone, in no layer here, is in the dense layer behind it there.
@@ -137,7 +138,7 @@ def test_face_evolves_networks_have_its_sizes(squeeze_excite, original):
   naming = 'face_evolve_ir_se' if squeeze_excite else 'face_evolve_ir'
   units = iresnet.DEPTHS[50]
   assert torch_iresnet.count(naming, units, CHANNELS, 7, 512) == original
-  counts = sizes(model)
+  counts = sizes(shapes(model))
   # What the model has besides: kernels of ones, and the norm between a unit's
   # first convolution and its PReLU. What it lacks: the dense layer's bias.
   besides = sum_of(counts, 'norm/kernel', 'conv_1/bn/scale', 'conv_1/bn/bias')
@@ -146,8 +147,8 @@ def test_face_evolves_networks_have_its_sizes(squeeze_excite, original):
 
 def test_gates_cost_next_to_nothing():
   plain, gated = (
-    count_multiply_adds(improved(50, squeeze_excite=gate), 112)
-    for gate in (False, True)
+    count_multiply_adds(shapes(improved(50, **gate)))
+    for gate in ({}, {'squeeze_excite': True})
   )
   # Two dense layers of C * C / 16 in each unit.
   units = zip(iresnet.DEPTHS[50], CHANNELS)
@@ -158,47 +159,66 @@ def test_mobilefacenet_has_the_papers_size():
   # 0.99 M (Chen et al. 2018, table 2); 0.993 M for the same network in Open
   # Model Zoo, face-recognition-mobilefacenet-arcface. Both count it as it is
   # served, each norm folded into a bias.
-  counts = sizes(make_network('mobilefacenet'))
+  model = make_network('mobilefacenet')
+  counts = sizes(shapes(model))
   served = sum(counts.values()) - sum_of(counts, 'scale')
   assert round(served / 1e6, 3) == 0.993
-  assert count_parameters(shapes(make_network('mobilefacenet'))) == 1_003_136
+  assert count_parameters(shapes(model)) == 1_003_136
   # 221 M in the abstract of Zhang 2019 (SeesawFaceNets, arXiv 1908.09124).
-  assert (
-    round(count_multiply_adds(make_network('mobilefacenet'), 112) / 1e6) == 221
-  )
+  assert round(count_multiply_adds(shapes(model)) / 1e6) == 221
 
 
 def test_mobilenet_v1_has_the_size_of_sface():
   model = make_network('mobilenet_v1')
-  counts = sizes(model)
+  counts = sizes(shapes(model))
   # What its file has: weights, slopes, and a bias for each channel.
   served = sum(counts.values()) - sum_of(counts, 'scale')
   assert served == 9_607_616 + 10_944 + (10_944 + 128)
   # 13 pairs of a 3x3 depthwise and a 1x1 convolution, added up by hand.
-  assert round(count_multiply_adds(model, 112) / 1e6) == 574
+  assert round(count_multiply_adds(shapes(model)) / 1e6) == 574
 
 
 def test_mobilenet_v2_with_its_classifier_has_the_papers_size():
   model = make_network('mobilenet_v2', width=1.0)
   embedding = 1280 * model.embedding_size
   classifier = 1280 * 1000
-  parameters = count_parameters(shapes(model, 224))
+  variables = shapes(model, 224)
+  parameters = count_parameters(variables)
   # torchvision's mobilenet_v2, which has a bias for each class.
   parameters += classifier + 1000 - (embedding + 2 * model.embedding_size)
   assert parameters == 3_504_872
   # 300 M at 224 (Sandler et al. 2018, table 4), where it has 3.4 M parameters:
   # 3.47 M are the kernels alone.
-  multiply_adds = count_multiply_adds(model, 224) + classifier - embedding
+  multiply_adds = count_multiply_adds(variables) + classifier - embedding
   assert round(multiply_adds / 1e6) == 301
 
 
 def test_inception_resnet_v1_has_facenets_size():
   model = make_network('inception_resnet_v1')
-  counts = sizes(model)
+  variables = shapes(model, 160)
+  counts = sizes(variables)
   # facenet-pytorch's InceptionResnetV1 without logits, by its definition.
-  assert count_parameters(shapes(model, 160)) == 23_482_624
+  assert count_parameters(variables) == 23_482_624
   # As it is served, each batch norm folded into a bias, Open Model Zoo says
   # 23.469 M (facenet-20180408-102900), and 2.846 GFLOPs. The latter also has
   # activations, pools and sums.
   assert sum(counts.values()) - sum_of(counts, 'scale') == 23_467_824
-  assert 2 * count_multiply_adds(model, 160) == 2_835_324_608
+  assert 2 * count_multiply_adds(variables) == 2_835_324_608
+
+
+@pytest.mark.parametrize(
+  ('network', 'fields', 'size', 'full', 'quarter'),
+  [
+    ('mobilenet_v2', {'width': 1.0}, 224, 17, 7),
+    ('mobilefacenet', {}, 112, 15, 7),
+    ('ir50', {}, 112, 24, 7),
+    ('inception_resnet_v1', {}, 160, 21, 8),
+  ],
+)
+def test_a_quarter_of_the_depth_keeps_a_quarter_of_each_stage(
+  network, fields, size, full, quarter
+):
+  for multiplier, wanted in ((1.0, full), (0.25, quarter)):
+    model = make_network(network, depth_multiplier=multiplier, **fields)
+    names = shapes(model, size)['params']
+    assert sum(name.startswith('block') for name in names) == wanted

@@ -1,5 +1,7 @@
 """MobileFaceNet: its size, and that its three precisions belong together."""
 
+import functools
+
 import backbone_checks as checks
 import flax
 import jax
@@ -10,30 +12,35 @@ from defaults import batch_norm, make_network
 from faceqat.integer import operators as ops
 from faceqat.models import mobilefacenet
 
-# Images of 32 leave 2x2 to the global depthwise convolution.
 MODEL = make_network('mobilefacenet', norm=batch_norm(momentum=0.0))
 
 
 @pytest.fixture(scope='module')
 def backbone():
-  # Six blocks of fifteen, of every kind; `whole_networks_test` runs all.
-  return checks.prepare(MODEL.clone(depth_multiplier=0.2), image_size=32)
+  # Blocks of every kind; `whole_networks_test` runs all fifteen.
+  stages = ((2, 64, 2, 2), (4, 128, 1, 2))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(mobilefacenet, 'STAGES', stages)
+    yield checks.prepare(MODEL, image_size=32)
 
 
-@pytest.mark.parametrize(('image_size', 'left'), [(112, 7), (48, 3), (32, 2)])
-def test_the_global_depthwise_convolution_covers_what_is_left(image_size, left):
-  params = jax.eval_shape(
+@functools.cache
+def shapes(image_size):
+  """Of the variables of the whole network."""
+  return jax.eval_shape(
     lambda: layer_network.random_variables(MODEL, (image_size, image_size, 3))
-  )['params']
+  )
+
+
+@pytest.mark.parametrize(('image_size', 'left'), [(112, 7), (32, 2)])
+def test_the_global_depthwise_convolution_covers_what_is_left(image_size, left):
+  params = shapes(image_size)['params']
   assert params['global_depthwise']['kernel'].shape == (left, left, 1, 512)
   assert params['embedding']['kernel'].shape == (512, 128)
 
 
 def test_every_convolution_but_the_linear_ones_has_a_prelu():
-  params = jax.eval_shape(
-    lambda: layer_network.random_variables(MODEL, (32, 32, 3))
-  )['params']
-  paths = flax.traverse_util.flatten_dict(params)
+  paths = flax.traverse_util.flatten_dict(shapes(32)['params'])
   names = {path[:-1] for path in paths if path[-1] == 'kernel'}
   linear = {
     name
@@ -45,17 +52,17 @@ def test_every_convolution_but_the_linear_ones_has_a_prelu():
 
 
 def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
-  added = [
-    operator.inputs
+  ranges = shapes(32)['quant_stats']
+  blocks = [ranges[f'block_{index}'] for index in range(15)]
+  adding = {index for index, block in enumerate(blocks) if 'add' in block}
+  # The first of a stage has stride 2, but for the third and the last.
+  assert set(range(15)) - adding == {0, 5, 12}
+  (add,) = (
+    operator
     for operator in backbone.program.operators
     if isinstance(operator, ops.Add)
-  ]
-  # The first of a stage has stride 2 or other channels, but for the third and
-  # the last.
-  blocks = [2, 3, 5]
-  assert [second for _, second in added] == [
-    f'block_{index}/project' for index in blocks
-  ]
+  )
+  assert add.inputs == ('block_0/project', 'block_1/project')
 
 
 def test_both_sides_are_padded_alike_at_every_stride(backbone):
@@ -68,12 +75,7 @@ def test_both_sides_are_padded_alike_at_every_stride(backbone):
   assert strides == {(True, (1, 1)), (True, (2, 2)), (False, (1, 1))}
 
 
-def test_gradients_at_8_bits_point_where_the_float_ones_do(
-  backbone, monkeypatch
-):
-  # Every kind of block; all fifteen would take most of this file's time.
-  stages = ((2, 64, 2, 2), (4, 128, 1, 2))
-  monkeypatch.setattr(mobilefacenet, 'STAGES', stages)
+def test_gradients_at_8_bits_point_where_the_float_ones_do(backbone):
   checks.check_gradients_agree(MODEL, backbone.images)
 
 

@@ -42,12 +42,15 @@ BFLOAT16 = (
 )
 
 
+def _draw(shape, dtype=np.float32, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
 def _inputs(size, window, depthwise, dtype=np.float32, batch=3):
-  rng = np.random.default_rng(0)
   inputs, outputs = 5, (5 if depthwise else 6)
-  x = rng.normal(size=(batch, *size, inputs))
-  kernel = rng.normal(size=(*window, 1 if depthwise else inputs, outputs))
-  return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+  x = _draw((batch, *size, inputs), dtype)
+  kernel = (*window, 1 if depthwise else inputs, outputs)
+  return x, _draw(kernel, dtype, seed=1)
 
 
 @functools.partial(
@@ -72,8 +75,8 @@ def test_values_and_gradients_are_those_of_xla(depthwise, case, dtype):
   size, window, strides, padding = (DEPTHWISE if depthwise else DENSE)[case]
   kwargs = {'strides': strides, 'padding': padding, 'depthwise': depthwise}
   x, kernel = _inputs(size, window, depthwise, dtype)
-  shape = jax.eval_shape(lambda: conv2d(x, kernel, **kwargs)).shape
-  g = jax.random.normal(jax.random.key(1), shape, dtype)
+  shape = jax.eval_shape(functools.partial(conv2d, **kwargs), x, kernel).shape
+  g = _draw(shape, dtype, seed=2)
   actual = _values_and_gradients(x, kernel, g, 'cpu', **kwargs)
   # The form for other backends is the plain grouped convolution of XLA; bf16
   # is held to the float32 sums of the same numbers.
@@ -82,7 +85,7 @@ def test_values_and_gradients_are_those_of_xla(depthwise, case, dtype):
   # A float32 sum of n products in any order is within n * 2^-24 of the sum of
   # their magnitudes, which is the same convolution of absolute values; two
   # such sums are compared.
-  magnitudes = _values_and_gradients(*map(jnp.abs, exact), 'gpu', **kwargs)
+  magnitudes = _values_and_gradients(*map(np.abs, exact), 'gpu', **kwargs)
   terms = (
     np.prod(kernel.shape[:3]),
     np.prod(window) * (1 if depthwise else kernel.shape[3]),

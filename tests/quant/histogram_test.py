@@ -44,14 +44,18 @@ def seen(*batches):
   return found
 
 
+@functools.cache
+def seen_of(name, size=20_000):
+  return seen(draw(name, size))
+
+
 def width(found):
   return float(histogram.edges(found)[1] - histogram.edges(found)[0])
 
 
 @pytest.mark.parametrize('name', DRAWS + SCALED)
 def test_each_bin_holds_what_lies_between_its_limits(name):
-  values = draw(name)
-  found = seen(values)
+  values, found = draw(name), seen_of(name)
   limits = np.asarray(histogram.edges(found), np.float64)
   expected, _ = np.histogram(values.astype(np.float64), limits)
   # np.histogram closes its last bin on both sides; the value is not in it.
@@ -117,8 +121,7 @@ def test_counts_do_not_overflow_where_words_carry():
 @pytest.mark.parametrize('name', DRAWS + SCALED)
 def test_percentiles_are_those_of_numpy_within_a_bin(name, percentile):
   # Of so many none of the shares is a whole number, which rounding could move.
-  values = draw(name, 19_997)
-  found = seen(values)
+  values, found = draw(name, 19_997), seen_of(name, 19_997)
   low, high = percentile_limits(found, percentile)
   one_bin = width(found) * (1 + 1e-6)
   upper = np.percentile(values, percentile, method='inverted_cdf')
@@ -134,7 +137,7 @@ def test_percentiles_are_those_of_numpy_within_a_bin(name, percentile):
 @pytest.mark.parametrize('name', DRAWS)
 def test_the_percentile_100_is_the_range_of_the_extremes(name):
   values = draw(name)
-  low, high = percentile_limits(seen(values), 100.0)
+  low, high = percentile_limits(seen_of(name), 100.0)
   assert (low, high) == (min(values.min(), 0), max(values.max(), 0))
 
 
@@ -166,14 +169,13 @@ def every_range(found, symmetric):
 @pytest.mark.parametrize('bits', [2, 4, 8])
 @pytest.mark.parametrize('name', DRAWS)
 def test_no_range_quantizes_the_values_better(name, bits, symmetric):
-  values = draw(name, 2000)
-  found = seen(values)
+  values, found = draw(name, 2000), seen_of(name, 2000)
   low, high = least_error_limits(found, bits=bits, symmetric=symmetric)
   lows, highs = every_range(found, symmetric)
   errors = squared_error(
-    jnp.asarray(values),
-    jnp.append(jnp.float32(lows), low),
-    jnp.append(jnp.float32(highs), high),
+    values,
+    np.append(lows, low).astype(np.float32),
+    np.append(highs, high).astype(np.float32),
     bits=bits,
     symmetric=symmetric,
   )
@@ -188,7 +190,7 @@ def test_no_range_quantizes_the_values_better(name, bits, symmetric):
 def test_the_least_error_lies_within_the_extremes_around_zero(
   name, bits, symmetric
 ):
-  found = seen(draw(name))
+  found = seen_of(name)
   low, high = least_error_limits(found, bits=bits, symmetric=symmetric)
   if symmetric:
     assert low == -high
@@ -202,7 +204,7 @@ def test_the_least_error_lies_within_the_extremes_around_zero(
 @pytest.mark.parametrize('scale', [2.0**-8, 2.0**40])
 def test_the_unit_of_the_values_does_not_matter(scale, symmetric):
   values = draw('laplace')
-  limits = least_error_limits(seen(values), bits=4, symmetric=symmetric)
+  limits = least_error_limits(seen_of('laplace'), bits=4, symmetric=symmetric)
   scaled = least_error_limits(
     seen(values * np.float32(scale)), bits=4, symmetric=symmetric
   )

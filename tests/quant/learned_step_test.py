@@ -11,8 +11,8 @@ from tiny_run import leaves
 
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant import exact, learned_step, numerics
-from faceqat.quant.layers import PReLU
 from faceqat.quant.learned_step import quantize_with_step
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.quantizers import (
   RangesMissingError,
   fake_quant_kernel,
@@ -122,8 +122,9 @@ def test_no_start_has_less_error_than_the_least_error_one(per_channel, bits):
   axes = (0, 1, 2) if per_channel else None
   widest = np.abs(KERNEL).max(axes) / upper
 
+  @jax.jit
   def error(step):
-    return np.square(fake_quant_kernel(kernel, layer, step) - KERNEL).sum(axes)
+    return jnp.square(fake_quant_kernel(kernel, layer, step) - KERNEL).sum(axes)
 
   alive = np.s_[:4] if per_channel else ()
   found = error(step)[alive]

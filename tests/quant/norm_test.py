@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from defaults import batch_renorm, make_spec
+from layer_network import random_variables
 
 from configs.compose import NORMS as BLOCKS
 from faceqat.integer import record
@@ -119,7 +120,7 @@ def test_a_field_that_the_config_lacks_is_named():
 def test_group_norm_is_that_of_flax(x, channels, groups, taken):
   rng = np.random.default_rng(1)
   gn = {
-    name: jnp.asarray(rng.normal(0, 1, channels), jnp.float32)
+    name: rng.normal(0, 1, channels).astype(np.float32)
     for name in ('scale', 'bias')
   }
   layer = QuantConv(
@@ -128,7 +129,7 @@ def test_group_norm_is_that_of_flax(x, channels, groups, taken):
     activation='relu',
     quant=make_spec(),
   )
-  variables = layer.init(jax.random.key(0), x, FLOAT)
+  variables = random_variables(layer, x.shape[1:])
   assert variables['params']['gn'].keys() == gn.keys()
 
   def expected(kernel):
@@ -180,8 +181,8 @@ def test_an_output_of_one_position_is_one_group(x, dense):
       norm=norm,
       quant=make_spec(),
     )
-  variables = layer.init(jax.random.key(0), x, FLOAT)
-  y = np.asarray(layer.apply(variables, x, FLOAT)).reshape(2, 8)
+  run = jax.jit(layer.init_with_output, static_argnums=2)
+  y = np.reshape(run(jax.random.key(0), x, FLOAT)[0], (2, 8))
   np.testing.assert_allclose(y.mean(1), 0, atol=1e-5)
   np.testing.assert_allclose(y.std(1), 1, rtol=1e-3)
 
@@ -204,7 +205,7 @@ class Network(nn.Module):
 def test_a_group_norm_has_no_integer_form_and_says_where(dense, symbol):
   network = Network(dense)
   images = jnp.zeros((1, *SHAPE[1:3], 3), jnp.uint8)
-  variables = network.init(jax.random.key(0), images, FLOAT)
+  variables = random_variables(network, images.shape[1:])
 
   def quantized():
     network.apply(variables, images, Mode(train=True, quantize=True))

@@ -302,22 +302,22 @@ def test_ties_ship_as_they_are_trained(bits, per_channel, learned):
     step = np.abs(weights[-1]) / (2 ** (bits - 1) - 1)
     step = step if per_channel else step[0]
 
-  def product(kernel, x):
-    return x @ fake_quant_kernel(kernel, layer, step)
+  def compiled(kernel, twice, identity):
+    return (
+      fake_quant_kernel(kernel, layer, step),
+      # Constants, folded by the compiler.
+      fake_quant_kernel(weights, layer, step),
+      # Fused with what makes it and what reads it; the identity adds zeros.
+      identity @ fake_quant_kernel(twice * 0.5, layer, step),
+    )
 
   integers, scale = quantize_kernel(weights, layer, step)
   wanted = integers * scale
-  fake = [
+  identity = np.eye(len(weights), dtype=np.float32)
+  for kernel in (
     fake_quant_kernel(weights, layer, step),
-    jax.jit(lambda k: fake_quant_kernel(k, layer, step))(weights),
-    # Constants, folded by the compiler.
-    jax.jit(lambda: fake_quant_kernel(weights, layer, step))(),
-    # Fused with what makes it and what reads it; the identity adds zeros.
-    jax.jit(lambda k, x: product(k * 0.5, x))(
-      weights * 2, np.eye(len(weights), dtype=np.float32)
-    ),
-  ]
-  for kernel in fake:
+    *jax.jit(compiled)(weights, 2 * weights, identity),
+  ):
     np.testing.assert_array_equal(kernel, wanted)
   assert np.abs(integers).max() == 2 ** (bits - 1) - 1
 

@@ -13,7 +13,9 @@ from faceqat.integer import operators as ops
 from faceqat.quant import layers
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import FAKE_QUANT, Mode
+from faceqat.quant.weightless import Flatten
 
+SHAPE = (8, 8, 3)
 QAT = Mode(train=True, quantize=True)
 FROZEN = Mode(train=True, quantize=True, freeze_bn=True)
 
@@ -56,13 +58,38 @@ TIED = {
 }
 
 
+class Weighted(table.LayerTable):
+  """A layer for each way from weights to a kernel."""
+
+  layers = {  # noqa: RUF012
+    'conv': table.conv('image', **table.STRIDED, activation='relu6'),
+    'biased': table.conv('conv', **table.BIAS),
+    'bare': table.conv('biased', **table.POINTWISE),
+    'prelu': (layers.PReLU, {}, ('bare',)),
+    'depthwise': table.depthwise('prelu', **table.STRIDED),
+    'depthwise_biased': table.depthwise('depthwise', **table.BIAS),
+    'flatten': (Flatten, {}, ('depthwise_biased',)),
+    'dense': table.dense('flatten', 6, activation='relu'),
+    'embedding': table.dense('dense', 6, **table.BIAS),
+  }
+
+
+@pytest.fixture(scope='module')
+def calibrated():
+  images = np.random.default_rng(3).integers(0, 256, (8, *SHAPE), np.uint8)
+  variables = table.random_variables(Weighted(), SHAPE)
+  return images, table.calibrate(Weighted(), variables, images)
+
+
 @pytest.mark.parametrize('which', TIED)
-def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
+def test_every_weight_ships_as_the_model_multiplied_by_it(
+  monkeypatch, which, calibrated
+):
   fields = TIED[which]
-  _, variables, images, _ = table.lowered()
-  network = table.Network(make_spec(fields, {}))
+  images, variables = calibrated
+  network = Weighted(make_spec(fields, {}))
   if fields.get('learned_steps'):
-    params = table.random_variables(network, table.IMAGE)['params']
+    params = table.random_variables(network, SHAPE)['params']
     # Any step will do for an activation.
     params = jax.tree_util.tree_map_with_path(
       lambda path, leaf: leaf + 0.05 if 'quantizer' in str(path) else leaf,
@@ -72,7 +99,7 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
   variables = with_ties(
     variables, fields.get('weight_bits', 8), fields.get('per_channel', True)
   )
-  program = table.lower(network, variables, table.IMAGE)
+  program = table.lower(network, variables, SHAPE)
   shipped = {}
   for op in program.operators:
     if isinstance(op, (ops.Conv2D, ops.Dense)):
@@ -94,9 +121,10 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(monkeypatch, which):
     # Both, so that the kernels are those that the layers read.
     return y, tuple(seen)
 
-  names = [name for name in table.LAYERS if name in shipped] + ['embedding']
+  names = [name for name in network.layers if name in shipped]
+  assert len(names) == len(network.layers) - 1
   for mode in MODES.get(which, (FAKE_QUANT,)):
-    _, kernels = run(variables, images[:4], mode)
+    _, kernels = run(variables, images, mode)
     for name, kernel in zip(names, kernels, strict=True):
       np.testing.assert_array_equal(
         shipped[name], kernel, err_msg=f'{name}, {mode}'

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from defaults import batch_norm, batch_renorm, make_spec
 
-from faceqat.quant.layers import PReLU, QuantConv, QuantDense
+from faceqat.quant.layers import QuantConv, QuantDense
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT, Mode
 
 CHANNELS = 6
@@ -35,8 +36,7 @@ def problem(name, spec, off, norm):
   layer = LAYERS[name](norm=norm, quant=make_spec(SPECS[spec], {}))
   x = np.random.default_rng(0).normal(0.2, 1, SHAPE).astype(np.float32)
   x = x[:, 0, 0] if name == 'dense' else x
-  variables = layer.init(jax.random.key(0), x, FLOAT)
-  variables = calibrated(layer, variables, x)
+  variables = initial(layer, x)
   params = jax.tree.map(np.array, variables['params'])
   params['bn']['scale'][off] = 0
   if spec == 'learned':
@@ -45,6 +45,7 @@ def problem(name, spec, off, norm):
   return layer, {**variables, 'params': params}, x
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def calibrated(layer, variables, x):
   """With the ranges of these outputs alone."""
   empty = jax.tree.map(jnp.zeros_like, variables['quant_stats'])
@@ -52,6 +53,12 @@ def calibrated(layer, variables, x):
     {**variables, 'quant_stats': empty}, x, CALIBRATE, mutable=['quant_stats']
   )
   return {**variables, **observed}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initial(layer, x):
+  variables = layer.init(jax.random.key(0), x, FLOAT)
+  return calibrated(layer, variables, x)
 
 
 @functools.partial(jax.jit, static_argnames=('layer', 'mode'))
@@ -78,10 +85,12 @@ def gradients(layer, variables, x, mode):
 def test_a_gamma_of_zero_has_the_gradient_of_the_float_network(
   name, spec, mode
 ):
-  layer, variables, x = problem(name, spec, [2], batch_norm(momentum=0.5))
-  got, updated = gradients(layer, variables, x, mode)
+  norm = batch_norm(momentum=0.5)
+  got, updated = gradients(*problem(name, spec, [2], norm), mode)
   plain = Mode(train=True, observe=True, freeze_bn=mode.freeze_bn)
-  wanted, plain_updated = gradients(layer, variables, x, plain)
+  # In float all are one: compiled once.
+  network = problem(name, 'per_channel', [2], norm)
+  wanted, plain_updated = gradients(*network, plain)
   got, wanted = got['bn']['scale'][2], wanted['bn']['scale'][2]
   assert abs(wanted) > 0.1
   # No rounded weight is in it; float32 sums of up to 200 terms.
@@ -117,11 +126,13 @@ def test_it_comes_back_in_a_few_steps(off, norm):
 
 @pytest.mark.parametrize('spec', SPECS)
 def test_weights_that_are_all_zero_have_the_gradient_of_float(spec):
-  layer, variables, x = problem('conv', spec, [], batch_norm(momentum=0.5))
-  variables['params']['kernel'][..., 2] = 0
-  got, _ = gradients(layer, variables, x, QAT)
-  wanted, _ = gradients(layer, variables, x, FLOAT_TRAINING)
-  got, wanted = (tree['kernel'][..., 2] for tree in (got, wanted))
+  def gradient(spec, mode):
+    layer, variables, x = problem('conv', spec, [], batch_norm(momentum=0.5))
+    variables['params']['kernel'][..., 2] = 0
+    return gradients(layer, variables, x, mode)[0]['kernel'][..., 2]
+
+  got = gradient(spec, QAT)
+  wanted = gradient('per_channel', FLOAT_TRAINING)
   assert np.abs(wanted).max() > 1
   # The output's quantizer stops what lies outside its range, half a step.
   np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
@@ -131,7 +142,7 @@ def test_weights_that_are_all_zero_have_the_gradient_of_float(spec):
 def test_a_slope_of_zero_has_its_gradient(others):
   layer = PReLU(quant=make_spec())
   x = np.random.default_rng(0).normal(0, 1, SHAPE).astype(np.float32)
-  variables = layer.init(jax.random.key(0), x, FLOAT)
+  variables = initial(layer, x)
   alpha = np.full(CHANNELS, others, np.float32)
   alpha[2] = 0
   variables = calibrated(layer, {**variables, 'params': {'alpha': alpha}}, x)
@@ -140,8 +151,9 @@ def test_a_slope_of_zero_has_its_gradient(others):
     y = layer.apply({**variables, 'params': {'alpha': alpha}}, x, mode)
     return jnp.sum(y * TARGET)
 
-  wanted = jax.grad(project)(alpha, FLOAT)[2]
+  gradient = jax.jit(jax.grad(project), static_argnums=1)
+  wanted = gradient(alpha, FLOAT)[2]
   assert abs(wanted) > 0.1
   # Below 0 the output is 0, and its quantizer stops nothing there.
-  got = jax.grad(project)(alpha, FAKE_QUANT)[2]
+  got = gradient(alpha, FAKE_QUANT)[2]
   np.testing.assert_allclose(got, wanted, rtol=1e-5)

@@ -258,6 +258,7 @@ def test_a_stopped_distillation_resumes_with_the_same_teacher(
   assert_same_end(config, workdir, tmp_path)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_learned_steps_are_trained_and_stand_in_the_table(
   calibrated_run, distilled_run, tmp_path
 ):

@@ -5,6 +5,7 @@ they are those of `integer.matching`, exact to the last bit.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ PROBE_BLOCK = 256
 # So many pairs of integer templates are compared on the host: XLA, which JAX
 # has to be imported for, takes seconds to compile a search.
 FEW_PAIRS = 4096
+# With so many strangers, the scores of a network can be moved to those of a
+# camera (benchmarks/transfer.py).
+ENOUGH_STRANGERS = 40
 # So many times k templates are looked at first, for k people.
 _MORE = 4
 
@@ -99,19 +103,53 @@ def find_people(
   return Matches(labels[rows].astype(np.int32), rows, scores)
 
 
-def check_rate(rate: float, num_images: int):
-  """Refuses a rate that so few images of strangers do not support."""
+def people_needed(rate: float, templates: int) -> int:
+  """Of how many strangers the pairs support a share of strangers.
+
+  With K people there are some K^2 / 2 pairs of two, of which twice
+  `MIN_FALSE_ACCEPTS` have to match at the rate of a pair, the share divided by
+  the templates of the gallery: then its upper limit is some 1.5 times as high.
+
+  >>> people_needed(0.05, 12)
+  98
+  """
+  return math.ceil(math.sqrt(4 * MIN_FALSE_ACCEPTS * templates / rate))
+
+
+def check_rate(
+  rate: float, num_images: int, num_people: int = 0, templates: int = 0
+):
+  """Refuses a rate that so few strangers do not support.
+
+  Args:
+    rate: the share of strangers.
+    num_images: of strangers.
+    num_people: how many strangers they show.
+    templates: of the gallery; 0: not known, so that pairs of strangers are not
+      counted.
+  """
   if not 0 < rate < 1:
     raise ValueError(
       f'--false_positive_rate={rate:g}: it must be above 0 and below 1'
     )
-  if not is_supported(rate, num_images):
+  wanted = people_needed(rate, templates) if templates else 0
+  enough = 0 < min(wanted, ENOUGH_STRANGERS) <= num_people
+  if not is_supported(rate, num_images) and not enough:
     # As a percentage would, a rate is rounded up to three digits.
     supported = MIN_FALSE_ACCEPTS / num_images if num_images else 1
     needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
     remedy = f'give {needed:,} images or more'
     if supported < 1:
       remedy += f', or a rate of at least {_rounded_up(supported):g}'
+    if wanted:
+      remedy += (
+        f'; or images of {wanted:,} different people, whose pairs are enough '
+        f'for a gallery of {templates:,}'
+      )
+    if wanted > ENOUGH_STRANGERS:
+      remedy += (
+        f', or of {ENOUGH_STRANGERS} where the network has false-match rates'
+      )
     raise ValueError(
       f'--false_positive_rate={rate:g}: {num_images:,} images of strangers do '
       f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from faceqat.api.decision import Decision, Rate, rate_of_score
 from faceqat.calibration import packaged_files, packaged_program
-from faceqat.evaluators import verification
+from faceqat.evaluators import rate_table, verification
+from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import embedders, match_table
 from faceqat.identification.embedders import Embedder
-from faceqat.identification.match_table import MatchTable
 from faceqat.integer import template_score
 from faceqat.integer.program import CONTRACTS
 
@@ -235,7 +235,7 @@ class Model:
   def threshold(self) -> float | None:
     """The cosine that `verify` asks for; None where nothing was measured."""
     table = self._match_table
-    return None if table is None else match_table.default_row(table).threshold
+    return None if table is None else rate_table.default_row(table).threshold
 
   @functools.cached_property
   def digest(self) -> str:
@@ -247,7 +247,7 @@ class Model:
 
   @functools.cached_property
   def _match_table(self) -> MatchTable | None:
-    return match_table.find(self.digest)
+    return self.embedder.table or match_table.find(self.digest)
 
   @functools.cached_property
   def _finder(self) -> 'FaceFinder':

@@ -105,5 +105,5 @@ def main():
 if __name__ == '__main__':
   flags.DEFINE_integer('batch_size', 64, 'Images.', lower_bound=1)
   timing.define_flags(rounds=5)
-  command.restart_with_tuned_allocator('benchmarks.convolution')
+  command.restart_with_tuned_allocator()
   command.run(main)

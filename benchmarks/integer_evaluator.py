@@ -208,5 +208,5 @@ if __name__ == '__main__':
     'depth_multiplier', 1.0, 'Share of its blocks.', lower_bound=0.0
   )
   flags.DEFINE_list('batch_sizes', '1,32', 'Images at a time, each measured.')
-  command.restart_with_tuned_allocator('benchmarks.integer_evaluator')
+  command.restart_with_tuned_allocator()
   command.run(main)

@@ -16,7 +16,7 @@ from absl import flags
 
 from benchmarks import page_tables
 from faceqat import command
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
 from faceqat.data.benchmarks import pair_lists
 from faceqat.data.benchmarks.pairs import PairSet
@@ -31,7 +31,7 @@ _BATCH_SIZE = 64
 
 
 def define_flags():
-  flags.DEFINE_enum('name', None, packaged_network.NAMES, 'Of the network.')
+  flags.DEFINE_enum('name', None, packaged_files.NAMES, 'Of the network.')
   flags.DEFINE_string('images', None, 'Folder of aligned faces.')
   flags.DEFINE_string('pairs', None, 'List of pairs of them, with people.')
   flags.DEFINE_string('faces', None, 'What the data set is called.')
@@ -108,7 +108,7 @@ def main():
     faces=args.faces,
     provenance=args.provenance,
   )
-  path = packaged_network.rates_path_of(args.name)
+  path = packaged_files.rates_path_of(args.name)
   match_table.save(table, path)
   show(table)
   print(f'{path}: {path.stat().st_size:,} bytes')

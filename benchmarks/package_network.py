@@ -14,7 +14,7 @@ import hashlib
 from absl import flags
 
 from faceqat import command
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files, packaged_network
 from faceqat.calibration.lower import lower
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import load_network
@@ -22,14 +22,14 @@ from faceqat.training.checkpoint import load_network
 
 def define_flags():
   flags.DEFINE_string('run', None, 'Folder of the run that was calibrated.')
-  flags.DEFINE_enum('name', None, packaged_network.NAMES, 'Of the network.')
+  flags.DEFINE_enum('name', None, packaged_files.NAMES, 'Of the network.')
   flags.DEFINE_string('provenance', None, 'On what it was calibrated.')
   flags.mark_flags_as_required(['run', 'name', 'provenance'])
 
 
 def main():
   args = flags.FLAGS
-  path = packaged_network.path_of(args.name)
+  path = packaged_files.path_of(args.name)
   packaged_network.package(load_network(args.run), args.provenance, path)
   print(f'{path}: {path.stat().st_size:,} bytes')
   program = lower(packaged_network.load_packaged(args.name))

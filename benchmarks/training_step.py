@@ -148,5 +148,5 @@ def main():
 if __name__ == '__main__':
   timing.define_flags(rounds=7, model=True)
   flags.DEFINE_integer('batch_size', 64, 'Images a step.', lower_bound=2)
-  command.restart_with_tuned_allocator('benchmarks.training_step')
+  command.restart_with_tuned_allocator()
   command.run(main)

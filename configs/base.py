@@ -9,6 +9,7 @@ def make_base() -> ConfigDict:
   """600 steps, the second half quantized."""
   return ConfigDict(
     {
+      # Of the first weights, the order of images and their augmentation.
       'seed': 0,
       # Weights to start from: a file of another project, a run, or ''.
       'pretrained': '',
@@ -20,6 +21,7 @@ def make_base() -> ConfigDict:
       'optimizer': common.optimizer(),
       'data': common.data(),
       'eval': common.evaluation(),
+      # Images in a step, on all devices together.
       'batch_size': 64,
       # Parts of a batch that are computed one after another, to save memory.
       'micro_batches': 1,
@@ -27,9 +29,13 @@ def make_base() -> ConfigDict:
       'quick_compilation': False,
       # Of the training, with their own learning rates; {}: it is one.
       'stages': {},
+      # 0: calibrate a pretrained network, and do not train it.
       'total_steps': 600,
+      # Between two lines of losses,
       'log_steps': 10,
+      # two validations,
       'eval_steps': 150,
+      # and two checkpoints.
       'checkpoint_steps': 150,
     }
   )

@@ -35,6 +35,7 @@ def data() -> ConfigDict:
       'image_size': _size(112),
       # Of the images in `path`, which are then resized; 0: image_size.
       'stored_size': _size(0),
+      # Of the people held out, their pairs, and drawn faces.
       'seed': 0,
       # Drawn faces only.
       'num_people': 240,
@@ -54,10 +55,14 @@ def data() -> ConfigDict:
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: images in random order.
       'people_per_batch': 0,
+      # That read and decode images.
       'num_threads': 2,
       'augment': {
+        # How often an image is mirrored.
         'flip_probability': 0.5,
+        # Most pixels that it moves along each axis.
         'max_shift': 4,
+        # Largest relative change of all pixels.
         'max_brightness': 0.2,
       },
     }
@@ -126,6 +131,7 @@ def int8() -> ConfigDict:
   """8-bit weights and activations, as the runtimes' kernels take them."""
   return ConfigDict(
     {
+      # False: a float network.
       'enabled': True,
       # Steps of float training before the quantizers are switched on.
       'start_step': 300,
@@ -141,9 +147,12 @@ def int8() -> ConfigDict:
       # and whether biases are corrected by the mean error (4.2).
       'correct_biases': False,
       'default': {
+        # 2 to 8.
         'weight_bits': 8,
         'activation_bits': 8,
+        # A range of weights for each output channel.
         'per_channel': True,
+        # Activations around zero point 0.
         'symmetric': False,
         # Of activations: 'ema' averages the extremes of the batches, 'minmax'
         # keeps the widest; 'percentile' and 'mse' (least squared error) use all
@@ -159,6 +168,10 @@ def int8() -> ConfigDict:
         # The first steps of weights: 'mse', the least squared error, or 'lsq',
         # as in the paper, which is too wide for many bits.
         'step_initialization': 'mse',
+        # Of a PReLU: 'operator' is the runtimes' own; 'sum' is a depthwise
+        # convolution and a sum, which LiteRT's default runs several times as
+        # fast.
+        'prelu': 'operator',
       },
       # Shell patterns on layer paths. The embedding has zero point 0, so that a
       # dot product of two embeddings is a cosine up to their norms.
@@ -171,14 +184,22 @@ def optimizer() -> ConfigDict:
   """AdamW, which gets much further than SGD in a few hundred steps."""
   return ConfigDict(
     {
+      # 'adamw' or 'sgd'.
       'name': 'adamw',
+      # At the end of the warm-up.
       'learning_rate': 0.004,
+      # Of sgd.
       'momentum': 0.9,
+      # Of kernels and class weights; biases and norms are free.
       'weight_decay': 0.05,
+      # In which the rate rises from 0.
       'warmup_steps': 20,
+      # After it: 'constant'; 'cosine', which falls to 0; or 'step', which
+      # multiplies by step_factor at each of these fractions of the training.
       'schedule': 'cosine',
       'step_boundaries': (0.5, 0.75, 0.9),
       'step_factor': 0.1,
+      # A longer gradient is scaled down to this length.
       'clip_global_norm': 5.0,
     }
   )
@@ -213,7 +234,14 @@ def group_norm() -> ConfigDict:
 
 def no_regularization() -> ConfigDict:
   """The optimiser's weight decay alone."""
-  return ConfigDict({'weight': 0.0, 'decay': 1.0})
+  return ConfigDict(
+    {
+      # Of an L2 penalty beside the loss; 0: none.
+      'weight': 0.0,
+      # Its factor after each step whose loss was smaller than the penalty.
+      'decay': 1.0,
+    }
+  )
 
 
 def make_smoke(config: ConfigDict, image_size: int, depth: float):
@@ -222,6 +250,9 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
   Most of the time is then compilation, so the network keeps few blocks of each
   stage, and XLA optimises less.
   """
+  # Crops for the whole experiment are taken as they are, and resized.
+  for block in (config.data, config.eval):
+    block.stored_size = block.stored_size or config.data.image_size
   config.data.update(
     image_size=image_size,
     num_people=32,

@@ -11,6 +11,7 @@ def _margin(name: str, **margins: float) -> ConfigDict:
   return ConfigDict(
     {
       'name': name,
+      # Of the cosines, before the softmax.
       'scale': 16.0,
       **margins,
       # The share of the target probability that is spread over all people.

@@ -8,11 +8,15 @@ from configs import common
 def _model(name: str, embedding_size: int, **fields) -> ConfigDict:
   return ConfigDict(
     {
+      # Its module in faceqat/models/.
       'name': name,
+      # Numbers of an embedding.
       'embedding_size': embedding_size,
+      # Of the blocks in each stage.
       'depth_multiplier': 1.0,
       **fields,
       'norm': common.batch_norm(),
+      # Of the float computation: 'float32' or 'bfloat16'.
       'dtype': 'float32',
     }
   )

@@ -1,4 +1,4 @@
-"""Chooses the layers whose weights get 4 bits, so that a program fits a budget.
+"""Chooses layers whose weights get 4 bits, so that a program fits.
 
   python -m faceqat.assign_bits --model=runs/mbv2_int8 --budget=600000
 
@@ -21,12 +21,8 @@ from typing import Any
 from absl import flags
 
 from faceqat import command
-from faceqat.calibration.bit_assignment import assign_bits
-from faceqat.data.example_images import spread_training_images
 from faceqat.files import atomic
 from faceqat.integer import packing
-from faceqat.report.layer_tables import costs_table, programs_table
-from faceqat.training.checkpoint import load_network
 
 
 def _python(overrides: Mapping[str, Mapping[str, Any]]) -> str:
@@ -62,6 +58,11 @@ def define_flags():
 
 
 def main():
+  from faceqat.calibration.bit_assignment import assign_bits
+  from faceqat.data.example_images import spread_training_images
+  from faceqat.report.layer_tables import costs_table, programs_table
+  from faceqat.training.checkpoint import load_network
+
   args = flags.FLAGS
   out = pathlib.Path(args.out or args.model)
   if out.exists() and not out.is_dir():

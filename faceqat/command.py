@@ -7,18 +7,21 @@ import platform
 import re
 import signal
 import sys
+import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from faceqat import compilation
+from faceqat import compilation, config_files, progress
 from faceqat.files.image_size import ImageSize, of_text
 
 # A flag that is defined here is one of the module that asked for it.
 flags.disclaim_key_flags()
+
+flags.DEFINE_bool('quiet', False, 'Print results, warnings and errors alone.')
 
 # Errors that a user can mend: one sentence is enough.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
@@ -33,6 +36,36 @@ TUNABLES = (
   ':glibc.malloc.trim_threshold=17179869184'
   ':glibc.malloc.arena_max=1'
 )
+
+
+# What a command ends with; some say more than that.
+STATUSES = {
+  0: 'all was done',
+  1: 'a wrong flag or input, which one sentence on standard error names',
+  130: 'stopped with Ctrl-C',
+}
+
+
+class _ConfigParser(flags.ArgumentParser):
+  """A config by its name or path, and the word for a form behind it."""
+
+  def __init__(self, of_files: flags.ArgumentParser):
+    super().__init__()
+    self._of_files = of_files
+
+  def parse(self, argument: str) -> ConfigDict:
+    config_files.make_importable()
+    return self._of_files.parse(config_files.path_of(argument))
+
+  def flag_type(self) -> str:
+    return self._of_files.flag_type()
+
+
+def define_config(help_text: str):
+  """Defines the flag --config, whose value is the config."""
+  config_flags.DEFINE_config_file('config', None, help_text)
+  flag = flags.FLAGS['config']
+  flag.parser = _ConfigParser(flag.parser)
 
 
 class _SizeParser(flags.ArgumentParser):
@@ -101,6 +134,12 @@ def define_settings(settings: type):
       flags.DEFINE_string(name, default, text)
 
 
+def group_flags(title: str, *names: str):
+  """Shows flags of the command under a title of their own in its help."""
+  for name in names:
+    flags.FLAGS[name].group = title
+
+
 def given_settings(settings: type) -> Any:
   """The dataclass with the values of the flags that have its fields' names."""
   names = [field.name for field in dataclasses.fields(settings)]
@@ -113,8 +152,8 @@ def compile_quickly():
   os.environ['XLA_FLAGS'] = compilation.with_flags(compilation.FLAGS, own)
 
 
-def restart_with_tuned_allocator(module: str):
-  """Restarts a module under `TUNABLES`, once, where glibc is in use.
+def restart_with_tuned_allocator():
+  """Restarts the command under `TUNABLES`, once, where glibc is in use.
 
   glibc reads them when a process starts, so this is the only way to set them
   from inside. A user's own `GLIBC_TUNABLES` is left alone.
@@ -122,22 +161,31 @@ def restart_with_tuned_allocator(module: str):
   if platform.libc_ver()[0] != 'glibc' or 'GLIBC_TUNABLES' in os.environ:
     return
   os.environ['GLIBC_TUNABLES'] = TUNABLES
-  os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
+  os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def run(main: Callable[..., None], positional: Sequence[str] = ()):
-  """Runs a command after parsing its flags.
+def run(
+  main: Callable[..., int | None],
+  positional: Sequence[str] = (),
+  statuses: Mapping[int, str] = STATUSES,
+  *,
+  loads: bool = True,
+):
+  """Runs a command after parsing its flags; -h prints its help instead.
 
-  A wrong flag or input ends it with one sentence and exit status 1; where it
-  was raised is shown with `--verbosity=1`.
+  A wrong flag or input ends it with one sentence; where it was raised is shown
+  with `--verbosity=1`.
 
   Args:
-    main: what to run.
+    main: what to run; it may return the exit status.
     positional: the names of the arguments that are no flags, all of which
       have to be given, before or between the flags; `main` gets them. A last
       one that ends with three dots may be given several times, and one in
       brackets, `[NAME...]`, not at all.
+    statuses: what its exit statuses mean; an error is the last one below 130.
+    loads: it imports what takes seconds.
   """
+  failed = max(status for status in statuses if status < 128)
   # XLA's messages (that it compiles slowly, for one) help no user. It reads
   # TensorFlow's variable.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -145,21 +193,63 @@ def run(main: Callable[..., None], positional: Sequence[str] = ()):
   # through all of them again and again: a twentieth of a short run.
   gc.set_threshold(100_000, 50, 100)
 
-  def run_main(argv: list[str]):
+  def read_flags(argv: list[str]) -> list[str]:
+    if {'-h', '--help'} & {*argv}:
+      _show_help(argv, positional, statuses)
+    return parse(argv)
+
+  def run_main(argv: list[str]) -> int | None:
     # By default `app` shows information, of which Orbax writes pages.
     if not flags.FLAGS['verbosity'].present:
       logging.set_verbosity(logging.WARNING)
+    progress.quiet = flags.FLAGS['quiet'].value
     try:
       _check_positional(argv[1:], positional)
-      main(*argv[1:])
-    except KeyboardInterrupt:
-      print('interrupted', file=sys.stderr)
+      if loads:
+        progress.say('loading')
+      return main(*argv[1:])
+    except KeyboardInterrupt as stop:
+      print(str(stop) or 'interrupted', file=sys.stderr)
       sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+      # Whoever reads along, as `head` does, has seen enough.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      sys.exit(128 + signal.SIGPIPE)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {_with_remedy(error)}')
 
-  app.run(run_main, flags_parser=parse)
+  try:
+    app.run(run_main, flags_parser=read_flags)
+  except SystemExit as end:
+    # Python's own status for a sentence is 1.
+    if failed == 1 or not isinstance(end.code, str):
+      raise
+    print(end.code, file=sys.stderr)
+    sys.exit(failed)
+  except Exception:
+    if failed == 1:
+      raise
+    traceback.print_exc()
+    sys.exit(failed)
+
+
+def _show_help(
+  argv: list[str], positional: Sequence[str], statuses: Mapping[int, str]
+):
+  """Prints the help of a command, and the fields of a config that is given."""
+  from faceqat import command_help
+
+  needed = [name for name in flags.FLAGS if _is_needed(flags.FLAGS[name])]
+  for name in needed:
+    flags.FLAGS[name].validators.clear()
+  parse([word for word in argv if word not in ('-h', '--help')])
+  command_help.show(needed, positional, statuses)
+  sys.exit(0)
+
+
+def _is_needed(flag: flags.Flag) -> bool:
+  return any('must have a value' in each.message for each in flag.validators)
 
 
 def _with_remedy(error: Exception) -> str:
@@ -192,7 +282,6 @@ def parse(argv: list[str]) -> list[str]:
   """
   # Else what follows the first argument that is no flag is none either.
   flags.FLAGS.set_gnu_getopt(True)
-  argv = ['--help' if word == '-h' else word for word in argv]
   try:
     arguments = flags.FLAGS(argv)
     config = getattr(flags.FLAGS, 'config', None)
@@ -223,13 +312,21 @@ def _sentence_of(error: Exception) -> str:
   if absent:
     return (
       f'{absent[1]} does not exist; give the file of a config, as '
-      '--config=configs/mbv2_int8.py'
+      '--config=configs/mbv2_int8.py, or its name, as --config=mbv2_int8'
     )
   missing = re.search(r'Flag --(\w+) must have a value other than', message)
   if missing:
     name = missing[1]
     meaning = flags.FLAGS[name].help.removesuffix('.')
     return f'--{name} is missing; give it: {meaning[0].lower()}{meaning[1:]}'
+  unknown = re.match(
+    r"Unknown command line flag '(.+?)'(?:\. Did you mean: (.+) \?)?$", message
+  )
+  if unknown:
+    near = '--' + unknown[2].replace(' or ', ' or --') if unknown[2] else ''
+    return f'there is no flag {unknown[1]!r}; ' + (
+      f'did you mean {near}?' if near else '-h lists them'
+    )
   # An error in a config file arrives in a traceback, on its last line.
   return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 

@@ -1,4 +1,4 @@
-"""Compares evaluated runs on the same pairs, with confidence intervals.
+"""Compares evaluated runs on the same pairs, with intervals.
 
   python -m faceqat.compare runs/y1_float runs/y1_int8 runs/y1_int6 \
     --precision=integer --reference_precision=float
@@ -12,7 +12,6 @@ from absl import flags
 
 from faceqat import command
 from faceqat.evaluators import PRECISIONS
-from faceqat.report.comparison import compare_evaluations, read_evaluation
 
 
 def define_flags():
@@ -25,6 +24,8 @@ def define_flags():
 
 
 def main(reference: str, *runs: str):
+  from faceqat.report.comparison import compare_evaluations, read_evaluation
+
   args = flags.FLAGS
   first = read_evaluation(reference, args.reference_precision)
   others = [read_evaluation(run, args.precision) for run in runs]

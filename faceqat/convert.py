@@ -1,4 +1,4 @@
-"""Lowers a trained network to integers, and exports what its runtimes run.
+"""Lowers a network to integers, and exports what its runtimes run.
 
   python -m faceqat.convert --model=runs/mbv2_int8 --out=export
 
@@ -15,12 +15,8 @@ import sys
 from absl import flags
 
 from faceqat import command
-from faceqat.calibration.lower import lower
-from faceqat.data.example_images import load_example_images
-from faceqat.export import roundtrip
-from faceqat.export.formats import FORMATS, choose_formats
 from faceqat.files import atomic, folders
-from faceqat.identification import own_faces
+from faceqat.identification.settings import CALIBRATE_HELP
 from faceqat.integer.program import CONTRACTS
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
@@ -32,13 +28,13 @@ def define_flags():
   )
   flags.DEFINE_alias('checkpoint', 'model')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('calibrate', None, own_faces.FLAG_HELP)
+  flags.DEFINE_string('calibrate', None, CALIBRATE_HELP)
   flags.DEFINE_string('out', None, 'Folder for the files.')
   flags.DEFINE_list(
     'formats',
     None,
-    f'Of {", ".join(FORMATS)}; by default all that go with the contract, '
-    'with uint8 images.',
+    'Of program, tflite, onnx, onnx_qdq, tflite_int8; by default all that go '
+    'with the contract, with uint8 images.',
   )
   flags.DEFINE_enum(
     'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
@@ -60,10 +56,17 @@ def define_flags():
   flags.DEFINE_integer(
     'num_images', 32, 'How many to compare on.', lower_bound=1
   )
+  command.group_flags('what is compared', 'images', 'num_images')
   flags.mark_flags_as_required(['model', 'out'])
 
 
 def main():
+  from faceqat.calibration.lower import lower
+  from faceqat.data.example_images import load_example_images
+  from faceqat.export import roundtrip
+  from faceqat.export.formats import choose_formats
+  from faceqat.identification import own_faces
+
   args = flags.FLAGS
   formats = choose_formats(args.formats, args.contract)
   if args.weights == 'int4' and args.contract == 'xnnpack':
@@ -93,6 +96,7 @@ def main():
       f'error: the contract {args.contract} is broken by '
       f'{", ".join(broken)}; see {reports}'
     )
+  print(f'\n{roundtrip.success(results, len(images))}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Evaluates a training run, or a saved integer program, on face pairs.
+"""Evaluates a run, or a saved integer program, on face pairs.
 
   python -m faceqat.evaluate --model=runs/mbv2_int8
   python -m faceqat.evaluate --model=mbv2.safetensors \
@@ -14,13 +14,10 @@ templates, there is a table for each (evaluation/sets.py).
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.calibration.packaged_network import NAMES
-from faceqat.evaluation.networks import evaluate_network, evaluate_program
 from faceqat.evaluators import PRECISIONS
-from faceqat.identification import own_faces
+from faceqat.identification.settings import CALIBRATE_HELP
 from faceqat.integer.program import CONTRACTS
 
 
@@ -29,7 +26,7 @@ def define_flags():
     'model', None, 'Training run folder, program file, or a packaged network.'
   )
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
-  flags.DEFINE_string('calibrate', None, own_faces.FLAG_HELP)
+  flags.DEFINE_string('calibrate', None, CALIBRATE_HELP)
   flags.DEFINE_string('out', None, 'Folder for results and figures.')
   flags.DEFINE_enum(
     'contract',
@@ -41,11 +38,16 @@ def define_flags():
     'precisions', list(PRECISIONS), 'Which of them to run, of a run.'
   )
   flags.DEFINE_alias('readings', 'precisions')
-  config_flags.DEFINE_config_file('config', None, 'Whose `eval` block to use.')
+  flags.DEFINE_bool('full', False, 'Print every figure, with its interval.')
+  command.define_config('Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
 
 
 def main():
+  from faceqat.calibration.packaged_files import NAMES
+  from faceqat.evaluation.networks import evaluate_network, evaluate_program
+  from faceqat.identification import own_faces
+
   args = flags.FLAGS
   model = pathlib.Path(args.model)
   is_packaged = args.model in NAMES
@@ -62,6 +64,7 @@ def main():
       args.config,
       args.contract,
       args.precisions,
+      full=args.full,
     )
     return
   if args.config is None:
@@ -70,7 +73,7 @@ def main():
       '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
     )
   outdir = args.out or model.with_suffix('.evaluation')
-  evaluate_program(str(model), args.config, outdir)
+  evaluate_program(str(model), args.config, outdir, args.full)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,10 @@
 """Identifies probes against a gallery of people, by cosine.
 
-  python -m faceqat.identify --gallery=PEOPLE --probe=IMAGE_OR_FOLDER \
-    --model=runs/mbv2_int8
+  python -m faceqat.identify --model=sface_int8 --gallery=PEOPLE \
+    --probe=PHOTOGRAPHS --photographs
+  python -m faceqat.identify --model=runs/mbv2_int8 --gallery=PEOPLE \
+    --probe=IMAGE_OR_FOLDER
+  python -m faceqat.identify --model=runs/mbv2_int8 --held_out=10
 
 `--model` is a training run (`--precision=float`, `fake_quant` or `integer`),
 a network that comes with faceqat (`sface_int8`), the file of an integer
@@ -19,19 +22,20 @@ share of strangers through: `--false_positive_rate=0.01
 --calibration=STRANGERS`. A network that comes with faceqat has a threshold, and
 says how often other people reach it; `--threshold=-1` names everybody.
 
-  python -m faceqat.identify --held_out=10 --model=runs/mbv2_int8
-
-uses the people who were kept out of training: the first image of each is the
-gallery, the next nine are probes. (For a file, `--config` says who they are.)
+`--held_out=10` uses the people who were kept out of training: the first image
+of each is the gallery, the next nine are probes. (For a file, `--config` says
+who they are.)
 """
 
+from typing import TYPE_CHECKING
+
 from absl import flags
-from ml_collections import config_flags
 
 from faceqat import command
-from faceqat.identification import answers
-from faceqat.identification.identify import Outcome, identify
 from faceqat.identification.settings import Settings
+
+if TYPE_CHECKING:
+  from faceqat.identification.identify import Outcome
 
 
 def define_flags():
@@ -40,20 +44,39 @@ def define_flags():
   flags.DEFINE_string('probe', None, 'Image, or folder of images.')
   command.define_settings(Settings)
   flags.DEFINE_alias('reading', 'precision')
-  config_flags.DEFINE_config_file(
-    'config', None, "Whose `data` block says whom --held_out is; a run's own."
+  command.define_config(
+    "Whose `data` block says whom --held_out is; a run's own."
   )
+  command.group_flags(
+    'the network', 'precision', 'step', 'contract', 'calibrate', 'batch_size'
+  )
+  command.group_flags(
+    'the gallery', 'save_gallery', 'add', 'prototypes', 'int8'
+  )
+  command.group_flags(
+    *('the images', 'photographs', 'faces', 'detector', 'stored_size'),
+    *('held_out', 'config'),
+  )
+  command.group_flags(
+    *('people who are not in the gallery', 'threshold'),
+    *('false_positive_rate', 'calibration'),
+  )
+  command.group_flags('what is written', 'out', 'k', 'sheet_rows')
   flags.mark_flags_as_required(['model'])
 
 
 def main():
+  from faceqat.identification.identify import identify
+
   args = flags.FLAGS
   settings = command.given_settings(Settings)
   show(identify(args.model, args.gallery, args.probe, settings), settings)
 
 
-def show(found: Outcome, settings: Settings):
+def show(found: 'Outcome', settings: Settings):
   """Prints the first answers and images left out, and where the others are."""
+  from faceqat.identification import answers
+
   answers.show_left_out(found.left_out)
   if found.answers is not None:
     answers.show(found.answers, found.precision, found.gallery)

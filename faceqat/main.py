@@ -1,6 +1,9 @@
-"""Trains what a config describes, then evaluates it in three arithmetics.
+"""Trains a network, then evaluates it in three arithmetics.
 
   python -m faceqat.main --config=configs/mbv2_int8.py --workdir=runs/mbv2_int8
+
+The config says everything about it. The arithmetics, side by side, are float,
+fake-quantized and integer.
 
 The same command continues a run that was stopped. Flags change values of the
 config: --config.optimizer.learning_rate=0.05
@@ -13,16 +16,14 @@ import signal
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from faceqat import command
 
 
 def define_flags():
-  config_flags.DEFINE_config_file(
-    'config', None, 'The experiment, a file in configs/.'
-  )
+  command.define_config('The experiment, by its name or file.')
   flags.DEFINE_string('workdir', None, 'Folder for all files of the run.')
+  flags.DEFINE_bool('full', False, 'Print every figure of the evaluation.')
   flags.DEFINE_bool(
     'distributed',
     False,
@@ -34,6 +35,10 @@ def define_flags():
   )
   flags.DEFINE_integer('num_processes', None, 'How many there are.')
   flags.DEFINE_integer('process_id', None, 'Which one this is, from 0.')
+  command.group_flags(
+    *('several machines', 'distributed', 'coordinator_address'),
+    *('num_processes', 'process_id'),
+  )
   flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -63,10 +68,10 @@ def main():
       sys.exit(128 + signal.Signals(stopped_by))
     if is_first:
       network = load_network(workdir)
-      evaluate_network(network, workdir, config, opened=sets)
+      evaluate_network(network, workdir, config, opened=sets, full=options.full)
 
 
 if __name__ == '__main__':
   define_flags()
-  command.restart_with_tuned_allocator('faceqat.main')
+  command.restart_with_tuned_allocator()
   command.run(main)

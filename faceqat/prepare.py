@@ -1,4 +1,4 @@
-"""Cuts aligned faces out of photographs, and makes a data set of them.
+"""Cuts aligned faces out of photographs, and makes a data set.
 
   python -m faceqat.prepare PHOTOS OUT
   python -m faceqat.prepare photos.zip OUT --alignment=margin --format=recordio
@@ -22,7 +22,6 @@ out people with few images; --complete gives them more, made of their own
 """
 
 import signal
-import sys
 
 from faceqat import command
 from faceqat.preparation import report
@@ -33,6 +32,13 @@ from faceqat.preparation.prepare import Options, prepare
 def define_flags():
   command.define_settings(CropSettings)
   command.define_settings(Options)
+  command.group_flags(
+    'the faces', 'alignment', 'size', 'faces', 'detector', 'workers'
+  )
+  command.group_flags(
+    *('the data set', 'format', 'split', 'seed', 'min_images', 'complete'),
+    *('evaluation', 'remove'),
+  )
 
 
 def main(photographs: str, out: str):
@@ -43,7 +49,9 @@ def main(photographs: str, out: str):
   try:
     outcome = prepare(photographs, out, settings, options)
   except KeyboardInterrupt as stop:
-    sys.exit(str(stop) or 'stopped; the same command goes on from there')
+    raise KeyboardInterrupt(
+      str(stop) or 'stopped; the same command goes on from there'
+    ) from None
   print(report.summary(outcome))
   print(f'written to {out}; prepare.txt there names what is worth a look')
   print(f'the crops stay in {out}.work for another run')

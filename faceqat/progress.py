@@ -7,11 +7,28 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich import progress as bars
+from rich.console import Console
+from rich.text import Text
 
 _Thing = TypeVar('_Thing')
 
+# Whether a command prints no more than results, warnings and errors.
+quiet = False
+
 # Between two lines in a file.
 _SECONDS_PER_LINE = 10.0
+
+
+def say(text: str):
+  """Says on standard error what is done now and takes long, as `loading`."""
+  if not quiet:
+    print(f'{text} ...', file=sys.stderr, flush=True)
+
+
+def note(text: object):
+  """Prints what is good to know on the way and is no result."""
+  if not quiet:
+    print(text, flush=True)
 
 
 class Pace:
@@ -56,6 +73,17 @@ class Pace:
     return f'{self._rate:.1f} images/s  {minutes}:{seconds:02d} left'
 
 
+class _RateColumn(bars.ProgressColumn):
+  """The images a second of a bar; what is not images is counted as such."""
+
+  def render(self, task: bars.Task) -> Text:
+    rate = task.finished_speed or task.speed
+    if not rate:
+      return Text('')
+    images = rate * task.fields['images']
+    return Text(f'{images:,.1f} images/s', style='progress.data.speed')
+
+
 def track(
   things: Iterable[_Thing],
   what: str,
@@ -64,7 +92,7 @@ def track(
   done: int = 0,
   images: int = 1,
 ) -> Iterator[_Thing]:
-  """Yields things, and shows how many of them were used.
+  """Yields things, and shows on standard error how many of them were used.
 
   On a terminal that is a bar, which disappears at the end. In a file it is a
   line every ten seconds, and none where the work is over before.
@@ -76,15 +104,23 @@ def track(
     done: before.
     images: in each of them.
   """
-  if sys.stdout.isatty():
+  if quiet:
+    yield from things
+    return
+  if sys.stderr.isatty():
     columns = (
       bars.TextColumn('{task.description}', markup=False),
       bars.BarColumn(),
       bars.MofNCompleteColumn(),
+      _RateColumn(),
       bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, transient=True) as bar:
-      yield from bar.track(things, total, completed=done, description=what)
+    terminal = Console(stderr=True)
+    with bars.Progress(*columns, console=terminal, transient=True) as bar:
+      task = bar.add_task(what, total=total, completed=done, images=images)
+      for thing in things:
+        yield thing
+        bar.advance(task)
     return
   pace, shown = Pace(done, total, images), time.monotonic()
   for thing in things:
@@ -93,4 +129,5 @@ def track(
     if time.monotonic() - shown >= _SECONDS_PER_LINE:
       shown = time.monotonic()
       pace.rate(done)
-      print(f'{what} {done:,}/{total:,}  {pace.describe(done)}', flush=True)
+      line = f'{what} {done:,}/{total:,}  {pace.describe(done)}'
+      print(line, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import types
@@ -38,11 +39,11 @@ def check_refused(result, *parts):
   """One sentence on standard error, exit status 1, nothing else said."""
   assert result.returncode == 1, result.stderr
   assert result.stdout == ''
-  lines = result.stderr.splitlines()
-  assert len(lines) == 1, result.stderr
-  assert lines[0].startswith('error: ')
+  line, *more = command_line.complaints(result.stderr)
+  assert not more, result.stderr
+  assert line.startswith('error: ')
   for part in parts:
-    assert str(part) in lines[0]
+    assert str(part) in line
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_wrong_flag_is_one_sentence(flag, parts, tmp_path):
   ('flags', 'parts'),
   [
     ([f'--config={SMOKE}'], ['--workdir is missing; give it: folder for all']),
-    (['--workdir=x'], ['--config is missing; give it: the experiment, a fi']),
+    (['--workdir=x'], ['--config is missing; give it: the experiment, by its']),
     (
       ['--workdir=x', '--config=configs/mbv3.py'],
       ['configs/mbv3.py does not exist; give the file of a config, as --con'],
@@ -103,7 +104,8 @@ def test_an_interruption_is_one_word():
     timeout=60,
   )
   assert result.returncode == 130
-  assert (result.stdout, result.stderr) == ('', 'interrupted\n')
+  assert result.stdout == ''
+  assert result.stderr == 'loading ...\ninterrupted\n'
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(capsys, monkeypatch):
@@ -164,18 +166,19 @@ def restarts(monkeypatch):
   """The restarts asked for, none of which happens."""
   calls = []
   monkeypatch.setattr(os, 'execv', lambda *call: calls.append(call))
-  monkeypatch.setattr(sys, 'argv', ['main.py', '--workdir=x'])
+  words = ['python', '-m', 'faceqat', 'train', '--workdir=x']
+  monkeypatch.setattr(sys, 'orig_argv', words)
   monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
   monkeypatch.setattr(command.platform, 'libc_ver', lambda: ('glibc', '2.36'))
   return calls
 
 
 def test_training_restarts_once_under_its_allocator_settings(restarts):
-  command.restart_with_tuned_allocator('faceqat.main')
+  command.restart_with_tuned_allocator()
   assert restarts == [
     (
       sys.executable,
-      [sys.executable, '-m', 'faceqat.main', '--workdir=x'],
+      [sys.executable, '-m', 'faceqat', 'train', '--workdir=x'],
     )
   ]
   assert os.environ.pop('GLIBC_TUNABLES') == command.TUNABLES
@@ -187,7 +190,7 @@ def test_training_is_not_restarted_without_need(reason, restarts, monkeypatch):
     monkeypatch.setattr(command.platform, 'libc_ver', lambda: ('', ''))
   else:
     monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2')
-  command.restart_with_tuned_allocator('faceqat.main')
+  command.restart_with_tuned_allocator()
   assert not restarts
 
 
@@ -261,3 +264,44 @@ def test_a_repeated_path_names_a_set_more(monkeypatch):
     )
     assert command.parse(argv) == ['main']
     assert values.config.data.path == expected
+
+
+@pytest.mark.parametrize(
+  ('raised', 'status', 'line'),
+  [
+    (KeyboardInterrupt('3 of 8 are done'), 130, '3 of 8 are done'),
+    (ValueError('a.jpg is no image'), 2, 'error: a.jpg is no image'),
+    (RuntimeError('a mistake of ours'), 2, 'RuntimeError: a mistake of ours'),
+  ],
+)
+def test_a_status_that_means_something_is_not_that_of_an_error(
+  raised, status, line, monkeypatch, capsys
+):
+  def fail():
+    raise raised
+
+  monkeypatch.setattr(command.app, 'run', lambda main, **_: main(['x']))
+  statuses = {0: 'yes', 1: 'no', 2: 'undecided', 130: 'stopped'}
+  with pytest.raises(SystemExit) as end:
+    command.run(fail, statuses=statuses)
+  assert end.value.code == status
+  *_, last = capsys.readouterr().err.splitlines()
+  assert last == line
+
+
+def test_a_reader_who_leaves_is_no_error():
+  code = (
+    'from faceqat import command; '
+    'command.run(lambda: print("x" * 100_000, flush=True), loads=False)'
+  )
+  with subprocess.Popen(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == ''
+  assert process.returncode == 128 + signal.SIGPIPE

@@ -191,7 +191,11 @@ def test_smoke_changes_sizes_and_nothing_else(name):
   # SFace stays the whole network, which runs for longer than it compiles.
   quick = full['micro_batches'] == 1 and name != 'sface_int8'
   assert ('quick_compilation' in changed) == quick
-  for field in changed - {'quick_compilation'}:
+  # Images for the full form are taken, and resized.
+  stored = {'data.stored_size', 'eval.stored_size'}
+  assert stored <= changed
+  assert {smoke[field] for field in stored} == {full['data.image_size']}
+  for field in changed - {'quick_compilation'} - stored:
     kinds = {type(full[field]), type(smoke[field])}
     assert kinds in ({int}, {float}), field
     assert smoke[field] < full[field], field

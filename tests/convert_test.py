@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 
 import command_line
@@ -22,7 +23,8 @@ def table(printed: str) -> dict[str, list[str]]:
   """The cells of the last table by format."""
   lines = printed.splitlines()
   (start,) = (i for i, line in enumerate(lines) if line.startswith('format '))
-  return {line.split()[0]: line.split()[1:] for line in lines[start + 2 :]}
+  rows = itertools.takewhile(bool, lines[start + 2 :])
+  return {line.split()[0]: line.split()[1:] for line in rows}
 
 
 @pytest.fixture
@@ -42,8 +44,14 @@ def test_every_file_gives_the_bits_of_its_contract(
 ):
   out = tmp_path / 'new' / 'export'
   run_main(workdir, out, contract=contract)
-  rows = table(capsys.readouterr().out)
+  printed = capsys.readouterr().out
+  rows = table(printed)
   assert list(rows) == [*exact, 'onnx_qdq']
+  # A difference that breaks no promise is named once, as what it is.
+  assert 'first difference' not in printed
+  *_, last = printed.splitlines()
+  assert last.startswith('succeeded: program.safetensors, model.tflite')
+  assert 'on 6 images; model_qdq.onnx promises no bits' in last
   for name, (kept, size, outputs, differing, largest, _) in rows.items():
     assert int(size.replace(',', '')) == (
       (out / formats.FORMATS[name].file).stat().st_size

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 
+import page_folder
 import pytest
 from settings import ROOT
 
@@ -23,8 +24,16 @@ def test_there_are_examples():
   assert 'faceqat/report/table.py' in MODULES
 
 
+@pytest.fixture(scope='session')
+def api_folder(tmp_path_factory):
+  """Where the examples of the Python API find their photographs."""
+  return page_folder.write(tmp_path_factory.mktemp('api'))
+
+
 @pytest.mark.parametrize('path', [*PAGES, *MODULES])
-def test_an_example_prints_what_it_shows(path):
+def test_an_example_prints_what_it_shows(path, request, monkeypatch):
+  if path.startswith('faceqat/api/'):
+    monkeypatch.chdir(request.getfixturevalue('api_folder'))
   if path in PAGES:
     result = doctest.testfile(str(ROOT / path), module_relative=False)
   else:

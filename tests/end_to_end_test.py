@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 
+import command_line
 import pytest
 import settings
 from settings import ROOT
@@ -53,7 +54,8 @@ def run(start):
     process = start(module, *flags)
     printed, complaints = process.communicate(timeout=900)
     # No warnings of libraries.
-    assert (process.returncode, complaints) == (0, '')
+    assert process.returncode == 0, complaints
+    assert command_line.complaints(complaints) == []
     return printed
 
   return run
@@ -95,14 +97,14 @@ def test_a_stopped_command_continues_where_it_was(start, run, tmp_path):
   before = []
   with start('main', *flags, stderr=subprocess.STDOUT) as process:
     for line in process.stdout:
-      before.append(line)
+      before += command_line.complaints(line)
       if line.startswith('step 2/40'):
         process.send_signal(signal.SIGTERM)
   assert process.returncode == 128 + signal.SIGTERM, before
   (step,) = re.findall(rf'^SIGTERM: saved step (\d+) in {workdir}', before[-1])
   after = run('main', *flags).splitlines()
   assert after[:2] == [
-    before[0].rstrip(),
+    before[0],
     f'continues from step {step} of 40',
   ]
   assert any(line.startswith('step 40/40') for line in after)

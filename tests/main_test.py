@@ -20,6 +20,7 @@ def start(monkeypatch, tmp_path):
     flags = types.SimpleNamespace(
       config=config,
       workdir=str(tmp_path / 'run'),
+      full=False,
       distributed=bool(flags),
       coordinator_address=flags.get('coordinator_address'),
       num_processes=flags.get('num_processes'),
@@ -44,7 +45,7 @@ def test_sets_are_opened_and_warned_of_once(start, tmp_path, capsys):
     assert printed.count(text) == 1
   # Before the training.
   assert printed.index('has no list') < printed.index('trains on')
-  assert printed.index('step 1/1') < printed.index('evaluating float on faces')
+  assert printed.index('step 1/1') < printed.index('evaluating float: ')
   assert (tmp_path / 'run' / 'results.json').is_file()
 
 

@@ -7,7 +7,7 @@ import command_line
 import numpy as np
 
 from benchmarks import match_rates
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
 from faceqat.data.benchmarks import pair_lists
 from faceqat.evaluators import verification
@@ -36,7 +36,7 @@ def test_rates_are_measured_written_and_printed(
   network = embedders.load(quantized_run[0])
   monkeypatch.setattr(embedders, 'load', lambda name: network)
   path = tmp_path / 'rates.json'
-  monkeypatch.setattr(packaged_network, 'rates_path_of', lambda name: path)
+  monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
   images = people / 'gallery'
   pairs = write_pairs(images, tmp_path / 'pairs.txt')
   command_line.run(

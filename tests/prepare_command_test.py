@@ -69,7 +69,7 @@ def test_the_command_prepares_photographs_on_two_cores(tmp_path):
       shutil.copyfile(photo, target)
   result = command(tmp_path / 'in', tmp_path / 'out', '--workers=2')
   assert result.returncode == 0, result.stderr
-  assert result.stderr == ''
+  assert command_line.complaints(result.stderr) == []
   assert re.search('^photographs +9', result.stdout, re.MULTILINE)
   assert len(folder.FolderSource(tmp_path / 'out', 112)) == 9
   assert not (tmp_path / 'out.work/missed.png').exists()

@@ -11,6 +11,8 @@ from launch_variables import VARIABLES
 from settings import ROOT
 from shown_commands import Shown
 
+from faceqat import subcommands
+
 # Where a command is run in a small form: a file of tests/, and a test.
 TESTS = {
   'faceqat.main': 'end_to_end_test::'
@@ -23,6 +25,11 @@ TESTS = {
   'test_the_command_prepares_photographs_on_two_cores',
   'faceqat.identify': 'identification/identify_test::'
   'test_probes_are_answered_with_people_and_images',
+  'faceqat.verify': 'verify_test::'
+  'test_the_answer_is_a_line_a_status_and_its_numbers',
+  'faceqat.embed': 'embed_test::'
+  'test_an_array_has_a_row_a_face_and_their_names_beside_it',
+  'faceqat.doctor': 'doctor_test::test_it_says_what_is_there',
   'faceqat.compare': 'compare_test::'
   'test_runs_are_compared_with_intervals_on_the_same_pairs',
   'faceqat.assign_bits': 'assign_bits_test::'
@@ -35,10 +42,18 @@ TESTS = {
   'test_what_ships_is_packaged_again_as_it_is',
   'benchmarks.match_rates': 'packaged_rates_test::'
   'test_rates_are_measured_written_and_printed',
+  'benchmarks.match_bounds': 'match_bounds_test::'
+  'test_the_command_prints_both_tables',
+  'examples.overview': 'overview_test::'
+  'test_scores_and_decisions_are_those_of_the_integers',
+  'benchmarks.camera_forms': 'camera_forms_test::'
+  'test_every_form_is_written_and_read_upright',
   'benchmarks.interval_coverage': 'interval_coverage_test::'
   'test_the_small_form_prints_a_row_for_every_figure',
   'benchmarks.seed_spread': 'seed_spread_test::'
   'test_each_seed_is_trained_once_on_its_cores',
+  'benchmarks.first_embedding': 'first_embedding_test::'
+  'test_a_new_process_embeds_one_image',
   'benchmarks.kills': 'kills_test::'
   'test_a_killed_command_goes_on_to_the_same_bits',
   'benchmarks.check_figures': 'check_figures_test::'
@@ -95,7 +110,8 @@ PLACEHOLDERS = {'CONFIG': 'configs/mbv2_int8.py', 'BYTES': '1000'}
 # run the scripts against stand-ins.
 FOREIGN = ('docker', 'gcloud', 'scancel', 'id', 'sed')
 MAIN = ('faceqat.main', '--config=configs/mbv2_int8.py')
-CONFIG = re.compile(r'--config=configs/(\w+)\.py')
+# By its file, or by its name.
+CONFIG = re.compile(r'--config=(?:configs/(?=\w+\.py))?(\w+)(?=\.py|:| |$)')
 
 
 @pytest.fixture(scope='module')
@@ -129,7 +145,13 @@ def module_of(one: Shown) -> tuple[str, ...] | None:
   """The module that Python runs, and its arguments."""
   program, *words = one.words
   if program.rpartition('/')[2] in ('python', 'python3') and words[0] == '-m':
-    return tuple(words[1:])
+    program, *words = words[1:]
+    if program != 'faceqat':
+      return program, *words
+  if program == 'faceqat' and words:
+    # A name that there is not is left for `faceqat` to refuse.
+    module = subcommands.COMMANDS.get(words[0])
+    return (module, *words[1:]) if module else (program, *words)
   return ('tensorboard.main', *words) if program == 'tensorboard' else None
 
 
@@ -184,6 +206,7 @@ WRONG = (
   ('faceqat.compare', 'one'),
   ('faceqat.prepare', 'one'),
   ('faceqat.none', 'one'),
+  ('faceqat', 'none'),
   ('tensorboard.main', '--logdirs=x'),
 )
 

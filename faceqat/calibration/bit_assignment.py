@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from faceqat import progress
 from faceqat.calibration import sensitivity
 from faceqat.calibration.lower import (
   lower,
@@ -121,7 +122,7 @@ def _measure(
   saved: Mapping[str, int],
 ) -> list[LayerCost]:
   """The cost of each layer of `saved`, lowered alone."""
-  print(f'measuring {len(saved)} layers on {len(images)} images', flush=True)
+  progress.note(f'measuring {len(saved)} layers on {len(images)} images')
   errors = sensitivity.weight_errors(
     network.model, network.variables, low, images, list(saved)
   )

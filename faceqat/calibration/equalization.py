@@ -118,16 +118,32 @@ def scaled(
   Returns:
     Those that change, float64.
   """
-  second = f'{chain.second}/kernel'
-  kernel = np.float64(params[second])
-  if chain.depthwise:
-    kernel = kernel / factors
-  else:
-    by_channel = kernel.reshape(-1, len(factors), kernel.shape[-1])
-    kernel = (by_channel / factors[:, None]).reshape(kernel.shape)
-  outputs = _outputs(chain.first, params)
-  first = {path: np.float64(params[path]) * factors for path in outputs}
-  return {second: kernel, **first}
+  return {
+    **divided_inputs(chain.second, chain.depthwise, factors, params),
+    **scaled_outputs(chain.first, factors, params),
+  }
+
+
+def divided_inputs(
+  name: str, depthwise: bool, factors: np.ndarray, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The kernel of a layer whose input channels are divided by [C] factors."""
+  path = f'{name}/kernel'
+  kernel = np.float64(params[path])
+  if depthwise:
+    return {path: kernel / factors}
+  # Behind a flattening, channels change fastest among the inputs.
+  by_channel = kernel.reshape(-1, len(factors), kernel.shape[-1])
+  return {path: (by_channel / factors[:, None]).reshape(kernel.shape)}
+
+
+def scaled_outputs(
+  name: str, factors: np.ndarray, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The parameters of a layer whose outputs are multiplied by [C] factors."""
+  return {
+    path: np.float64(params[path]) * factors for path in _outputs(name, params)
+  }
 
 
 def find_chains(

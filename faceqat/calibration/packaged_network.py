@@ -7,7 +7,6 @@ arithmetic of IEEE 754.
 
 import json
 import os
-import pathlib
 
 import jax
 import ml_collections
@@ -17,24 +16,12 @@ from faceqat.calibration import measured
 from faceqat.calibration.equalization import find_chains
 from faceqat.calibration.lower import lower
 from faceqat.calibration.measured import Measured
+from faceqat.calibration.packaged_files import NAMES, path_of
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
 from faceqat.models.weights import pretrained
 from faceqat.quant.spec import FLOAT
-
-# OpenCV's SFace (Zhong et al. 2021), Apache 2.0 licence.
-NAMES = ('sface_int8',)
-
-
-def path_of(name: str) -> pathlib.Path:
-  """The file with what was measured of a network of `NAMES`."""
-  return pathlib.Path(__file__).with_name(f'{name}.safetensors')
-
-
-def rates_path_of(name: str) -> pathlib.Path:
-  """The file with its false-match rates (`identification.match_table`)."""
-  return pathlib.Path(__file__).with_name(f'{name}.rates.json')
 
 
 def load_packaged(name: str) -> Network:

@@ -88,7 +88,7 @@ def recalibrate(
   """Measures what a packaged network ships with on other images.
 
   Args:
-    name: of `packaged_network.NAMES`.
+    name: of `packaged_files.NAMES`.
     shipped: that network as it ships.
     images: uint8 [N, H, W, 3], N at least `LEAST_IMAGES`.
     people: N names, or None: as far as it goes, no person is both calibrated

@@ -18,6 +18,7 @@ from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
 from faceqat.integer import operators as ops
 from faceqat.integer.program import IntegerProgram
+from faceqat.progress import track
 from faceqat.quant.spec import FLOAT, Mode
 
 _BATCH_SIZE = 32
@@ -67,9 +68,8 @@ def weight_errors(
   factors = _fold_factors(model, variables, images[:1])
   expected = embed(model, variables, images, FLOAT)
   errors = {}
-  for operator in program.operators:
-    if operator.name not in names:
-      continue
+  wanted = [each for each in program.operators if each.name in names]
+  for operator in track(wanted, 'layer', len(wanted), images=len(images)):
     key = f'{operator.name}/kernel'
     factor = (
       factors.get(operator.name, 1.0) * layers[operator.name].output_scale

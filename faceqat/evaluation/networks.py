@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
+from faceqat import progress
 from faceqat.calibration.lower import lower
 from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
@@ -39,6 +40,7 @@ def evaluate_network(
   contract: str = CONTRACTS[0],
   precisions: Sequence[str] = PRECISIONS,
   opened: EvaluationSets | None = None,
+  full: bool = False,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -60,6 +62,7 @@ def evaluate_network(
     precisions: which of `PRECISIONS` to run on the pairs.
     opened: sets that were opened before the training, which has also warned of
       people in both.
+    full: print every figure, in place of those to look at first.
 
   Returns:
     By precision: metric name to value.
@@ -87,11 +90,11 @@ def evaluate_network(
   if not predicts:
     raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
   parameters = complexity.count_parameters(network.variables)
-  print(f'{parameters:,} parameters')
+  progress.note(f'{parameters:,} parameters')
   shapes = complexity.trace_shapes(network.model, size)
   multiply_adds = complexity.count_multiply_adds(shapes)
-  print(f'{multiply_adds:,} multiply-adds an image')
-  return evaluate_sets(predicts, sizes, sets, config, outdir)
+  progress.note(f'{multiply_adds:,} multiply-adds an image')
+  return evaluate_sets(predicts, sizes, sets, config, outdir, full)
 
 
 def _check_precisions(precisions: Sequence[str]):
@@ -139,6 +142,7 @@ def _compare_layers(
   outdir: pathlib.Path,
 ):
   """Writes where the precisions part, layer by layer; prints the worst."""
+  progress.say('comparing the precisions layer by layer')
   compared = agreement.compare_precisions(
     network.model, network.variables, program, images
   )
@@ -146,13 +150,18 @@ def _compare_layers(
   text = json.dumps(compared.to_json(), indent=2)
   atomic.write(outdir / 'agreement.txt', f'{table}\n'.encode())
   atomic.write(outdir / 'agreement.json', f'{text}\n'.encode())
-  print(compared.summary())
+  progress.note(compared.summary())
 
 
 def evaluate_program(
-  path: str, config: ml_collections.ConfigDict, outdir: str
+  path: str,
+  config: ml_collections.ConfigDict,
+  outdir: str,
+  full: bool = False,
 ) -> dict:
   """Evaluates a saved program on the pairs of the config's `eval` block.
+
+  Prints as `evaluate_network` does.
 
   Raises:
     ValueError: the file is no program or damaged, or the pairs are of other
@@ -169,6 +178,7 @@ def evaluate_program(
     sets,
     config,
     folders.make(outdir),
+    full,
   )
 
 

@@ -35,6 +35,7 @@ from faceqat.report.results_tables import (
   benchmarks_table,
   results_json,
   results_table,
+  summary_table,
 )
 
 
@@ -135,6 +136,7 @@ def evaluate_sets(
   sets: EvaluationSets,
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  full: bool = False,
 ) -> Results:
   """Runs the same evaluators once a precision; prints, writes and draws.
 
@@ -147,6 +149,7 @@ def evaluate_sets(
     sets: from `open_sets`.
     config: with the `eval` block.
     outdir: a folder that exists.
+    full: print every figure, in place of those to look at first.
 
   Returns:
     The results on the first benchmark, and on the people.
@@ -173,7 +176,7 @@ def evaluate_sets(
     last = list(predicts)[-1]
     figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
     hardest.save(pair_set, cosines[last], last, folder)
-    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder)
+    _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
     if not verification.has_folds(pair_set.fold):
       print(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
@@ -182,7 +185,7 @@ def evaluate_sets(
   if len(everything) > 1:
     print(benchmarks_table(everything))
   if sets.templates is not None:
-    _evaluate_templates(predicts, sizes, sets.templates, settings, outdir)
+    _evaluate_templates(predicts, sizes, sets.templates, settings, outdir, full)
   return next(iter(everything.values()))
 
 
@@ -213,8 +216,8 @@ def _evaluate_templates(
   templates: TemplateSet,
   settings: ml_collections.ConfigDict,
   outdir: pathlib.Path,
+  full: bool,
 ):
-
   results, found = on_templates(
     predicts,
     templates,
@@ -223,7 +226,7 @@ def _evaluate_templates(
     batch_size=settings.batch_size,
   )
   folder = folders.make(outdir / 'benchmarks' / templates.name)
-  _finish(templates.name, templates.same, found, results, sizes, folder)
+  _finish(templates.name, templates.same, found, results, sizes, folder, full)
 
 
 def _finish(
@@ -233,6 +236,7 @@ def _finish(
   results: Results,
   sizes: Mapping[str, int],
   folder: pathlib.Path,
+  full: bool,
 ):
   """Adds the sizes of the files; writes results.json and roc.png; prints."""
   # Drawing takes seconds to import.
@@ -248,5 +252,5 @@ def _finish(
   curves = {precision: (values, same) for precision, values in found.items()}
   figures.roc_figure(curves, folder / 'roc.png')
   print(f'{name}:')
-  print(results_table(results))
-  print(f'curves and hardest pairs as pictures: {folder}')
+  print(results_table(results) if full else summary_table(results))
+  print(f'results.json with every figure, curves, hardest pairs: {folder}')

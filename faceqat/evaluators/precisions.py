@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from faceqat import progress
 from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import (
@@ -44,9 +45,8 @@ def on_pairs(
   results, cosines = {}, {}
   float_images = None
   for precision, predict in predicts.items():
-    print(
-      f'evaluating {precision} on {pair_set.name}: {len(pair_set)} pairs',
-      flush=True,
+    progress.note(
+      f'evaluating {precision}: {len(pair_set):,} pairs ({pair_set.name})'
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)
     cosines[precision] = verification.cosine(
@@ -72,8 +72,8 @@ def on_people(
   """`search_people` by each precision, with the same settings."""
   found = {}
   for precision, predict in predicts.items():
-    print(
-      f'identifying {len(source.class_names)} people by {precision}', flush=True
+    progress.note(
+      f'identifying {len(source.class_names)} people by {precision}'
     )
     found[precision] = identification_rates.search_people(
       predict, source, **settings
@@ -87,10 +87,9 @@ def on_templates(
   """`templates.score` by each precision: figures, and scores float64 [P]."""
   results, scores = {}, {}
   for precision, predict in predicts.items():
-    print(
+    progress.note(
       f'evaluating {precision} on {len(template_set.images)} images of '
-      f'{template_set.name}',
-      flush=True,
+      f'{template_set.name}'
     )
     scores[precision] = templates.score(predict, template_set, **settings)
     results[precision] = dict(

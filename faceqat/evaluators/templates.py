@@ -17,7 +17,6 @@ is outside of the integer program, which ships to match images, or sums of two.
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.sparse
 
 from faceqat.data.benchmarks.ijb import TemplateSet
 from faceqat.evaluators import verification
@@ -48,6 +47,9 @@ def pool(
     np.stack([template, media]), axis=1, return_inverse=True, return_counts=True
   )
   share = weights / counts[group.reshape(-1)]
+  # It takes a second to import.
+  import scipy.sparse
+
   sums = scipy.sparse.csr_array((share, (template, np.arange(len(template)))))
   return sums @ np.asarray(embeddings, float)
 

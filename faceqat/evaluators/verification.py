@@ -51,12 +51,6 @@ def embed(
   if not len(images):
     raise ValueError('There is no image to embed')
 
-  def fetch(plain, mirrored):
-    plain, mirrored = np.asarray(plain), np.asarray(mirrored)
-    integers = np.issubdtype(plain.dtype, np.integer)
-    wide = np.int32 if integers else np.float32
-    return plain.astype(wide) + mirrored.astype(wide)
-
   sums, pending = [], None
   starts = range(0, len(images), batch_size)
   for start in track(starts, 'batch', len(starts), images=batch_size):
@@ -69,18 +63,30 @@ def embed(
     # Both go to the device before the previous batch is waited for.
     running = predict(batch), predict(mirrored)
     if pending:
-      sums.append(fetch(*pending))
+      sums.append(sum_views(*pending))
     pending = running
-  sums.append(fetch(*pending))
+  sums.append(sum_views(*pending))
   embeddings = np.concatenate(sums)[: len(images)]
+  check_finite(embeddings)
+  return embeddings
 
+
+def sum_views(plain, mirrored) -> np.ndarray:
+  """The embeddings [B, D] of images and of their mirror images, added."""
+  plain, mirrored = np.asarray(plain), np.asarray(mirrored)
+  integers = np.issubdtype(plain.dtype, np.integer)
+  wide = np.int32 if integers else np.float32
+  return plain.astype(wide) + mirrored.astype(wide)
+
+
+def check_finite(embeddings: np.ndarray):
+  """Raises a ValueError where one of the embeddings [N, D] is not finite."""
   finite = np.isfinite(embeddings).all(axis=1)
   if not finite.all():
     raise ValueError(
-      f'{np.sum(~finite)} of {len(images)} embeddings are not finite, the '
+      f'{np.sum(~finite)} of {len(embeddings)} embeddings are not finite, the '
       f'first that of image {np.argmin(finite)}; the parameters have diverged'
     )
-  return embeddings
 
 
 class PairEmbeddings(NamedTuple):

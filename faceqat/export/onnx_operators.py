@@ -152,6 +152,19 @@ def _prelu_real(graph, operator: ops.PReLU, inputs, output, result):
   return graph.node('PRelu', [graph.value(source), slope], result)
 
 
+def _sum_prelu_integer(graph, operator, inputs, output, result):
+  rise = operator.rise_tensor(inputs[0])
+  graph.write(operator.rise, inputs, rise)
+  _add_integer(graph, operator.total, [*inputs, rise], output, result)
+
+
+def _sum_prelu_real(graph, operator, inputs, output, result):
+  rise = operator.rise_tensor(inputs[0])
+  graph.write(operator.rise, inputs, rise)
+  values = [graph.value(tensor) for tensor in (*inputs, rise)]
+  return graph.node('Add', values, result)
+
+
 def _logistic_integer(graph, operator: ops.Logistic, inputs, output, result):
   table = multipliers.logistic_table(inputs[0])
   _look_up(graph, operator, table, inputs[0], result)
@@ -277,6 +290,7 @@ WRITERS = {
   ops.Concat: Writers(_CONCAT, _CONCAT),
   ops.Requantize: Writers(_requantize_integer, _unchanged),
   ops.PReLU: Writers(_prelu_integer, _prelu_real),
+  ops.SumPReLU: Writers(_sum_prelu_integer, _sum_prelu_real),
   ops.Logistic: Writers(_logistic_integer, _simple('Sigmoid')),
   ops.SquareRoot: Writers(_square_root_integer, _square_root_real),
   ops.Mean: Writers(_mean_integer, _simple('GlobalAveragePool')),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from faceqat import progress
 from faceqat.evaluators import exactness
 from faceqat.export.formats import FORMATS, Run, make_run
 from faceqat.files import atomic, folders
@@ -72,7 +73,7 @@ def export(
     form = FORMATS[name]
     path = outdir / form.file
     atomic.write(path, content)
-    print(f'{path} runs on {len(images)} images', flush=True)
+    progress.note(f'{path} runs on {len(images)} images')
     actual, seconds = _run_each(form.read(program, path, False), images)
     wanted, got = expected[program.output], actual[program.output]
     comparison = exactness.compare_integers(wanted, got)
@@ -88,9 +89,35 @@ def export(
       differ = (wanted != got).reshape(len(images), -1).any(1)
       run = form.read(program, path, True)
       text = _explain(program, run, images[differ][:_EXPLAINED_IMAGES])
-      print(f'{text.splitlines()[0].removesuffix(", from")}: see {report}')
+      if results[name].broken:
+        print(f'{text.splitlines()[0].removesuffix(", from")}: see {report}')
       atomic.write(report, f'{text}\n'.encode())
   return results
+
+
+def success(results: Mapping[str, Result], num_images: int) -> str:
+  """What was promised and kept, in a sentence; no contract is broken.
+
+  Args:
+    results: of `export`.
+    num_images: that were compared.
+  """
+  exact = [name for name, result in results.items() if result.contract]
+  loose = [name for name in results if name not in exact]
+  parts = []
+  if exact:
+    files = ', '.join(FORMATS[name].file for name in exact)
+    parts.append(
+      f'{files} {"give" if len(exact) > 1 else "gives"} the bits of the '
+      f'evaluator on {num_images} images'
+    )
+  for name in loose:
+    steps = results[name].comparison.largest
+    parts.append(
+      f'{FORMATS[name].file} promises no bits, and is at most {steps} steps '
+      'of the embedding away'
+    )
+  return f'succeeded: {"; ".join(parts)}'
 
 
 def report_path(outdir: pathlib.Path, name: str) -> pathlib.Path:

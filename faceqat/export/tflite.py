@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 from faceqat.export import digests, tflite_builder, tflite_operators
 from faceqat.export.tflite_builder import ModelBuilder
-from faceqat.integer import xnnpack
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram, check_accumulators
 from faceqat.integer.tensors import Tensor
@@ -144,6 +143,9 @@ def to_bytes(
     )
   check_accumulators(program)
   if program.contract == 'xnnpack':
+    # Its kernels, and so JAX, are of no use to the other contract.
+    from faceqat.integer import xnnpack
+
     xnnpack.check_program(program)
   graph = Graph(program.contract, pack_int4)
   pixels = _write_image(graph, program.tensors[program.input], input_type)

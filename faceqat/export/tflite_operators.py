@@ -199,6 +199,13 @@ def _prelu(graph, operator: ops.PReLU, inputs, output):
   _limited(graph, 'PRELU', 1, indices, None, output)
 
 
+def _sum_prelu(graph, operator: ops.SumPReLU, inputs, output):
+  rise = operator.rise_tensor(inputs[0])
+  graph.add(rise)
+  _conv2d(graph, operator.rise, inputs, rise)
+  _add(graph, operator.total, [*inputs, rise], output)
+
+
 def _square_root(graph, operator: ops.SquareRoot, inputs, output):
   """A gather from a table of bytes: no kernel has the root of an int8."""
   (source,) = inputs
@@ -262,6 +269,7 @@ WRITERS = {
   ops.Concat: _concat,
   ops.Requantize: _simple('QUANTIZE', 1, schema.QuantizeOptionsT),
   ops.PReLU: _prelu,
+  ops.SumPReLU: _sum_prelu,
   ops.Logistic: _simple('LOGISTIC', 2),
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,

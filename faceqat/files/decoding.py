@@ -7,7 +7,7 @@ the same pixels whoever reads it.
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import numpy as np
@@ -59,9 +59,14 @@ def is_image(name: str | os.PathLike) -> bool:
 
 def why_no_image(name: str | os.PathLike) -> str:
   """Says which names are images, and the remedy, for one that is none."""
-  if os.fspath(name).lower().endswith(_HEIF_SUFFIXES):
+  return about_heic([name]) or f'images end in {", ".join(SUFFIXES)}'
+
+
+def about_heic(names: Iterable[str | os.PathLike]) -> str:
+  """The remedy where some names that are no images end as HEIC, or ''."""
+  if any(os.fspath(name).lower().endswith(_HEIF_SUFFIXES) for name in names):
     return 'HEIC is read after pip install pillow-heif; or convert it to JPEG'
-  return f'images end in {", ".join(SUFFIXES)}'
+  return ''
 
 
 def decode(

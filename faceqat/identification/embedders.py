@@ -11,24 +11,23 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
-from faceqat.calibration import packaged_network
-from faceqat.calibration.lower import lower
+from faceqat.calibration import packaged_files
 from faceqat.evaluators import PRECISIONS, verification
-from faceqat.evaluators.predict import make_integer_predict, make_predict
-from faceqat.export import exported
+from faceqat.export import exported, first_images
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import ImageSize, height_width
-from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
-from faceqat.models.network import Network
-from faceqat.quant.spec import CONTRACT_MODES, FLOAT, Mode
-from faceqat.training.checkpoint import load_network
+
+# A file needs none of JAX, Flax and Orbax, which take seconds to import.
+if TYPE_CHECKING:
+  from faceqat.models.network import Network
+  from faceqat.quant.spec import Mode
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
 
@@ -49,6 +48,7 @@ class Embedder:
     digest: takes a batch size, and gives 64 hex digits of what the network
       computes; see `load`.
     checked: whether the file was compared with a digest.
+    is_symmetric: integers have no zero point to take off, and fit int8.
   """
 
   predict: verification.Predict
@@ -56,9 +56,26 @@ class Embedder:
   stored_size: ImageSize
   precision: str
   fingerprint: Fingerprint | None
-  network: Network | None
+  network: 'Network | None'
   digest: Callable[[int], str]
   checked: bool
+  is_symmetric: bool = True
+
+  @property
+  def template(self) -> str:
+    """How faces are aligned; as is usual for the size where nothing says so."""
+    faces = self.fingerprint
+    if faces is not None and fingerprints.names_template(faces):
+      return faces.template
+    # Its warps are OpenCV's, which crops do not need.
+    from faceqat.faces import alignment
+
+    return alignment.usual_template(self.image_size)
+
+  @property
+  def is_bgr(self) -> bool:
+    """Whether it takes BGR."""
+    return self.fingerprint is not None and self.fingerprint.channels == 'BGR'
 
 
 def load(
@@ -76,7 +93,7 @@ def load(
 
   Args:
     path: the folder of a run, a program file, an exported file, or a name of
-      `packaged_network.NAMES`.
+      `packaged_files.NAMES`.
     precision: of a run; None: 'integer'. A file has no other.
     step: of a run: 'latest', 'best' or a number.
     contract: whose rounding a run is lowered to; a file has its own.
@@ -84,20 +101,26 @@ def load(
   Raises:
     ValueError: nothing of these, damaged, or without that precision.
   """
-  is_packaged = path in packaged_network.NAMES
+  is_packaged = path in packaged_files.NAMES
   path = pathlib.Path(path)
   if not path.exists() and not is_packaged:
     raise ValueError(
       f'--model={path} does not exist; give the folder of a training run, a '
       f'file that faceqat.convert wrote ({", ".join(SUFFIXES)}), or '
-      f'{" or ".join(packaged_network.NAMES)}'
+      f'{" or ".join(packaged_files.NAMES)}'
     )
   precision = precision or 'integer'
   if precision not in PRECISIONS:
     raise ValueError(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
-  if is_packaged or path.is_dir():
+  if is_packaged:
+    from faceqat.calibration.packaged_network import load_packaged
+
+    return of_network(load_packaged(str(path)), precision, contract)
+  if path.is_dir():
+    from faceqat.training.checkpoint import load_network
+
     return of_network(load_network(str(path), step), precision, contract)
   if precision != 'integer':
     raise ValueError(
@@ -112,12 +135,16 @@ def load(
   return _of_file(path)
 
 
-def of_network(network: Network, precision: str, contract: str) -> Embedder:
+def of_network(network: 'Network', precision: str, contract: str) -> Embedder:
   """A network in a precision; the arguments are those of `load`."""
+  from faceqat.calibration.lower import lower
+  from faceqat.evaluators.predict import make_predict
+  from faceqat.quant.spec import CONTRACT_MODES, FLOAT
+
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':
-    predict = make_integer_predict(lower(network, contract=contract))
+    predict = first_images.make_predict(lower(network, contract=contract))
     digest = functools.partial(_answers_digest, predict, size)
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
@@ -140,17 +167,18 @@ def of_network(network: Network, precision: str, contract: str) -> Embedder:
 def _of_file(path: pathlib.Path) -> Embedder:
   if path.suffix == '.safetensors':
     program = integer_program.load(path)
-    predict = make_integer_predict(program)
+    predict = first_images.make_predict(program)
     size = program.tensors[program.input].shape[:2]
+    zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True
   else:
     file = _EXPORTED[path.suffix](path)
     size, metadata, checked = file.image_size, file.metadata, file.checked
+    zero_point = file.zero_point
 
     def predict(images):
       embeddings = file.run(np.ascontiguousarray(images))
-      zero_point = file.zero_point
-      return np.asarray(matching.template(embeddings, zero_point=zero_point))
+      return embeddings.astype(np.int16) - np.int16(zero_point)
 
   try:
     faces = fingerprints.of_metadata(metadata)
@@ -165,6 +193,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
     network=None,
     digest=functools.partial(_answers_digest, predict, size),
     checked=checked,
+    is_symmetric=zero_point == 0,
   )
 
 
@@ -187,8 +216,10 @@ def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
 
 
 def _parameters_digest(
-  network: Network, precision: str, mode: Mode, batch_size: int
+  network: 'Network', precision: str, mode: 'Mode', batch_size: int
 ) -> str:
+  import jax
+
   del batch_size
   settings = {
     name: network.config[name].to_dict() for name in ('model', 'quant')

@@ -45,16 +45,16 @@ class Faces:
 def embed_faces(
   embedder: Embedder,
   entries: Sequence[Entry],
-  what: str,
+  what: str | None,
   batch_size: int,
   left_out: Iterable[LeftOut] = (),
 ) -> Faces:
-  """Reads and embeds images, and prints how far it is.
+  """Reads and embeds images, and may print how far it is.
 
   Args:
     embedder: the network.
     entries: the images.
-    what: a word for them, for the lines printed.
+    what: a word for them, for the lines printed; None: print nothing.
     batch_size: images in one call of the network.
     left_out: images that were left out before.
 
@@ -63,10 +63,9 @@ def embed_faces(
   """
   names, people, pictures, digests, templates = [], [], [], [], []
   left_out = list(left_out)
+  shown = track(entries, what, len(entries)) if what else iter(entries)
   # Closed before an error is printed, so that no bar is left on the terminal.
-  with contextlib.closing(
-    face_files.read_faces(track(entries, what, len(entries)), left_out)
-  ) as faces:
+  with contextlib.closing(face_files.read_faces(shown, left_out)) as faces:
     while chunk := list(itertools.islice(faces, batch_size * _BATCHES_AT_ONCE)):
       crops = []
       for entry, number, crop in chunk:
@@ -76,7 +75,7 @@ def embed_faces(
         digests.append(digest_image(crop))
         crops.append(crop)
       templates.append(verification.embed(embedder.predict, crops, batch_size))
-  if entries:
+  if entries and what:
     print(
       f'{what}: {len(names):,} faces in {len(entries):,} images', flush=True
     )

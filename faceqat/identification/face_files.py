@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from faceqat.faces import alignment, images
+from faceqat.faces import images
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
 
@@ -159,15 +158,16 @@ def make_photograph_reader(
   """
   # A detector's library is large, and crops need none.
   from faceqat.faces import choice as choices
-  from faceqat.faces import detection, photographs
+  from faceqat.faces import photographs
+  from faceqat.identification.face_finder import FaceFinder
 
-  wanted, aligned_size = images.wanted_and_stored(image_size, stored_size)
-  _check_template(template, aligned_size)
-  detect = detection.make_detector(detector)
+  finder = FaceFinder(
+    template, image_size, stored_size, bgr=bgr, detector=detector
+  )
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
     image = photographs.read_photograph(path)
-    faces = detect(image)
+    faces = finder.detect(image)
     found = choices.choose(faces, choice, image.shape)
     if not found:
       raise ValueError(
@@ -178,32 +178,9 @@ def make_photograph_reader(
       faces, choice, image.shape
     ):
       ambiguous.append(path)
-    crops = [
-      alignment.cut_out(image, face, template, aligned_size) for face in found
-    ]
-    # Resized as the training images were.
-    crops = [
-      np.asarray(images.resize(Image.fromarray(crop), wanted)) for crop in crops
-    ]
-    return [crop[:, :, ::-1] for crop in crops] if bgr else crops
+    return finder.cut(image, found)
 
   return read
-
-
-def _check_template(template: str, size: ImageSize):
-  if template == alignment.WITH_MARGIN:
-    return
-  if template not in alignment.TEMPLATES:
-    names = ', '.join([*alignment.TEMPLATES, alignment.WITH_MARGIN])
-    raise ValueError(
-      f'--photographs: the faces of --model are aligned as {template!r}, which '
-      f'is not one of {names}; align them as they were for training, and leave '
-      '--photographs out'
-    )
-  try:
-    alignment.template_points(template, size)
-  except ValueError as error:
-    raise ValueError(f'--photographs: {error}') from error
 
 
 def _is_image_file(path: pathlib.Path) -> bool:

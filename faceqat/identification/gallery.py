@@ -20,7 +20,7 @@ import safetensors.numpy
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import array_file, atomic, strict_json
-from faceqat.integer import matching
+from faceqat.integer import template_score
 
 # The digest of version 1 leaves out the maker; up to version 2 a maker's
 # precision is called `reading`.
@@ -152,7 +152,7 @@ class Gallery:
       return exact_templates(sums)
     if self.templates.dtype == np.int8:
       return _scaled(sums, _INT8_REACH).astype(np.int8)
-    return _scaled(sums, matching.REACH).astype(np.int16)
+    return _scaled(sums, template_score.REACH).astype(np.int16)
 
 
 def empty(size: int, integer: bool, int8: bool, maker: Maker) -> Gallery:
@@ -181,7 +181,7 @@ def exact_templates(templates: np.ndarray) -> np.ndarray:
   if templates.dtype in (np.int8, np.int16):
     return templates
   if np.issubdtype(templates.dtype, np.integer):
-    assert np.abs(templates).max(initial=0) <= matching.REACH
+    assert np.abs(templates).max(initial=0) <= template_score.REACH
     return templates.astype(np.int16)
   templates = templates.astype(np.float64)
   norms = np.linalg.norm(templates, axis=1, keepdims=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.files.names import similar
 from faceqat.identification import (
   answers,
@@ -257,7 +257,7 @@ def _cosine_to_reach(
   """What is given, or ships with a network; prints what is known of it."""
   table = match_table.find(digest)
   if table is None:
-    if model in packaged_network.NAMES:
+    if model in packaged_files.NAMES:
       print(match_table.about_missing(model, digest))
     return settings.threshold
   if settings.threshold is not None:

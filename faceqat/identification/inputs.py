@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faceqat.data import datasets, stated_faces
 from faceqat.evaluators.identification_rates import split_gallery
 from faceqat.faces import alignment
 from faceqat.faces import fingerprint as fingerprints
@@ -233,15 +232,12 @@ def make_reader(
     stored_size = settings.stored_size
   if not settings.photographs:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
-  faces = embedder.fingerprint
   return face_files.make_photograph_reader(
-    faces.template
-    if fingerprints.names_template(faces)
-    else alignment.usual_template(embedder.image_size),
+    embedder.template,
     choice,
     embedder.image_size,
     stored_size,
-    bgr=bool(faces) and faces.channels == 'BGR',
+    bgr=embedder.is_bgr,
     detector=settings.detector,
     ambiguous=ambiguous,
   )
@@ -259,6 +255,9 @@ def _held_out(
   model: PathLike, settings: Settings, embedder: Embedder
 ) -> tuple[list[Entry], list[Entry], Fingerprint | None]:
   """Gallery and probes of people kept out of a training; their alignment."""
+  # Sets for training, which other probes do not need.
+  from faceqat.data import datasets, stated_faces
+
   config = settings.config
   if config is None:
     if embedder.network is None:

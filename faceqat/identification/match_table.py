@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.evaluators.match_rates import Rate, Row
 from faceqat.files import atomic, strict_json
 
@@ -104,8 +104,8 @@ def load(path: str | os.PathLike) -> MatchTable:
 
 def find(digest: str) -> MatchTable | None:
   """The table that was measured of the network of this digest."""
-  for name in packaged_network.NAMES:
-    table = load(packaged_network.rates_path_of(name))
+  for name in packaged_files.NAMES:
+    table = load(packaged_files.rates_path_of(name))
     if table.network == digest:
       return table
   return None
@@ -166,7 +166,7 @@ def about_given(table: MatchTable, threshold: float) -> str:
 
 def about_missing(name: str, digest: str) -> str:
   """A sentence where a packaged network runs otherwise than was measured."""
-  table = load(packaged_network.rates_path_of(name))
+  table = load(packaged_files.rates_path_of(name))
   return (
     f'the false-match rates that ship with {name} are not used, as they are of '
     f'another network ({table.network[:12]} there, {digest[:12]} here), so '

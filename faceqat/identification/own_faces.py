@@ -3,27 +3,20 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceqat.calibration import packaged_network, recalibration
+from faceqat.calibration import packaged_files
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces import images
 from faceqat.files.image_size import height_width
 from faceqat.identification import face_files
 from faceqat.identification.face_files import Entry, LeftOut, Reader
-from faceqat.models.network import Network
-from faceqat.report.layer_tables import forms_table, ranges_table
-from faceqat.training import checkpoint
 
-FLAG_HELP = (
-  'Of a packaged network: folder of faces of your own camera to measure its '
-  'ranges on, in folders of people or not, in place of those that it ships '
-  'with.'
-)
-
-# Read at most: about so many are calibrated on, and a fifth of all held out.
-_MOST_READ = recalibration.MOST_IMAGES * 5 // 4
+# The help of a command, and a file, need none of what a calibration does.
+if TYPE_CHECKING:
+  from faceqat.models.network import Network
 
 
 def check(model: str | os.PathLike, folder: str | os.PathLike):
@@ -32,9 +25,11 @@ def check(model: str | os.PathLike, folder: str | os.PathLike):
   Raises:
     ValueError: names the flag, and what to give.
   """
-  if os.fspath(model) not in packaged_network.NAMES:
+  from faceqat.calibration import recalibration
+
+  if os.fspath(model) not in packaged_files.NAMES:
     raise ValueError(
-      f'--calibrate={folder} is for {" and ".join(packaged_network.NAMES)}, '
+      f'--calibrate={folder} is for {" and ".join(packaged_files.NAMES)}, '
       f'and --model={model} has the ranges of its training: leave --calibrate '
       f'out, or train with --config.data.path={folder}'
     )
@@ -47,12 +42,14 @@ def check(model: str | os.PathLike, folder: str | os.PathLike):
 
 def load_network(
   model: str, step: str, folder: str | os.PathLike | None
-) -> Network:
+) -> 'Network':
   """The network of a run, or a packaged one, calibrated if a folder is given.
 
   Raises:
     ValueError: as `checkpoint.load_network`, or as `calibrate`.
   """
+  from faceqat.training import checkpoint
+
   if folder:
     check(model, folder)
   network = checkpoint.load_network(model, step)
@@ -61,12 +58,12 @@ def load_network(
 
 def calibrate(
   model: str | os.PathLike,
-  network: Network,
+  network: 'Network',
   folder: str | os.PathLike,
   reader: Reader | None = None,
   *,
   aligned: bool = True,
-) -> Network:
+) -> 'Network':
   """Calibrates a packaged network on a folder, and prints what changes.
 
   Args:
@@ -81,6 +78,9 @@ def calibrate(
     ValueError: too few faces can be used, or they are aligned otherwise than
       the network wants them.
   """
+  from faceqat.calibration import recalibration
+  from faceqat.report.layer_tables import forms_table, ranges_table
+
   if aligned:
     _check_alignment(network, folder)
   entries, left_out = face_files.list_probes(
@@ -103,7 +103,7 @@ def calibrate(
   return found.network
 
 
-def _check_alignment(network: Network, folder: str | os.PathLike):
+def _check_alignment(network: 'Network', folder: str | os.PathLike):
   wanted = fingerprints.of_run(network.config)
   found, flag = fingerprints.read(folder), f'--calibrate={folder}'
   fingerprints.check(found, wanted, flag, '--model')
@@ -111,7 +111,7 @@ def _check_alignment(network: Network, folder: str | os.PathLike):
     print(warning)
 
 
-def _crop_reader(network: Network) -> Reader:
+def _crop_reader(network: 'Network') -> Reader:
   size = height_width(network.config.data.image_size)
 
   def read(path: pathlib.Path) -> list[np.ndarray]:
@@ -128,8 +128,11 @@ def _crop_reader(network: Network) -> Reader:
 
 
 def _spread(entries: Sequence[Entry]) -> list[Entry]:
-  """At most so many of them, evenly."""
-  count = min(len(entries), _MOST_READ)
+  """As many of them as are used, evenly."""
+  from faceqat.calibration import recalibration
+
+  # About so many are calibrated on, and a fifth of all held out.
+  count = min(len(entries), recalibration.MOST_IMAGES * 5 // 4)
   rows = np.linspace(0, len(entries) - 1, count)
   return [entries[int(row)] for row in rows]
 
@@ -137,6 +140,8 @@ def _spread(entries: Sequence[Entry]) -> list[Entry]:
 def _check_count(
   count: int, folder: str | os.PathLike, left_out: Sequence[LeftOut]
 ):
+  from faceqat.calibration import recalibration
+
   usable = f'--calibrate={folder}: usable faces: {count}'
   if left_out:
     usable += (

@@ -11,10 +11,15 @@ from faceqat.evaluators import PRECISIONS
 from faceqat.faces.choice import CHOICES
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
-from faceqat.identification import own_faces
 from faceqat.integer.program import CONTRACTS
 
 PathLike = str | os.PathLike
+
+CALIBRATE_HELP = (
+  'Of a packaged network: folder of faces of your own camera to measure its '
+  'ranges on, in folders of people or not, in place of those that it ships '
+  'with.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Settings:
     None, "Of a run; 'integer' unless given.", choices=PRECISIONS
   )
   step: str = option('latest', "Of a run: 'latest', 'best', a number.")
-  calibrate: PathLike | None = option(None, own_faces.FLAG_HELP)
+  calibrate: PathLike | None = option(None, CALIBRATE_HELP)
   contract: str = option(
     CONTRACTS[0], 'Whose rounding a run is lowered to.', choices=CONTRACTS
   )

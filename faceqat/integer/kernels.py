@@ -238,6 +238,17 @@ def _prelu(operator: ops.PReLU, values, inputs, output):
   return _finish(operator, scaled, output)
 
 
+def _sum_prelu(operator: ops.SumPReLU, values, inputs, output):
+  return in_two_steps(operator, values, inputs, output, compute)
+
+
+def in_two_steps(operator: ops.SumPReLU, values, inputs, output, compute):
+  """The rise and the sum, each as `compute` has it."""
+  tensor = operator.rise_tensor(inputs[0])
+  rise = compute(operator.rise, values, inputs, tensor)
+  return compute(operator.total, [*values, rise], [*inputs, tensor], output)
+
+
 def _logistic(operator: ops.Logistic, values, inputs, output):
   return look_up(multipliers.logistic_table(inputs[0]), values[0], -128)
 
@@ -319,6 +330,7 @@ KERNELS = {
   ops.Concat: _concat,
   ops.Requantize: _requantize,
   ops.PReLU: _prelu,
+  ops.SumPReLU: _sum_prelu,
   ops.Logistic: _logistic,
   ops.SquareRoot: _square_root,
   ops.Mean: _mean,

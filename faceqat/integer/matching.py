@@ -1,8 +1,7 @@
 """Faces compared in integers: an exact cosine, and the search of a gallery.
 
-A template stands for a face: an int8 embedding less its zero point, or the sum
-of two, of an image and of its mirror image. The embedding's scale cancels in a
-cosine, so no step from camera bytes to decision needs a float.
+A template stands for a face (`template_score`). The embedding's scale cancels
+in a cosine, so no step from camera bytes to decision needs a float.
 
 A score is the cosine times `ONE` = 2^29, cut toward zero: the largest integer
 t with t^2 * (a.a) * (b.b) <= (a.b)^2 * 2^58, and the sign of a.b. Both sides
@@ -20,14 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from faceqat.integer.template_score import MAX_SIZE, REACH, VIEWS
+from faceqat.integer.template_score import ONE as ONE
 from faceqat.integer.tensors import check_integer
-
-ONE = 2**29  # The score of two templates that point the same way.
-VIEWS = 2  # A template sums the embeddings of at most so many images.
-# An int8 less an int8 zero point is within 255.
-REACH = VIEWS * 255
-# Up to this many elements every dot product and squared norm is below 2^31.
-MAX_SIZE = (2**31 - 1) // REACH**2
 
 _LOWEST = np.int32(-(2**31))  # Below every score.
 _PROBES_AT_ONCE = 64

@@ -18,7 +18,12 @@ from faceqat.integer.operator_base import (
   Windowed,
   frozen,
 )
-from faceqat.integer.tensors import QParams, check_integers, check_scale
+from faceqat.integer.tensors import (
+  QParams,
+  Tensor,
+  check_integers,
+  check_scale,
+)
 
 
 @frozen
@@ -225,6 +230,71 @@ class PReLU(Operator):
     return (
       Rescaling(*positive, source.reach),
       Rescaling(*negative, source.reach * slopes),
+    )
+
+
+@frozen
+class SumPReLU(Operator):
+  """`x + relu((alpha - 1) * x)`: a PReLU, for slopes of at most 1.
+
+  XNNPACK has no PReLU in int8, but a depthwise convolution with a ReLU, which
+  is called the rise here, and a sum.
+
+  Attributes:
+    weights: int8 [C], of alpha - 1.
+    weight_scale: float32 [C].
+    rise_scale: of the rise, which has its zero at the least integer.
+  """
+
+  weights: np.ndarray
+  weight_scale: np.ndarray
+  rise_scale: float
+
+  ARRAYS = ('weights', 'weight_scale')
+  INPUT_RANK = 3
+  ELEMENTWISE = True
+  HOMOGENEOUS = True
+
+  def _check_fields(self):
+    self._check_array('weights', np.int8, 1)
+    self._check_array('weight_scale', np.float32, 1)
+    self._set(rise_scale=check_scale(self.rise_scale, 'rise_scale'))
+    # Checks the rest.
+    _ = self.rise
+
+  @property
+  def rise(self) -> Conv2D:
+    """The convolution; the limits of its output are the ReLU."""
+    return Conv2D(
+      name=f'{self.name}:rise',
+      inputs=self.inputs,
+      weights=self.weights[None, None, None],
+      weight_scale=self.weight_scale,
+      bias=np.zeros(self.weights.shape, np.int32),
+      depthwise=True,
+    )
+
+  @property
+  def total(self) -> Add:
+    """What adds the rise."""
+    return Add(name=self.name, inputs=(*self.inputs, self.rise.name))
+
+  def rise_tensor(self, source: Tensor) -> Tensor:
+    """The output of the rise."""
+    return Tensor(self.rise.name, source.shape, self.rise_scale, -128)
+
+  def _shape(self, inputs):
+    return self.rise.output_shape(inputs)
+
+  def sums(self, inputs):
+    return self.rise.sums(inputs)
+
+  def rescalings(self, inputs, output):
+    """That of the rise, and those of the sum."""
+    rise = self.rise_tensor(inputs[0])
+    return (
+      *self.rise.rescalings(inputs, rise),
+      *self.total.rescalings([*inputs, rise], output),
     )
 
 

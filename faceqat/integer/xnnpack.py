@@ -62,7 +62,11 @@ def check_operator(
   operator: ops.Operator, inputs: list[Tensor], output: Tensor
 ):
   """Raises ValueError where LiteRT's default cannot run an operator exactly."""
-  if isinstance(operator, ops.Weighted):
+  if isinstance(operator, ops.SumPReLU):
+    rise = operator.rise_tensor(inputs[0])
+    check_operator(operator.rise, inputs, rise)
+    check_operator(operator.total, [*inputs, rise], output)
+  elif isinstance(operator, ops.Weighted):
     scales = weighted_scales(operator, inputs[0], output)
     for channel, scale in enumerate(scales):
       what = f'channel {channel}: its scale'
@@ -197,6 +201,10 @@ def _weighted(operator, values, inputs, output):
   return _rescale(acc, scales, output.zero_point, *operator.clamp)
 
 
+def _sum_prelu(operator: ops.SumPReLU, values, inputs, output):
+  return kernels.in_two_steps(operator, values, inputs, output, compute)
+
+
 def _add(operator: ops.Add, values, inputs, output):
   if min(_ratio(tensor, output) for tensor in inputs) < ADD_LIMITS[0]:
     return kernels.compute(operator, values, inputs, output)
@@ -239,6 +247,7 @@ _KERNELS = {
   ops.Conv2D: _weighted,
   ops.Dense: _weighted,
   ops.Add: _add,
+  ops.SumPReLU: _sum_prelu,
   ops.Mul: _mul,
   ops.Requantize: _requantize,
   ops.Mean: _mean,

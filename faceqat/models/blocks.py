@@ -5,7 +5,7 @@ import math
 
 import flax.linen as nn
 
-from faceqat.quant.layers import PReLU
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Add

@@ -18,8 +18,6 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from scipy import sparse
-from scipy.sparse import csgraph
 
 HASH_BITS = 256
 # Hashes of one picture differ in at most so many bits. Not 48: twice as many
@@ -90,6 +88,10 @@ def group(count: int, pairs: np.ndarray) -> list[list[int]]:
     pairs: int [P, 2] of their indices.
   """
   pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+  # Here, as the command imports this module to read its flags.
+  from scipy import sparse
+  from scipy.sparse import csgraph
+
   graph = sparse.coo_array(
     (np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count)
   )

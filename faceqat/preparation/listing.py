@@ -79,7 +79,7 @@ def list_photographs(root: str | os.PathLike) -> Listing:
     raise ValueError(
       f'{root} has no photographs: wanted {root}/person/photograph, where a '
       f'photograph ends in {", ".join(decoding.SUFFIXES)}'
-      f'{_deeper(root, ignored)}'
+      f'{_elsewhere(root, ignored)}'
     )
   return Listing(root, people, found, ignored)
 
@@ -149,8 +149,10 @@ def _list_person(folder: os.DirEntry) -> tuple[list[Photograph], list[str]]:
   ]
 
 
-def _deeper(root: pathlib.Path, ignored: list[str]) -> str:
-  """Says where photographs lie too deep to be found."""
+def _elsewhere(root: pathlib.Path, ignored: list[str]) -> str:
+  """Says where photographs lie too deep to be found, or what reads them."""
+  if heic := decoding.about_heic(ignored):
+    return f'; {heic}'
   for name in ignored:
     for folder, _, files in os.walk(root / name):
       if any(map(decoding.is_image, files)):

@@ -24,7 +24,7 @@ from faceqat.preparation import (
   splits,
 )
 from faceqat.preparation.crops import CropSettings
-from faceqat.progress import track
+from faceqat.progress import note, track
 
 # Of a crop, in pixels.
 _LEAST, _MOST = 16, 1024
@@ -138,7 +138,7 @@ def _find_faces(
     if archive.is_archive(source):
       folder = work / 'photographs'
       if not folder.exists():
-        print(f'unpacking {source}', flush=True)
+        note(f'unpacking {source}')
         archive.unpack(source, folder)
     found = listing.list_photographs(folder)
     _crop(settings, found, work / 'crops', done, workers or os.cpu_count() or 1)
@@ -279,7 +279,7 @@ def _crop(
   ]
   total, before = len(found.photographs), len(found.photographs) - len(todo)
   if before:
-    print(f'{before} of {total} photographs are done', flush=True)
+    note(f'{before} of {total} photographs are done')
   if not todo:
     return
   count = before

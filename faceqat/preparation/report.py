@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from faceqat.faces import photographs
-from faceqat.files import atomic, strict_json
+from faceqat.files import atomic, decoding, strict_json
 from faceqat.preparation import completion, crops, data_set, listing, selection
 
 REPORT, DETAILS, MISSED = 'prepare.json', 'prepare.txt', 'missed.png'
@@ -129,6 +129,8 @@ def summary(report: Mapping[str, Any]) -> str:
     rows.append([f'  {status}', f'{counts[status]:,}', meaning])
   folders = sum(name.endswith('/') for name in report['ignored'])
   note = f'ignored; {folders:,} of them folders' if folders else 'ignored'
+  if heic := decoding.about_heic(report['ignored']):
+    note += f'; {heic}'
   rows.append(['other files', f'{counts["ignored"]:,}', note])
   rows.append(['crops', f'{counts["crops"]:,}', f'{counts["people"]:,} people'])
   copies, shared = report['duplicates'], report['shared']

@@ -30,7 +30,6 @@ from faceqat.quant.norm import (
   Norm,
   group_norm,
 )
-from faceqat.quant.prelu import prelu
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
   OutputQuantizer,
@@ -305,34 +304,3 @@ class QuantDense(_Linear):
       jnp.matmul,
       functools.partial(record.weighted, ops.Dense),
     )
-
-
-class PReLU(QuantLayer):
-  """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015)."""
-
-  initial_alpha: float = 0.25
-
-  @nn.compact
-  def __call__(self, x: Value, mode: Mode) -> Value:
-    layer = self._own()
-    quantizer = OutputQuantizer(layer, name='quantizer')
-    alpha = self.param(
-      'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
-    )
-    # The runtimes' kernels take one scale for all slopes.
-    slopes = dataclasses.replace(layer, per_channel=False)
-    if isinstance(x, Symbol):
-      self._check_finite({'alpha': alpha})
-      values, scale = quantize_kernel(alpha, slopes)
-      return record.apply(
-        ops.PReLU,
-        x,
-        name=self._tensor,
-        alpha=values,
-        alpha_scale=float(scale[0]),
-        output=quantizer.qparams(),
-      )
-    if mode.quantize:
-      alpha = fake_quant_kernel(alpha, slopes)
-    alpha = alpha.astype(x.dtype)
-    return self._finish(prelu(x, alpha), mode, quantizer)

@@ -1,7 +1,92 @@
-"""PReLU with the backward pass that XLA:CPU runs fastest."""
+"""PReLU, as one operator of the runtimes or as the greater of two."""
 
+import dataclasses
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from faceqat.integer import operators as ops
+from faceqat.integer import record
+from faceqat.integer.symbol import Symbol
+from faceqat.quant.quant_layer import QuantLayer, Value
+from faceqat.quant.quantizers import (
+  OutputQuantizer,
+  fake_quant_kernel,
+  quantize_kernel,
+)
+from faceqat.quant.spec import Mode
+
+
+class PReLU(QuantLayer):
+  """max(x, 0) + alpha * min(x, 0) with one learnt `alpha` [C] (He 2015).
+
+  `LayerQuant.prelu` chooses its integer form. 'operator' is the runtimes'
+  PRELU, with one scale for all slopes. 'sum' is x + relu((alpha - 1) * x), the
+  same for slopes of at most 1 (for others see `calibration/steep_slopes.py`):
+  a scale for each slope, and a range for the second term, the rise.
+  """
+
+  initial_alpha: float = 0.25
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    alpha = self.param(
+      'alpha', nn.initializers.constant(self.initial_alpha), (x.shape[-1],)
+    )
+    quantizer = OutputQuantizer(self._own(), name='quantizer')
+    if isinstance(x, Symbol):
+      self._check_finite({'alpha': alpha})
+    form = {'operator': self._operator, 'sum': self._sum}[self._own().prelu]
+    return form(x, alpha, mode, quantizer)
+
+  def _operator(
+    self, x: Value, alpha: jax.Array, mode: Mode, quantizer: OutputQuantizer
+  ) -> Value:
+    # The runtimes' kernels take one scale for all slopes.
+    slopes = dataclasses.replace(self._own(), per_channel=False)
+    if isinstance(x, Symbol):
+      values, scale = quantize_kernel(alpha, slopes)
+      return record.apply(
+        ops.PReLU,
+        x,
+        name=self._tensor,
+        alpha=values,
+        alpha_scale=float(scale[0]),
+        output=quantizer.qparams(),
+      )
+    if mode.quantize:
+      alpha = fake_quant_kernel(alpha, slopes)
+    y = prelu(x, alpha.astype(x.dtype))
+    return self._finish(y, mode, quantizer)
+
+  def _sum(
+    self, x: Value, alpha: jax.Array, mode: Mode, quantizer: OutputQuantizer
+  ) -> Value:
+    # Each is the only weight of its channel: the greatest integer, times a
+    # scale that says the rest.
+    factors = alpha[None] - 1
+    weights = dataclasses.replace(self._own(), per_channel=True)
+    # An intermediate value inside one activation, and never negative.
+    inside = dataclasses.replace(
+      self._own(), activation_bits=8, symmetric=False
+    )
+    rises = OutputQuantizer(inside, name='rise')
+    if isinstance(x, Symbol):
+      values, scale = quantize_kernel(factors, weights)
+      return record.apply(
+        ops.SumPReLU,
+        x,
+        name=self._tensor,
+        weights=values[0],
+        weight_scale=scale.copy(),
+        rise_scale=rises.qparams().scale,
+        output=quantizer.qparams(),
+      )
+    if mode.quantize:
+      factors = fake_quant_kernel(factors, weights)
+    rise = rises(jax.nn.relu(x * factors[0].astype(x.dtype)), mode)
+    return self._finish(x + rise, mode, quantizer)
 
 
 @jax.custom_vjp

@@ -11,6 +11,7 @@ from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
 BITS = range(2, 9)
+PRELU_FORMS = ('operator', 'sum')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ class LayerQuant:
       the zero point. The slopes of a PReLU have no such step.
     step_initialization: of the weights' steps: 'mse' (least squared error) or
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
+    prelu: the form of a PReLU, one of `PRELU_FORMS`; see `prelu.PReLU`.
   """
 
   weight_bits: Annotated[int, BITS]
@@ -90,6 +92,7 @@ class LayerQuant:
   percentile: Annotated[float, '(50, 100]']
   learned_steps: bool
   step_initialization: Annotated[str, INITIALIZATIONS]
+  prelu: Annotated[str, PRELU_FORMS]
 
   def __post_init__(self):
     check_values(self)

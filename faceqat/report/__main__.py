@@ -11,7 +11,6 @@ says which command makes it.
 from absl import flags
 
 from faceqat import command
-from faceqat.report.page import write_report
 
 
 def define_flags():
@@ -27,6 +26,8 @@ def define_flags():
 
 
 def main(*workdirs: str):
+  from faceqat.report.page import write_report
+
   path = write_report(workdirs, flags.FLAGS.out, flags.FLAGS.export)
   print(f'{path}: {path.stat().st_size:,} bytes')
 

@@ -93,7 +93,7 @@ def score_drawings(precisions: plots.Curves, pairs: str) -> list[Block]:
     return [Missing(str(error))]
   same = next(iter(precisions.values()))[1]
   counts = (
-    f'{len(same):,} pairs of {pairs}, {np.sum(~same):,} of them of different '
+    f'{len(same):,} pairs ({pairs}), {np.sum(~same):,} of them of different '
     'people.'
   )
   return [

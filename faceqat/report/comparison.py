@@ -151,7 +151,7 @@ def _legend(scores: Scores) -> list[str]:
     for far in _FARS
   )
   lines = [
-    f'{len(scores.same):,} pairs of {scores.pairs}; of the '
+    f'{len(scores.same):,} pairs ({scores.pairs}); of the '
     f'{np.sum(~scores.same):,} different ones a FAR allows so many false '
     f'accepts: {allowed}.'
   ]

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -124,5 +123,7 @@ def _fitted(draw, text: str, width: int, font) -> str:
 @functools.cache
 def _font(size: int):
   # Matplotlib's: it has the signs, and the letters of most languages.
+  import matplotlib
+
   path = pathlib.Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
   return ImageFont.truetype(str(path), size)

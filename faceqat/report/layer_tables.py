@@ -1,15 +1,18 @@
 """The tables of the layers: what quantization costs in each."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceqat.calibration.bit_assignment import Assignment
-from faceqat.calibration.recalibration import Recalibrated
-from faceqat.evaluators.agreement import Agreement
-from faceqat.report.layer_plots import Layers
 from faceqat.report.table import Table
+
+# A table needs neither Matplotlib nor what made its numbers.
+if TYPE_CHECKING:
+  from faceqat.calibration.bit_assignment import Assignment
+  from faceqat.calibration.recalibration import Recalibrated
+  from faceqat.evaluators.agreement import Agreement
+  from faceqat.report.layer_plots import Layers
 
 _TITLES = (
   'layer',
@@ -25,7 +28,7 @@ _TITLES = (
 _SHOWN_CHANGES = 5
 
 
-def agreement_table(found: Agreement) -> Table:
+def agreement_table(found: 'Agreement') -> Table:
   """One line a layer, the worst one marked, and the embedding's cosines."""
   titles = ['layer', 'float-fake dB', 'float-int dB', 'lost dB']
   titles += ['fake-int steps', 'differing', '']
@@ -44,12 +47,12 @@ def agreement_table(found: Agreement) -> Table:
   return Table(titles, rows, [found.summary()])
 
 
-def layers_table(layers: Layers) -> Table:
+def layers_table(layers: 'Layers') -> Table:
   """One line a layer, as `Agreement.to_json` gives them."""
   return Table(_TITLES, [_cells(layer) for layer in layers])
 
 
-def costs_table(assignment: Assignment) -> Table:
+def costs_table(assignment: 'Assignment') -> Table:
   """One line a layer, in the order in which they get fewer bits."""
   rows = [
     [
@@ -64,7 +67,7 @@ def costs_table(assignment: Assignment) -> Table:
   return Table(['layer', 'weights', 'bytes saved', 'error alone', 'bits'], rows)
 
 
-def programs_table(assignment: Assignment) -> Table:
+def programs_table(assignment: 'Assignment') -> Table:
   """The file and the embeddings, before and after."""
   rows = []
   for name, size, cosines in (
@@ -76,7 +79,7 @@ def programs_table(assignment: Assignment) -> Table:
   return Table(['', 'bytes', 'cosine', '1st pct'], rows)
 
 
-def ranges_table(found: Recalibrated) -> Table:
+def ranges_table(found: 'Recalibrated') -> Table:
   """The layers whose range changed most, in the order of the change."""
   rows = [
     [
@@ -90,7 +93,7 @@ def ranges_table(found: Recalibrated) -> Table:
   return Table(['layer', 'packaged range', 'own range', 'moved'], rows)
 
 
-def forms_table(found: Recalibrated) -> Table:
+def forms_table(found: 'Recalibrated') -> Table:
   """Packaged and own ranges on images that were held out."""
   rows = []
   for name, form in (('packaged', found.packaged), ('own', found.own)):

@@ -16,6 +16,7 @@ from faceqat.data import places
 from faceqat.files.image_size import height_width
 from faceqat.report import layer_plots, plots
 from faceqat.report.accuracy_sections import evaluate_command
+from faceqat.report.advice import advice
 from faceqat.report.blocks import (
   Block,
   Drawing,
@@ -53,7 +54,7 @@ def overview_section(run: RunFolder) -> Section:
   facts = [('folder', str(run.path)), *_training_facts(run)]
   if run.scores:
     count = len(run.scores.same)
-    facts.append(('evaluated on', f'{count:,} pairs of {run.scores.pairs}'))
+    facts.append(('evaluated on', f'{count:,} pairs ({run.scores.pairs})'))
   if run.parameters:
     facts.append(('parameters', f'{run.parameters:,}'))
   blocks.append(Facts([*facts, *run.program.items()]))
@@ -168,6 +169,8 @@ def layers_section(run: RunFolder) -> Section:
         f'{found["cosine_p1"]:.4f} at the first percentile.'
       ),
       *_layer_drawings(rows, worst),
+      Text('What to try at the layers that lose most:'),
+      Facts([(rows[i]['name'], advice(rows[i])) for i in worst]),
       TitledTable('The layers that lose most', layers_table(numbered)),
       TitledTable(f'All {len(rows)} layers', layers_table(rows), folded=True),
     ],

@@ -23,6 +23,15 @@ _COLUMNS = {
   'threshold': ('threshold', '{:.4f}'),
   'bytes': ('bytes', '{:,.0f}'),
 }
+# What a table begins with: a column's title without its rate, and its meaning.
+_SUMMARY = {
+  'accuracy %': 'of pairs, by a threshold that other pairs chose',
+  'vs': 'the difference in points',
+  'TAR %': 'pairs of one person that are accepted, where the given share of '
+  'pairs of two people is',
+  'rank-1 %': 'faces whose nearest in a gallery is of the same person',
+  'bytes': 'of the file',
+}
 
 
 def write_cell(
@@ -119,6 +128,29 @@ def results_table(
     for precision, metrics in rows.items()
   ]
   return Table([name, *columns], lines, _notes(rows))
+
+
+def summary_table(rows: Results) -> Table:
+  """The columns of `results_table` to look at first, and what they mean.
+
+  Intervals are of accuracies alone, and of several rates it has the last.
+  """
+  columns = _columns(rows, differences=True)
+  chosen, meanings = {}, []
+  for start, meaning in _SUMMARY.items():
+    titles = [x for x in columns if x == start or x.startswith(f'{start} ')]
+    for title in titles[-1:]:
+      chosen[title] = columns[title]
+      meanings.append(f'{title}: {meaning}')
+  lines = []
+  for precision, metrics in rows.items():
+    shown = {
+      name: value
+      for name, value in metrics.items()
+      if name != 'accuracy_se' and not name.startswith(('low/tar', 'low/rank'))
+    }
+    lines.append([precision, *(write(shown) for write in chosen.values())])
+  return Table(['precision', *chosen], lines, [*meanings, *_notes(rows)])
 
 
 def benchmarks_table(results: Mapping[str, Results]) -> Table:

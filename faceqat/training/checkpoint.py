@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files, packaged_network
 from faceqat.files import strict_json
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
@@ -281,12 +281,12 @@ def load_network(workdir: str, which: str = 'latest') -> Network:
   """Reads the network of a run: its 'latest', its 'best' or that of a step.
 
   In place of a run's folder, `workdir` may be a name of
-  `packaged_network.NAMES`, which has no steps.
+  `packaged_files.NAMES`, which has no steps.
 
   Raises:
     ValueError: there is no such checkpoint, or it is damaged.
   """
-  if workdir in packaged_network.NAMES:
+  if workdir in packaged_files.NAMES:
     return packaged_network.load_packaged(workdir)
   checkpointer = Checkpointer(workdir, create=False)
   with contextlib.closing(checkpointer):

@@ -8,7 +8,6 @@ import numpy as np
 
 from faceqat.files import json_fields, strict_json
 from faceqat.training import distributed
-from faceqat.training.events import EventFile
 
 # The metrics of the figure of a training, in its order; TensorBoard has all.
 CURVES = (
@@ -38,9 +37,12 @@ class MetricLog:
       return
     # A run that is finished already writes nothing, and leaves no file.
     if self._events is None:
+      # TensorBoard is large, and whoever reads a history needs none of it.
+      from faceqat.training.events import EventFile
+
       self._events = EventFile(self._workdir)
       _drop_torn_line(_path(self._workdir))
-    self._events.write(step, values)
+    self._events.write(step, dict(zip(map(_tag, values), values.values())))
     line = json.dumps({'step': step, 'time': time.time(), **values})
     with _path(self._workdir).open('a') as file:
       file.write(line + '\n')
@@ -97,6 +99,11 @@ def _drop_torn_line(path: pathlib.Path):
   if path.exists():
     with path.open('rb+') as file:
       file.truncate(file.read().rfind(b'\n') + 1)
+
+
+def _tag(name: str) -> str:
+  """TensorBoard sorts by name: losses come before a hundred ranges."""
+  return f'watch/{name}' if name.startswith('ranges/') else name
 
 
 def _path(workdir: pathlib.Path) -> pathlib.Path:

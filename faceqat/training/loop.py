@@ -9,6 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from faceqat import progress
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
 from faceqat.training import distributed, resume, sharding
@@ -55,7 +56,7 @@ def train(
     image_size=config.data.image_size,
   )
   plan.model.quant.check_patterns(layer_paths(state))
-  print('\n'.join(data.summary), flush=True)
+  progress.note('\n'.join(data.summary))
 
   # Nothing is written before all of that has passed.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def train(
     )
     start = trainer.restore()
     if start is None and is_first:
-      print(write_parameters(trainer.state.params, workdir))
+      progress.note(write_parameters(trainer.state.params, workdir))
     if start != plan.total:
       trainer.run(start or 0, stop)
   if stop.signal:

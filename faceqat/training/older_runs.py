@@ -10,6 +10,7 @@ _ADDED = {
   'eval.fingerprint': _UNSTATED,
   'eval.templates': '',
   'model.depth_multiplier': 1.0,
+  'quant.default.prelu': 'operator',
   'quant.default.step_initialization': 'mse',
 }
 

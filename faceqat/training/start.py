@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from faceqat.calibration.steep_slopes import without_steep_slopes
 from faceqat.data import places, stated_faces
 from faceqat.data.pipeline import batches, subset
 from faceqat.evaluators.predict import make_predict
@@ -56,6 +57,7 @@ def start_from(
     variables = found.variables
     with config.unlocked():
       config.fingerprint.weights = found.weights
+  variables = without_steep_slopes(model, variables, config.data.image_size)
   state = state.replace(
     params={**state.params, 'backbone': variables['params']},
     batch_stats=variables['batch_stats'],

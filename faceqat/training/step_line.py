@@ -1,6 +1,6 @@
 """The lines that a training prints."""
 
-from faceqat.progress import Pace
+from faceqat.progress import Pace, note
 from faceqat.quant.spec import Mode
 
 # Every objective has one of these scores.
@@ -26,7 +26,7 @@ def print_step(
     pace.describe(done),
     f'[{"fake_quant" if mode.quantize else "float"}]',
   ]
-  print('  '.join(filter(None, parts)), flush=True)
+  note('  '.join(filter(None, parts)))
 
 
 def print_validation(scores: dict[str, float]):
@@ -35,4 +35,4 @@ def print_validation(scores: dict[str, float]):
     for name, text in _VALIDATION.items()
     if name in scores
   ]
-  print(f'  validation: {", ".join(parts) or "no data kept out"}', flush=True)
+  note(f'  validation: {", ".join(parts) or "no data kept out"}')

@@ -13,7 +13,7 @@ from faceqat.data import pipeline
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
-from faceqat.progress import Pace
+from faceqat.progress import Pace, say
 from faceqat.training import resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
@@ -200,6 +200,8 @@ class Trainer:
 
   def _advance(self, number: int, step: Step, batch) -> dict[str, jax.Array]:
     recipe, mode = step.recipe, step.mode
+    if (recipe, mode) != self._compiled:
+      say('compiling the training step')
     self.state, metrics = self._step(
       self.state, batch, recipe=recipe, mode=mode
     )
@@ -240,6 +242,7 @@ class Trainer:
     check_finite(done, after)
 
   def _validate_and_save(self, done: int, mode):
+    say('validating')
     try:
       with self._pace.paused():
         scores = validate(

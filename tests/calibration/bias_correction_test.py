@@ -13,8 +13,8 @@ from tiny_run import leaves
 
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.quant.batchnorm import FoldedBatchNorm
-from faceqat.quant.layers import PReLU
 from faceqat.quant.pooling import MeanPool
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, QuantSpec
 
 IMAGE = (8, 8, 3)

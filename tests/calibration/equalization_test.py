@@ -19,7 +19,7 @@ from faceqat.calibration.equalization import (
 )
 from faceqat.evaluators.agreement import activations
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.layers import PReLU
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.spec import FAKE_QUANT, FLOAT
 from faceqat.quant.weightless import Add, Flatten
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files, packaged_network
 from faceqat.calibration.lower import lower
 from faceqat.calibration.packaged_network import load_packaged
 from faceqat.files import packaged
@@ -30,7 +30,7 @@ def test_the_program_is_the_same_on_every_machine():
 
 
 def test_its_false_match_rates_are_those_of_the_program():
-  table = match_table.load(packaged_network.rates_path_of('sface_int8'))
+  table = match_table.load(packaged_files.rates_path_of('sface_int8'))
   assert table.program == PROGRAM
 
 
@@ -48,9 +48,7 @@ def test_what_ships_is_packaged_again_as_it_is(tmp_path):
   path = tmp_path / 'again.safetensors'
   packaged_network.package(network(), 'a test', path)
   again = packaged_network.measured.load(path)
-  shipped = packaged_network.measured.load(
-    packaged_network.path_of('sface_int8')
-  )
+  shipped = packaged_network.measured.load(packaged_files.path_of('sface_int8'))
   for name, values in shipped.ranges.items():
     np.testing.assert_array_equal(again.ranges[name], values)
   for name, values in shipped.biases.items():
@@ -63,9 +61,7 @@ def test_what_ships_is_packaged_again_as_it_is(tmp_path):
 def test_the_weights_alone_are_those_before_the_calibration():
   found = packaged_network.load_float('sface')
   assert found.model == network().model
-  shipped = packaged_network.measured.load(
-    packaged_network.path_of('sface_int8')
-  )
+  shipped = packaged_network.measured.load(packaged_files.path_of('sface_int8'))
   # Nothing of the ranges, factors and biases is in them yet.
   ranges = jax.tree.leaves(found.variables['quant_stats'])
   assert not any(map(np.any, ranges))

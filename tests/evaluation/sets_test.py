@@ -82,10 +82,11 @@ def test_each_set_of_pairs_has_a_table_and_a_folder(config, tmp_path, capsys):
   printed = capsys.readouterr().out
   both = (results['float']['accuracy'] + found['float']['accuracy']) / 2
   lines = printed.splitlines()
-  (start,) = (i for i, x in enumerate(lines) if x.startswith('accuracy %'))
+  (start,) = (i for i, x in enumerate(lines) if x.startswith('accuracy %  '))
   titles, _, row = (line.split() for line in lines[start : start + 3])
   assert titles[2:] == ['drawn', 'CALFW', 'mean']
   assert (row[0], row[-1]) == ('float', f'{100 * both:.2f}')
+  assert 'EER %' not in printed
   assert 'they need pairs that say who is shown' in printed
   assert 'In brackets: 95 % intervals over people' in printed
 
@@ -98,12 +99,14 @@ def test_a_set_of_one_fold_has_what_can_be_measured(config, tmp_path, capsys):
   first, second = sets.benchmarks
   single = dataclasses.replace(second, fold=np.zeros_like(second.fold))
   sets = sets._replace(benchmarks=[single, first])
-  results = evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir)
+  results = evaluate_sets(_PREDICTS, _SIZES, sets, config, outdir, full=True)
   for row in results.values():
     assert {'auc', 'eer', 'low/eer', 'bytes'} <= set(row)
     assert not {'accuracy', 'threshold', 'low/accuracy'} & set(row)
   printed = capsys.readouterr().out
   assert 'CALFW is one fold: there are no other pairs to choose' in printed
+  # Of every figure, which the summary leaves out.
+  assert 'EER %' in printed
   # The mean is of the sets that have an accuracy.
   rows = [line.split() for line in printed.splitlines()]
   ((_, _, accuracy, mean),) = (row for row in rows if row[:2] == ['float', '-'])

@@ -169,6 +169,27 @@ def _prelu(draft, rng, index):
   return f'{source}'
 
 
+def _sum_prelu(draft, rng, index):
+  source = draw_narrower(rng, draw_qparams(rng))
+  x = np.arange(source.qmin, source.qmax + 1, dtype=np.int8)
+  draft.input('in', np.tile(x[None, :, None, None], 256), source)
+  for number, factor in enumerate((2.0, 1.0, 10 ** rng.uniform(-2, 1))):
+    largest = 10 ** rng.uniform(-1, 0.5)
+    operator = ops.SumPReLU(
+      name=f'out{number}',
+      inputs=('in',),
+      # As trained networks have it, and any other number.
+      weights=np.where(
+        rng.random(256) < 0.5, -127, rng.integers(-127, 128, 256)
+      ).astype(np.int8),
+      weight_scale=np.float32(rng.uniform(0, largest, 256) / 127),
+      rise_scale=source.scale * largest * rng.uniform(0.3, 1.5),
+    )
+    out = QParams(source.scale * factor, draw_zero_point(rng))
+    draft.operator(operator, draw_narrower(rng, out))
+  return f'{source}'
+
+
 def _logistic(draft, rng, index):
   for number in range(32):
     source, out = draw_qparams(rng, 1e-5, 4.0), ops.Logistic.OUTPUT
@@ -282,6 +303,7 @@ _MAKERS = {
   'Mul': _mul,
   'Requantize': _requantize,
   'PReLU': _prelu,
+  'SumPReLU': _sum_prelu,
   'Logistic': _logistic,
   'SquareRoot': _square_root,
   'Mean': _mean,

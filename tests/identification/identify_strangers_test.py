@@ -6,7 +6,7 @@ from identify_run import SIZE, table_of
 from match_tables import make_table
 from PIL import Image
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.identification import embedders, match_table
 
@@ -99,7 +99,7 @@ def test_a_threshold_can_be_given(ask, tmp_path, capsys):
 def ship(program, tmp_path, monkeypatch):
   """Ships rates of a network, by default those of the program."""
   path = tmp_path / 'rates.json'
-  monkeypatch.setattr(packaged_network, 'rates_path_of', lambda name: path)
+  monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
 
   def write(network=None):
     network = network or embedders.load(program).digest(16)
@@ -144,7 +144,7 @@ def test_rates_of_another_network_are_not_used(
   assert ask(tmp_path / 'out')[0]['accepted'] == ''
   assert 'false-match' not in capsys.readouterr().out
   # One that ought to have some says why it has none.
-  monkeypatch.setattr(packaged_network, 'NAMES', (program,))
+  monkeypatch.setattr(packaged_files, 'NAMES', (program,))
   assert ask(tmp_path / 'out')[0]['accepted'] == ''
   printed = capsys.readouterr().out
   assert f'false-match rates that ship with {program} are not used' in printed

@@ -3,7 +3,7 @@ import json
 import pytest
 from match_tables import make_table
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.identification import match_table
 
 
@@ -85,9 +85,9 @@ def test_a_threshold_has_the_rates_of_its_neighbours(threshold, share):
   assert text.startswith(f'--threshold={threshold:g}: {share} of different')
 
 
-@pytest.mark.parametrize('name', packaged_network.NAMES)
+@pytest.mark.parametrize('name', packaged_files.NAMES)
 def test_each_packaged_network_has_rates(name):
-  table = match_table.load(packaged_network.rates_path_of(name))
+  table = match_table.load(packaged_files.rates_path_of(name))
   assert match_table.find(table.network) == table
   assert match_table.find('0' * 64) is None
   row = match_table.default_row(table)

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 import pytest
@@ -63,6 +64,13 @@ def test_a_single_person_is_a_person(tmp_path):
   [
     ([], 'has no photographs'),
     (['Ann/notes.txt'], 'has no photographs'),
+    pytest.param(
+      ['Ann/notes.txt', 'Ann/IMG_1.HEIC'],
+      'has no photographs.*; HEIC is read after pip install pillow-heif',
+      marks=pytest.mark.skipif(
+        importlib.util.find_spec('pillow_heif') is not None, reason='reads HEIC'
+      ),
+    ),
     (['Ann/1.jpg', '2.jpg'], 'beside the people'),
     (['train/Ann/1.jpg', 'test/Ann/2.jpg'], 'test/Ann, which is deeper'),
   ],

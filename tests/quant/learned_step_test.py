@@ -11,8 +11,8 @@ from tiny_run import leaves
 
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant import exact, learned_step, numerics
-from faceqat.quant.layers import PReLU
 from faceqat.quant.learned_step import quantize_with_step
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.quantizers import (
   RangesMissingError,
   fake_quant_kernel,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from defaults import batch_norm, batch_renorm, make_spec
 
-from faceqat.quant.layers import PReLU, QuantConv, QuantDense
+from faceqat.quant.layers import QuantConv, QuantDense
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.spec import CALIBRATE, FAKE_QUANT, FLOAT, Mode
 
 CHANNELS = 6

@@ -45,6 +45,24 @@ def test_table_has_a_row_a_precision_in_their_units():
   ]
 
 
+def test_the_summary_has_six_columns_and_says_what_they_are():
+  rows = _rows()
+  rows['float'] |= {'low/accuracy': 0.99, 'high/accuracy': 0.996, 'rank1': 0.5}
+  rows['float'] |= {'low/rank1': 0.4, 'high/rank1': 0.6}
+  table = tables.summary_table(rows)
+  assert table.titles == [
+    *('precision', 'accuracy %', 'vs float', 'TAR % @ FAR 0.01'),
+    *('rank-1 %', 'bytes'),
+  ]
+  assert table.rows == [
+    ['float', '99.47 [99.00, 99.60]', '+0.00', '98.57', '50.00', '4,210,000'],
+    ['fake_quant', '99.46', '-0.01', '98.57', '-', '-'],
+    ['integer', '99.35', '-0.12', '98.57', '-', '1,100,000'],
+  ]
+  explained = [note.partition(':')[0] for note in table.notes]
+  assert explained == [*table.titles[1:], 'In brackets']
+
+
 def test_what_a_row_lacks_or_cannot_be_written_is_a_dash():
   rows = {
     'float': {'bytes': 12},

@@ -30,7 +30,7 @@ from settings import ROOT
 from faceqat import command, models
 
 
-class _ReadError(Exception):
+class _ReadError(BaseException):
   """Ends a command that has read its flags."""
 
 
@@ -92,9 +92,9 @@ def _reading_only():
   def end(*_):
     raise _ReadError
 
-  def read_flags(main: Callable, positional=()):
+  def read_flags(main: Callable, *settings, **named):
     del main
-    run_command(end, positional)
+    run_command(end, *settings, **named)
 
   def read_arguments(parser, *arguments):
     parse(parser, *arguments)

@@ -1,10 +1,17 @@
 """Runs a command in a test, in the process of the test."""
 
 import contextlib
+import re
 
 from absl import flags
 
 from faceqat import command
+
+
+def complaints(stderr):
+  """The lines of standard error that do not say how far the work is."""
+  lines = stderr.splitlines()
+  return [line for line in lines if not re.search(r'( \.\.\.| left)$', line)]
 
 
 @contextlib.contextmanager

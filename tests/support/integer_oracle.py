@@ -195,6 +195,12 @@ def run_Requantize(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
+def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+  tensor = op.rise_tensor(inputs[0])
+  rise = run_Conv2D(op.rise, arrays, inputs, tensor)
+  return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
+
+
 def run_PReLU(op, arrays, inputs, output):  # noqa: N802
   s_in, s_out = np.float32(inputs[0].scale), np.float32(output.scale)
   factor = np.float32(s_in / s_out)

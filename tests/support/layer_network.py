@@ -13,8 +13,9 @@ from defaults import batch_norm, make_spec
 
 from faceqat.integer import record
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.quant.layers import PReLU, QuantConv, QuantDense, input_image
+from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
+from faceqat.quant.prelu import PReLU
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode, QuantSpec
 from faceqat.quant.weightless import (
   Add,

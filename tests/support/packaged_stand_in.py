@@ -5,10 +5,10 @@ import functools
 import jax
 import numpy as np
 
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files, packaged_network
 from faceqat.training.checkpoint import load_network
 
-NAME = packaged_network.NAMES[0]
+NAME = packaged_files.NAMES[0]
 
 _load = functools.cache(load_network)
 

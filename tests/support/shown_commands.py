@@ -28,7 +28,9 @@ _IN_TEXT = re.compile(
   _VARIABLES + r'(?:(?:\S*/)?python3? -m|make|pip install|tensorboard|pytest|'
   r'docker|gcloud|scancel|launch/\S+\.sh) '
 )
-_IN_DOCSTRING = re.compile(r'\s+' + _VARIABLES + r'(?:python3? -m|launch/\S+) ')
+_IN_DOCSTRING = re.compile(
+  r'\s+' + _VARIABLES + r'(?:python3? -m|faceqat|launch/\S+) '
+)
 # Notes its line, words and variables with one write, as the programs of a pipe
 # run at the same time.
 _NOTE = (
@@ -43,7 +45,7 @@ _PROLOGUE = (
 )
 # Programs of the environment that the Makefile runs.
 _INSTALLED = tuple(
-  f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports')
+  f'.venv/bin/{name}' for name in ('python', 'ruff', 'lint-imports', 'mypy')
 )
 _OWN = ('AT', 'NOTES', 'PATH', 'PWD', 'OLDPWD', 'SHLVL', '_')
 

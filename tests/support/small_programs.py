@@ -125,6 +125,15 @@ def small_network(bits=8, weight_bits=8, seed=0):
       output=q(0.02, 7),
     )
     x = record.add(x, skip, name='add', output=q(0.02, -60))
+    x = record.apply(
+      ops.SumPReLU,
+      x,
+      name='sum_prelu',
+      weights=np.array([-127, -127, -90, 0, -127, 127, -1, -127], np.int8),
+      weight_scale=np.float32(np.linspace(0.001, 0.0075, 8)),
+      rise_scale=0.015,
+      output=q(0.02, -60),
+    )
     y = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))
     z = record.weighted(
       ops.Conv2D,

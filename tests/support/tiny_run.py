@@ -47,6 +47,8 @@ def make_config(**changes):
     'norm': common.batch_norm(),
     'dtype': 'float32',
   }
+  # Faces that tests write are of this size.
+  config.data.stored_size = config.eval.stored_size = 0
   config.update(total_steps=10, eval_steps=3, checkpoint_steps=3)
   config.quant.update(start_step=4, freeze_bn_step=8)
   config.update(changes)

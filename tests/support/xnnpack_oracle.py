@@ -52,6 +52,12 @@ def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
 run_Dense = run_Conv2D  # noqa: N816
 
 
+def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+  tensor = op.rise_tensor(inputs[0])
+  rise = run_Conv2D(op.rise, arrays, inputs, tensor)
+  return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
+
+
 def run_Add(op, arrays, inputs, output):  # noqa: N802
   ratios = [float32(tensor.scale / output.scale) for tensor in inputs]
   if min(ratios) < 2**-10:

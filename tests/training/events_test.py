@@ -8,6 +8,7 @@ import numpy as np
 from settings import ROOT
 
 from faceqat.training.events import EventFile
+from faceqat.training.history import MetricLog, read_curves
 
 
 def read(path):
@@ -47,6 +48,17 @@ def test_tensorboard_reads_the_same_names_steps_and_values(tmp_path):
     'step': [(s, np.float32(s)) for s in steps],
     'large': [(s, math.inf) for s in steps],
   }
+
+
+def test_ranges_come_behind_losses_as_names_are_sorted(tmp_path):
+  log = MetricLog(tmp_path)
+  log.write(1, {'ranges/stem/maximum': 6.0, 'validation/loss': 2.0})
+  log.close()
+  assert sorted(read(tmp_path)) == [
+    'validation/loss',
+    'watch/ranges/stem/maximum',
+  ]
+  assert 'ranges/stem/maximum' in read_curves(tmp_path)
 
 
 def test_a_killed_run_keeps_all_that_it_wrote_and_needs_no_tensorflow(tmp_path):

@@ -1,0 +1,1 @@
+"""The Python API: `faceqat.load` and what it gives; see docs/python.md."""

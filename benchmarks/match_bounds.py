@@ -13,11 +13,12 @@ from absl import flags
 
 from benchmarks import page_tables
 from faceqat import command
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
-from faceqat.evaluators import verification
-from faceqat.identification import embedders, gallery, match_table
+from faceqat.evaluators import rate_table, verification
+from faceqat.identification import embedders, gallery
 from faceqat.identification.gallery import Gallery
+from faceqat.report.results_tables import short_percent
 
 _BATCH_SIZE = 64
 # Templates at a time.
@@ -27,7 +28,7 @@ _DRAWINGS = {10: 200, 100: 200, 1000: 40}
 
 
 def define_flags():
-  flags.DEFINE_enum('name', None, packaged_network.NAMES, 'Of the network.')
+  flags.DEFINE_enum('name', None, packaged_files.NAMES, 'Of the network.')
   flags.DEFINE_string('images', None, 'Folder of aligned faces.')
   flags.DEFINE_string('pairs', None, 'List of pairs of them, with people.')
   flags.mark_flags_as_required(['name', 'images', 'pairs'])
@@ -113,7 +114,7 @@ def show(templates: np.ndarray, people: np.ndarray, threshold: float):
       named = share_named(templates, people, threshold, size, drawings)
       shares = (named, min(1.0, size * rate))
       page_tables.print_row(
-        (f'{size:,}', drawings, *map(match_table.percent, shares))
+        (f'{size:,}', drawings, *map(short_percent, shares))
       )
   print()
   page_tables.print_titles(('templates', 'how many', 'matches %', 'times'))
@@ -131,7 +132,7 @@ def show(templates: np.ndarray, people: np.ndarray, threshold: float):
     share = share_matching(*compared, people, threshold)
     times = f'{share / rate:.3f}' if rate else ''
     page_tables.print_row(
-      (title, f'{len(compared[0]):,}', match_table.percent(share), times)
+      (title, f'{len(compared[0]):,}', short_percent(share), times)
     )
 
 
@@ -148,8 +149,8 @@ def main():
   embedded = verification.embed_pairs(embedder.predict, pair_set, _BATCH_SIZE)
   people = np.zeros(len(embedded.images), np.int64)
   people[embedded.rows] = pair_set.people.T
-  table = match_table.load(packaged_network.rates_path_of(args.name))
-  threshold = match_table.default_row(table).threshold
+  table = rate_table.load(packaged_files.rates_path_of(args.name))
+  threshold = rate_table.default_row(table).threshold
   print(f'threshold {threshold:.4f}\n')
   show(embedded.images, people, threshold)
 

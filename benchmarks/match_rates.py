@@ -9,9 +9,6 @@ list. Replaces the file in faceqat/calibration and prints it as a Markdown
 table, rates in per cent with 95 % intervals over people.
 """
 
-import hashlib
-
-import numpy as np
 from absl import flags
 
 from benchmarks import page_tables
@@ -19,13 +16,11 @@ from faceqat import command
 from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
 from faceqat.data.benchmarks import pair_lists
-from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluators import match_rates, verification
-from faceqat.evaluators.match_rates import Rate
-from faceqat.evaluators.verification import PairEmbeddings
-from faceqat.identification import embedders, match_table
-from faceqat.identification.match_table import MatchTable
+from faceqat.evaluators import rate_table, verification
+from faceqat.evaluators.rate_table import MatchTable
+from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
+from faceqat.report import results_tables
 
 _BATCH_SIZE = 64
 
@@ -41,75 +36,33 @@ def define_flags():
   )
 
 
-def make_table(
-  pair_set: PairSet,
-  embedded: PairEmbeddings,
-  **origin: str,
-) -> MatchTable:
-  """Measures the rates of `match_table.RATES` that there are pairs for.
-
-  Args:
-    pair_set: a list with people.
-    embedded: its images.
-    **origin: the texts of a `MatchTable`.
-
-  Raises:
-    ValueError: nothing says who is shown, or too few people are.
-  """
-  if pair_set.people is None:
-    raise ValueError(
-      f'the list {pair_set.name} does not say who is shown; give one that does'
-    )
-  people = np.zeros(len(embedded.images), np.int64)
-  people[embedded.rows] = pair_set.people.T
-  rows = match_rates.measure(
-    embedded.images, people, embedded.rows[:, pair_set.same], match_table.RATES
-  )
-  return MatchTable(
-    images=len(people),
-    people=len(np.unique(people)),
-    rows=tuple(rows),
-    **origin,
-  )
-
-
 def show(table: MatchTable):
   """Prints a Markdown table."""
-  page_tables.print_titles(
-    ('threshold', 'false matches %', 'pairs', 'false non-matches %')
-  )
-  for row in table.rows:
-    page_tables.print_row(
-      (
-        f'{row.threshold:.4f}',
-        _with_limits(row.false_matches),
-        f'{row.false_matches.count:,}',
-        _with_limits(row.misses),
-      )
-    )
-
-
-def _with_limits(rate: Rate) -> str:
-  low, value, high = map(match_table.percent, (rate.low, rate.value, rate.high))
-  return f'{value} [{low}, {high}]'
+  found = results_tables.rates_table(table)
+  page_tables.print_titles(found.titles[:-1])
+  for row in found.rows:
+    page_tables.print_row(row[:-1])
 
 
 def main():
   args = flags.FLAGS
   embedder = embedders.load(args.name)
   pair_set = pair_lists.read_list(args.images, args.pairs, embedder.image_size)
+  if pair_set.people is None:
+    raise ValueError(
+      f'the list {pair_set.name} does not say who is shown; give one that does'
+    )
   embedded = verification.embed_pairs(embedder.predict, pair_set, _BATCH_SIZE)
-  program = integer_program.to_bytes(lower(embedder.network))
-  table = make_table(
+  table = rate_table.measure(
     pair_set,
     embedded,
     network=embedder.digest(_BATCH_SIZE),
-    program=hashlib.sha256(program).hexdigest(),
+    program=integer_program.digest(lower(embedder.network)),
     faces=args.faces,
     provenance=args.provenance,
   )
   path = packaged_files.rates_path_of(args.name)
-  match_table.save(table, path)
+  rate_table.save(table, path)
   show(table)
   print(f'{path}: {path.stat().st_size:,} bytes')
 

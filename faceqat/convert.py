@@ -17,7 +17,7 @@ from absl import flags
 from faceqat import command
 from faceqat.files import atomic, folders
 from faceqat.identification.settings import CALIBRATE_HELP
-from faceqat.integer.program import CONTRACTS
+from faceqat.integer.program import CONTRACTS, IntegerProgram
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 
@@ -84,6 +84,7 @@ def main():
     weight_bits=_WEIGHT_BITS[args.weights],
     normalize=args.normalize,
   )
+  program = _with_rates(program, args.model)
   images = load_example_images(network.config, args.images, args.num_images)
   results = roundtrip.export(program, out, formats, images)
   print(roundtrip.results_table(results))
@@ -97,6 +98,23 @@ def main():
       f'{", ".join(broken)}; see {reports}'
     )
   print(f'\n{roundtrip.success(results, len(images))}')
+
+
+def _with_rates(program: IntegerProgram, model: str) -> IntegerProgram:
+  """The program with the false-match rates of the evaluation of its run."""
+  from faceqat.evaluators import rate_table
+  from faceqat.integer import program as integer_program
+
+  table = rate_table.load_measured(model).get('integer')
+  if table is None:
+    return program
+  if table.program != integer_program.digest(program):
+    print(
+      f'without the false-match rates in {model}, which are of another step, '
+      'contract or form of the network; evaluate it so to have them'
+    )
+    return program
+  return rate_table.with_table(program, table)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,10 @@ and for integer embeddings that are matched in integers too; a program has only
 the last two. The pairs are those of the config's `eval` block: the run's own
 config, unless another one is given. Where that names several sets of pairs, or
 templates, there is a table for each (evaluation/sets.py).
+
+Where the pairs are many enough, a table says how often pairs of different
+people reach a score; `identify` takes its threshold from there.
+`--groups=CSV`, a file of `person,group`, gives both errors by group.
 """
 
 import pathlib
@@ -38,6 +42,9 @@ def define_flags():
     'precisions', list(PRECISIONS), 'Which of them to run, of a run.'
   )
   flags.DEFINE_alias('readings', 'precisions')
+  flags.DEFINE_string(
+    'groups', None, 'CSV file of person,group, to have both errors by group.'
+  )
   flags.DEFINE_bool('full', False, 'Print every figure, with its interval.')
   command.define_config('Whose `eval` block to use.')
   flags.mark_flags_as_required(['model'])
@@ -46,6 +53,7 @@ def define_flags():
 def main():
   from faceqat.calibration.packaged_files import NAMES
   from faceqat.evaluation.networks import evaluate_network, evaluate_program
+  from faceqat.evaluators import group_rates
   from faceqat.identification import own_faces
 
   args = flags.FLAGS
@@ -56,6 +64,7 @@ def main():
       f'--model={model} does not exist; give the folder of a training run, a '
       f'program file, or {" or ".join(NAMES)}'
     )
+  groups = group_rates.read_groups(args.groups) if args.groups else None
   if is_packaged or model.is_dir() or args.calibrate:
     network = own_faces.load_network(args.model, args.step, args.calibrate)
     evaluate_network(
@@ -64,6 +73,7 @@ def main():
       args.config,
       args.contract,
       args.precisions,
+      groups=groups,
       full=args.full,
     )
     return
@@ -73,7 +83,7 @@ def main():
       '--config=configs/mbv2_int8.py, or another one, for its `eval` block'
     )
   outdir = args.out or model.with_suffix('.evaluation')
-  evaluate_program(str(model), args.config, outdir, args.full)
+  evaluate_program(str(model), args.config, outdir, args.full, groups)
 
 
 if __name__ == '__main__':

@@ -5,10 +5,11 @@ import match_tables
 import numpy as np
 
 from benchmarks import match_bounds
-from faceqat.calibration import packaged_network
+from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.identification import embedders, match_table
+from faceqat.evaluators import rate_table
+from faceqat.identification import embedders
 
 PEOPLE = np.array([0, 0, 1, 2, 2, 2])
 # Cosines of 1, 0.8, 0.6, 0 and -1.
@@ -68,9 +69,9 @@ def test_the_command_prints_both_tables(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(pair_lists, 'read_list', lambda *_: pair_set)
   monkeypatch.setattr(embedders, 'load', lambda name: Embedder())
   path = tmp_path / 'rates.json'
-  match_table.save(match_tables.make_table(thresholds=(-1.1, 0.1, 0.2)), path)
-  monkeypatch.setattr(packaged_network, 'rates_path_of', lambda name: path)
-  monkeypatch.setattr(match_table, 'DEFAULT_RATE', 1e-2)
+  table = match_tables.make_table(thresholds=(-1.1, 0.1, 0.2))
+  rate_table.save(table._replace(default_rate=1e-2), path)
+  monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
   monkeypatch.setattr(match_bounds, '_DRAWINGS', {2: 5, 1000: 1})
   command_line.run(
     match_bounds, name='sface_int8', images='images', pairs='pairs.txt'

@@ -10,9 +10,10 @@ from benchmarks import match_rates
 from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
 from faceqat.data.benchmarks import pair_lists
-from faceqat.evaluators import verification
+from faceqat.evaluators import rate_table, verification
 from faceqat.identification import embedders, match_table
 from faceqat.integer import program as integer_program
+from faceqat.report import results_tables
 
 pytest_plugins = ['identify_fixtures']
 
@@ -47,7 +48,7 @@ def test_rates_are_measured_written_and_printed(
     faces='DRAWN',
     provenance='drawn for a test',
   )
-  table = match_table.load(path)
+  table = rate_table.load(path)
   assert table == match_table.find(network.digest(8))
   program = integer_program.to_bytes(lower(network.network))
   assert table.program == hashlib.sha256(program).hexdigest()
@@ -65,5 +66,6 @@ def test_rates_are_measured_written_and_printed(
   assert row.misses.count == np.sum(cosines[pair_set.same] < row.threshold)
   printed = capsys.readouterr().out
   assert (
-    f'| {row.threshold:.4f} | {match_table.percent(rate.value)} [' in printed
+    f'| {row.threshold:.4f} | {results_tables.short_percent(rate.value)} ['
+    in printed
   )

@@ -42,6 +42,9 @@ TESTS = {
   'test_what_ships_is_packaged_again_as_it_is',
   'benchmarks.match_rates': 'packaged_rates_test::'
   'test_rates_are_measured_written_and_printed',
+  'benchmarks.transfer': 'transfer_test::test_the_command_embeds_each_set_once',
+  'benchmarks.abstention': 'abstention_test::'
+  'test_the_command_measures_spoilt_faces',
   'benchmarks.match_bounds': 'match_bounds_test::'
   'test_the_command_prints_both_tables',
   'examples.overview': 'overview_test::'

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from faceqat.evaluators import match_rates
-from faceqat.identification.match_table import MatchTable
+from faceqat.evaluators.rate_table import MatchTable
 
 
 class Rate(NamedTuple):

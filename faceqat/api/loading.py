@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from faceqat.api.decision import Decision, Rate, rate_of_score
 from faceqat.calibration import packaged_files, packaged_program
-from faceqat.evaluators import verification
-from faceqat.identification import embedders, match_table
+from faceqat.evaluators import rate_table, verification
+from faceqat.identification import embedders
 from faceqat.identification.embedders import Embedder
-from faceqat.identification.match_table import MatchTable
 from faceqat.integer import template_score
 from faceqat.integer.program import CONTRACTS
 
 if TYPE_CHECKING:
+  from faceqat.faces.quality import Quality
   from faceqat.identification.face_finder import FaceFinder
 
 Path = str | os.PathLike[str]
@@ -43,12 +43,16 @@ class Face(NamedTuple):
     landmarks: [5, 2] float64: x, y of the eyes, the nose and the corners of
       the mouth, from the left to the right of the photograph.
     score: 0 .. 1, how sure the detector is.
+    quality: size, pose, sharpness and exposure, with `faces.quality`'s units.
+    why_not: why it is not usable, such as 'turned by 60 degrees'; '' if it is.
   """
 
   crop: npt.NDArray[np.uint8]
   box: npt.NDArray[np.float64]
   landmarks: npt.NDArray[np.float64]
   score: float
+  quality: 'Quality'
+  why_not: str
 
 
 def load(
@@ -120,14 +124,18 @@ class Model:
     >>> face.crop.shape, face.box.shape, face.landmarks.shape
     ((112, 112, 3), (4,), (5, 2))
     """
-    from faceqat.faces import choice
+    from faceqat.faces import choice, quality
 
     image = _pixels(photograph)
     faces = choice.choose(self._finder.detect(image), 'all', image.shape)
-    return [
-      Face(crop, face.box, face.landmarks, face.score)
-      for face, crop in zip(faces, self._finder.cut(image, faces))
-    ]
+    bars, found = quality.Bars(), []
+    for face, crop in zip(faces, self._finder.cut(image, faces)):
+      measured = quality.measure(image, face)
+      why_not = quality.why_not(measured, bars)
+      found.append(
+        Face(crop, face.box, face.landmarks, face.score, measured, why_not)
+      )
+    return found
 
   def embed(
     self,
@@ -228,14 +236,14 @@ class Model:
 
     None where nothing was measured of this network.
     """
-    table = self._match_table
+    table = self.embedder.table
     return None if table is None else rate_of_score(table, score)
 
   @property
   def threshold(self) -> float | None:
     """The cosine that `verify` asks for; None where nothing was measured."""
-    table = self._match_table
-    return None if table is None else match_table.default_row(table).threshold
+    table = self.embedder.table
+    return None if table is None else rate_table.default_row(table).threshold
 
   @functools.cached_property
   def digest(self) -> str:
@@ -244,10 +252,6 @@ class Model:
     A run in integers, its program and the files exported from it have the same.
     """
     return self.embedder.digest(1)
-
-  @functools.cached_property
-  def _match_table(self) -> MatchTable | None:
-    return match_table.find(self.digest)
 
   @functools.cached_property
   def _finder(self) -> 'FaceFinder':
@@ -266,7 +270,7 @@ class Model:
     self, image: npt.NDArray[np.uint8], name: str
   ) -> tuple[npt.NDArray[np.uint8] | None, str]:
     """The crop of the largest face; or None, and why there is none."""
-    from faceqat.faces import choice
+    from faceqat.faces import choice, quality
 
     faces = self._finder.detect(image)
     if not faces:
@@ -275,9 +279,11 @@ class Model:
       return None, (
         f'{name} shows several faces of similar size: crop it to one of them'
       )
-    (crop,) = self._finder.cut(
-      image, choice.choose(faces, 'largest', image.shape)
-    )
+    (face,) = choice.choose(faces, 'largest', image.shape)
+    why_not = quality.why_not(quality.measure(image, face), quality.Bars())
+    if why_not:
+      return None, f'the face in {name} is not usable: {why_not}'
+    (crop,) = self._finder.cut(image, [face])
     return crop, ''
 
   def _embed(

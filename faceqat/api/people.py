@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
-from faceqat.identification import enrolment, face_files
+from faceqat.identification import enrolment, face_files, retrieval
 from faceqat.identification import gallery as galleries
 from faceqat.identification.face_files import LeftOut
 from faceqat.identification.gallery import Maker
@@ -166,9 +166,6 @@ class Gallery:
     Raises:
       ValueError: embeddings of another size or type, or k is below 1.
     """
-    # It compiles, and enrolment alone does not need it.
-    from faceqat.identification import retrieval
-
     self._check(embeddings)
     if not len(embeddings):
       return []

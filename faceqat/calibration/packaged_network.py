@@ -20,6 +20,7 @@ from faceqat.calibration.packaged_files import NAMES, path_of
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
+from faceqat.models.older_configs import with_added_fields
 from faceqat.models.weights import pretrained
 from faceqat.quant.spec import FLOAT
 
@@ -63,7 +64,7 @@ def load_float(weights: str) -> Network:
 def _with_weights(
   found: Measured, otherwise: str = 'another --model'
 ) -> Network:
-  config = ml_collections.ConfigDict(found.header['config'])
+  config = with_added_fields(ml_collections.ConfigDict(found.header['config']))
   model = make_model(config)
   shapes = variable_shapes(model, config.data.image_size)
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

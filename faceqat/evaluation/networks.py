@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,11 @@ from faceqat.data import places, stated_faces
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluation.sets import EvaluationSets, evaluate_sets, open_sets
 from faceqat.evaluators import PRECISIONS, agreement
-from faceqat.evaluators.predict import make_integer_predict, make_predict
+from faceqat.evaluators.predict import (
+  make_integer_predict,
+  make_predict,
+  parameters_digest,
+)
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
@@ -41,6 +45,7 @@ def evaluate_network(
   precisions: Sequence[str] = PRECISIONS,
   opened: EvaluationSets | None = None,
   full: bool = False,
+  groups: Mapping[str, str] | None = None,
 ) -> dict:
   """Evaluates float, fake-quantized and integer arithmetic side by side.
 
@@ -63,6 +68,7 @@ def evaluate_network(
     opened: sets that were opened before the training, which has also warned of
       people in both.
     full: print every figure, in place of those to look at first.
+    groups: of people of the first set, whose errors are measured too.
 
   Returns:
     By precision: metric name to value.
@@ -82,7 +88,7 @@ def evaluate_network(
   sets = open_sets(config, size, network.config, faces, opened)
   outdir = folders.make(outdir)
   images = _first_images(sets.benchmarks[0], config)
-  predicts, sizes, why_float = _make_precisions(
+  predicts, sizes, digests, why_float = _make_precisions(
     network, contract, images, outdir
   )
   _draw_curves(outdir, network.config)
@@ -94,7 +100,9 @@ def evaluate_network(
   shapes = complexity.trace_shapes(network.model, size)
   multiply_adds = complexity.count_multiply_adds(shapes)
   progress.note(f'{multiply_adds:,} multiply-adds an image')
-  return evaluate_sets(predicts, sizes, sets, config, outdir, full)
+  return evaluate_sets(
+    predicts, sizes, sets, config, outdir, full, digests, groups
+  )
 
 
 def _check_precisions(precisions: Sequence[str]):
@@ -107,22 +115,24 @@ def _check_precisions(precisions: Sequence[str]):
 
 def _make_precisions(
   network: Network, contract: str, images: np.ndarray, outdir: pathlib.Path
-) -> tuple[dict[str, Predict], dict[str, int], str]:
+) -> tuple[dict[str, Predict], dict[str, int], dict[str, dict[str, str]], str]:
   """Lowers a network, and compares its layers where that can be done.
 
   Returns:
-    By precision a predict function and the bytes of its file; and the reason
-    why there is float alone, or ''.
+    By precision a predict function, the bytes of its file, and, but for fake
+    quantization, its digests; and the reason why there is float alone, or ''.
   """
   model, variables = network.model, network.variables
   float_bytes = write_float(variables, outdir / 'float.safetensors')
   predicts = {'float': make_predict(model, variables, FLOAT)}
   sizes = {'float': float_bytes}
+  digest = parameters_digest(network, 'float', FLOAT)
+  digests = {'float': {'network': digest, 'program': ''}}
   try:
     program = lower(network, contract=contract)
   except (RangesMissingError, NoIntegerFormError) as error:
     print(f'only float can be evaluated: {error}')
-    return predicts, sizes, str(error)
+    return predicts, sizes, digests, str(error)
   path = outdir / 'program.safetensors'
   integer_program.save(program, path)
   mode = CONTRACT_MODES[contract]
@@ -131,8 +141,13 @@ def _make_precisions(
   # Fake quantization is float arithmetic on the float weights.
   sizes['fake_quant'] = float_bytes
   sizes['integer'] = path.stat().st_size
+  digests['integer'] = _digests_of(program)
   _compare_layers(network, program, images, outdir)
-  return predicts, sizes, ''
+  return predicts, sizes, digests, ''
+
+
+def _digests_of(program: IntegerProgram) -> dict[str, str]:
+  return {'network': '', 'program': integer_program.digest(program)}
 
 
 def _compare_layers(
@@ -158,6 +173,7 @@ def evaluate_program(
   config: ml_collections.ConfigDict,
   outdir: str,
   full: bool = False,
+  groups: Mapping[str, str] | None = None,
 ) -> dict:
   """Evaluates a saved program on the pairs of the config's `eval` block.
 
@@ -179,6 +195,8 @@ def evaluate_program(
     config,
     folders.make(outdir),
     full,
+    {'integer': _digests_of(program)},
+    groups,
   )
 
 

@@ -18,6 +18,7 @@ from faceqat.data.benchmarks import pairs
 from faceqat.data.benchmarks.ijb import TemplateSet, read_ijb
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.data.inspection import check_evaluation_images
+from faceqat.evaluation import rates
 from faceqat.evaluators import identification_rates, scores, verification
 from faceqat.evaluators.precisions import (
   Results,
@@ -137,11 +138,13 @@ def evaluate_sets(
   config: ml_collections.ConfigDict,
   outdir: pathlib.Path,
   full: bool = False,
+  digests: Mapping[str, Mapping[str, str]] | None = None,
+  groups: Mapping[str, str] | None = None,
 ) -> Results:
   """Runs the same evaluators once a precision; prints, writes and draws.
 
-  Writes `results.json`, `scores.safetensors`, `hardest.safetensors`,
-  `identification.safetensors`, `roc.png` and `pairs.png`.
+  Writes `results.json`, `rates.json`, `groups.json`, `scores.safetensors`,
+  `hardest.safetensors`, `identification.safetensors`, `roc.png`, `pairs.png`.
 
   Args:
     predicts: by precision; the last is the one that ships.
@@ -150,18 +153,19 @@ def evaluate_sets(
     config: with the `eval` block.
     outdir: a folder that exists.
     full: print every figure, in place of those to look at first.
+    digests: of the networks whose false-match rates are measured, by precision
+      the `network` and `program` of a `MatchTable`.
+    groups: of people of the first benchmark, whose errors are measured too.
 
   Returns:
     The results on the first benchmark, and on the people.
   """
-  # It takes a second to import.
-  from faceqat.report import figures
-
   settings = config.eval
-  everything = {}
+  everything, stated = {}, {}
   for pair_set in sets.benchmarks:
+    embedded = {}
     results, cosines = on_pairs(
-      predicts, pair_set, batch_size=settings.batch_size
+      predicts, pair_set, batch_size=settings.batch_size, embedded=embedded
     )
     folder = outdir
     if everything:
@@ -171,12 +175,15 @@ def evaluate_sets(
     else:
       # That of an earlier evaluation is not of these precisions.
       (outdir / identification_rates.FILE_NAME).unlink(missing_ok=True)
-    everything[pair_set.name] = results
-    scores.save(scores.of_pairs(pair_set, cosines), folder)
-    last = list(predicts)[-1]
-    figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
-    hardest.save(pair_set, cosines[last], last, folder)
+    _save_pairs(pair_set, cosines, folder)
+    tables = rates.measure(pair_set, embedded, digests or {}, folder, full)
+    if not everything:
+      stated = tables
+      rates.measure_groups(pair_set, embedded, tables, groups, folder)
+    elif stated and pair_set.people is not None:
+      rates.compare(stated, pair_set, embedded)
     _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
+    everything[pair_set.name] = results
     if not verification.has_folds(pair_set.fold):
       print(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
@@ -187,6 +194,21 @@ def evaluate_sets(
   if sets.templates is not None:
     _evaluate_templates(predicts, sizes, sets.templates, settings, outdir, full)
   return next(iter(everything.values()))
+
+
+def _save_pairs(
+  pair_set: PairSet,
+  cosines: Mapping[str, np.ndarray],
+  folder: pathlib.Path,
+):
+  """Writes the scores of each precision, and the hardest pairs of the last."""
+  # It takes a second to import.
+  from faceqat.report import figures
+
+  scores.save(scores.of_pairs(pair_set, cosines), folder)
+  last = list(cosines)[-1]
+  figures.pairs_figure(pair_set, cosines[last], folder / 'pairs.png')
+  hardest.save(pair_set, cosines[last], last, folder)
 
 
 def _identify(

@@ -139,9 +139,13 @@ def of_difference(one: Share, other: Share) -> tuple[float, float]:
   spread += min(one.selection + other.selection, spread)
   # Nor below two pairs that are decided differently, one in favour of each.
   spread = max(spread, 2 / one.trials**2)
+  return around(other.value - one.value, spread, freedom)
+
+
+def around(value: float, spread: float, freedom: float) -> tuple[float, float]:
+  """A symmetrical interval of a variance and its degrees of freedom."""
   half = _quantile(freedom) * np.sqrt(spread)
-  middle = other.value - one.value
-  return float(middle - half), float(middle + half)
+  return float(value - half), float(value + half)
 
 
 def limits(name: str, figure: Share) -> Iterator[tuple[str, float]]:

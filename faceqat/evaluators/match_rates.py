@@ -16,6 +16,9 @@ from faceqat.evaluators.influence import Share
 # Cosines are counted in so many steps between -1 and 1, exact in the scores of
 # `integer.matching`.
 _STEPS = 1 << 16
+# So many times its value the upper limit of a rate may be: where ten
+# independent pairs match it is 1.8 times.
+_WIDEST = 2
 # Rows at a time, at least: float64 [_BLOCK, N] is in memory.
 _BLOCK = 512
 
@@ -73,14 +76,7 @@ def measure(
   Raises:
     ValueError: there are fewer than three people.
   """
-  names, numbers = np.unique(people, return_inverse=True)
-  if len(names) < 3:
-    raise ValueError(f'{len(names)} people make no interval; give 3 at least')
-  unit = np.float64(embeddings)
-  norms = np.linalg.norm(unit, axis=1, keepdims=True)
-  unit /= np.where(norms > 0, norms, 1)
-  order = np.argsort(numbers, kind='stable')
-  ordered = unit[order], numbers[order]
+  ordered = _in_order(embeddings, people)
   # Of each step, the pairs at or above it; every one comes from either side.
   histogram = np.zeros(_STEPS + 1, np.int64)
   for scores, _ in _blocks(*ordered):
@@ -92,15 +88,180 @@ def measure(
     step = int(np.argmax(reached <= rate * pairs))
     if verification.MIN_FALSE_ACCEPTS <= reached[step] <= rate * pairs:
       steps.append(step)
+  return _rows(
+    embeddings, people, genuine, ordered, steps, reached[steps] / pairs
+  )
+
+
+def moments(embeddings: np.ndarray, people: np.ndarray) -> tuple[float, float]:
+  """Mean and standard deviation of the cosines of all pairs of two people.
+
+  Args:
+    embeddings: [N, D], of any type, not normalised.
+    people: int [N], three people at least.
+  """
+  unit, numbers = _in_order(embeddings, people)
+  total = unit.sum(axis=0)
+  products = unit.T @ unit
+  # Of all pairs from either side, and with oneself.
+  first, second = total @ total, np.sum(products**2)
+  for own in np.split(unit, _columns(numbers)[1:]):
+    inside = own @ own.T
+    first -= inside.sum()
+    second -= np.sum(inside**2)
+  count = len(unit) ** 2 - np.sum(np.bincount(numbers) ** 2)
+  mean = first / count
+  return float(mean), float(np.sqrt(max(second / count - mean**2, 0)))
+
+
+def at_thresholds(
+  embeddings: np.ndarray,
+  people: np.ndarray,
+  genuine: np.ndarray,
+  thresholds: Sequence[float],
+) -> list[Row]:
+  """Both errors at thresholds that were chosen on other faces.
+
+  Args:
+    embeddings, people, genuine: as `measure` has them; without a genuine pair
+      the misses are of no pairs.
+    thresholds: cosines.
+
+  Raises:
+    ValueError: there are fewer than three people.
+  """
+  ordered = _in_order(embeddings, people)
+  # The lowest step that reaches the threshold.
+  steps = [int(np.ceil((x + 1) * (_STEPS // 2))) for x in thresholds]
+  values = np.zeros(len(steps))
+  for scores, _ in _blocks(*ordered):
+    values += [np.sum(scores >= step) for step in steps]
+  sizes = np.bincount(ordered[1])
+  values /= len(people) ** 2 - np.sum(sizes**2)
+  return _rows(embeddings, people, genuine, ordered, steps, values)
+
+
+def difference(
+  one: np.ndarray,
+  other: np.ndarray,
+  people: np.ndarray,
+  thresholds: tuple[float, float],
+) -> tuple[float, float, float]:
+  """How much more often the pairs of two people match by another network.
+
+  Args:
+    one, other: embeddings [N, D] of the same images by two networks.
+    people: int [N].
+    thresholds: a cosine for each network.
+
+  Returns:
+    The rate of the other less that of the one, and its interval over people.
+
+  Raises:
+    ValueError: there are fewer than three people.
+  """
+  ordered = _in_order(one, people), _in_order(other, people)
+  numbers = ordered[0][1]
+  columns, sizes = _columns(numbers), np.bincount(numbers)
+  total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
+  steps = [int(np.ceil((x + 1) * (_STEPS // 2))) for x in thresholds]
+  changes = np.zeros([len(sizes), len(sizes)], np.int32)
+  unlike = 0
+  for (before, rows), (after, _) in zip(*(_blocks(*x) for x in ordered)):
+    change = np.int32(after >= steps[1]) - np.int32(before >= steps[0])
+    unlike += np.count_nonzero(change) / 2
+    own = numbers[rows.start], numbers[rows.stop - 1] + 1
+    changes[slice(*own)] = _summed(change, columns, rows, own)
+  value = changes.sum() / 2 / total
+  # Of changes less the value for each of the pairs of two people.
+  owed = changes.sum(axis=1) - value * sizes * (len(people) - sizes)
+  squares = sizes.astype(float) ** 2
+  twice = (
+    np.sum(changes.astype(float) ** 2)
+    - 2 * value * (sizes @ changes @ sizes)
+    + value**2 * (np.sum(squares) ** 2 - np.sum(squares**2))
+  )
+  spread, freedom = intervals.variance_of_people(
+    owed / total, twice / 2 / total**2
+  )
+  # Never below independent pairs, nor below two of them (`of_difference`).
+  independent = (unlike / total - value**2) / total
+  spread = max(spread, independent, 2 / total**2)
+  low, high = intervals.around(value, spread, freedom)
+  return float(value), low, high
+
+
+def _in_order(
+  embeddings: np.ndarray, people: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Unit vectors [N, D], and people 0, 0, ..., 1, ... [N]."""
+  names, numbers = np.unique(people, return_inverse=True)
+  if len(names) < 3:
+    raise ValueError(f'{len(names)} people make no interval; give 3 at least')
+  unit = np.float64(embeddings)
+  norms = np.linalg.norm(unit, axis=1, keepdims=True)
+  unit /= np.where(norms > 0, norms, 1)
+  order = np.argsort(numbers, kind='stable')
+  return unit[order], numbers[order]
+
+
+def _rows(embeddings, people, genuine, ordered, steps, values) -> list[Row]:
+  """Rows at steps at which the false-match rates are known."""
   cosines = verification.cosine(*(embeddings[rows] for rows in genuine))
   owners = np.stack([people[genuine[0]]] * 2, axis=1)
   return [
     Row(threshold, found, _misses(cosines, owners, threshold))
     for threshold, found in zip(
       (step * 2 / _STEPS - 1 for step in steps),
-      _false_matches(*ordered, steps, reached[steps] / pairs),
+      _false_matches(*ordered, steps, values),
     )
   ]
+
+
+def measure_pairs(
+  embeddings: np.ndarray,
+  impostors: np.ndarray,
+  genuine: np.ndarray,
+  rates: Sequence[float],
+) -> list[Row]:
+  """`measure`, of the pairs of a list that does not say who is shown.
+
+  Intervals are those of independent pairs.
+
+  Args:
+    embeddings: [N, D], of any type, not normalised.
+    impostors: int [2, P], rows of the pairs of two people.
+    genuine: int [2, Q], rows of the pairs of one person.
+    rates: that are not to be exceeded, in (0, 1).
+  """
+  others, own = (
+    verification.cosine(*(embeddings[rows] for rows in pairs))
+    for pairs in (impostors, genuine)
+  )
+  # On the same steps, so that integer scores are compared exactly.
+  steps = np.floor((others + 1) * (_STEPS // 2)).astype(np.int64)
+  found = []
+  for rate in rates:
+    allowed = verification.allowed_accepts(rate, len(steps))
+    step = np.sort(steps)[::-1][allowed] + 1
+    false_matches = _independent(int(np.sum(steps >= step)), len(steps))
+    if false_matches.count >= verification.MIN_FALSE_ACCEPTS:
+      threshold = step * 2 / _STEPS - 1
+      misses = _independent(int(np.sum(own < threshold)), len(own))
+      found.append(Row(float(threshold), false_matches, misses))
+  return found
+
+
+def is_known(row: Row) -> bool:
+  """Whether the rate is known as well as ten independent pairs would tell."""
+  rate = row.false_matches
+  return rate.high <= _WIDEST * rate.value
+
+
+def _independent(count: int, pairs: int) -> Rate:
+  value = count / pairs
+  limits = intervals.of_rate(value, pairs, 0.0, np.inf)
+  return Rate(value, *limits, count, pairs)
 
 
 def _blocks(
@@ -131,8 +292,7 @@ def _false_matches(
   values: np.ndarray,
 ) -> list[Rate]:
   """The rates at S steps, whose values float64 [S] are known."""
-  columns = np.flatnonzero(np.diff(people, prepend=-1))
-  sizes = np.bincount(people)
+  columns, sizes = _columns(people), np.bincount(people)
   total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
   counts = np.zeros(len(steps), np.int64)
   owed, twice = np.zeros([len(steps), len(sizes)]), np.zeros(len(steps))
@@ -141,8 +301,7 @@ def _false_matches(
     pairs = np.outer(sizes[slice(*own)], sizes)
     pairs[np.arange(len(pairs)), np.arange(*own)] = 0
     for place, step in enumerate(steps):
-      hits = np.add.reduceat(np.int32(scores >= step), columns, axis=1)
-      hits = np.add.reduceat(hits, columns[slice(*own)] - rows.start, axis=0)
+      hits = _summed(np.int32(scores >= step), columns, rows, own)
       influence = (hits - values[place] * pairs) / total
       counts[place] += hits.sum()
       owed[place, slice(*own)] = influence.sum(axis=1)
@@ -156,8 +315,25 @@ def _false_matches(
   return found
 
 
+def _columns(people: np.ndarray) -> np.ndarray:
+  """Where each person's rows begin."""
+  return np.flatnonzero(np.diff(people, prepend=-1))
+
+
+def _summed(
+  values: np.ndarray, columns: np.ndarray, rows: slice, own: tuple[int, int]
+) -> np.ndarray:
+  """Values int32 [n, N] of images, summed over each two people."""
+  sums = np.add.reduceat(values, columns, axis=1)
+  return np.add.reduceat(sums, columns[slice(*own)] - rows.start, axis=0)
+
+
 def _misses(cosines: np.ndarray, owners: np.ndarray, threshold: float) -> Rate:
   """Of pairs of one person, float64 [P], int [P, 2]."""
+  if len(np.unique(owners)) < 2:
+    # Of one person nothing says how others are.
+    value = float(np.mean(cosines < threshold)) if len(cosines) else 0.0
+    return Rate(value, 0.0, 1.0, int(np.sum(cosines < threshold)), len(cosines))
   missed = cosines < threshold
   value = float(np.mean(missed))
   share = Share(value, (missed - value) / len(missed), owners, len(missed))

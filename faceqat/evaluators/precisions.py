@@ -19,7 +19,7 @@ from faceqat.evaluators import (
   verification,
 )
 from faceqat.evaluators.identification_rates import SearchResult
-from faceqat.evaluators.verification import Predict
+from faceqat.evaluators.verification import PairEmbeddings, Predict
 from faceqat.integer import matching
 
 Results = dict[str, dict[str, float]]
@@ -30,8 +30,15 @@ def on_pairs(
   pair_set: PairSet,
   *,
   batch_size: int,
+  embedded: dict[str, PairEmbeddings] | None = None,
 ) -> tuple[Results, dict[str, np.ndarray]]:
   """Verification by each precision.
+
+  Args:
+    predicts: by precision.
+    pair_set: the pairs.
+    batch_size: images in one call of the network.
+    embedded: gets the embeddings by precision.
 
   Returns:
     Metric name to value by precision, as `verification.summarize` gives them
@@ -49,6 +56,8 @@ def on_pairs(
       f'evaluating {precision}: {len(pair_set):,} pairs ({pair_set.name})'
     )
     embeddings = verification.embed_pairs(predict, pair_set, batch_size)
+    if embedded is not None:
+      embedded[precision] = embeddings
     cosines[precision] = verification.cosine(
       embeddings.first, embeddings.second
     )

@@ -1,6 +1,8 @@
 """From images to embeddings, by each of the three arithmetics."""
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from faceqat.evaluators.verification import Predict
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.models.network import Network
 from faceqat.quant.spec import Mode
 
 
@@ -45,3 +48,18 @@ def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
   return jax.jit(
     lambda images: matching.template(run(images), zero_point=zero_point)
   )
+
+
+def parameters_digest(network: Network, precision: str, mode: Mode) -> str:
+  """64 hex digits of what a network computes in float arithmetic."""
+  settings = {
+    name: network.config[name].to_dict() for name in ('model', 'quant')
+  }
+  digest = hashlib.sha256(f'{precision} {mode}'.encode())
+  digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+  for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
+    leaf = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    digest.update(f'{name} {leaf.dtype} {leaf.shape}'.encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+  return digest.hexdigest()

@@ -5,8 +5,8 @@ in the file is trusted. One damaged byte spoils at most one mark, so a file with
 either mark must have had both.
 """
 
-import hashlib
 import re
+from collections.abc import Mapping
 
 from faceqat.files import seal
 from faceqat.integer import program as integer_program
@@ -23,11 +23,15 @@ BLANK = {'file_digest': f'{_FILE}{seal.BLANK}'}
 def of_program(program: IntegerProgram) -> dict[str, str]:
   """An entry of the metadata: which program the file was made of.
 
-  The digits are what `sha256sum` prints of the program's own file.
+  The digits are what `sha256sum` prints of the program's own file, as long as
+  that has no false-match rates.
   """
-  content = integer_program.to_bytes(program)
-  digest = hashlib.sha256(content).hexdigest()
-  return {'program_digest': f'{_PROGRAM}{digest}'}
+  return {'program_digest': f'{_PROGRAM}{integer_program.digest(program)}'}
+
+
+def program_of(metadata: Mapping[str, str]) -> str:
+  """The digits of `of_program` in a file's metadata; '' where it has none."""
+  return str(metadata.get('program_digest', '')).removeprefix(_PROGRAM)
 
 
 def close(content: bytes) -> bytes:

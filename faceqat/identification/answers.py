@@ -35,6 +35,8 @@ class Answers:
     matches: of the probes.
     threshold: the score that a match has to reach, or None.
     prototypes: the rows of the matches are labels.
+    not_usable: P reasons why a face cannot be recognised, '' where it can;
+      empty where none was looked at.
   """
 
   probes: Sequence[str]
@@ -44,6 +46,7 @@ class Answers:
   matches: Matches
   threshold: float | int | None
   prototypes: bool
+  not_usable: Sequence[str] = ()
 
   def person(self, p: int, rank: int) -> str:
     """The name that a probe is given, `rank` counting from 0."""
@@ -55,9 +58,32 @@ class Answers:
 
   @functools.cached_property
   def accepted(self) -> np.ndarray:
-    """bool [P, k], which matches reach the threshold; all without one."""
+    """bool [P, k], which matches reach the threshold; all without one.
+
+    Of a face that is not usable none.
+    """
     least = -np.inf if self.threshold is None else self.threshold
-    return self.matches.scores >= least
+    return (self.matches.scores >= least) & ~self.refused[:, np.newaxis]
+
+  @functools.cached_property
+  def refused(self) -> np.ndarray:
+    """bool [P], whose face is not usable."""
+    if not self.not_usable:
+      return np.zeros(len(self.probes), bool)
+    return np.array([reason != '' for reason in self.not_usable], bool)
+
+  @functools.cached_property
+  def margins(self) -> np.ndarray:
+    """float64 [P], how far the nearest person is before the second one."""
+    cosines = self.matches.cosines
+    if cosines.shape[1] < 2:
+      return np.full(len(cosines), np.nan)
+    return cosines[:, 0] - cosines[:, 1]
+
+  def why_unknown(self, p: int) -> str:
+    """What is said of a probe that is given no name."""
+    refused = self.refused[p]
+    return f'not usable: {self.not_usable[p]}' if refused else UNKNOWN
 
   @functools.cached_property
   def mates(self) -> np.ndarray:
@@ -80,6 +106,8 @@ class Answers:
   def verdict(self, p: int) -> tuple[str, str]:
     """A mark of `contact_sheet.MARKS`, and what it means."""
     accepted = self.accepted[p, 0]
+    if self.refused[p]:
+      return UNKNOWN, f'not usable: {self.not_usable[p]}'
     if self.truth[p] is None:
       return ('', 'probe') if accepted else (UNKNOWN, UNKNOWN)
     if self.mates[p] and not accepted:
@@ -96,8 +124,9 @@ def summarize(answers: Answers) -> dict[str, float]:
     `top1` and `top<k>`, of the probes whose person the gallery has, whatever
     the threshold. With a threshold, `accepted`, of all probes; `tpir`, of
     those in the gallery the share that is accepted under the right name; and
-    `fpir`, of those who are not in it, the share that is given a name. Shares
-    of no probes are left out.
+    `fpir`, of those who are not in it, the share that is given a name. Where
+    faces are not usable, `refused`, of all probes. Shares of no probes are left
+    out.
   """
   mates, hits, accepted = answers.mates, answers.hits, answers.accepted
   k = hits.shape[1]
@@ -105,6 +134,8 @@ def summarize(answers: Answers) -> dict[str, float]:
   if mates.any():
     for rank in sorted({1, k}):
       results[f'top{rank}'] = float(np.mean(hits[mates, :rank].any(axis=1)))
+  if answers.refused.any():
+    results['refused'] = float(np.mean(answers.refused))
   if answers.threshold is not None:
     results['accepted'] = float(np.mean(accepted[:, 0]))
     if mates.any():
@@ -121,7 +152,8 @@ def show(answers: Answers, precision: str, gallery: Gallery) -> None:
       f'{answers.person(p, k)} {cosine:.4f}'
       for k, cosine in enumerate(answers.matches.cosines[p])
     )
-    print(f'{probe}: {"" if answers.accepted[p, 0] else f"{UNKNOWN}; "}{found}')
+    named = answers.accepted[p, 0]
+    print(f'{probe}: {"" if named else f"{answers.why_unknown(p)}; "}{found}')
   if len(answers.probes) > _SHOWN_PROBES:
     print(f'... and {len(answers.probes) - _SHOWN_PROBES:,} more')
   if not answers.mates.any():
@@ -130,7 +162,12 @@ def show(answers: Answers, precision: str, gallery: Gallery) -> None:
       'person of the gallery'
     )
   means = f'{len(gallery.people):,} means of ' if answers.prototypes else ''
-  titles = {'accepted': 'accepted %', 'tpir': 'TPIR %', 'fpir': 'FPIR %'}
+  titles = {
+    'refused': 'not usable %',
+    'accepted': 'accepted %',
+    'tpir': 'TPIR %',
+    'fpir': 'FPIR %',
+  }
   row = {
     'precision': precision,
     'people': f'{len(gallery.people):,}',

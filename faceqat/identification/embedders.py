@@ -7,7 +7,6 @@ exported `.tflite` or `.onnx` in its own runtime.
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,18 +15,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceqat.calibration import packaged_files
-from faceqat.evaluators import PRECISIONS, verification
-from faceqat.export import exported, first_images
+from faceqat.evaluators import PRECISIONS, rate_table, verification
+from faceqat.evaluators.rate_table import MatchTable
+from faceqat.export import digests, exported, first_images
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import ImageSize, height_width
+from faceqat.identification import match_table
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import CONTRACTS
 
 # A file needs none of JAX, Flax and Orbax, which take seconds to import.
 if TYPE_CHECKING:
   from faceqat.models.network import Network
-  from faceqat.quant.spec import Mode
 
 SUFFIXES = ('.safetensors', '.tflite', '.onnx')
 
@@ -48,6 +48,7 @@ class Embedder:
     digest: takes a batch size, and gives 64 hex digits of what the network
       computes; see `load`.
     checked: whether the file was compared with a digest.
+    table: its false-match rates; None where nobody measured them.
     is_symmetric: integers have no zero point to take off, and fit int8.
   """
 
@@ -59,6 +60,7 @@ class Embedder:
   network: 'Network | None'
   digest: Callable[[int], str]
   checked: bool
+  table: MatchTable | None = None
   is_symmetric: bool = True
 
   @property
@@ -121,7 +123,15 @@ def load(
   if path.is_dir():
     from faceqat.training.checkpoint import load_network
 
-    return of_network(load_network(str(path), step), precision, contract)
+    table = rate_table.load_measured(path).get(precision)
+    network = load_network(str(path), step)
+    embedder = of_network(network, precision, contract, table)
+    if table and not embedder.table:
+      print(
+        f'the false-match rates in {path} are of another step, precision or '
+        'contract, and are not used; evaluate it so to have a threshold'
+      )
+    return embedder
   if precision != 'integer':
     raise ValueError(
       f'--precision={precision}: {path} holds integers alone; leave '
@@ -135,23 +145,41 @@ def load(
   return _of_file(path)
 
 
-def of_network(network: 'Network', precision: str, contract: str) -> Embedder:
-  """A network in a precision; the arguments are those of `load`."""
+def of_network(
+  network: 'Network',
+  precision: str,
+  contract: str,
+  table: MatchTable | None = None,
+) -> Embedder:
+  """A network in a precision; the arguments are those of `load`.
+
+  Args:
+    table: of an evaluation; left out where that was of another network.
+  """
   from faceqat.calibration.lower import lower
-  from faceqat.evaluators.predict import make_predict
+  from faceqat.evaluators.predict import make_predict, parameters_digest
   from faceqat.quant.spec import CONTRACT_MODES, FLOAT
 
   config = network.config
   size = height_width(config.data.image_size)
   if precision == 'integer':
-    predict = first_images.make_predict(lower(network, contract=contract))
+    program = lower(network, contract=contract)
+    predict = first_images.Predict(program)
     digest = functools.partial(_answers_digest, predict, size)
+    own = integer_program.digest(program)
+    table = table if table and table.program == own else None
+    table = table or match_table.find_program(own)
   else:
     mode = FLOAT if precision == 'float' else CONTRACT_MODES[contract]
     if precision == 'fake_quant':
       lower(network, contract=contract)  # Raises where there are no ranges.
     predict = make_predict(network.model, network.variables, mode)
-    digest = functools.partial(_parameters_digest, network, precision, mode)
+
+    def digest(batch_size):
+      del batch_size
+      return parameters_digest(network, precision, mode)
+
+    table = table if table and table.network == digest(0) else None
   return Embedder(
     predict,
     image_size=size,
@@ -161,18 +189,21 @@ def of_network(network: 'Network', precision: str, contract: str) -> Embedder:
     network=network,
     digest=digest,
     checked=True,
+    table=table,
   )
 
 
 def _of_file(path: pathlib.Path) -> Embedder:
   if path.suffix == '.safetensors':
     program = integer_program.load(path)
-    predict = first_images.make_predict(program)
+    predict = first_images.Predict(program)
     size = program.tensors[program.input].shape[:2]
     zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True
+    digest = integer_program.digest(program)
   else:
     file = _EXPORTED[path.suffix](path)
+    digest = digests.program_of(file.metadata)
     size, metadata, checked = file.image_size, file.metadata, file.checked
     zero_point = file.zero_point
 
@@ -182,6 +213,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
 
   try:
     faces = fingerprints.of_metadata(metadata)
+    table = rate_table.of_metadata(metadata)
   except ValueError as error:
     raise ValueError(f'--model={path}: {error}') from error
   return Embedder(
@@ -193,8 +225,20 @@ def _of_file(path: pathlib.Path) -> Embedder:
     network=None,
     digest=functools.partial(_answers_digest, predict, size),
     checked=checked,
+    table=_table_of(path, digest, table),
     is_symmetric=zero_point == 0,
   )
+
+
+def _table_of(
+  path: pathlib.Path, program: str, table: MatchTable | None
+) -> MatchTable | None:
+  """The table in a file, or else that of the folder it was written to."""
+  if table is None:
+    table = rate_table.load_measured(path.parent).get('integer')
+  if table and table.program == program:
+    return table
+  return match_table.find_program(program)
 
 
 _EXPORTED = {'.tflite': exported.read_tflite, '.onnx': exported.read_onnx}
@@ -213,22 +257,3 @@ def _answers_digest(predict, size: tuple[int, int], batch_size: int) -> str:
     images.append(large[: size[0], : size[1]])
   templates = verification.embed(predict, images, batch_size)
   return hashlib.sha256(templates.astype('<i4').tobytes()).hexdigest()
-
-
-def _parameters_digest(
-  network: 'Network', precision: str, mode: 'Mode', batch_size: int
-) -> str:
-  import jax
-
-  del batch_size
-  settings = {
-    name: network.config[name].to_dict() for name in ('model', 'quant')
-  }
-  digest = hashlib.sha256(f'{precision} {mode}'.encode())
-  digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-  for path, leaf in jax.tree_util.tree_leaves_with_path(network.variables):
-    leaf = np.asarray(leaf)
-    name = jax.tree_util.keystr(path)
-    digest.update(f'{name} {leaf.dtype} {leaf.shape}'.encode())
-    digest.update(np.ascontiguousarray(leaf).tobytes())
-  return digest.hexdigest()

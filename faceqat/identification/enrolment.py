@@ -6,6 +6,7 @@ An image that cannot be used is noted with its reason, and the rest goes on.
 import contextlib
 import dataclasses
 import itertools
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ class Faces:
     digests: uint8 [N, 16], of the pixels.
     pictures: N functions that read a face again, uint8 [H, W, 3].
     left_out: images that were not used.
+    places: N paths of their files, or None, and their places there, from 0.
   """
 
   names: list[str]
@@ -40,6 +42,9 @@ class Faces:
   digests: np.ndarray
   pictures: list[Callable[[], np.ndarray]]
   left_out: list[LeftOut]
+  places: list[tuple[pathlib.Path | None, int]] = dataclasses.field(
+    default_factory=list
+  )
 
 
 def embed_faces(
@@ -62,6 +67,7 @@ def embed_faces(
     ValueError: an embedding is not finite.
   """
   names, people, pictures, digests, templates = [], [], [], [], []
+  places = []
   left_out = list(left_out)
   shown = track(entries, what, len(entries)) if what else iter(entries)
   # Closed before an error is printed, so that no bar is left on the terminal.
@@ -73,6 +79,7 @@ def embed_faces(
         people.append(entry.person)
         pictures.append(lambda entry=entry, number=number: entry.read()[number])
         digests.append(digest_image(crop))
+        places.append((entry.path, number))
         crops.append(crop)
       templates.append(verification.embed(embedder.predict, crops, batch_size))
   if entries and what:
@@ -86,4 +93,5 @@ def embed_faces(
     np.stack(digests) if digests else np.zeros([0, DIGEST_BYTES], np.uint8),
     pictures,
     left_out,
+    places,
   )

@@ -18,6 +18,9 @@ from faceqat.files.image_size import ImageSize
 # From a path to the faces in it, uint8 [H, W, 3] each; raises ValueError where
 # there is none.
 Reader = Callable[[pathlib.Path], list[np.ndarray]]
+# Takes the path and the pixels of a photograph, and its faces
+# (`faces.detection.Face`).
+Judge = Callable[[pathlib.Path, np.ndarray, list], None]
 
 
 class Entry(NamedTuple):
@@ -27,11 +30,13 @@ class Entry(NamedTuple):
     name: person/image.jpg.
     person: whose name; None where nothing says.
     read: gives the faces in it, uint8 [H, W, 3] each; raises ValueError.
+    path: of the file; None where there is none of its own.
   """
 
   name: str
   person: str | None
   read: Callable[[], list[np.ndarray]]
+  path: pathlib.Path | None = None
 
 
 class LeftOut(NamedTuple):
@@ -85,7 +90,7 @@ def list_probes(
   path = pathlib.Path(path)
   if path.is_file():
     folders.check_text(path)
-    return [Entry(path.name, None, lambda: reader(path))], []
+    return [Entry(path.name, None, lambda: reader(path), path)], []
   if not path.is_dir():
     raise ValueError(
       f'{path} does not exist; give an image, or a folder of images'
@@ -139,6 +144,7 @@ def make_photograph_reader(
   bgr: bool = False,
   detector: str | os.PathLike | None = None,
   ambiguous: list[pathlib.Path] | None = None,
+  judge: Judge | None = None,
 ) -> Reader:
   """Reads photographs: finds the faces, and aligns them as a network wants.
 
@@ -152,6 +158,7 @@ def make_photograph_reader(
     detector: an ONNX file; None: the packaged one.
     ambiguous: gets the photographs in which another face is nearly as good a
       choice, when they are read.
+    judge: is shown the faces given, when they are read.
 
   Raises:
     ValueError: another template, a size that it is not for, or no detector.
@@ -178,6 +185,8 @@ def make_photograph_reader(
       faces, choice, image.shape
     ):
       ambiguous.append(path)
+    if judge is not None:
+      judge(path, image, found)
     return finder.cut(image, found)
 
   return read
@@ -197,12 +206,14 @@ def _list_folder(root: pathlib.Path, reader: Reader):
         name = image.relative_to(root).as_posix()
         if _is_image_file(image):
           entries.append(
-            Entry(name, path.name, lambda image=image: reader(image))
+            Entry(name, path.name, lambda image=image: reader(image), image)
           )
         else:
           left_out.append(LeftOut(name, _why_left_out(image, name)))
     elif decoding.is_image(path):
-      entries.append(Entry(path.name, None, lambda path=path: reader(path)))
+      entries.append(
+        Entry(path.name, None, lambda path=path: reader(path), path)
+      )
     else:
       left_out += _broken_link(path)
   return entries, left_out

@@ -8,15 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from faceqat.calibration import packaged_files
-from faceqat.files.names import similar
+from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import (
   answers,
+  cautions,
   embedders,
   enrolment,
   match_table,
   own_faces,
   predictions,
   retrieval,
+  thresholds,
 )
 from faceqat.identification import gallery as galleries
 from faceqat.identification.answers import Answers
@@ -32,10 +34,6 @@ from faceqat.identification.inputs import (
 )
 from faceqat.identification.retrieval import Matches
 from faceqat.identification.settings import PathLike, Settings, check
-from faceqat.integer import matching
-
-# Of many pictures that two people share.
-_MOST_NAMED = 5
 
 # From images, and a word for them, to their faces.
 Embed = Callable[[list[Entry], str], Faces]
@@ -100,32 +98,42 @@ def identify(
   embed = functools.partial(
     enrolment.embed_faces, embedder, batch_size=batch_size
   )
-  maker = digest = None
-  wants_table = inputs.probes is not None and inputs.strangers is None
-  if inputs.saved or settings.save_gallery or wants_table:
+  maker, table = None, embedder.table
+  if inputs.saved or settings.save_gallery or table is None:
     digest = embedder.digest(batch_size)
     maker = Maker(embedder.precision, digest, inputs.fingerprint)
-    if inputs.saved:
-      galleries.check_maker(inputs.saved, maker, gallery)
+    table = table or _find_table(model, digest)
+  saved = 0
+  if inputs.saved:
+    galleries.check_maker(inputs.saved, maker, gallery)
+    saved = len(inputs.saved.images)
+  templates = saved + len(inputs.enrolled)
+  thresholds.check(table, templates, settings, inputs.strangers)
   known = _make_gallery(inputs, maker, settings.int8, embed)
-  _warn_of_faces(inputs.ambiguous[0], 'enrolled; crop it to that person')
+  cautions.of_faces(inputs.ambiguous[0], 'enrolled; crop it to that person')
+  cautions.of_unusable(inputs)
+  cautions.of_likeness(known.gallery, table)
   people = known.gallery.people
-  _warn_of_names({*people, *(entry.person for entry in inputs.probes or ())})
+  cautions.of_names({*people, *(entry.person for entry in inputs.probes or ())})
   if settings.save_gallery:
     _save(known.gallery, settings.save_gallery)
   left_out = [*inputs.left_out, *known.left_out]
   found = None
   if inputs.probes is not None:
     title = f'{model}, {embedder.precision}'
-    cosine = None
-    if wants_table:
-      cosine = _cosine_to_reach(model, digest, known.gallery, settings)
     found = _answer_probes(
-      inputs, known, settings, cosine, embed, title, left_out
+      inputs, known, settings, table, embed, title, left_out
     )
   elif left_out:
     predictions.write_left_out(left_out, pathlib.Path(settings.out))
   return Outcome(found, known.gallery, embedder.precision, left_out)
+
+
+def _find_table(model: PathLike, digest: str) -> MatchTable | None:
+  table = match_table.find(digest)
+  if table is None and model in packaged_files.NAMES:
+    print(match_table.about_missing(model, digest))
+  return table
 
 
 def _load(model: PathLike, settings: Settings) -> Embedder:
@@ -174,7 +182,9 @@ def _make_gallery(
       reasons = [*inputs.left_out, *faces.left_out]
       raise ValueError(
         'the gallery is empty: '
-        f'{_first_reason(reasons, "there is no image in a folder of a person")}'
+        + cautions.first_reason(
+          reasons, 'there is no image in a folder of a person'
+        )
       )
     size = faces.templates.shape[1]
     integer = np.issubdtype(faces.templates.dtype, np.integer)
@@ -190,12 +200,7 @@ def _make_gallery(
         f'{len(twice):,} images are in the gallery already and not added '
         f'again, the first one {twice[0]}'
       )
-  for one, other in known.shared_pictures()[:_MOST_NAMED]:
-    print(
-      f'warning: {known.images[one]} and {known.images[other]} are one '
-      f'picture, in the gallery as {known.people[known.labels[one]]!r} and as '
-      f'{known.people[known.labels[other]]!r}; remove the wrong one'
-    )
+  cautions.of_people(known)
   # By the pixels: an image that was there already has its picture again.
   of_digest = {d.tobytes(): p for d, p in zip(faces.digests, faces.pictures)}
   pictures = [of_digest.get(digest.tobytes()) for digest in known.digests]
@@ -215,27 +220,39 @@ def _answer_probes(
   inputs: Inputs,
   known: Known,
   settings: Settings,
-  cosine: float | None,
+  table: MatchTable | None,
   embed: Embed,
   title: str,
   left_out: list[LeftOut],
 ) -> Answers:
   """Answers the probes and writes files; adds to `left_out`."""
-  gallery, threshold = known.gallery, None
-  if cosine is not None:
-    threshold = retrieval.as_score(cosine, gallery.integer)
-  elif inputs.strangers is not None:
+  gallery = known.gallery
+  if inputs.strangers is None:
+    threshold = thresholds.of_table(table, gallery, settings)
+    if threshold is not None:
+      threshold = retrieval.as_score(threshold, gallery.integer)
+  else:
     strangers = embed(inputs.strangers, 'calibration')
     left_out += strangers.left_out
-    threshold = _choose_threshold(gallery, strangers, settings)
+    flag = f'--calibration={settings.calibration}'
+    thresholds.check_strangers(gallery, strangers, flag)
+    best = find_nearest(gallery, strangers, 1, settings.prototypes).scores
+    threshold = thresholds.of_strangers(
+      gallery, strangers, best[:, 0], table, settings
+    )
   faces = embed(inputs.probes, 'probes')
   left_out += faces.left_out
-  _warn_of_faces(inputs.ambiguous[1], 'asked for; --faces=all asks for each')
+  cautions.of_faces(inputs.ambiguous[1], 'asked for; --faces=all asks for each')
   if not faces.names:
     raise ValueError(
-      f'no probe can be used: {_first_reason(left_out, "there is no image")}'
+      'no probe can be used: '
+      + cautions.first_reason(left_out, 'there is no image')
     )
-  found = _answer(gallery, faces, threshold, settings)
+  bar = settings.least_norm
+  if bar is None:
+    bar = table.least_norm if table else 0.0
+  reasons = cautions.reasons(inputs, faces, bar)
+  found = _answer(gallery, faces, threshold, settings, reasons)
   out = pathlib.Path(settings.out)
   predictions.write_left_out(left_out, out)
   predictions.write(found, out)
@@ -251,58 +268,15 @@ def _answer_probes(
   return found
 
 
-def _cosine_to_reach(
-  model: PathLike, digest: str, gallery: Gallery, settings: Settings
-) -> float | None:
-  """What is given, or ships with a network; prints what is known of it."""
-  table = match_table.find(digest)
-  if table is None:
-    if model in packaged_files.NAMES:
-      print(match_table.about_missing(model, digest))
-    return settings.threshold
-  if settings.threshold is not None:
-    print(match_table.about_given(table, settings.threshold))
-    return settings.threshold
-  count, means = len(gallery.images), settings.prototypes
-  print(match_table.about_default(table, count, means))
-  return match_table.default_row(table).threshold
-
-
-def _choose_threshold(
-  gallery: Gallery, strangers: Faces, settings: Settings
-) -> float | int:
-  """The score that the stated share of strangers reaches."""
-  same = _shared_images(gallery, strangers)
-  if same:
-    raise ValueError(
-      f'--calibration={settings.calibration}: {same[0]} is an image of the '
-      'gallery; a threshold for strangers needs people who are not in it'
-    )
-  if not strangers.names:
-    raise ValueError(
-      f'--calibration={settings.calibration} has no image that can be used: '
-      f'{_first_reason(strangers.left_out, "there is none")}'
-    )
-  best = find_nearest(gallery, strangers, 1, settings.prototypes).scores[:, 0]
-  threshold = retrieval.choose_threshold(best, settings.false_positive_rate)
-  shown = f'{float(retrieval.as_cosine(threshold)):.6f}'
-  if gallery.integer:
-    shown += f' ({threshold} of {matching.ONE})'
-  print(
-    f'threshold {shown}: reached by {np.sum(best >= threshold):,} of '
-    f'{len(best):,} images of {len(set(strangers.people)):,} strangers'
-  )
-  return threshold
-
-
 def _answer(
   gallery: Gallery,
   faces: Faces,
   threshold: float | int | None,
   settings: Settings,
+  not_usable: list[str],
 ) -> Answers:
   """Searches the gallery, and says where it is too small for the question."""
-  _warn_of_images(gallery, faces)
+  cautions.of_images(gallery, faces)
   people = gallery.people
   if len(people) == 1 and threshold is None:
     print(
@@ -320,49 +294,5 @@ def _answer(
     find_nearest(gallery, faces, k, settings.prototypes),
     threshold,
     settings.prototypes,
-  )
-
-
-def _warn_of_names(names: set[str | None]):
-  for group in similar(names - {None}):
-    print(
-      f'warning: {" and ".join(map(repr, group))} are taken for different '
-      'people; if they are one, give the folders one name'
-    )
-
-
-def _warn_of_faces(ambiguous: list[pathlib.Path], what_of_one: str):
-  """Names the first photograph that shows several people."""
-  # They are read again for a contact sheet.
-  photographs = list(dict.fromkeys(ambiguous))
-  if photographs:
-    print(
-      f'warning: in {photographs[0]} there are several faces of similar size '
-      f'(in {len(photographs):,} photographs in all): one was {what_of_one}'
-    )
-
-
-def _shared_images(known: Gallery, faces: Faces) -> list[str]:
-  there = {digest.tobytes() for digest in known.digests}
-  return [
-    name
-    for name, digest in zip(faces.names, faces.digests)
-    if digest.tobytes() in there
-  ]
-
-
-def _warn_of_images(known: Gallery, faces: Faces):
-  same = _shared_images(known, faces)
-  if same:
-    print(
-      f'warning: {len(same):,} of {len(faces.names):,} probes are images of '
-      f'the gallery, the first one {same[0]}: they find themselves'
-    )
-
-
-def _first_reason(left_out: list[LeftOut], otherwise: str) -> str:
-  if not left_out:
-    return otherwise
-  return (
-    f'{len(left_out):,} were left out, the first one as {left_out[0].reason}'
+    not_usable,
   )

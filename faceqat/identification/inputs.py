@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from faceqat.evaluators.identification_rates import split_gallery
-from faceqat.faces import alignment
+from faceqat.faces import alignment, quality
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width, to_text
@@ -30,6 +30,8 @@ class Inputs(NamedTuple):
     left_out: files that are no images.
     ambiguous: gets the photographs of the gallery, and those of the probes, in
       which several faces are of similar size, while they are read.
+    not_usable: gets, of each photograph, why each of its faces is not usable,
+      '' where it is, while they are read.
   """
 
   saved: Gallery | None
@@ -39,6 +41,7 @@ class Inputs(NamedTuple):
   fingerprint: Fingerprint | None
   left_out: list[LeftOut]
   ambiguous: tuple[list[pathlib.Path], list[pathlib.Path]]
+  not_usable: dict[pathlib.Path, list[str]]
 
 
 def list_inputs(
@@ -54,11 +57,13 @@ def list_inputs(
     ValueError: a folder is missing or is none of people, a gallery is damaged,
       or faces are aligned otherwise than the network's or than each other.
   """
-  ambiguous = [], []
+  ambiguous, not_usable = ([], []), {}
   # A person is in a photograph of theirs once.
   choice = 'largest' if settings.faces == 'all' else settings.faces
-  enrolling = make_reader(settings, embedder, choice, ambiguous[0])
-  reader = make_reader(settings, embedder, settings.faces, ambiguous[1])
+  enrolling = make_reader(settings, embedder, choice, ambiguous[0], not_usable)
+  reader = make_reader(
+    settings, embedder, settings.faces, ambiguous[1], not_usable
+  )
   listing = _Listing(embedder, settings.photographs)
   saved, probes, strangers = None, None, None
   if settings.held_out:
@@ -88,6 +93,7 @@ def list_inputs(
     listing.faces,
     listing.left_out,
     ambiguous,
+    not_usable,
   )
   _check_people(settings, inputs)
   return inputs
@@ -101,7 +107,7 @@ def check_paths(
   Raises:
     ValueError: names the flag, and what to give.
   """
-  people = 'person/image.jpg'
+  people, counts = 'person/image.jpg', {}
   for flag, path, list_them, wanted in (
     ('gallery', gallery_path, face_files.list_people, people),
     ('add', settings.add, face_files.list_people, people),
@@ -117,6 +123,17 @@ def check_paths(
     if not entries and not left_out:
       raise ValueError(
         f'--{flag}={path} has no image; give a folder with {wanted} in it'
+      )
+    counts[flag] = len(entries)
+    # A saved gallery is read later.
+    if flag == 'calibration' and 'gallery' in counts:
+      # How many it takes is said before the work.
+      retrieval.check_rate(
+        settings.false_positive_rate,
+        len(entries),
+        len({entry.person for entry in entries}),
+        # Of means nothing is known by pairs.
+        0 if settings.prototypes else sum(counts.values()) - len(entries),
       )
 
 
@@ -207,7 +224,13 @@ def _check_people(settings: Settings, inputs: Inputs):
       f'{", ".join(shared[:5])}{" ..." if shared[5:] else ""}; a threshold for '
       'strangers needs people who are not in it'
     )
-  retrieval.check_rate(settings.false_positive_rate, len(inputs.strangers))
+  saved = len(inputs.saved.images) if inputs.saved else 0
+  retrieval.check_rate(
+    settings.false_positive_rate,
+    len(inputs.strangers),
+    len({entry.person for entry in inputs.strangers}),
+    0 if settings.prototypes else saved + len(inputs.enrolled),
+  )
 
 
 def make_reader(
@@ -215,6 +238,7 @@ def make_reader(
   embedder: Embedder,
   choice: str,
   ambiguous: list[pathlib.Path] | None = None,
+  not_usable: dict[pathlib.Path, list[str]] | None = None,
 ) -> Reader:
   """Reads crops, or photographs, as a network and the settings want them.
 
@@ -223,6 +247,7 @@ def make_reader(
     embedder: the network.
     choice: which of several faces, one of `faces.choice.CHOICES`.
     ambiguous: gets the photographs in which several faces are of similar size.
+    not_usable: gets why the faces of a photograph are not usable.
 
   Raises:
     ValueError: a size or template that does not go with the network.
@@ -232,6 +257,13 @@ def make_reader(
     stored_size = settings.stored_size
   if not settings.photographs:
     return face_files.make_crop_reader(embedder.image_size, stored_size)
+  judge = None
+  if not_usable is not None:
+
+    def judge(path, image, found):
+      measured = (quality.measure(image, face) for face in found)
+      not_usable[path] = [quality.why_not(x, settings.bars) for x in measured]
+
   return face_files.make_photograph_reader(
     embedder.template,
     choice,
@@ -240,6 +272,7 @@ def make_reader(
     bgr=embedder.is_bgr,
     detector=settings.detector,
     ambiguous=ambiguous,
+    judge=judge,
   )
 
 

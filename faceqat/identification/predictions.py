@@ -5,11 +5,16 @@ import io
 import pathlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from faceqat.files import atomic, folders
 from faceqat.identification.answers import UNKNOWN, Answers
 from faceqat.identification.face_files import LeftOut
 
-COLUMNS = ('probe', 'rank', 'person', 'gallery_image', 'score', 'accepted')
+COLUMNS = (
+  *('probe', 'rank', 'person', 'gallery_image', 'score', 'accepted'),
+  *('margin', 'not_usable'),
+)
 # A spreadsheet takes a cell that begins so for a formula, and runs it.
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA_STARTS = ('=', '+', '-', '@', '\t', '\r', '\n')
@@ -24,12 +29,17 @@ def write(answers: Answers, out: pathlib.Path) -> None:
 def write_csv(answers: Answers, path: pathlib.Path) -> None:
   """Writes a line for every answer, the best of a probe first.
 
-  The image is empty for a prototype, and `accepted` without a threshold.
+  The image is empty for a prototype, and `accepted` without a threshold. The
+  margin is that of the nearest person before the second one, in the first line
+  of a probe. `not_usable` says why a face cannot be recognised: it is not
+  accepted as anybody.
   """
   rows = []
   for p, probe in enumerate(answers.probes):
     for k, cosine in enumerate(answers.matches.cosines[p]):
+      decides = answers.threshold is not None or answers.refused[p]
       decision = str(bool(answers.accepted[p, k])).lower()
+      margin = '' if k or np.isnan(answers.margins[p]) else answers.margins[p]
       rows.append(
         (
           as_cell(probe),
@@ -39,7 +49,9 @@ def write_csv(answers: Answers, path: pathlib.Path) -> None:
           # Scores of integers are multiples of 2^-29, which nine decimals tell
           # apart.
           f'{cosine:.9f}',
-          '' if answers.threshold is None else decision,
+          decision if decides else '',
+          margin if margin == '' else f'{margin:.9f}',
+          answers.not_usable[p] if answers.not_usable else '',
         )
       )
   _write_table(path, COLUMNS, rows)

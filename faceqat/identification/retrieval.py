@@ -5,20 +5,24 @@ they are those of `integer.matching`, exact to the last bit.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from faceqat.evaluators.verification import MIN_FALSE_ACCEPTS, is_supported
-from faceqat.integer import matching
+from faceqat.integer import template_score
 
 # Templates compared with a block of probes at a time. A search holds some ten
 # arrays of scores, so they are a few hundred MB however large the gallery is.
 GALLERY_BLOCK = 32_768
 PROBE_BLOCK = 256
+# So many pairs of integer templates are compared on the host: XLA, which JAX
+# has to be imported for, takes seconds to compile a search.
+FEW_PAIRS = 4096
+# With so many strangers, the scores of a network can be moved to those of a
+# camera (benchmarks/transfer.py).
+ENOUGH_STRANGERS = 40
 # So many times k templates are looked at first, for k people.
 _MORE = 4
 
@@ -46,13 +50,15 @@ def as_cosine(scores):
   """Scores of either kind as float64 in [-1, 1]."""
   scores = np.asarray(scores)
   if np.issubdtype(scores.dtype, np.integer):
-    return scores / matching.ONE
+    return scores / template_score.ONE
   return scores.astype(np.float64)
 
 
 def as_score(cosine: float, integers: bool) -> float | int:
   """The lowest score that reaches a cosine, as the matching gives scores."""
-  return int(np.ceil(cosine * matching.ONE)) if integers else float(cosine)
+  return (
+    int(np.ceil(cosine * template_score.ONE)) if integers else float(cosine)
+  )
 
 
 def find_people(
@@ -97,19 +103,53 @@ def find_people(
   return Matches(labels[rows].astype(np.int32), rows, scores)
 
 
-def check_rate(rate: float, num_images: int):
-  """Refuses a rate that so few images of strangers do not support."""
+def people_needed(rate: float, templates: int) -> int:
+  """Of how many strangers the pairs support a share of strangers.
+
+  With K people there are some K^2 / 2 pairs of two, of which twice
+  `MIN_FALSE_ACCEPTS` have to match at the rate of a pair, the share divided by
+  the templates of the gallery: then its upper limit is some 1.5 times as high.
+
+  >>> people_needed(0.05, 12)
+  98
+  """
+  return math.ceil(math.sqrt(4 * MIN_FALSE_ACCEPTS * templates / rate))
+
+
+def check_rate(
+  rate: float, num_images: int, num_people: int = 0, templates: int = 0
+):
+  """Refuses a rate that so few strangers do not support.
+
+  Args:
+    rate: the share of strangers.
+    num_images: of strangers.
+    num_people: how many strangers they show.
+    templates: of the gallery; 0: not known, so that pairs of strangers are not
+      counted.
+  """
   if not 0 < rate < 1:
     raise ValueError(
       f'--false_positive_rate={rate:g}: it must be above 0 and below 1'
     )
-  if not is_supported(rate, num_images):
+  wanted = people_needed(rate, templates) if templates else 0
+  enough = 0 < min(wanted, ENOUGH_STRANGERS) <= num_people
+  if not is_supported(rate, num_images) and not enough:
     # As a percentage would, a rate is rounded up to three digits.
     supported = MIN_FALSE_ACCEPTS / num_images if num_images else 1
     needed = int(np.ceil(round(MIN_FALSE_ACCEPTS / rate, 6)))
     remedy = f'give {needed:,} images or more'
     if supported < 1:
       remedy += f', or a rate of at least {_rounded_up(supported):g}'
+    if wanted:
+      remedy += (
+        f'; or images of {wanted:,} different people, whose pairs are enough '
+        f'for a gallery of {templates:,}'
+      )
+    if wanted > ENOUGH_STRANGERS:
+      remedy += (
+        f', or of {ENOUGH_STRANGERS} where the network has false-match rates'
+      )
     raise ValueError(
       f'--false_positive_rate={rate:g}: {num_images:,} images of strangers do '
       f'not support it, as {MIN_FALSE_ACCEPTS} of them must be false positives '
@@ -158,11 +198,9 @@ def _search_block(templates, labels, probes, k: int):
   # The same for every block of a size: each other number is compiled anew.
   wanted = min(_MORE * k, len(templates))
   k = min(k, len(np.unique(labels)))
-  integers = np.issubdtype(templates.dtype, np.integer)
-  search = matching.search if integers else _search_float
-  gallery, queries = jnp.asarray(templates), jnp.asarray(probes)
+  search = _make_search(templates, probes)
   while True:
-    rows, scores = map(np.asarray, search(gallery, queries, wanted))
+    rows, scores = map(np.asarray, search(k=wanted))
     found = [len(np.unique(labels[row])) for row in rows]
     if min(found) >= k:
       return _best_people(rows, scores, labels, k)
@@ -187,8 +225,34 @@ def _best_people(rows, scores, labels, k: int):
   )
 
 
-@functools.partial(jax.jit, static_argnames='k')
-def _search_float(gallery, probes, k: int):
-  scores = jnp.matmul(probes, gallery.T, precision=lax.Precision.HIGHEST)
-  scores, rows = lax.top_k(jnp.clip(scores, -1, 1), k)
-  return rows, scores
+def _make_search(templates: np.ndarray, probes: np.ndarray):
+  """From k to the nearest templates of each probe, as `matching.search`."""
+  integers = np.issubdtype(templates.dtype, np.integer)
+  # Any that are no templates are refused by `matching`.
+  if (
+    len(templates) * len(probes) <= FEW_PAIRS
+    and templates.shape[1:] == probes.shape[1:]
+    and all(map(template_score.fits, (templates, probes)))
+  ):
+    return functools.partial(template_score.search, templates, probes)
+  import jax.numpy as jnp
+
+  from faceqat.integer import matching
+
+  search = matching.search if integers else _float_search()
+  return functools.partial(search, *map(jnp.asarray, (templates, probes)))
+
+
+@functools.cache
+def _float_search():
+  import jax
+  import jax.numpy as jnp
+
+  @functools.partial(jax.jit, static_argnames='k')
+  def search(gallery, probes, k: int):
+    highest = jax.lax.Precision.HIGHEST
+    scores = jnp.matmul(probes, gallery.T, precision=highest)
+    scores, rows = jax.lax.top_k(jnp.clip(scores, -1, 1), k)
+    return rows, scores
+
+  return search

@@ -9,6 +9,7 @@ import ml_collections
 from faceqat.command import option
 from faceqat.evaluators import PRECISIONS
 from faceqat.faces.choice import CHOICES
+from faceqat.faces.quality import Bars
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
 from faceqat.integer.program import CONTRACTS
@@ -46,12 +47,13 @@ class Settings:
   int8: bool = option(False, 'Keep templates in int8, and search in integers.')
   threshold: float | None = option(
     None,
-    'Cosine that a match has to reach, else it is unknown; a packaged network '
-    'has one of its own, and -1 names everybody.',
+    'Cosine that a match has to reach, else it is unknown; a network whose '
+    'false-match rates are known has one of its own, and -1 names everybody.',
   )
   false_positive_rate: float | None = option(
     None,
-    'Share of strangers who may be given a name; chooses the threshold.',
+    'Share of strangers who may be given a name; chooses the threshold, by the '
+    "network's false-match rates or on --calibration.",
   )
   calibration: PathLike | None = option(
     None, 'Folder of people who are not in the gallery.'
@@ -64,6 +66,23 @@ class Settings:
   )
   detector: PathLike | None = option(
     None, 'ONNX file of a YuNet detector, in place of the own one.'
+  )
+  least_face: float = option(
+    Bars.size, 'Pixels of a face in a photograph; a smaller one is not usable.'
+  )
+  most_turn: float = option(
+    Bars.turn, 'Degrees by which such a face may be turned to a side, or nod.'
+  )
+  least_sharpness: float = option(
+    Bars.sharpness, 'Of such a face; below it is blurred and not usable.'
+  )
+  least_exposed: float = option(
+    Bars.exposed, 'Share of such a face that is neither black nor white.'
+  )
+  least_norm: float | None = option(
+    None,
+    'Length of an embedding, below which a face is not usable; by default that '
+    "of the network's evaluation, if lengths mean something there.",
   )
   stored_size: ImageSize | None = option(
     None,
@@ -79,6 +98,13 @@ class Settings:
   config: ml_collections.ConfigDict | None = None
   batch_size: int = option(64, 'Images in one call of the network.', least=1)
   sheet_rows: int = option(24, 'Probes on the contact sheet.', least=1)
+
+  @property
+  def bars(self) -> Bars:
+    """What a face in a photograph has to reach."""
+    return Bars(
+      self.least_face, self.most_turn, self.least_sharpness, self.least_exposed
+    )
 
 
 def check(
@@ -120,7 +146,7 @@ def check(
       'give --probe, an image or a folder of them, or --save_gallery',
     ),
     (
-      (rate is None) != (calibration is None),
+      rate is None and calibration is not None,
       '--false_positive_rate and --calibration go together: the rate, and a '
       'folder of people who are not in the gallery, to measure it on',
     ),
@@ -130,7 +156,7 @@ def check(
       'which --precision=float has none; leave one of them out',
     ),
     (
-      threshold is not None and calibration is not None,
+      threshold is not None and rate is not None,
       'give --threshold or --false_positive_rate, not both',
     ),
     (

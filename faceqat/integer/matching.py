@@ -110,15 +110,16 @@ def search(gallery, probes, k: int) -> tuple[jax.Array, jax.Array]:
   return _search(gallery, probes, k)
 
 
-def _checked(array, name: str) -> jax.Array:
+def _checked(array, name: str):
   if array.dtype not in (np.int8, np.int16, np.int32):
     raise ValueError(
       f'{name} is {array.dtype}; templates are int8, int16 or int32. Make '
       'them of int8 embeddings with `template`.'
     )
-  array = jnp.asarray(array)
   if array.dtype != np.int8 and not isinstance(array, jax.core.Tracer):
-    low, high = jnp.min(array, initial=0), jnp.max(array, initial=0)
+    # JAX would compile this for every shape.
+    library = np if isinstance(array, np.ndarray) else jnp
+    low, high = library.min(array, initial=0), library.max(array, initial=0)
     if low < -REACH or high > REACH:
       raise ValueError(
         f'{name} has elements in [{low}, {high}]; those of templates are '

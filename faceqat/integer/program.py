@@ -6,6 +6,7 @@ them has to.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -20,6 +21,10 @@ from faceqat.integer.tensors import QParams, Tensor
 # Whose rounding a program's integers follow: that of LiteRT's reference
 # kernels, or what LiteRT computes by default, with the XNNPACK delegate.
 CONTRACTS = ('tflite_ref', 'xnnpack')
+
+# An entry of the metadata that was measured of the program and is no part of
+# it: its digest is that of the program without it.
+MATCH_RATES = 'match_rates'
 
 # Raised by the dataclasses where a description has values of wrong types.
 _MALFORMED = (
@@ -112,6 +117,21 @@ def check_accumulators(program: IntegerProgram):
 def save(program: IntegerProgram, path: str | os.PathLike):
   """Writes a program to one file; the file appears whole or not at all."""
   atomic.write(path, to_bytes(program))
+
+
+def with_metadata(
+  program: IntegerProgram, entries: Mapping[str, str]
+) -> IntegerProgram:
+  """The program with further texts; what it computes stays."""
+  return dataclasses.replace(program, metadata={**program.metadata, **entries})
+
+
+def digest(program: IntegerProgram) -> str:
+  """SHA-256 of the file of the program without `MATCH_RATES`."""
+  metadata = dict(program.metadata)
+  metadata.pop(MATCH_RATES, None)
+  bare = dataclasses.replace(program, metadata=metadata)
+  return hashlib.sha256(to_bytes(bare)).hexdigest()
 
 
 def to_bytes(program: IntegerProgram) -> bytes:

@@ -25,7 +25,11 @@ from faceqat.report.blocks import (
 from faceqat.report.comparison import Evaluation
 from faceqat.report.hardest import Hardest, side_by_side
 from faceqat.report.panels import drawing
-from faceqat.report.results_tables import results_table
+from faceqat.report.results_tables import (
+  groups_table,
+  rates_table,
+  results_table,
+)
 from faceqat.report.run_folder import RunFolder
 
 _GREY = 'Grey: fewer than ten errors, where a rate is mostly noise.'
@@ -45,6 +49,11 @@ def verification_section(run: RunFolder) -> Section:
   for name, results in run.benchmarks.items():
     if results:
       blocks.append(TitledTable(f'Results on {name}', results_table(results)))
+  for precision, table in run.rates.items():
+    title = f'From score to false-match rate, {precision}'
+    blocks.append(TitledTable(title, rates_table(table)))
+  if run.groups:
+    blocks.append(TitledTable('Errors by group', groups_table(run.groups)))
   if not run.scores:
     what = (
       f'There are no scores ({run.path}/scores.safetensors), and so no curves.'

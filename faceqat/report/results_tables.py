@@ -4,7 +4,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from faceqat.evaluators import intervals
+import numpy as np
+
+from faceqat.evaluators import intervals, rate_table
+from faceqat.evaluators.group_rates import Difference, GroupRates
+from faceqat.evaluators.match_rates import Rate, Row
+from faceqat.evaluators.rate_table import MatchTable, default_row
 from faceqat.report.table import Table
 
 Results = Mapping[str, Mapping[str, float]]
@@ -169,6 +174,93 @@ def benchmarks_table(results: Mapping[str, Results]) -> Table:
     mean = {'mean': sum(known) / len(known)} if known else {}
     lines.append([precision, *cells, _percent(mean, 'mean')])
   return Table(['accuracy %', *results, 'mean'], lines)
+
+
+def rates_table(table: MatchTable) -> Table:
+  """False-match and false non-match rates by threshold; the default is marked.
+
+  Rates are in per cent, with intervals.
+  """
+  default = default_row(table)
+  people = 'over people' if table.people else 'as of independent pairs'
+  notes = [
+    f'In brackets: 95 % intervals {people}. Of {table.images:,} images of '
+    f'{table.faces}; rates of {rate_table.RATES[-1]:g} and more that they '
+    'support. Other faces may have others.'
+  ]
+  return Table(
+    ['threshold', 'false matches %', 'pairs', 'false non-matches %', ''],
+    [
+      [
+        f'{row.threshold:.4f}',
+        _with_limits(row.false_matches),
+        f'{row.false_matches.count:,}',
+        _with_limits(row.misses),
+        'default' if row == default else '',
+      ]
+      for row in table.rows
+    ],
+    notes,
+  )
+
+
+def _with_limits(rate: Rate) -> str:
+  value, low, high = map(short_percent, rate[:3])
+  return f'{value} [{low}, {high}]'
+
+
+def transfer_table(pairs: Sequence[tuple[Row, Row]]) -> Table:
+  """Rates that one set states beside those measured on another one."""
+  return Table(
+    ['threshold', 'stated %', 'false matches %', 'false non-matches %'],
+    [
+      [
+        f'{stated.threshold:.4f}',
+        _with_limits(stated.false_matches),
+        _with_limits(found.false_matches),
+        _with_limits(found.misses),
+      ]
+      for stated, found in pairs
+    ],
+    [intervals.MEANING],
+  )
+
+
+def groups_table(found: Sequence[GroupRates]) -> Table:
+  """Both errors by group, a line for each precision and their difference."""
+  lines = []
+  for rates in found:
+    name = f'{rates.group} ({rates.people:,})'
+    for precision, row in rates.rows.items():
+      misses = _with_limits(row.misses) if row.misses.pairs else _MISSING
+      lines.append([name, precision, _with_limits(row.false_matches), misses])
+    if rates.false_matches is not None:
+      changes = map(_change, (rates.false_matches, rates.misses))
+      lines.append([name, 'difference', *changes])
+  return Table(
+    ['group (people)', 'precision', 'false matches %', 'false non-matches %'],
+    lines,
+    [
+      'At the default threshold of each precision, which is that of all images '
+      'of the set. False matches are of all pairs of two people of a group. '
+      f'{intervals.MEANING}'
+    ],
+  )
+
+
+def _change(difference: Difference | None) -> str:
+  """A difference of shares, in points."""
+  if difference is None:
+    return _MISSING
+  value, low, high = (f'{100 * x:+.3g}' for x in difference)
+  return f'{value} [{low}, {high}]'
+
+
+def short_percent(share: float) -> str:
+  """In per cent, with two digits and no power of ten."""
+  return np.format_float_positional(
+    100 * share, precision=2, fractional=False, trim='-'
+  )
 
 
 def formats_table(

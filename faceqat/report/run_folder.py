@@ -3,15 +3,17 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from faceqat.evaluators import PRECISIONS
+from faceqat.evaluators import PRECISIONS, group_rates, rate_table
 from faceqat.evaluators import scores as scores_file
+from faceqat.evaluators.group_rates import GroupRates
 from faceqat.evaluators.identification_rates import FILE_NAME as CURVES_FILE
+from faceqat.evaluators.rate_table import MatchTable
 from faceqat.evaluators.scores import Scores
 from faceqat.files import json_fields
 from faceqat.integer import operators as ops
@@ -26,6 +28,10 @@ from faceqat.training.checkpoint import latest_config
 EXACTNESS = 'exactness.json'
 
 
+# Of a program: the config has them too, or they have a table of their own.
+_NOT_SHOWN = ('model', 'step', 'image_size', integer_program.MATCH_RATES)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
   """A run's folder; None, or an empty dict, for what it does not have.
@@ -35,6 +41,8 @@ class RunFolder:
     label: short, and unlike those of other runs on a page.
     results: of results.json, by precision.
     benchmarks: those of further sets of pairs or templates, by name.
+    rates: of rates.json, by precision.
+    groups: of groups.json.
     scores: of scores.safetensors.
     curves: of metrics.jsonl, by name: steps [T] and values [T].
     config: of the latest checkpoint, and `step`, its step.
@@ -51,6 +59,8 @@ class RunFolder:
   label: str
   results: Mapping[str, Mapping[str, float]]
   benchmarks: Mapping[str, Mapping[str, Mapping[str, float]]]
+  rates: Mapping[str, MatchTable]
+  groups: Sequence[GroupRates]
   scores: Scores | None
   curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
   config: ml_collections.ConfigDict | None
@@ -108,6 +118,8 @@ def read_run(path: str, label: str, export: str | None = None) -> RunFolder:
       path.parent.name: _read_results(path)
       for path in sorted(folder.glob('benchmarks/*/results.json'))
     },
+    rates=rate_table.load_measured(folder),
+    groups=group_rates.load(folder),
     scores=scores_file.load(folder) if has_scores else None,
     curves=history.read_curves(folder),
     config=config,
@@ -182,11 +194,11 @@ def _describe_program(path: pathlib.Path) -> dict[str, str]:
     for layer in layers
   )
   return {
-    # The file's own facts, but for those that the config has too.
+    # The file's own facts.
     **{
       name.replace('_', ' '): value
       for name, value in program.metadata.items()
-      if name not in ('model', 'step', 'image_size')
+      if name not in _NOT_SHOWN
     },
     'input shape': ' x '.join(map(str, shape)),
     'embedding': f'{program.tensors[program.output].shape[-1]} integers',

@@ -19,8 +19,8 @@ from faceqat.calibration import packaged_files, packaged_network
 from faceqat.files import strict_json
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
+from faceqat.models.older_configs import with_added_fields
 from faceqat.training import distributed
-from faceqat.training.older_runs import with_added_fields
 from faceqat.training.train_state import TrainState, named_leaves
 
 # The metric of Orbax that the best checkpoint is chosen by.

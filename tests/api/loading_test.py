@@ -9,7 +9,7 @@ import faceqat
 from faceqat.export import first_images
 from faceqat.faces import detection
 from faceqat.files.image_size import height_width
-from faceqat.identification import embedders, match_table
+from faceqat.identification import embedders
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
@@ -134,6 +134,7 @@ def test_the_faces_of_a_photograph_are_cut_out(photographed, tmp_path):
     assert face.crop.shape == (SIZE, SIZE, 3)
     assert face.landmarks.shape == (5, 2)
     assert 0 < face.score < 1
+    assert (face.quality.size, face.why_not) == (SIZE, '')
     np.testing.assert_array_equal(face.crop, other.crop)
   assert photographed.embed([face.crop for face in faces]).shape == (2, 16)
   assert photographed.detect(np.zeros_like(picture)) == []
@@ -159,13 +160,8 @@ def test_photographs_are_compared_with_a_threshold(photographed):
     photographed.verify(one, other, threshold=2)
 
 
-def test_a_measured_network_has_a_threshold_and_rates(
-  photographed, monkeypatch
-):
-  table = make_table(photographed.digest)
-  monkeypatch.setattr(
-    match_table, 'find', lambda digest: {table.network: table}[digest]
-  )
+def test_a_measured_network_has_a_threshold_and_rates(photographed):
+  object.__setattr__(photographed.embedder, 'table', make_table())
   assert photographed.threshold == 0.375
   one, other = make_crops(2, SIZE)
   found = photographed.verify(one, one)
@@ -182,6 +178,11 @@ def test_why_a_photograph_cannot_be_used_is_said(photographed, tmp_path):
   for a, b, why in (
     (one, nobody, 'no face is found in the second image'),
     (two, one, 'the first image shows several faces of similar size'),
+    (
+      one // 16,
+      one,
+      'the face in the first image is not usable: 100% of it is black or white',
+    ),
   ):
     found = photographed.verify(a, b)
     assert (found.same, found.score) == (None, None)

@@ -10,8 +10,8 @@ import pytest
 from faceqat.calibration import packaged_files, packaged_network
 from faceqat.calibration.lower import lower
 from faceqat.calibration.packaged_network import load_packaged
+from faceqat.evaluators import rate_table
 from faceqat.files import packaged
-from faceqat.identification import match_table
 from faceqat.integer import program as integer_program
 from faceqat.training.checkpoint import load_network
 
@@ -30,7 +30,7 @@ def test_the_program_is_the_same_on_every_machine():
 
 
 def test_its_false_match_rates_are_those_of_the_program():
-  table = match_table.load(packaged_files.rates_path_of('sface_int8'))
+  table = rate_table.load(packaged_files.rates_path_of('sface_int8'))
   assert table.program == PROGRAM
 
 

@@ -34,6 +34,7 @@ def config(tmp_path):
   """Of a .bin file, whose people are not known, and a list of pairs."""
   config = mbv2_int8.get_config('smoke')
   config.data.image_size = SIZE
+  config.eval.stored_size = 0
   rng = np.random.default_rng(0)
   entries = [filled(value) for value in rng.integers(1, 256, 60)]
   path = tmp_path / 'drawn.bin'

@@ -93,3 +93,12 @@ def test_two_people_are_too_few():
   people, genuine = np.array([0, 0, 1, 1]), np.array([[0], [1]])
   with pytest.raises(ValueError, match='2 people make no interval'):
     match_rates.measure(np.eye(4), people, genuine, (0.1,))
+
+
+def test_moments_are_those_of_all_pairs():
+  embeddings, people, _ = draw(np.random.default_rng(0), 12, 3)
+  shuffled = np.random.default_rng(1).permutation(len(people))
+  unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+  scores = (unit @ unit.T)[np.triu(people[:, np.newaxis] != people)]
+  found = match_rates.moments(embeddings[shuffled], people[shuffled])
+  np.testing.assert_allclose(found, (scores.mean(), scores.std()), rtol=1e-9)

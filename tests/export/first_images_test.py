@@ -12,7 +12,7 @@ def test_the_first_images_have_the_bits_of_those_that_follow(
 ):
   program = small_program(image=(4, 4, 3), contract=contract)
   images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
-  run = first_images.make_predict(program)
+  run = first_images.Predict(program)
   compiled = []
   make = predict.make_integer_predict
   monkeypatch.setattr(

@@ -18,13 +18,13 @@ from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
+from faceqat.models.older_configs import with_added_fields
 from faceqat.training.checkpoint import (
   Checkpointer,
   latest_config,
   load_network,
 )
 from faceqat.training.loop import train
-from faceqat.training.older_runs import with_added_fields
 from faceqat.training.resume import read_saved
 from faceqat.training.start import with_fingerprint
 

@@ -66,9 +66,10 @@ def test_how_far_it_is_is_printed(monkeypatch, capsys):
   monkeypatch.setattr(progress, '_SECONDS_PER_LINE', 0.0)
   entries = [Entry(str(i), None, lambda: [make_face(1)]) for i in range(20)]
   enrolment.embed_faces(make_embedder(), entries, 'probes', 2)
-  lines = capsys.readouterr().out.splitlines()
+  printed = capsys.readouterr()
+  lines = printed.err.splitlines()
   assert any(line.startswith('probes 8/20  ') for line in lines)
-  assert lines[-1] == 'probes: 20 faces in 20 images'
+  assert printed.out == 'probes: 20 faces in 20 images\n'
 
 
 def test_a_network_that_has_diverged_is_an_error():

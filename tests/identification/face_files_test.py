@@ -81,11 +81,9 @@ def test_probes_may_lie_in_folders_of_people_or_not(tmp_path):
     ('someone.png', None),
   ]
   assert not left_out
-  ((name, person, read_face),), _ = face_files.list_probes(
-    tmp_path / 'a.png', reader
-  )
-  assert (name, person) == ('a.png', None)
-  assert len(read_face()) == 1
+  (entry,), _ = face_files.list_probes(tmp_path / 'a.png', reader)
+  assert entry[:2] == ('a.png', None)
+  assert len(entry.read()) == 1
 
 
 def test_crops_are_resized_where_that_is_said(tmp_path):

@@ -8,7 +8,8 @@ from PIL import Image
 
 from faceqat.calibration import packaged_files
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.identification import embedders, match_table
+from faceqat.evaluators import rate_table
+from faceqat.identification import embedders
 
 pytest_plugins = ['identify_fixtures']
 
@@ -101,9 +102,9 @@ def ship(program, tmp_path, monkeypatch):
   path = tmp_path / 'rates.json'
   monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
 
-  def write(network=None):
+  def write(network=None, thresholds=(0.5, 0.9, 0.95)):
     network = network or embedders.load(program).digest(16)
-    match_table.save(make_table(network, (0.5, 0.9, 0.95)), path)
+    rate_table.save(make_table(network, thresholds), path)
 
   return write
 
@@ -125,6 +126,41 @@ def test_a_network_with_rates_has_a_threshold(ask, ship, tmp_path, capsys):
   printed = capsys.readouterr().out
   assert '--threshold=-1: more than 1 % of the pairs of different' in printed
   assert table_of(printed)['accepted %'] == '100.00'
+
+
+def test_a_share_of_strangers_asks_for_a_threshold_by_the_gallery(
+  ask, ship, tmp_path, capsys
+):
+  ship()
+  out = tmp_path / 'out'
+  # Eighteen images: 1e-4 known to 2e-4 gives at most 0.36 % of them a name.
+  rows = ask(out, false_positive_rate=0.004)
+  printed = capsys.readouterr().out
+  assert (
+    'threshold 0.9000: a gallery of 18 gives at most 0.4 % of str' in printed
+  )
+  assert {row['accepted'] for row in rows} <= {'true', 'false'}
+  ask(out, false_positive_rate=0.003)
+  assert 'threshold 0.9500: a gallery of 18 gives' in capsys.readouterr().out
+  # No lower rate than 1e-5 is known, and that to 2e-5.
+  with pytest.raises(
+    ValueError, match=r'a false-match rate of 5\.6e-06, and DR'
+  ):
+    ask(out, false_positive_rate=1e-4)
+  with pytest.raises(ValueError, match='none of means of images'):
+    ask(out, false_positive_rate=0.1, prototypes=True)
+
+
+def test_strangers_who_break_a_promise_are_warned_of(
+  ask, ship, strangers, tmp_path, capsys
+):
+  ship(thresholds=(-0.5, -0.2, 0.0))
+  ask(tmp_path / 'out', calibration=strangers, false_positive_rate=0.1)
+  printed = capsys.readouterr().out
+  assert 'WARNING: the false-match rates of the network do not hold' in printed
+  assert 'of 120 images of strangers reach -0.2000, where the rates pr' in (
+    printed
+  )
 
 
 def test_own_strangers_take_the_place_of_rates_that_ship(

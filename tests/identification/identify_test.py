@@ -267,7 +267,7 @@ def test_flags_become_settings_and_have_their_defaults(monkeypatch):
     asked.append(arguments)
     return Outcome(None, None, 'integer', [])
 
-  monkeypatch.setattr(command, 'identify', note)
+  monkeypatch.setattr('faceqat.identification.identify.identify', note)
   command_line.run(command, model='run')
   flags = {'gallery': 'a', 'probe': 'b', 'k': 3, 'stored_size': '64,48'}
   command_line.run(command, '--int8', model='run', **flags)

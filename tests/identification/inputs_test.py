@@ -174,6 +174,40 @@ def test_faces_of_photographs_are_found_first(
   assert [row['probe'] for row in rows] == ['two.png']
 
 
+def test_a_face_that_is_turned_away_has_no_name(
+  people, ask, tmp_path, monkeypatch, capsys
+):
+  def find_turned(image):
+    """The second of two faces shows a profile."""
+    faces = find_drawn()(image)
+    for face in faces[1:]:
+      face.landmarks[2, 0] += 9
+    return faces
+
+  monkeypatch.setattr(detection, 'make_detector', lambda path: find_turned)
+  probes = tmp_path / 'probes'
+  probes.mkdir()
+  face = read(people / 'probes' / 'person_000000' / '3.png')
+  Image.fromarray(np.tile(face, (1, 2, 1))).save(probes / 'two.png')
+  flags = {'gallery': people / 'gallery', 'probe': probes, 'photographs': True}
+  flags |= {'faces': 'all', 'k': 2, 'least_sharpness': 0.0}
+  rows = ask(tmp_path / 'out', **flags)
+  assert [row['not_usable'][:9] for row in rows] == ['', '', *['turned by'] * 2]
+  assert [row['accepted'] for row in rows] == ['', '', 'false', 'false']
+  for first, second in (rows[:2], rows[2:]):
+    margin = float(first['score']) - float(second['score'])
+    assert float(first['margin']) == pytest.approx(margin, abs=2e-9)
+    assert second['margin'] == ''
+  text = (tmp_path / 'out' / 'predictions.txt').read_text().splitlines()
+  assert [line.split()[1] == 'unknown' for line in text] == [False, True]
+  printed = capsys.readouterr().out
+  assert 'two.png#2: not usable: turned by ' in printed
+  assert table_of(printed)['not usable %'] == '50.00'
+  # Whoever wants a name for it all the same has one.
+  rows = ask(tmp_path / 'out', **flags, most_turn=180.0)
+  assert {row['not_usable'] for row in rows} == {''}
+
+
 def test_several_people_in_a_photograph_are_said(
   people, ask, tmp_path, monkeypatch, capsys
 ):

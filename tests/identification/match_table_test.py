@@ -4,13 +4,14 @@ import pytest
 from match_tables import make_table
 
 from faceqat.calibration import packaged_files
+from faceqat.evaluators import rate_table
 from faceqat.identification import match_table
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
   path = tmp_path / 'rates.json'
-  match_table.save(make_table(), path)
-  assert match_table.load(path) == make_table()
+  rate_table.save(make_table(), path)
+  assert rate_table.load(path) == make_table()
 
 
 def cut(fields):
@@ -40,22 +41,22 @@ def spoil(fields):
 )
 def test_a_damaged_table_is_named(change, message, tmp_path):
   path = tmp_path / 'rates.json'
-  match_table.save(make_table(), path)
+  rate_table.save(make_table(), path)
   fields = json.loads(path.read_text())
   change(fields)
   path.write_text(json.dumps(fields))
   with pytest.raises(ValueError, match=f'{message}.*install faceqat again'):
-    match_table.load(path)
+    rate_table.load(path)
 
 
 def test_a_missing_table_is_named(tmp_path):
   path = tmp_path / 'rates.json'
   with pytest.raises(ValueError, match=f'{path} is no table .*No such file'):
-    match_table.load(path)
+    rate_table.load(path)
 
 
 def test_the_threshold_is_that_of_one_false_match_in_ten_thousand():
-  assert match_table.default_row(make_table()).threshold == 0.375
+  assert rate_table.default_row(make_table()).threshold == 0.375
   # Twelve templates: at most twelve times the rate, and not above all.
   text = match_table.about_default(make_table(), 12, False)
   assert text.startswith(
@@ -86,13 +87,13 @@ def test_a_threshold_has_the_rates_of_its_neighbours(threshold, share):
 
 
 @pytest.mark.parametrize('name', packaged_files.NAMES)
-def test_each_packaged_network_has_rates(name):
-  table = match_table.load(packaged_files.rates_path_of(name))
+def test_each_packaged_files_has_rates(name):
+  table = rate_table.load(packaged_files.rates_path_of(name))
   assert match_table.find(table.network) == table
   assert match_table.find('0' * 64) is None
-  row = match_table.default_row(table)
+  row = rate_table.default_row(table)
   rate = row.false_matches
-  assert rate.low < rate.value <= match_table.DEFAULT_RATE < 2 * rate.value
+  assert rate.low < rate.value <= rate_table.DEFAULT_RATE < 2 * rate.value
   assert row.misses.value < 0.05
   values = [row.false_matches.value for row in table.rows]
   assert values == sorted(values, reverse=True)

@@ -53,6 +53,7 @@ def test_two_folders_of_photographs_go_in_and_names_come_out(tmp_path):
     probe=probes,
     photographs=True,
     k=1,
+    batch_size=4,
   )
   assert [row['probe'] for row in rows] == [
     f'{person.name}/{name}'

@@ -31,7 +31,11 @@ def expected(templates, labels, probe, k):
 
 @pytest.mark.parametrize('kind', ['float32', 'int16', 'int8'])
 @pytest.mark.parametrize('block', [12, 1000])
-def test_the_nearest_people_are_those_of_trying_everybody(kind, block):
+@pytest.mark.parametrize('few', [0, 4096])
+def test_the_nearest_people_are_those_of_trying_everybody(
+  kind, block, few, monkeypatch
+):
+  monkeypatch.setattr(retrieval, 'FEW_PAIRS', few)
   rng = np.random.default_rng(0)
   labels = rng.integers(9, size=60)
   labels[:9] = np.arange(9)

@@ -10,7 +10,7 @@ import pytest
 from defaults import make_spec
 
 from faceqat.integer import operators as ops
-from faceqat.quant import layers
+from faceqat.quant import layers, prelu
 from faceqat.quant.quantizers import fake_quant_kernel
 from faceqat.quant.spec import FAKE_QUANT, Mode
 from faceqat.quant.weightless import Flatten
@@ -65,7 +65,7 @@ class Weighted(table.LayerTable):
     'conv': table.conv('image', **table.STRIDED, activation='relu6'),
     'biased': table.conv('conv', **table.BIAS),
     'bare': table.conv('biased', **table.POINTWISE),
-    'prelu': (layers.PReLU, {}, ('bare',)),
+    'prelu': (prelu.PReLU, {}, ('bare',)),
     'depthwise': table.depthwise('prelu', **table.STRIDED),
     'depthwise_biased': table.depthwise('depthwise', **table.BIAS),
     'flatten': (Flatten, {}, ('depthwise_biased',)),
@@ -112,7 +112,8 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(
     seen.append(fake_quant_kernel(*args, **kwargs))
     return seen[-1]
 
-  monkeypatch.setattr(layers, 'fake_quant_kernel', spy)
+  for module in (layers, prelu):
+    monkeypatch.setattr(module, 'fake_quant_kernel', spy)
 
   @functools.partial(jax.jit, static_argnames='mode')
   def run(variables, images, mode):

@@ -1,7 +1,7 @@
 """A small table of false-match rates, for tests."""
 
 from faceqat.evaluators.match_rates import Rate, Row
-from faceqat.identification.match_table import MatchTable
+from faceqat.evaluators.rate_table import MatchTable
 
 
 def make_row(threshold, value):

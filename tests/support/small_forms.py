@@ -65,6 +65,7 @@ COMMANDS = {
     '--path={faces}',
     '--pairs={faces}/pairs.txt',
     '--compared_images=2',
+    '--batch_size=2',
     '--threads=1',
   ): 'cosine to our float embeddings of 2 images',
   ('benchmarks.duplicates', '{faces}'): 'turned by 2 degrees',

@@ -17,7 +17,7 @@ import tensorflow as tf
 from flax import traverse_util
 
 from configs import common
-from faceqat.quant import layers, pooling
+from faceqat.quant import layers, pooling, prelu
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.observers import Range
 from faceqat.quant.quantizers import OutputQuantizer
@@ -94,7 +94,7 @@ class Network(nn.Module):
       features=8, strides=(2, 2), activation='relu6', name='conv', **norm
     )(x, mode)
     x = layers.QuantConv(depthwise=True, name='depthwise', **norm)(x, mode)
-    x = layers.PReLU(name='prelu', **quant)(x, mode)
+    x = prelu.PReLU(name='prelu', **quant)(x, mode)
     x = layers.QuantConv(
       features=16, kernel_size=(1, 1), name='project', **norm
     )(x, mode)

@@ -15,6 +15,7 @@ crops of one size under the names of the list, with any suffix of images.
 """
 
 import collections
+import itertools
 import os
 import re
 
@@ -80,6 +81,8 @@ def read_list(
     same=same,
     fold=np.array(fold),
     people=number_people(people, same),
+    # In the order of their numbers.
+    person_names=list(dict.fromkeys(itertools.chain(*people))),
   )
 
 

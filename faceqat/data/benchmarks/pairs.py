@@ -32,6 +32,7 @@ class PairSet:
     fold: int64 [P], the part of a cross-validation that the pair is in.
     people: int64 [P, 2], a number for each person shown, the same in all pairs;
       None: unknown.
+    person_names: by those numbers; None: no names.
   """
 
   name: str
@@ -42,6 +43,7 @@ class PairSet:
   fold: np.ndarray
   people: np.ndarray | None = None
   image_name: Callable[[int], str] | None = None
+  person_names: Sequence[str] | None = None
 
   def __post_init__(self):
     columns = (self.first, self.second, self.same, self.fold)
@@ -190,6 +192,7 @@ def synthetic_pairs(
     fold=np.repeat(np.arange(folds), 2 * per_half),
     people=labels[used][flat].astype(np.int64),
     image_name=lambda index: source.name(int(used[index])),
+    person_names=source.class_names,
   )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.traverse_util
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 _COLLECTIONS = ('params', 'batch_stats')
@@ -47,7 +47,8 @@ def assign(
   new = {
     name: flax.traverse_util.unflatten_dict(
       {
-        path: jnp.asarray(values.get(path, leaf), leaf.dtype)
+        # JAX would compile a conversion for each shape.
+        path: jax.device_put(np.asarray(values.get(path, leaf), leaf.dtype))
         for path, leaf in tree.items()
       },
       sep='/',

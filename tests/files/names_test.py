@@ -5,7 +5,7 @@ import pytest
 from faceqat.data import summary
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files import names
-from faceqat.identification import embedders, identify, inputs
+from faceqat.identification import cautions, embedders, inputs
 from faceqat.identification.settings import Settings
 from faceqat.preparation import selection, splits
 
@@ -51,7 +51,7 @@ def test_one_person_is_one_when_a_set_is_prepared_and_when_it_is_trained_on(
 @pytest.mark.parametrize('written', WRITTEN)
 def test_one_person_is_one_when_identified(written, tmp_path, capsys):
   one, other = written
-  identify._warn_of_names({*written, 'Eve', None})
+  cautions.of_names({*written, 'Eve', None})
   warning = f'warning: {one!r} and {other!r} are taken for different people'
   assert capsys.readouterr().out.startswith(warning)
   for person in (f'gallery/{one}', f'strangers/{other}'):

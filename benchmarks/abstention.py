@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from benchmarks import page_tables, transfer
+from benchmarks import face_folders, page_tables, transfer
 from faceqat import command
 from faceqat.faces import detection, images, quality
 from faceqat.faces.quality import Bars, Quality
@@ -192,13 +192,15 @@ def measure_faces(chosen, spoil, size, cache: pathlib.Path) -> np.ndarray:
 def main():
   args = flags.FLAGS
   embedder = embedders.load(args.model)
-  chosen = transfer.choose_files(args.faces, args.people, args.images)
+  chosen = face_folders.choose_files(args.faces, args.people, args.images)
   spoil = spoiler(args)
   name = pathlib.Path(args.faces).name
   if args.blur or args.shrink or args.dark != 1:
     name += f'_{args.blur:g}_{args.shrink}_{args.dark:g}'
-  digest = embedder.digest(transfer.BATCH_SIZE)
-  faces = transfer.read_faces(name, chosen, embedder, digest, args.cache, spoil)
+  digest = embedder.digest(face_folders.BATCH_SIZE)
+  faces = face_folders.read_faces(
+    name, chosen, embedder, digest, args.cache, spoil
+  )
   cache = pathlib.Path(args.cache) / f'{name}_{len(chosen)}_quality.npy'
   found = measure_faces(chosen, spoil, embedder.image_size, cache)
   unit = transfer.unit(faces.templates)

@@ -33,34 +33,22 @@ holds it.
 """
 
 import csv
-import hashlib
-import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from absl import flags
 
-from benchmarks import page_tables
+from benchmarks import face_folders, page_tables
+from benchmarks.face_folders import Faces
 from faceqat import command
 from faceqat.evaluators import intervals, verification
 from faceqat.evaluators.match_rates import Rate
 from faceqat.evaluators.rate_table import MatchTable
-from faceqat.faces import alignment, detection, images
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
 
-BATCH_SIZE = 32
 _COHORT = 200
-
-
-class Faces(NamedTuple):
-  """The templates [N, D] of the faces of a set, and their people, int [N]."""
-
-  name: str
-  templates: np.ndarray
-  people: np.ndarray
 
 
 class Cell(NamedTuple):
@@ -305,94 +293,28 @@ def show(cells: Sequence[Cell]):
         )
 
 
-def choose_files(
-  folder: str, people: int, count: int, skipped: int = 0
-) -> list[tuple[int, pathlib.Path]]:
-  """The number of a person and a file, drawn, for `count` images of each.
-
-  Args:
-    folder: with a folder of images for each person.
-    people: at most.
-    count: images of each, at most.
-    skipped: so many of each are left for another set.
-  """
-  rng = np.random.default_rng(0)
-  files = [
-    sorted(person.iterdir())
-    for person in sorted(pathlib.Path(folder).iterdir())
-    if person.is_dir()
-  ]
-  orders = [rng.permutation(len(each)) for each in files]
-  chosen = range(len(files))
-  if len(files) > people:
-    chosen = sorted(rng.permutation(len(files))[:people])
-  return [
-    (int(number), files[number][i])
-    for number in chosen
-    for i in orders[number][skipped : skipped + count]
-  ]
-
-
-def read_faces(
-  name: str,
-  chosen: list[tuple[int, pathlib.Path]],
-  embedder: embedders.Embedder,
-  digest: str,
-  cache: str,
-  change: Callable[[np.ndarray], np.ndarray | None] = lambda image: image,
-) -> Faces:
-  """Embeds faces, or reads their embeddings from a cache."""
-  path = pathlib.Path(cache) / f'{name}_{_key(digest, chosen)}.npz'
-  if not path.is_file():
-    owners, crops = [], []
-    for number, file in chosen:
-      crop = change(images.read_image(file, embedder.image_size))
-      if crop is not None:
-        owners.append(number)
-        crops.append(crop)
-    templates = verification.embed(embedder.predict, crops, BATCH_SIZE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, templates=templates, people=owners)
-  with np.load(path) as arrays:
-    return Faces(name, arrays['templates'], arrays['people'])
-
-
-def _key(digest: str, chosen) -> str:
-  names = [f'{file.parent.name}/{file.name}' for _, file in chosen]
-  text = f'{digest} {names}'
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def make_grey() -> Callable[[np.ndarray], np.ndarray | None]:
-  """From a crop to one of the form of the ORL faces; None: none is found."""
-  detect = detection.make_detector()
-
-  def change(image):
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, 10:102]
-    photograph = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    faces = detect(photograph)
-    if not faces:
-      return None
-    face = max(faces, key=lambda found: np.prod(found.box[2:]))
-    return alignment.align_points(photograph, face.landmarks)
-
-  return change
-
-
 def main():
   args = flags.FLAGS
   embedder = embedders.load(args.model)
   sets = []
-  digest = embedder.digest(BATCH_SIZE) if args.sets or args.grey else ''
+  digest = (
+    embedder.digest(face_folders.BATCH_SIZE) if args.sets or args.grey else ''
+  )
   for each in args.sets:
     name, folder = each.split('=', 1)
-    chosen = choose_files(folder, args.people, args.images)
-    sets.append(read_faces(name, chosen, embedder, digest, args.cache))
-  if args.grey:
-    chosen = choose_files(args.grey, args.people, args.images, args.images + 1)
-    change = make_grey()
+    chosen = face_folders.choose_files(folder, args.people, args.images)
     sets.append(
-      read_faces('grey', chosen, embedder, digest, args.cache, change)
+      face_folders.read_faces(name, chosen, embedder, digest, args.cache)
+    )
+  if args.grey:
+    chosen = face_folders.choose_files(
+      args.grey, args.people, args.images, args.images + 1
+    )
+    change = face_folders.make_grey()
+    sets.append(
+      face_folders.read_faces(
+        'grey', chosen, embedder, digest, args.cache, change
+      )
     )
   cells = []
   for each in args.answers:

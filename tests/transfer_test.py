@@ -7,7 +7,7 @@ from drawn_embeddings import draw
 from drawn_faces import draw_folder, find_whole, stand_in
 from match_tables import make_table
 
-from benchmarks import transfer
+from benchmarks import face_folders, transfer
 from benchmarks.transfer import Faces
 from faceqat.evaluators import match_rates
 from faceqat.faces import detection
@@ -74,11 +74,13 @@ def test_people_and_images_are_drawn_once_and_others_are_left(tmp_path):
     folder.mkdir()
     for image in range(5):
       (folder / f'{image}.jpg').touch()
-  first = transfer.choose_files(tmp_path, 6, 2)
-  assert first == transfer.choose_files(tmp_path, 6, 2)
+  first = face_folders.choose_files(tmp_path, 6, 2)
+  assert first == face_folders.choose_files(tmp_path, 6, 2)
   assert len(set(first)) == 12
-  assert not set(first) & set(transfer.choose_files(tmp_path, 6, 2, skipped=2))
-  some = transfer.choose_files(tmp_path, 4, 2)
+  assert not set(first) & set(
+    face_folders.choose_files(tmp_path, 6, 2, skipped=2)
+  )
+  some = face_folders.choose_files(tmp_path, 4, 2)
   assert set(some) < set(first)
   assert len({number for number, _ in some}) == 4
 

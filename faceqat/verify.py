@@ -76,8 +76,8 @@ def _describe_rate(rate: 'Rate') -> str:
   # Two digits, and no exponent.
   value, low, high = (float(f'{100 * share:.2g}') for share in rate[:3])
   return (
-    f'{value:g} % [{low:g}, {high:g}] of pairs of different people reach this score '
-    f'({rate.faces})'
+    f'{value:g} % [{low:g}, {high:g}] of pairs of different people reach this '
+    f'score ({rate.faces})'
   )
 
 

@@ -61,6 +61,10 @@ def define_flags():
     *('people who are not in the gallery', 'threshold'),
     *('false_positive_rate', 'calibration'),
   )
+  command.group_flags(
+    *('faces that are not usable', 'least_face', 'most_turn'),
+    *('least_sharpness', 'least_exposed', 'least_norm'),
+  )
   command.group_flags('what is written', 'out', 'k', 'sheet_rows')
   flags.mark_flags_as_required(['model'])
 

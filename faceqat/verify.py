@@ -73,10 +73,11 @@ def describe(decision: 'Decision') -> str:
 
 
 def _describe_rate(rate: 'Rate') -> str:
-  value, low, high = (f'{100 * share:.3g}' for share in rate[:3])
+  # Two digits, and no exponent.
+  value, low, high = (float(f'{100 * share:.2g}') for share in rate[:3])
   return (
-    f'{value} % [{low}, {high}] of pairs of different people reach this score '
-    f'({rate.faces})'
+    f'{value:g} % [{low:g}, {high:g}] of pairs of different people reach this '
+    f'score ({rate.faces})'
   )
 
 

@@ -396,7 +396,5 @@ def test_it_prints_with_no_figure_on_two_pages(page, chromium):
       figure => getComputedStyle(figure).breakInside)"""
   )
   assert set(breaks) == {'avoid'}
-  shown = chromium.evaluate(
-    "getComputedStyle(document.querySelector('nav')).display"
-  )
-  assert shown == 'none'
+  style = "getComputedStyle(document.querySelector('nav'))"
+  assert chromium.evaluate(f'{style}.display') == 'none'

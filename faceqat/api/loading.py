@@ -59,7 +59,7 @@ def load(
   path: Path,
   precision: str | None = None,
   *,
-  step: str = 'latest',
+  step: str | int = 'latest',
   contract: str = CONTRACTS[0],
 ) -> 'Model':
   """Loads a network.

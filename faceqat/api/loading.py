@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faceqat.api import arguments
 from faceqat.api.decision import Decision, Rate, rate_of_score
 from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import rate_table, verification
@@ -203,10 +204,8 @@ class Model:
     'no face is found in the second image'
     """
     threshold = self.threshold if threshold is None else threshold
-    if threshold is not None and not -1 <= threshold <= 1:
-      raise ValueError(
-        f'threshold is {threshold}: a cosine is between -1 and 1'
-      )
+    if threshold is not None:
+      arguments.check_cosine(threshold, 'threshold')
     crops = []
     for image, name in ((a, 'the first image'), (b, 'the second image')):
       name = name if isinstance(image, np.ndarray) else os.fspath(image)
@@ -235,7 +234,11 @@ class Model:
     """How often two different people reach a cosine, as far as was measured.
 
     None where nothing was measured of this network.
+
+    Raises:
+      ValueError: the score is no cosine.
     """
+    arguments.check_cosine(score, 'score')
     table = self.embedder.table
     return None if table is None else rate_of_score(table, score)
 

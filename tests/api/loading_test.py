@@ -156,8 +156,11 @@ def test_photographs_are_compared_with_a_threshold(photographed):
   crops = [photographed.detect(image)[0].crop for image in (one, other)]
   views = photographed.embed(crops, mirrored=True)
   assert unknown.score == int(matching.cosine(*views)) / matching.ONE
-  with pytest.raises(ValueError, match='a cosine is between -1 and 1'):
-    photographed.verify(one, other, threshold=2)
+  for wrong in (2, np.nan, '0.4'):
+    with pytest.raises(ValueError, match=': a cosine is between -1 and 1'):
+      photographed.verify(one, other, threshold=wrong)
+    with pytest.raises(ValueError, match=f'score is {wrong!r}, wanted a numb'):
+      photographed.false_match_rate(wrong)
 
 
 def test_a_measured_network_has_a_threshold_and_rates(photographed):

@@ -140,7 +140,7 @@ class Model:
 
   def embed(
     self,
-    crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]],
+    crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | Face],
     *,
     mirrored: bool = False,
   ) -> npt.NDArray[np.generic]:
@@ -148,7 +148,7 @@ class Model:
 
     Args:
       crops: N faces of `image_size`, uint8 [N, H, W, 3] RGB, or a sequence of
-        [H, W, 3]; N may be 0.
+        [H, W, 3] or of what `detect` gives; N may be 0.
       mirrored: adds the embedding of each crop's mirror image, as `verify`,
         galleries and the published accuracies do: twice the work, and a
         little more accurate.
@@ -208,8 +208,8 @@ class Model:
       arguments.check_cosine(threshold, 'threshold')
     crops = []
     for image, name in ((a, 'the first image'), (b, 'the second image')):
-      name = name if isinstance(image, np.ndarray) else os.fspath(image)
       pixels = _pixels(image)
+      name = name if isinstance(image, np.ndarray) else os.fspath(image)
       if aligned:
         crops.append(pixels)
         continue
@@ -304,33 +304,27 @@ class Model:
     return found
 
   def _checked(
-    self, crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
+    self, crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | Face]
   ) -> npt.NDArray[np.uint8]:
-    wanted = (*self.image_size, 3)
-    for crop in crops:
-      if np.shape(crop) != wanted or np.asarray(crop).dtype != np.uint8:
-        raise ValueError(
-          f'a crop is {np.asarray(crop).dtype} {list(np.shape(crop))}, wanted '
-          f'uint8 {list(wanted)}: give a list of the crops that detect gives, '
-          'or faces that faceqat.prepare aligned'
-        )
+    """The crops, uint8 [N, H, W, 3]."""
+    if isinstance(crops, Face):
+      crops = crops.crop
+    elif isinstance(crops, list | tuple):
+      crops = [x.crop if isinstance(x, Face) else x for x in crops]
+    arguments.check_crops(crops, self.image_size)
     if not len(crops):
-      return np.zeros([0, *wanted], np.uint8)
+      return np.zeros([0, *self.image_size, 3], np.uint8)
     return np.ascontiguousarray(crops)
 
 
 def _pixels(image: Image) -> npt.NDArray[np.uint8]:
   """The photograph, uint8 [H, W, 3] RGB."""
-  if not isinstance(image, np.ndarray):
-    from faceqat.faces import photographs
+  arguments.check_image(image)
+  if isinstance(image, np.ndarray):
+    return image
+  from faceqat.faces import photographs
 
-    return photographs.read_photograph(image)
-  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-    raise ValueError(
-      f'a photograph is {image.dtype} {list(image.shape)}, wanted uint8 '
-      '[H, W, 3] RGB, or a path'
-    )
-  return image
+  return photographs.read_photograph(image)
 
 
 def _cosine(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from faceqat.api import arguments
 from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.identification import enrolment, face_files, retrieval
@@ -75,9 +76,14 @@ class Gallery:
       int8: keep one byte a number; scores move by about 0.001.
 
     Raises:
-      ValueError: there is no such folder, nobody in it can be enrolled, or its
-        faces are aligned otherwise than the network's.
+      ValueError: there is no such model or folder, nobody in it can be
+        enrolled, or its faces are aligned otherwise than the network's.
     """
+    if not isinstance(model, Model):
+      raise ValueError(
+        f'the model is of type {type(model).__name__}, wanted what '
+        "faceqat.load gives: Gallery.enrol(model, 'people/')"
+      )
     embedder = model.embedder
     faces = embedder.fingerprint
     if aligned:
@@ -164,12 +170,15 @@ class Gallery:
       which of them to believe.
 
     Raises:
-      ValueError: embeddings of another size or type, or k is below 1.
+      ValueError: embeddings of another size or type, or k is no whole number
+        from 1.
     """
-    self._check(embeddings)
+    stored = self.stored
+    size = stored.templates.shape[1]
+    arguments.check_embeddings(embeddings, size, integer=stored.integer)
+    arguments.check_count(k, 'k')
     if not len(embeddings):
       return []
-    stored = self.stored
     found = retrieval.find_people(
       stored.templates,
       stored.labels,
@@ -183,14 +192,3 @@ class Gallery:
       ]
       for columns in zip(found.people, found.cosines, found.rows)
     ]
-
-  def _check(self, embeddings: npt.NDArray[np.generic]) -> None:
-    size = self.stored.templates.shape[1]
-    integer = np.issubdtype(embeddings.dtype, np.integer)
-    if embeddings.shape[1:] != (size,) or integer != self.stored.integer:
-      kind = 'integers' if self.stored.integer else 'floats'
-      raise ValueError(
-        f'the embeddings are {embeddings.dtype} {list(embeddings.shape)}, and '
-        f'this gallery has {kind} of size {size}: give what the network that '
-        'made it embeds'
-      )

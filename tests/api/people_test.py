@@ -81,9 +81,15 @@ def test_a_gallery_of_another_network_is_refused(people, model, tmp_path):
   other.digest = 'cd' * 32
   with pytest.raises(ValueError, match='was made by another network'):
     faceqat.Gallery.load(path, other)
-  for wrong in (np.zeros([1, 64], np.float32), np.zeros([1, 8], np.int8)):
+  floats, short = np.zeros([1, 64], np.float32), np.zeros([1, 8], np.int8)
+  for wrong in (floats, short, [[0] * 64], 'Ann'):
     with pytest.raises(ValueError, match='has integers of size 64: give what'):
       people.search(wrong)
+  for wrong in (1.5, 0, '5'):
+    with pytest.raises(ValueError, match=f'k is {wrong!r}, wanted a whole num'):
+      people.search(np.zeros([1, 64], np.int8), k=wrong)
+  with pytest.raises(ValueError, match='the model is of type str, wanted what'):
+    faceqat.Gallery.enrol('people', model)
 
 
 def test_templates_are_kept_in_int8_where_that_is_asked(people, model, folder):

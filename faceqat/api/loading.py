@@ -55,6 +55,13 @@ class Face(NamedTuple):
   quality: 'Quality'
   why_not: str
 
+  def __repr__(self) -> str:
+    shape, box = list(self.crop.shape), [round(float(x)) for x in self.box]
+    why_not = f', {self.why_not}' if self.why_not else ''
+    return (
+      f'<faceqat.Face crop {shape}, box {box}, score {self.score:.2f}{why_not}>'
+    )
+
 
 def load(
   path: Path,

@@ -133,6 +133,10 @@ def test_the_faces_of_a_photograph_are_cut_out(photographed, tmp_path):
     [0, 0, SIZE, SIZE],
     [SIZE, 0, SIZE, SIZE],
   ]
+  assert repr(faces[1]) == (
+    f'<faceqat.Face crop [{SIZE}, {SIZE}, 3], box [{SIZE}, 0, {SIZE}, {SIZE}], '
+    f'score {faces[1].score:.2f}>'
+  )
   again = photographed.detect(picture)
   for face, other in zip(faces, again, strict=True):
     assert face.crop.shape == (SIZE, SIZE, 3)

@@ -1,6 +1,7 @@
 """A gallery of people, in the files that `identify` reads and writes."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -12,6 +13,7 @@ from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.identification import enrolment, face_files, retrieval
 from faceqat.identification import gallery as galleries
+from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import LeftOut
 from faceqat.identification.gallery import Maker
 
@@ -67,7 +69,8 @@ class Gallery:
   ) -> Self:
     """Enrols the people of a folder `person/photograph.jpg`.
 
-    Of several faces in a photograph the largest is taken.
+    Of several faces in a photograph the largest is taken; where another is
+    nearly as large (`faces.choice.is_ambiguous`) the photograph is left out.
 
     Args:
       model: the network.
@@ -94,9 +97,7 @@ class Gallery:
     if aligned:
       reader = face_files.make_crop_reader(size, stored)
     else:
-      reader = face_files.make_photograph_reader(
-        embedder.template, 'largest', size, stored, bgr=embedder.is_bgr
-      )
+      reader = _make_photograph_reader(embedder)
     entries, left_out = face_files.list_people(folder, reader)
     # First: a network that compiles on its first images is ready for few.
     maker = Maker(embedder.precision, model.digest, faces)
@@ -192,3 +193,27 @@ class Gallery:
       ]
       for columns in zip(found.people, found.cosines, found.rows)
     ]
+
+
+def _make_photograph_reader(embedder: Embedder) -> face_files.Reader:
+  """Reads the largest face, and refuses a photograph where it is not clear."""
+  ambiguous: list[pathlib.Path] = []
+  read = face_files.make_photograph_reader(
+    embedder.template,
+    'largest',
+    embedder.image_size,
+    embedder.stored_size,
+    bgr=embedder.is_bgr,
+    ambiguous=ambiguous,
+  )
+
+  def read_clear(path):
+    crops = read(path)
+    if ambiguous:
+      raise ValueError(
+        f'{ambiguous.pop().name} shows several faces of similar size: crop it '
+        'to one of them'
+      )
+    return crops
+
+  return read_clear

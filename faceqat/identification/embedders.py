@@ -50,6 +50,7 @@ class Embedder:
     checked: whether the file was compared with a digest.
     table: its false-match rates; None where nobody measured them.
     is_symmetric: integers have no zero point to take off, and fit int8.
+    contract: whose rounding a file follows; '' of a run.
   """
 
   predict: verification.Predict
@@ -62,6 +63,7 @@ class Embedder:
   checked: bool
   table: MatchTable | None = None
   is_symmetric: bool = True
+  contract: str = ''
 
   @property
   def template(self) -> str:
@@ -101,7 +103,7 @@ def load(
     contract: whose rounding a run is lowered to; a file has its own.
 
   Raises:
-    ValueError: nothing of these, damaged, or without that precision.
+    ValueError: nothing of these, damaged, or without that precision or step.
   """
   is_packaged = path in packaged_files.NAMES
   path = pathlib.Path(path)
@@ -117,6 +119,8 @@ def load(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if is_packaged:
+    if step != 'latest':
+      raise ValueError(f'--step={step}: {path} has no steps; leave --step out')
     from faceqat.calibration.packaged_network import load_packaged
 
     return of_network(load_packaged(str(path)), precision, contract)
@@ -136,6 +140,11 @@ def load(
     raise ValueError(
       f'--precision={precision}: {path} holds integers alone; leave '
       '--precision out, or give the folder of the training run'
+    )
+  if step != 'latest':
+    raise ValueError(
+      f'--step={step}: {path} has no steps; leave --step out, or give the '
+      'folder of the training run'
     )
   if path.suffix not in SUFFIXES:
     raise ValueError(
@@ -200,12 +209,13 @@ def _of_file(path: pathlib.Path) -> Embedder:
     size = program.tensors[program.input].shape[:2]
     zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True
+    contract = program.contract
     digest = integer_program.digest(program)
   else:
     file = _EXPORTED[path.suffix](path)
     digest = digests.program_of(file.metadata)
     size, metadata, checked = file.image_size, file.metadata, file.checked
-    zero_point = file.zero_point
+    zero_point, contract = file.zero_point, metadata['contract']
 
     def predict(images):
       embeddings = file.run(np.ascontiguousarray(images))
@@ -227,6 +237,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
     checked=checked,
     table=_table_of(path, digest, table),
     is_symmetric=zero_point == 0,
+    contract=contract,
   )
 
 

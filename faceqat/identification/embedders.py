@@ -106,13 +106,9 @@ def load(
     ValueError: nothing of these, damaged, or without that precision or step.
   """
   is_packaged = path in packaged_files.NAMES
+  if not is_packaged:
+    _check_path(path)
   path = pathlib.Path(path)
-  if not path.exists() and not is_packaged:
-    raise ValueError(
-      f'--model={path} does not exist; give the folder of a training run, a '
-      f'file that faceqat.convert wrote ({", ".join(SUFFIXES)}), or '
-      f'{" or ".join(packaged_files.NAMES)}'
-    )
   precision = precision or 'integer'
   if precision not in PRECISIONS:
     raise ValueError(
@@ -152,6 +148,23 @@ def load(
       f'{", ".join(SUFFIXES)}, which faceqat.convert writes'
     )
   return _of_file(path)
+
+
+def _check_path(path: str | os.PathLike):
+  """Refuses what is missing, and a folder that is no run's."""
+  wanted = (
+    f'give the folder of a training run, a file that faceqat.convert wrote '
+    f'({", ".join(SUFFIXES)}), or {" or ".join(packaged_files.NAMES)}'
+  )
+  # Of an empty path, `pathlib` makes the working folder.
+  if not os.path.exists(path):
+    raise ValueError(f'--model={os.fspath(path)} does not exist; {wanted}')
+  path = pathlib.Path(path)
+  if path.is_dir() and not (path / 'checkpoints').is_dir():
+    files = sorted(str(x) for x in path.iterdir() if x.suffix in SUFFIXES)
+    if files:
+      wanted = f'give one of its files: {", ".join(files[:5])}'
+    raise ValueError(f'--model={path} holds no checkpoints; {wanted}')
 
 
 def of_network(

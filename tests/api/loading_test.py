@@ -45,6 +45,8 @@ def test_what_is_loaded_says_what_it_is(model, tmp_path):
   assert repr(model) == f'<faceqat.Model {path}, integer, 4x4>'
   with pytest.raises(ValueError, match='absent does not exist'):
     faceqat.load(tmp_path / 'absent')
+  with pytest.raises(ValueError, match='does not exist; give the folder of a '):
+    faceqat.load('')
 
 
 def test_a_file_has_no_steps_and_a_contract_of_its_own(model):

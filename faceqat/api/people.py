@@ -211,7 +211,7 @@ def _make_photograph_reader(embedder: Embedder) -> face_files.Reader:
     ambiguous=ambiguous,
   )
 
-  def read_clear(path):
+  def read_clear(path: pathlib.Path) -> list[np.ndarray]:
     crops = read(path)
     if ambiguous:
       raise ValueError(

@@ -18,7 +18,7 @@ from faceqat.calibration.packaged_files import NAMES
 from faceqat.evaluators import PRECISIONS
 
 if TYPE_CHECKING:
-  from faceqat.api.decision import Decision, Rate
+  from faceqat.api.decision import Decision
 
 SAME, NOT_SAME, UNDECIDED = 0, 1, 2
 STATUSES = {
@@ -66,19 +66,8 @@ def describe(decision: 'Decision') -> str:
   if decision.threshold is not None:
     lines.append(f'threshold: {decision.threshold:.4f}')
   if decision.false_match_rate is not None:
-    lines.append(
-      f'false-match rate: {_describe_rate(decision.false_match_rate)}'
-    )
+    lines.append(f'false-match rate: {decision.false_match_rate.describe()}')
   return '\n'.join(lines)
-
-
-def _describe_rate(rate: 'Rate') -> str:
-  # Two digits, and no exponent.
-  value, low, high = (float(f'{100 * share:.2g}') for share in rate[:3])
-  return (
-    f'{value:g} % [{low:g}, {high:g}] of pairs of different people reach this '
-    f'score ({rate.faces})'
-  )
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from faceqat.evaluators import match_rates
 from faceqat.evaluators.rate_table import MatchTable
+from faceqat.report.results_tables import short_percent
 
 
 class Rate(NamedTuple):
@@ -14,12 +14,23 @@ class Rate(NamedTuple):
     low, high: where the share lies: a 95 % interval over people, and no
       narrower than the two measured thresholds next to the score.
     faces: on which set.
+    beyond: of a score below or above all measured thresholds, what is known of
+      the share, 'at most 0.001 %'; else ''.
   """
 
   value: float
   low: float
   high: float
   faces: str
+  beyond: str = ''
+
+  def describe(self) -> str:
+    """A sentence for people, in per cent with two digits."""
+    value, low, high = map(short_percent, self[:3])
+    share = self.beyond or f'{value} % [{low}, {high}]'
+    return (
+      f'{share} of pairs of different people reach this score ({self.faces})'
+    )
 
 
 class Decision(NamedTuple):
@@ -49,8 +60,19 @@ def rate_of_score(table: MatchTable, score: float) -> Rate:
   """
   reached = [row for row in table.rows if row.threshold <= score]
   missed = [row for row in table.rows if row.threshold >= score]
-  everybody = match_rates.Rate(1.0, 1.0, 1.0, 0, 0)
-  nobody = match_rates.Rate(0.0, 0.0, 0.0, 0, 0)
-  most = reached[-1].false_matches if reached else everybody
-  least = missed[0].false_matches if missed else nobody
-  return Rate(most.value, min(least.low, most.low), most.high, table.faces)
+  if not reached:
+    lowest = missed[0].false_matches
+    return Rate(
+      1.0,
+      lowest.low,
+      1.0,
+      table.faces,
+      f'more than {short_percent(lowest.value)} % (not measured below '
+      f'{missed[0].threshold:.3f})',
+    )
+  most = reached[-1].false_matches
+  if not missed:
+    beyond = f'at most {short_percent(most.value)} %'
+    return Rate(most.value, 0.0, most.high, table.faces, beyond)
+  low = min(missed[0].false_matches.low, most.low)
+  return Rate(most.value, low, most.high, table.faces)

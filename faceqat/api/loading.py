@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from faceqat.api import arguments
 from faceqat.api.decision import Decision, Rate, rate_of_score
 from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import rate_table, verification
@@ -54,12 +55,19 @@ class Face(NamedTuple):
   quality: 'Quality'
   why_not: str
 
+  def __repr__(self) -> str:
+    shape, box = list(self.crop.shape), [round(float(x)) for x in self.box]
+    why_not = f', {self.why_not}' if self.why_not else ''
+    return (
+      f'<faceqat.Face crop {shape}, box {box}, score {self.score:.2f}{why_not}>'
+    )
+
 
 def load(
   path: Path,
   precision: str | None = None,
   *,
-  step: str = 'latest',
+  step: str | int = 'latest',
   contract: str = CONTRACTS[0],
 ) -> 'Model':
   """Loads a network.
@@ -139,7 +147,7 @@ class Model:
 
   def embed(
     self,
-    crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]],
+    crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | Face],
     *,
     mirrored: bool = False,
   ) -> npt.NDArray[np.generic]:
@@ -147,7 +155,7 @@ class Model:
 
     Args:
       crops: N faces of `image_size`, uint8 [N, H, W, 3] RGB, or a sequence of
-        [H, W, 3]; N may be 0.
+        [H, W, 3] or of what `detect` gives; N may be 0.
       mirrored: adds the embedding of each crop's mirror image, as `verify`,
         galleries and the published accuracies do: twice the work, and a
         little more accurate.
@@ -203,14 +211,12 @@ class Model:
     'no face is found in the second image'
     """
     threshold = self.threshold if threshold is None else threshold
-    if threshold is not None and not -1 <= threshold <= 1:
-      raise ValueError(
-        f'threshold is {threshold}: a cosine is between -1 and 1'
-      )
+    if threshold is not None:
+      arguments.check_cosine(threshold, 'threshold')
     crops = []
     for image, name in ((a, 'the first image'), (b, 'the second image')):
-      name = name if isinstance(image, np.ndarray) else os.fspath(image)
       pixels = _pixels(image)
+      name = name if isinstance(image, np.ndarray) else os.fspath(image)
       if aligned:
         crops.append(pixels)
         continue
@@ -235,7 +241,11 @@ class Model:
     """How often two different people reach a cosine, as far as was measured.
 
     None where nothing was measured of this network.
+
+    Raises:
+      ValueError: the score is no cosine.
     """
+    arguments.check_cosine(score, 'score')
     table = self.embedder.table
     return None if table is None else rate_of_score(table, score)
 
@@ -301,33 +311,27 @@ class Model:
     return found
 
   def _checked(
-    self, crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
+    self, crops: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | Face]
   ) -> npt.NDArray[np.uint8]:
-    wanted = (*self.image_size, 3)
-    for crop in crops:
-      if np.shape(crop) != wanted or np.asarray(crop).dtype != np.uint8:
-        raise ValueError(
-          f'a crop is {np.asarray(crop).dtype} {list(np.shape(crop))}, wanted '
-          f'uint8 {list(wanted)}: give a list of the crops that detect gives, '
-          'or faces that faceqat.prepare aligned'
-        )
+    """The crops, uint8 [N, H, W, 3]."""
+    if isinstance(crops, Face):
+      crops = crops.crop
+    elif isinstance(crops, list | tuple):
+      crops = [x.crop if isinstance(x, Face) else x for x in crops]
+    arguments.check_crops(crops, self.image_size)
     if not len(crops):
-      return np.zeros([0, *wanted], np.uint8)
+      return np.zeros([0, *self.image_size, 3], np.uint8)
     return np.ascontiguousarray(crops)
 
 
 def _pixels(image: Image) -> npt.NDArray[np.uint8]:
   """The photograph, uint8 [H, W, 3] RGB."""
-  if not isinstance(image, np.ndarray):
-    from faceqat.faces import photographs
+  arguments.check_image(image)
+  if isinstance(image, np.ndarray):
+    return image
+  from faceqat.faces import photographs
 
-    return photographs.read_photograph(image)
-  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-    raise ValueError(
-      f'a photograph is {image.dtype} {list(image.shape)}, wanted uint8 '
-      '[H, W, 3] RGB, or a path'
-    )
-  return image
+  return photographs.read_photograph(image)
 
 
 def _cosine(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:

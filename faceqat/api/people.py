@@ -1,16 +1,19 @@
 """A gallery of people, in the files that `identify` reads and writes."""
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from faceqat.api import arguments
 from faceqat.api.loading import Model, Path
 from faceqat.faces import fingerprint as fingerprints
 from faceqat.identification import enrolment, face_files, retrieval
 from faceqat.identification import gallery as galleries
+from faceqat.identification.embedders import Embedder
 from faceqat.identification.face_files import LeftOut
 from faceqat.identification.gallery import Maker
 
@@ -66,7 +69,8 @@ class Gallery:
   ) -> Self:
     """Enrols the people of a folder `person/photograph.jpg`.
 
-    Of several faces in a photograph the largest is taken.
+    Of several faces in a photograph the largest is taken; where another is
+    nearly as large (`faces.choice.is_ambiguous`) the photograph is left out.
 
     Args:
       model: the network.
@@ -75,9 +79,14 @@ class Gallery:
       int8: keep one byte a number; scores move by about 0.001.
 
     Raises:
-      ValueError: there is no such folder, nobody in it can be enrolled, or its
-        faces are aligned otherwise than the network's.
+      ValueError: there is no such model or folder, nobody in it can be
+        enrolled, or its faces are aligned otherwise than the network's.
     """
+    if not isinstance(model, Model):
+      raise ValueError(
+        f'the model is of type {type(model).__name__}, wanted what '
+        "faceqat.load gives: Gallery.enrol(model, 'people/')"
+      )
     embedder = model.embedder
     faces = embedder.fingerprint
     if aligned:
@@ -88,9 +97,7 @@ class Gallery:
     if aligned:
       reader = face_files.make_crop_reader(size, stored)
     else:
-      reader = face_files.make_photograph_reader(
-        embedder.template, 'largest', size, stored, bgr=embedder.is_bgr
-      )
+      reader = _make_photograph_reader(embedder)
     entries, left_out = face_files.list_people(folder, reader)
     # First: a network that compiles on its first images is ready for few.
     maker = Maker(embedder.precision, model.digest, faces)
@@ -164,12 +171,15 @@ class Gallery:
       which of them to believe.
 
     Raises:
-      ValueError: embeddings of another size or type, or k is below 1.
+      ValueError: embeddings of another size or type, or k is no whole number
+        from 1.
     """
-    self._check(embeddings)
+    stored = self.stored
+    size = stored.templates.shape[1]
+    arguments.check_embeddings(embeddings, size, integer=stored.integer)
+    arguments.check_count(k, 'k')
     if not len(embeddings):
       return []
-    stored = self.stored
     found = retrieval.find_people(
       stored.templates,
       stored.labels,
@@ -184,13 +194,26 @@ class Gallery:
       for columns in zip(found.people, found.cosines, found.rows)
     ]
 
-  def _check(self, embeddings: npt.NDArray[np.generic]) -> None:
-    size = self.stored.templates.shape[1]
-    integer = np.issubdtype(embeddings.dtype, np.integer)
-    if embeddings.shape[1:] != (size,) or integer != self.stored.integer:
-      kind = 'integers' if self.stored.integer else 'floats'
+
+def _make_photograph_reader(embedder: Embedder) -> face_files.Reader:
+  """Reads the largest face, and refuses a photograph where it is not clear."""
+  ambiguous: list[pathlib.Path] = []
+  read = face_files.make_photograph_reader(
+    embedder.template,
+    'largest',
+    embedder.image_size,
+    embedder.stored_size,
+    bgr=embedder.is_bgr,
+    ambiguous=ambiguous,
+  )
+
+  def read_clear(path):
+    crops = read(path)
+    if ambiguous:
       raise ValueError(
-        f'the embeddings are {embeddings.dtype} {list(embeddings.shape)}, and '
-        f'this gallery has {kind} of size {size}: give what the network that '
-        'made it embeds'
+        f'{ambiguous.pop().name} shows several faces of similar size: crop it '
+        'to one of them'
       )
+    return crops
+
+  return read_clear

@@ -83,7 +83,7 @@ class Embedder:
 def load(
   path: str | os.PathLike,
   precision: str | None = None,
-  step: str = 'latest',
+  step: str | int = 'latest',
   contract: str = CONTRACTS[0],
 ) -> Embedder:
   """Loads a network.

@@ -134,8 +134,8 @@ class Checkpointer:
   def steps(self) -> list[int]:
     return sorted(self._manager.all_steps())
 
-  def find(self, which: str) -> int:
-    """The step that 'latest', 'best' or a number means.
+  def find(self, which: str | int) -> int:
+    """The step that 'latest', 'best' or a number, also as text, means.
 
     Raises:
       ValueError: there is no such checkpoint; it lists those there are.
@@ -144,7 +144,7 @@ class Checkpointer:
     step = {
       'latest': self._manager.latest_step(),
       'best': self._manager.best_step(),
-    }.get(which, int(which) if which.isdecimal() else None)
+    }.get(str(which), int(which) if str(which).isdecimal() else None)
     if step not in steps:
       raise ValueError(
         f'{self.folder}: no checkpoint {which!r}; there are '
@@ -281,7 +281,7 @@ def latest_config(
     return None if step is None else (checkpointer.config(step), step)
 
 
-def load_network(workdir: str, which: str = 'latest') -> Network:
+def load_network(workdir: str, which: str | int = 'latest') -> Network:
   """Reads the network of a run: its 'latest', its 'best' or that of a step.
 
   In place of a run's folder, `workdir` may be a name of

@@ -2,6 +2,10 @@ import pytest
 from match_tables import make_table
 
 from faceqat.api import decision
+from faceqat.calibration import packaged_files
+from faceqat.evaluators import rate_table
+
+SFACE = rate_table.load(packaged_files.rates_path_of('sface_int8'))
 
 
 @pytest.mark.parametrize(
@@ -18,4 +22,22 @@ from faceqat.api import decision
 )
 def test_a_rate_lies_between_those_of_the_measured_thresholds(score, expected):
   found = decision.rate_of_score(make_table(), score)
-  assert found == (*expected, 'DRAWN')
+  assert found[:4] == (*expected, 'DRAWN')
+
+
+@pytest.mark.parametrize(
+  ('score', 'share'),
+  [
+    (0.1, 'more than 10 % (not measured below 0.204)'),
+    (0.2, 'more than 10 % (not measured below 0.204)'),
+    # docs/sface.md has these digits.
+    (SFACE.rows[0].threshold, '10 % [9.8, 10]'),
+    (SFACE.rows[-1].threshold, '0.001 % [0.00086, 0.0012]'),
+    (0.48, 'at most 0.001 %'),
+    # docs/commands.md shows this score.
+    (0.5244, 'at most 0.001 %'),
+  ],
+)
+def test_a_rate_in_words_says_no_more_than_was_measured(score, share):
+  found = decision.rate_of_score(SFACE, score).describe()
+  assert found == f'{share} of pairs of different people reach this score (LFW)'

@@ -112,7 +112,11 @@ def test_a_network_in_floats_embeds_floats(model):
   ('crops', 'message'),
   [
     (make_crops(2, 5), r'uint8 \[5, 5, 3\], wanted uint8 \[4, 4, 3\]'),
-    (make_crops(2)[0], r'a crop is uint8 \[4, 3\], wanted'),
+    (make_crops(2)[0], r'uint8 \[4, 4, 3\], a single one: give \[N, H, W, 3\]'),
+    (iter([]), 'the crops are of type list_iterator, wanted uint8'),
+    (None, 'the crops are of type NoneType, wanted uint8'),
+    ('a.jpg', 'the crops are of type str, wanted uint8'),
+    (['a.jpg'], 'a crop is of type str, wanted uint8'),
     (make_crops(2).astype(np.float32), r'a crop is float32 \[4, 4, 3\]'),
   ],
 )
@@ -129,6 +133,10 @@ def test_the_faces_of_a_photograph_are_cut_out(photographed, tmp_path):
     [0, 0, SIZE, SIZE],
     [SIZE, 0, SIZE, SIZE],
   ]
+  assert repr(faces[1]) == (
+    f'<faceqat.Face crop [{SIZE}, {SIZE}, 3], box [{SIZE}, 0, {SIZE}, {SIZE}], '
+    f'score {faces[1].score:.2f}>'
+  )
   again = photographed.detect(picture)
   for face, other in zip(faces, again, strict=True):
     assert face.crop.shape == (SIZE, SIZE, 3)
@@ -136,10 +144,25 @@ def test_the_faces_of_a_photograph_are_cut_out(photographed, tmp_path):
     assert 0 < face.score < 1
     assert (face.quality.size, face.why_not) == (SIZE, '')
     np.testing.assert_array_equal(face.crop, other.crop)
-  assert photographed.embed([face.crop for face in faces]).shape == (2, 16)
+  embeddings = photographed.embed([face.crop for face in faces])
+  assert embeddings.shape == (2, 16)
+  np.testing.assert_array_equal(photographed.embed(faces), embeddings)
+  with pytest.raises(ValueError, match='a single one: give'):
+    photographed.embed(faces[0])
   assert photographed.detect(np.zeros_like(picture)) == []
   with pytest.raises(ValueError, match=r'float64 \[2, 2\], wanted uint8'):
     photographed.detect(np.zeros([2, 2]))
+
+
+@pytest.mark.parametrize(
+  'wrong', [None, b'a.jpg', [], Image.new('RGB', (4, 4))]
+)
+def test_what_is_no_photograph_is_refused(wrong, model):
+  message = f'of type {type(wrong).__name__}, wanted uint8 .*, or a path'
+  with pytest.raises(ValueError, match=message):
+    model.detect(wrong)
+  with pytest.raises(ValueError, match=message):
+    model.verify(wrong, 'a.jpg')
 
 
 def test_photographs_are_compared_with_a_threshold(photographed):
@@ -156,8 +179,11 @@ def test_photographs_are_compared_with_a_threshold(photographed):
   crops = [photographed.detect(image)[0].crop for image in (one, other)]
   views = photographed.embed(crops, mirrored=True)
   assert unknown.score == int(matching.cosine(*views)) / matching.ONE
-  with pytest.raises(ValueError, match='a cosine is between -1 and 1'):
-    photographed.verify(one, other, threshold=2)
+  for wrong in (2, np.nan, '0.4'):
+    with pytest.raises(ValueError, match=': a cosine is between -1 and 1'):
+      photographed.verify(one, other, threshold=wrong)
+    with pytest.raises(ValueError, match=f'score is {wrong!r}, wanted a numb'):
+      photographed.false_match_rate(wrong)
 
 
 def test_a_measured_network_has_a_threshold_and_rates(photographed):

@@ -81,9 +81,15 @@ def test_a_gallery_of_another_network_is_refused(people, model, tmp_path):
   other.digest = 'cd' * 32
   with pytest.raises(ValueError, match='was made by another network'):
     faceqat.Gallery.load(path, other)
-  for wrong in (np.zeros([1, 64], np.float32), np.zeros([1, 8], np.int8)):
+  floats, short = np.zeros([1, 64], np.float32), np.zeros([1, 8], np.int8)
+  for wrong in (floats, short, [[0] * 64], 'Ann'):
     with pytest.raises(ValueError, match='has integers of size 64: give what'):
       people.search(wrong)
+  for wrong in (1.5, 0, '5'):
+    with pytest.raises(ValueError, match=f'k is {wrong!r}, wanted a whole num'):
+      people.search(np.zeros([1, 64], np.int8), k=wrong)
+  with pytest.raises(ValueError, match='the model is of type str, wanted what'):
+    faceqat.Gallery.enrol('people', model)
 
 
 def test_templates_are_kept_in_int8_where_that_is_asked(people, model, folder):
@@ -107,6 +113,29 @@ def test_photographs_are_enrolled_by_their_largest_face(
   )
   people = faceqat.Gallery.enrol(model, folder)
   assert (people.people, len(people)) == (tuple(COLOURS), 9)
+  assert [entry.name for entry in people.left_out] == ['Ann/notes.txt']
+  # Of which `verify` could not say which is meant, either.
+  wide = np.concatenate([make_face(COLOURS['Ben'])] * 2, axis=1)
+  Image.fromarray(wide).save(folder / 'Ben' / '1.png')
+  monkeypatch.setattr(
+    detection,
+    'make_detector',
+    lambda detector: (
+      lambda image: [
+        Face(np.array([x, 0.0, 4, 4]), points + np.array([x, 0]), 0.9)
+        for x in range(0, image.shape[1], 4)
+      ]
+    ),
+  )
+  people = faceqat.Gallery.enrol(model, folder)
+  assert (len(people), people.left_out[-1]) == (
+    8,
+    (
+      'Ben/1.png',
+      '1.png shows several faces of similar size: crop it to one of them',
+    ),
+  )
+  assert 'Ben/2.png' in people.images
   monkeypatch.setattr(detection, 'make_detector', lambda _: lambda image: [])
   with pytest.raises(ValueError, match='has nobody to enrol'):
     faceqat.Gallery.enrol(model, folder)

@@ -75,6 +75,7 @@ def test_the_latest_two_and_the_best_are_kept(scores, steps, best, tmp_path):
     assert checkpointer.find('latest') == len(scores)
     assert checkpointer.find('best') == best
     assert checkpointer.find(str(best)) == best
+    assert checkpointer.find(best) == best
     # A later run of the same folder keeps it too.
     checkpointer.save(make_state(9), {}, CONFIG, score=0.0)
   assert kept(tmp_path) == sorted({best, len(scores), 9})
@@ -148,12 +149,12 @@ def test_an_array_too_many_is_named(tmp_path):
     checkpointer.restore_variables(1, wanted.variables)
 
 
-@pytest.mark.parametrize('which', ['3', 'newest', '-1', ''])
+@pytest.mark.parametrize('which', ['3', 3, True, 'newest', '-1', ''])
 def test_an_unknown_checkpoint_is_refused_with_those_there_are(which, tmp_path):
   save(tmp_path, [0.9, 0.5])
   with (
     opened(tmp_path) as checkpointer,
-    pytest.raises(ValueError, match=f"no checkpoint '{which}'; .* 1, 2"),
+    pytest.raises(ValueError, match=f'no checkpoint {which!r}; .* 1, 2'),
   ):
     checkpointer.find(which)
 

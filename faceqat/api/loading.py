@@ -68,7 +68,7 @@ def load(
   precision: str | None = None,
   *,
   step: str | int = 'latest',
-  contract: str = CONTRACTS[0],
+  contract: str | None = None,
 ) -> 'Model':
   """Loads a network.
 
@@ -79,21 +79,30 @@ def load(
     precision: of a run, 'float', 'fake_quant' or 'integer', which None is. A
       file has integers alone.
     step: of a run: 'latest', 'best' or a number.
-    contract: whose rounding a run is lowered to; a file has its own.
+    contract: whose rounding a run is lowered to, 'tflite_ref', which None is,
+      or 'xnnpack'. A file has its own.
 
   Raises:
     ValueError: there is nothing of that name, it is damaged, or it has no such
-      precision.
+      precision, step or contract.
 
   >>> load('program.safetensors')
   <faceqat.Model program.safetensors, integer, 112x112>
   """
   source, name = path, os.fspath(path)
   # Of a packaged network's program, as it is measured and kept.
-  as_measured = precision in (None, 'integer') and contract == CONTRACTS[0]
+  lowered_to = contract or CONTRACTS[0]
+  wanted = (precision or 'integer', step, lowered_to)
+  as_measured = wanted == ('integer', 'latest', CONTRACTS[0])
   if name in packaged_files.NAMES and as_measured:
     source = packaged_program.kept_file(name) or path
-  return Model(embedders.load(source, precision, step, contract), name)
+  embedder = embedders.load(source, precision, step, lowered_to)
+  if contract and embedder.contract not in ('', contract):
+    raise ValueError(
+      f'contract is {contract!r}, and {name} has {embedder.contract!r}; leave '
+      'it out, or give the folder of the training run'
+    )
+  return Model(embedder, name)
 
 
 class Model:

@@ -127,6 +127,10 @@ class Gallery:
     Raises:
       ValueError: the file is no gallery or damaged, or another network made it.
     """
+    if os.path.isdir(path):
+      raise ValueError(
+        f'{os.fspath(path)} is a folder; use Gallery.enrol to enrol its people'
+      )
     stored = galleries.load(path)
     if model is not None:
       embedder = model.embedder

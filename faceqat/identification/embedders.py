@@ -50,6 +50,7 @@ class Embedder:
     checked: whether the file was compared with a digest.
     table: its false-match rates; None where nobody measured them.
     is_symmetric: integers have no zero point to take off, and fit int8.
+    contract: whose rounding a file follows; '' of a run.
   """
 
   predict: verification.Predict
@@ -62,6 +63,7 @@ class Embedder:
   checked: bool
   table: MatchTable | None = None
   is_symmetric: bool = True
+  contract: str = ''
 
   @property
   def template(self) -> str:
@@ -101,22 +103,20 @@ def load(
     contract: whose rounding a run is lowered to; a file has its own.
 
   Raises:
-    ValueError: nothing of these, damaged, or without that precision.
+    ValueError: nothing of these, damaged, or without that precision or step.
   """
   is_packaged = path in packaged_files.NAMES
+  if not is_packaged:
+    _check_path(path)
   path = pathlib.Path(path)
-  if not path.exists() and not is_packaged:
-    raise ValueError(
-      f'--model={path} does not exist; give the folder of a training run, a '
-      f'file that faceqat.convert wrote ({", ".join(SUFFIXES)}), or '
-      f'{" or ".join(packaged_files.NAMES)}'
-    )
   precision = precision or 'integer'
   if precision not in PRECISIONS:
     raise ValueError(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if is_packaged:
+    if step != 'latest':
+      raise ValueError(f'--step={step}: {path} has no steps; leave --step out')
     from faceqat.calibration.packaged_network import load_packaged
 
     return of_network(load_packaged(str(path)), precision, contract)
@@ -137,12 +137,34 @@ def load(
       f'--precision={precision}: {path} holds integers alone; leave '
       '--precision out, or give the folder of the training run'
     )
+  if step != 'latest':
+    raise ValueError(
+      f'--step={step}: {path} has no steps; leave --step out, or give the '
+      'folder of the training run'
+    )
   if path.suffix not in SUFFIXES:
     raise ValueError(
       f'--model={path}: its name does not end in one of '
       f'{", ".join(SUFFIXES)}, which faceqat.convert writes'
     )
   return _of_file(path)
+
+
+def _check_path(path: str | os.PathLike):
+  """Refuses what is missing, and a folder that is no run's."""
+  wanted = (
+    f'give the folder of a training run, a file that faceqat.convert wrote '
+    f'({", ".join(SUFFIXES)}), or {" or ".join(packaged_files.NAMES)}'
+  )
+  # Of an empty path, `pathlib` makes the working folder.
+  if not os.path.exists(path):
+    raise ValueError(f'--model={os.fspath(path)} does not exist; {wanted}')
+  path = pathlib.Path(path)
+  if path.is_dir() and not (path / 'checkpoints').is_dir():
+    files = sorted(str(x) for x in path.iterdir() if x.suffix in SUFFIXES)
+    if files:
+      wanted = f'give one of its files: {", ".join(files[:5])}'
+    raise ValueError(f'--model={path} holds no checkpoints; {wanted}')
 
 
 def of_network(
@@ -200,12 +222,13 @@ def _of_file(path: pathlib.Path) -> Embedder:
     size = program.tensors[program.input].shape[:2]
     zero_point = program.tensors[program.output].zero_point
     metadata, checked = program.metadata, True
+    contract = program.contract
     digest = integer_program.digest(program)
   else:
     file = _EXPORTED[path.suffix](path)
     digest = digests.program_of(file.metadata)
     size, metadata, checked = file.image_size, file.metadata, file.checked
-    zero_point = file.zero_point
+    zero_point, contract = file.zero_point, metadata['contract']
 
     def predict(images):
       embeddings = file.run(np.ascontiguousarray(images))
@@ -227,6 +250,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
     checked=checked,
     table=_table_of(path, digest, table),
     is_symmetric=zero_point == 0,
+    contract=contract,
   )
 
 

@@ -45,6 +45,17 @@ def test_what_is_loaded_says_what_it_is(model, tmp_path):
   assert repr(model) == f'<faceqat.Model {path}, integer, 4x4>'
   with pytest.raises(ValueError, match='absent does not exist'):
     faceqat.load(tmp_path / 'absent')
+  with pytest.raises(ValueError, match='does not exist; give the folder of a '):
+    faceqat.load('')
+
+
+def test_a_file_has_no_steps_and_a_contract_of_its_own(model):
+  assert faceqat.load(model.name, contract='tflite_ref').digest == model.digest
+  with pytest.raises(ValueError, match=r"'xnnpack', and .* has 'tflite_ref'; "):
+    faceqat.load(model.name, contract='xnnpack')
+  for name in (model.name, 'sface_int8'):
+    with pytest.raises(ValueError, match=f'--step=3: {name} has no steps; lea'):
+      faceqat.load(name, step=3)
 
 
 @pytest.mark.parametrize('count', [0, 1, 9, 75])

@@ -69,6 +69,8 @@ def test_a_gallery_is_a_file_of_identify(people, model, tmp_path):
   stored = galleries.load(path)
   np.testing.assert_array_equal(stored.templates, people.stored.templates)
   assert stored.maker.model == model.digest
+  with pytest.raises(ValueError, match=r'is a folder; use Gallery\.enrol'):
+    faceqat.Gallery.load(tmp_path, model)
   again = faceqat.Gallery.load(path, model)
   probe = model.embed([make_face((99, 99, 99))])
   assert again.search(probe) == people.search(probe)

@@ -125,11 +125,18 @@ def foreign_onnx(path):
   onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
 
 
+def exported_folder(path):
+  path.mkdir()
+  for name in ('exactness.json', 'model.tflite'):
+    (path / name).touch()
+
+
 @pytest.mark.parametrize(
   ('name', 'write', 'message'),
   [
     ('absent', lambda p: None, 'does not exist; give the folder of a train'),
-    ('empty', lambda p: p.mkdir(), 'holds no checkpoints'),
+    ('empty', lambda p: p.mkdir(), 'no checkpoints; give .* or sface_int8'),
+    ('export', exported_folder, 'give one of its files: .*export/model.tflite'),
     ('net.pth', lambda p: p.write_bytes(b''), 'does not end in one of .safet'),
     ('net.tflite', lambda p: p.write_bytes(b'x'), 'LiteRT does not take'),
     ('net.onnx', lambda p: p.write_bytes(b'x'), 'Runtime .* does not take'),

@@ -7,6 +7,7 @@ A command is a module, which is imported when it is chosen; faceqat.main is
 `train`, and each other one has its own name.
 """
 
+import importlib.metadata
 import runpy
 import signal
 import sys
@@ -20,6 +21,9 @@ def main():
   if not words or words[0] in ('-h', '--help', 'help'):
     print(_overview())
     return
+  if words[0] == '--version':
+    print(_version())
+    return
   try:
     module = subcommands.module_of(words[0])
   except ValueError as error:
@@ -30,6 +34,13 @@ def main():
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     sys.exit(128 + signal.SIGINT)
+
+
+def _version() -> str:
+  try:
+    return importlib.metadata.version('faceqat')
+  except importlib.metadata.PackageNotFoundError:
+    return 'a checkout that is not installed'
 
 
 def _overview() -> str:

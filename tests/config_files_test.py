@@ -55,7 +55,8 @@ def test_every_field_is_listed_with_its_value_and_comment(form):
     "Of 'ema': the weight of the past, per step."
   )
   # Over several lines, and of a block of the part that was put in.
-  assert comments['data.changed_people'].endswith('people begin at random.')
+  assert comments['data.changed_people'].startswith('When a run goes on and')
+  assert comments['data.changed_people'].endswith('of their first images.')
   assert comments['loss.label_smoothing' if not form else 'loss.alpha']
   if form:
     assert comments['model.norm.start'].startswith('In updates: batch norm')

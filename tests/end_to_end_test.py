@@ -15,6 +15,8 @@ import pytest
 import settings
 from settings import ROOT
 
+from faceqat.integer import program as integer_program
+
 PRECISIONS = ['float', 'fake_quant', 'integer', 'integer_match']
 CONFIG = '--config=configs/mbv2_int8.py:smoke'
 
@@ -178,5 +180,12 @@ def test_the_exported_files_have_the_bits_of_the_table(run, trained, tmp_path):
     contract, _, outputs, differing, largest, _ = row(printed, name)
     assert (contract, differing, largest) == ('tflite_ref', '0', '0')
     assert outputs == '512'
-  program = (workdir / 'program.safetensors').read_bytes()
-  assert (out / 'program.safetensors').read_bytes() == program
+  # With the false-match rates of the evaluation beside it, and the same bits.
+  programs = [
+    integer_program.load(folder / 'program.safetensors')
+    for folder in (workdir, out)
+  ]
+  assert 'match_rates' in programs[1].metadata
+  assert integer_program.digest(programs[0]) == integer_program.digest(
+    programs[1]
+  )

@@ -169,3 +169,12 @@ def test_a_flag_for_the_network_is_model_everywhere():
     assert ('model' in defined) == (
       name not in ('train', 'prepare', 'compare', 'report', 'doctor')
     )
+
+
+def test_the_version_is_printed(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['faceqat', '--version'])
+  program.main()
+  printed = capsys.readouterr().out
+  assert re.fullmatch(
+    r'(\d+\.\d+\.\d+|a checkout that is not installed)\n', printed
+  )

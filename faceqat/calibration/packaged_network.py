@@ -16,11 +16,11 @@ from faceqat.calibration import measured
 from faceqat.calibration.equalization import find_chains
 from faceqat.calibration.lower import lower
 from faceqat.calibration.measured import Measured
+from faceqat.calibration.older_configs import with_added_fields
 from faceqat.calibration.packaged_files import NAMES, path_of
 from faceqat.files.image_size import height_width
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
-from faceqat.models.older_configs import with_added_fields
 from faceqat.models.weights import pretrained
 from faceqat.quant.spec import FLOAT
 

@@ -13,7 +13,7 @@ from faceqat.integer.program import IntegerProgram
 
 # LiteRT takes about as long for so many as XLA to compile a network: a little
 # longer for SFace, and half as long for MobileFaceNet.
-FIRST = 32
+FIRST = 16
 
 
 class Predict:

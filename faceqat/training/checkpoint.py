@@ -16,10 +16,10 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from faceqat.calibration import packaged_files, packaged_network
+from faceqat.calibration.older_configs import with_added_fields
 from faceqat.files import strict_json
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
-from faceqat.models.older_configs import with_added_fields
 from faceqat.training import distributed
 from faceqat.training.train_state import TrainState, named_leaves
 

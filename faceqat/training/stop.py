@@ -1,14 +1,20 @@
 """Stops a training after a step, so that it can save first."""
 
+import os
 import signal
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+_NOTE = (
+  '\nstopping after this step, which is saved; Ctrl-C again ends at once, and '
+  'the checkpoint before it stays\n'
+)
+
 
 class StopRequest:
-  """Notes Ctrl-C and SIGTERM while it is entered.
+  """Notes Ctrl-C and SIGTERM while it is entered; a second Ctrl-C interrupts.
 
   Attributes:
     signal: the one that came, or None.
@@ -26,7 +32,11 @@ class StopRequest:
 
   def _note(self, number, frame):
     del frame
+    if self.signal is signal.SIGINT == number:
+      raise KeyboardInterrupt
     self.signal = signal.Signals(number)
+    # Not by print, which may be interrupted in the middle of another one.
+    os.write(2, _NOTE.encode())
 
   def agreed(self, together: bool) -> bool:
     """Whether to stop after this step.

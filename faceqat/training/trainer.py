@@ -175,7 +175,7 @@ class Trainer:
       batch = self._with_targets(sharding.shard_batch(batch, self._mesh))
       metrics = self._advance(number, step, batch)
       done = number + 1
-      # Asked once: a later signal belongs to the next step.
+      # A later signal belongs to the next step, unless this one is saved.
       stops = stop.agreed(plan.is_logged(done))
       due = plan.due(done, stops)
       if any(due):
@@ -188,7 +188,8 @@ class Trainer:
         self._validate_and_save(done, step.mode)
       elif due.save and done < plan.total:
         self._save()
-      if stops and done < plan.total:
+      saved = due.evaluate or due.save
+      if done < plan.total and (stops or (saved and stop.agreed(False))):
         return
     # A calibration alone has no steps.
     self._calibrate()

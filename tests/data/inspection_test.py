@@ -179,9 +179,9 @@ def test_pairs_whose_images_are_damaged_are_refused_at_once(tmp_path):
 def test_how_far_it_is_is_printed(tmp_path, monkeypatch, capsys):
   source = FolderSource(write_folder(tmp_path), SIZE)
   check(source)
-  assert capsys.readouterr().out == ''
+  assert capsys.readouterr().err == ''
   monkeypatch.setattr(progress, '_SECONDS_PER_LINE', 0)
   check(source)
-  lines = capsys.readouterr().out.splitlines()
+  lines = capsys.readouterr().err.splitlines()
   assert lines[0].startswith('looked at images 1/180  ')
   assert lines[-1].startswith('looked at images 180/180  ')

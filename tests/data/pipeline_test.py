@@ -4,15 +4,12 @@ import time
 
 import numpy as np
 import pytest
-import real_data
 from numbered_images import Numbered, make, numbers, order, take
 
 from faceqat.data import augment, pipeline
 from faceqat.data.held_out_people import split_holdout
-from faceqat.data.sources import folder
 from faceqat.faces import images
 
-FACES = real_data.path('data/faces_train')
 AUGMENT = augment.Augment(flip_probability=0.5, max_shift=1, max_brightness=0.2)
 
 
@@ -330,18 +327,3 @@ def test_split_people_follows_the_seed():
 def test_split_people_leaves_two_on_either_side(num_people):
   with pytest.raises(ValueError, match=f'num_people is {num_people} of 5'):
     pipeline.split_people(Numbered([1] * 5), num_people, seed=0)
-
-
-@real_data.needs(FACES)
-def test_real_faces_are_decoded_fast_enough():
-  source = folder.FolderSource(FACES, 112)
-  iterator = pipeline.make_train_iterator(
-    source, batch_size=64, seed=0, augment=AUGMENT, skip_damaged=False
-  )
-  next(iterator)
-  # CPU time of this process, all threads: others on the machine do not count.
-  start = time.process_time()
-  take(iterator, 16)
-  seconds = time.process_time() - start
-  # Measured 2300 a second and core; below 600 something is broken.
-  assert 16 * 64 / seconds > 600

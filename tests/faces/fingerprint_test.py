@@ -12,13 +12,13 @@ from aligned_faces import ARCFACE, MARGIN, SIZE, write_faces, write_pairs
 from tiny_run import make_config
 
 from faceqat.calibration.lower import lower
+from faceqat.calibration.older_configs import with_added_fields
 from faceqat.data import datasets, stated_faces
 from faceqat.evaluation import networks
 from faceqat.export import formats, tflite_builder
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.integer import program as integer_program
-from faceqat.models.older_configs import with_added_fields
 from faceqat.training.checkpoint import (
   Checkpointer,
   latest_config,

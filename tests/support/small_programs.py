@@ -129,9 +129,9 @@ def small_network(bits=8, weight_bits=8, seed=0):
       ops.SumPReLU,
       x,
       name='sum_prelu',
-      weights=np.array([-127, -127, -90, 0, -127, 127, -1, -127], np.int8),
-      weight_scale=np.float32(np.linspace(0.001, 0.0075, 8)),
-      rise_scale=0.015,
+      weights=np.array([127, -127, 90, 0, -127, 127, -1, 127], np.int8),
+      weight_scale=np.float32(np.linspace(0.0005, 0.004, 8)),
+      rise_scale=0.008,
       output=q(0.02, -60),
     )
     y = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))

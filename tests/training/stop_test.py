@@ -35,6 +35,16 @@ def test_one_process_stops_after_the_step_of_the_signal(number, together):
   assert signal.getsignal(number) == before
 
 
+def test_a_second_interruption_does_not_wait(capfd):
+  with StopRequest() as request:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert request.signal is signal.SIGINT
+    assert 'stopping after this step' in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+      os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_of_several_all_stop_when_they_ask_together(gathered):
   answers, given = gathered
   answers += [0, signal.SIGTERM]

@@ -1,7 +1,7 @@
 from ml_collections import ConfigDict
 
 from configs import mbv2_int8
-from faceqat.models.older_configs import with_added_fields
+from faceqat.calibration.older_configs import with_added_fields
 
 
 def test_fields_that_an_older_run_lacks_are_those_of_its_version():

@@ -121,17 +121,7 @@ def load(
 
     return of_network(load_packaged(str(path)), precision, contract)
   if path.is_dir():
-    from faceqat.training.checkpoint import load_network
-
-    table = rate_table.load_measured(path).get(precision)
-    network = load_network(str(path), step)
-    embedder = of_network(network, precision, contract, table)
-    if table and not embedder.table:
-      print(
-        f'the false-match rates in {path} are of another step, precision or '
-        'contract, and are not used; evaluate it so to have a threshold'
-      )
-    return embedder
+    return _of_run(path, precision, step, contract)
   if precision != 'integer':
     raise ValueError(
       f'--precision={precision}: {path} holds integers alone; leave '
@@ -213,6 +203,22 @@ def of_network(
     checked=True,
     table=table,
   )
+
+
+def _of_run(
+  path: pathlib.Path, precision: str, step: str | int, contract: str
+) -> Embedder:
+  from faceqat.training.checkpoint import load_network
+
+  table = rate_table.load_measured(path).get(precision)
+  network = load_network(str(path), step)
+  embedder = of_network(network, precision, contract, table)
+  if table and not embedder.table:
+    print(
+      f'the false-match rates in {path} are of another step, precision or '
+      'contract, and are not used; evaluate it so to have a threshold'
+    )
+  return embedder
 
 
 def _of_file(path: pathlib.Path) -> Embedder:

@@ -16,6 +16,7 @@ from faceqat import command
 from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
 from faceqat.evaluators import rate_table, verification
+from faceqat.evaluators.match_rates import unit_vectors
 from faceqat.identification import embedders, gallery
 from faceqat.identification.gallery import Gallery
 from faceqat.report.results_tables import short_percent
@@ -50,7 +51,7 @@ def share_named(
     size: people of a gallery, with one image each.
     drawings: how many galleries are drawn; all other people are strangers.
   """
-  unit = _unit(templates)
+  unit = unit_vectors(templates)
   names = np.unique(people)
   random = np.random.default_rng(0)
   shares = []
@@ -80,7 +81,7 @@ def share_matching(
     threshold: a cosine.
   """
   matches = pairs = 0
-  unit, probes = _unit(templates), _unit(images)
+  unit, probes = unit_vectors(templates), unit_vectors(images)
   for start in range(0, len(unit), _BLOCK):
     rows = slice(start, start + _BLOCK)
     others = owners[rows, np.newaxis] != people
@@ -134,12 +135,6 @@ def show(templates: np.ndarray, people: np.ndarray, threshold: float):
     page_tables.print_row(
       (title, f'{len(compared[0]):,}', short_percent(share), times)
     )
-
-
-def _unit(templates: np.ndarray) -> np.ndarray:
-  unit = np.float64(templates)
-  norms = np.linalg.norm(unit, axis=1, keepdims=True)
-  return unit / np.where(norms > 0, norms, 1)
 
 
 def main():

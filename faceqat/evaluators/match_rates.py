@@ -198,11 +198,18 @@ def _in_order(
   names, numbers = np.unique(people, return_inverse=True)
   if len(names) < 3:
     raise ValueError(f'{len(names)} people make no interval; give 3 at least')
-  unit = np.float64(embeddings)
-  norms = np.linalg.norm(unit, axis=1, keepdims=True)
-  unit /= np.where(norms > 0, norms, 1)
   order = np.argsort(numbers, kind='stable')
-  return unit[order], numbers[order]
+  return unit_vectors(embeddings)[order], numbers[order]
+
+
+def unit_vectors(embeddings: np.ndarray) -> np.ndarray:
+  """Embeddings [N, D] of any type as float64 of length 1, or of 0 as they are.
+
+  A cosine is the product of two of them.
+  """
+  vectors = np.float64(embeddings)
+  norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+  return vectors / np.where(norms > 0, norms, 1)
 
 
 def _rows(embeddings, people, genuine, ordered, steps, values) -> list[Row]:

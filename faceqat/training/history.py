@@ -42,7 +42,8 @@ class MetricLog:
 
       self._events = EventFile(self._workdir)
       _drop_torn_line(_path(self._workdir))
-    self._events.write(step, dict(zip(map(_tag, values), values.values())))
+    tagged = {_tag(name): value for name, value in values.items()}
+    self._events.write(step, tagged)
     line = json.dumps({'step': step, 'time': time.time(), **values})
     with _path(self._workdir).open('a') as file:
       file.write(line + '\n')

@@ -1,12 +1,10 @@
 import functools
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from defaults import batch_norm, make_spec
 from device_counts import on_one_and_eight
+from mean_colour import MeanColour
 from ml_collections import ConfigDict
 from tiny_run import make_config
 
@@ -19,8 +17,6 @@ from faceqat.losses.objective import (
   Triplet,
   make_objective,
 )
-from faceqat.quant.layers import QuantDense, input_image
-from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.plan import make_recipe
@@ -133,20 +129,6 @@ def test_a_center_loss_is_a_linear_softmax_and_a_share_of_the_distance():
   moved = np.any(np.asarray(after['centers']) != centers, axis=1)
   np.testing.assert_array_equal(moved, seen)
   assert not np.any(state['centers'])
-
-
-class MeanColour(nn.Module):
-  """A network that compiles in no time."""
-
-  embedding_size: int = 16
-
-  @nn.compact
-  def __call__(self, images, mode):
-    quant = make_spec()
-    x = MeanPool(quant=quant)(input_image(images, jnp.float32), mode)
-    return QuantDense(
-      features=self.embedding_size, quant=quant, norm=batch_norm()
-    )(x, mode)
 
 
 @pytest.mark.parametrize('name', ['center', 'triplet'])

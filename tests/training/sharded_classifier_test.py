@@ -5,18 +5,15 @@ import functools
 import os
 import signal
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from defaults import batch_norm, make_spec
+from mean_colour import MeanColour
 from tiny_run import make_config, read_log, taken_batches
 
 from faceqat.losses.objective import make_objective
 from faceqat.losses.sampled_classes import is_drawn, places
-from faceqat.quant.layers import QuantDense, input_image
-from faceqat.quant.pooling import MeanPool
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
@@ -36,20 +33,6 @@ SGD = {
   'warmup_steps': 0,
   'schedule': 'constant',
 }
-
-
-class MeanColour(nn.Module):
-  """A network that compiles in no time."""
-
-  embedding_size: int = 16
-
-  @nn.compact
-  def __call__(self, images, mode):
-    quant = make_spec()
-    x = MeanPool(quant=quant)(input_image(images, jnp.float32), mode)
-    return QuantDense(
-      features=self.embedding_size, quant=quant, norm=batch_norm()
-    )(x, mode)
 
 
 def config_of(**loss):

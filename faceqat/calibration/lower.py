@@ -10,7 +10,7 @@ from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.files.image_size import height_width
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
 from faceqat.quant.spec import FAKE_QUANT
@@ -71,14 +71,14 @@ def _record(network: Network, normalize: bool) -> IntegerProgram:
     with np.errstate(all='ignore'):
       embedding = network.model.apply(variables, image, FAKE_QUANT)
     if normalize:
-      return record.apply(ops.L2Normalize, embedding, name='normalized')
+      return tracing.apply(ops.L2Normalize, embedding, name='normalized')
     return embedding
 
   size = network.config.data.image_size
   faces = fingerprint.of_run(network.config)
   # Older runs do not say for which faces they are.
   faces = faces or Fingerprint(fingerprint.UNKNOWN, size)
-  return record.trace(
+  return tracing.trace(
     embed,
     image_shape=(*height_width(size), 3),
     metadata={

@@ -21,7 +21,7 @@ import numpy as np
 from faceqat.calibration.equalization import divided_inputs, scaled_outputs
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import variable_shapes
 from faceqat.quant.spec import FAKE_QUANT
@@ -122,7 +122,7 @@ def _structure(model: nn.Module, image_size: ImageSize) -> IntegerProgram:
   model = model.clone(quant=quant)
   shapes = variable_shapes(model, image_size)
   variables = jax.tree_util.tree_map_with_path(_made_up, shapes)
-  return record.trace(
+  return tracing.trace(
     lambda image: model.apply(variables, image, FAKE_QUANT),
     image_shape=(*height_width(image_size), 3),
   )

@@ -11,7 +11,7 @@ import numpy as np
 
 from faceqat.export import tflite_windows
 from faceqat.export.tflite_builder import schema
-from faceqat.integer import multipliers, record
+from faceqat.integer import multipliers, tracing
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import QParams, Tensor
 
@@ -43,7 +43,7 @@ def _fused_activation(limits, output: Tensor) -> str | None:
     fits = all(step < 2**30 or math.isinf(step) for step in steps)
     if any(ties) or not fits:
       continue
-    if record.activation_limits(reals, qparams) == limits:
+    if tracing.activation_limits(reals, qparams) == limits:
       return name
   return None
 

@@ -1,7 +1,7 @@
 """Symbols: a model is called on one when it is recorded.
 
 A symbol stands for an activation of the program being recorded. Only the
-functions of `record` take it. Whatever else is done to it raises a TypeError,
+functions of `tracing` take it. Whatever else is done to it raises a TypeError,
 of its own or of Python or a library; `explain` makes those say which line of
 the model did it, and which operators there are.
 """
@@ -57,15 +57,15 @@ class Symbol:
 
   Attributes:
     tensor: its name, shape, scale and zero point.
-    recorder: where operators on it are written down; one per trace.
+    tape: where operators on it are written down; one per trace.
   """
 
-  __slots__ = ('recorder', 'tensor')
+  __slots__ = ('tape', 'tensor')
   __hash__ = object.__hash__
 
-  def __init__(self, tensor: Tensor, recorder):
+  def __init__(self, tensor: Tensor, tape):
     self.tensor = tensor
-    self.recorder = recorder
+    self.tape = tape
 
   def __repr__(self):
     return f'Symbol({self.tensor.name!r}, shape={self.shape})'

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
 from faceqat.quant.batchnorm import FoldedBatchNorm
@@ -104,9 +104,9 @@ class _Linear(QuantLayer):
     mode: Mode,
     kernel_shape: tuple[int, ...],
     product: Callable[[jax.Array, jax.Array], jax.Array],
-    recorder: Callable[..., Symbol],
+    emit: Callable[..., Symbol],
   ) -> Value:
-    """Computes with `product(x, kernel)`, or records with `recorder(x, ...)`.
+    """Computes with `product(x, kernel)`, or records with `emit(x, ...)`.
 
     Raises:
       ValueError: a bias and a norm, or an unknown activation.
@@ -126,7 +126,7 @@ class _Linear(QuantLayer):
     if isinstance(x, Symbol):
       fields, reals = self._integers(x, weights)
       output = _no_finer(quantizer.qparams(), x, reals, fields['bias'])
-      return recorder(
+      return emit(
         x, name=self._tensor, activation_range=limits, output=output, **fields
       )
     y = self._product(x, mode, weights, product)
@@ -288,7 +288,7 @@ class QuantConv(_Linear):
       mode,
       shape,
       lambda x, kernel: conv2d(x, kernel, **geometry),
-      lambda x, **fields: record.weighted(ops.Conv2D, x, **geometry, **fields),
+      lambda x, **fields: tracing.weighted(ops.Conv2D, x, **geometry, **fields),
     )
 
 
@@ -302,5 +302,5 @@ class QuantDense(_Linear):
       mode,
       (x.shape[-1], self.features),
       jnp.matmul,
-      functools.partial(record.weighted, ops.Dense),
+      functools.partial(tracing.weighted, ops.Dense),
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.convolution import Padding, explicit_padding
 from faceqat.quant.quant_layer import QuantLayer, Value
@@ -33,7 +33,7 @@ class MeanPool(QuantLayer):
       return jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
 
     return self._quantized(
-      mode, functools.partial(record.apply, ops.Mean), mean, x
+      mode, functools.partial(tracing.apply, ops.Mean), mean, x
     )
 
 
@@ -61,7 +61,7 @@ class _WindowPool(QuantLayer):
       ),
     }
     return self._unranged(
-      functools.partial(record.apply, kind),
+      functools.partial(tracing.apply, kind),
       functools.partial(pool, **geometry),
       x,
       **geometry,
@@ -116,7 +116,7 @@ class L2Pool(_WindowPool):
 
     y = average(square(x, mode), mode)
     return self._quantized(
-      mode, functools.partial(record.apply, ops.SquareRoot), root, y
+      mode, functools.partial(tracing.apply, ops.SquareRoot), root, y
     )
 
 
@@ -128,7 +128,7 @@ class _Square(QuantLayer):
 
   def __call__(self, x: Value, mode: Mode) -> Value:
     if isinstance(x, Symbol):
-      return record.apply(
+      return tracing.apply(
         ops.Mul, x, x, name=self._tensor, output=self.quantizer.qparams()
       )
     return self._finish(x * x, mode, self.quantizer)

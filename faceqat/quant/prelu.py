@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
@@ -47,7 +47,7 @@ class PReLU(QuantLayer):
     slopes = dataclasses.replace(self._own(), per_channel=False)
     if isinstance(x, Symbol):
       values, scale = quantize_kernel(alpha, slopes)
-      return record.apply(
+      return tracing.apply(
         ops.PReLU,
         x,
         name=self._tensor,
@@ -74,7 +74,7 @@ class PReLU(QuantLayer):
     rises = OutputQuantizer(inside, name='rise')
     if isinstance(x, Symbol):
       values, scale = quantize_kernel(factors, weights)
-      return record.apply(
+      return tracing.apply(
         ops.SumPReLU,
         x,
         name=self._tensor,

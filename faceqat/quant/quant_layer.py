@@ -39,7 +39,7 @@ class QuantLayer(nn.Module):
   def _quantized(
     self,
     mode: Mode,
-    recorder: Callable[..., Symbol],
+    emit: Callable[..., Symbol],
     compute: Callable[..., jax.Array],
     *inputs: Value,
     **fields,
@@ -48,7 +48,7 @@ class QuantLayer(nn.Module):
 
     Args:
       mode: of the call.
-      recorder: of `record`; called with the inputs, `fields`, name and output.
+      emit: of `tracing`; called with the inputs, `fields`, name and output.
       compute: from the inputs to the output before it is quantized.
       *inputs: all arrays, or all symbols.
       **fields: of the operator.
@@ -56,19 +56,19 @@ class QuantLayer(nn.Module):
     quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(inputs[0], Symbol):
       output = quantizer.qparams()
-      return recorder(*inputs, name=self._tensor, output=output, **fields)
+      return emit(*inputs, name=self._tensor, output=output, **fields)
     return self._finish(compute(*inputs), mode, quantizer)
 
   def _unranged(
     self,
-    recorder: Callable[..., Symbol],
+    emit: Callable[..., Symbol],
     compute: Callable[[jax.Array], jax.Array],
     x: Value,
     **fields,
   ) -> Value:
     """The same for an output that is quantized as the runtimes have it."""
     if isinstance(x, Symbol):
-      return recorder(x, name=self._tensor, **fields)
+      return emit(x, name=self._tensor, **fields)
     return self._shown(compute(x))
 
   def _finish(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
 from faceqat.quant import numerics
 from faceqat.quant.quant_layer import QuantLayer, Value
@@ -51,7 +51,9 @@ class Add(QuantLayer):
     def add(a, b):
       return a + b if limits is None else jnp.clip(a + b, *limits)
 
-    return self._quantized(mode, record.add, add, a, b, activation_range=limits)
+    return self._quantized(
+      mode, tracing.add, add, a, b, activation_range=limits
+    )
 
 
 class Multiply(QuantLayer):
@@ -67,7 +69,7 @@ class Multiply(QuantLayer):
       return a * (b[:, None, None] if (a.ndim, b.ndim) == (4, 2) else b)
 
     return self._quantized(
-      mode, functools.partial(record.apply, ops.Mul), multiply, a, b
+      mode, functools.partial(tracing.apply, ops.Mul), multiply, a, b
     )
 
 
@@ -78,7 +80,7 @@ class Concat(QuantLayer):
   def __call__(self, xs: list[Value], mode: Mode) -> Value:
     return self._quantized(
       mode,
-      lambda *xs, **fields: record.concat(xs, **fields),
+      lambda *xs, **fields: tracing.concat(xs, **fields),
       lambda *xs: jnp.concatenate(xs, axis=-1),
       *xs,
     )
@@ -110,7 +112,7 @@ class Flatten(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     if isinstance(x, Symbol):
-      return record.apply(ops.Reshape, x, name=self._tensor)
+      return tracing.apply(ops.Reshape, x, name=self._tensor)
     return x.reshape(x.shape[0], -1)
 
 
@@ -122,7 +124,7 @@ class ReLU6(QuantLayer):
     del mode
     limits = ACTIVATIONS['relu6']
     return self._unranged(
-      record.clamp, lambda x: jnp.clip(x, *limits), x, activation_range=limits
+      tracing.clamp, lambda x: jnp.clip(x, *limits), x, activation_range=limits
     )
 
 
@@ -138,7 +140,7 @@ class Sigmoid(QuantLayer):
       return y.astype(x.dtype)
 
     return self._unranged(
-      functools.partial(record.apply, ops.Logistic), sigmoid, x
+      functools.partial(tracing.apply, ops.Logistic), sigmoid, x
     )
 
 
@@ -155,5 +157,5 @@ class L2Normalize(QuantLayer):
       return y
 
     return self._unranged(
-      functools.partial(record.apply, ops.L2Normalize), normalize, x
+      functools.partial(tracing.apply, ops.L2Normalize), normalize, x
     )

@@ -12,7 +12,7 @@ from defaults import batch_norm, make_spec
 
 from faceqat.evaluators import agreement
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.models.blocks import InvertedResidual
 from faceqat.quant.layers import QuantConv, QuantDense, input_image
@@ -233,8 +233,8 @@ class Flat(nn.Module):
 
 def test_a_program_of_another_model_is_refused():
   variables, images = calibrated()
-  program = record.trace(
-    lambda image: record.apply(ops.Reshape, image, name='features'),
+  program = tracing.trace(
+    lambda image: tracing.apply(ops.Reshape, image, name='features'),
     image_shape=IMAGE,
   )
   with pytest.raises(ValueError, match=r'no layer features.*convert'):

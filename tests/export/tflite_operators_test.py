@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_file import read, write
 
 from faceqat.export import litert
-from faceqat.integer import kernels, record
+from faceqat.integer import kernels, tracing
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import QParams, Tensor
 
@@ -52,7 +52,7 @@ def test_what_a_kernel_cuts_is_exactly_the_clamp(
   activation_range, scale, zero_point, code, contract
 ):
   qparams = QParams(scale, zero_point)
-  clamp = record.activation_limits(activation_range, qparams)
+  clamp = tracing.activation_limits(activation_range, qparams)
   content = write(
     identity(clamp),
     Tensor('in', (16, 16, 1), scale, zero_point),
@@ -77,7 +77,7 @@ def test_fused_activations_agree_at_any_scale(contract):
   fused = 0
   for _ in range(60):
     qparams = QParams(10 ** rng.uniform(-3, 1), int(rng.integers(-128, 128)))
-    clamp = record.activation_limits((0, 6), qparams)
+    clamp = tracing.activation_limits((0, 6), qparams)
     source = Tensor('in', (16, 16, 1), qparams.scale, qparams.zero_point)
     content = write(identity(clamp), source, qparams, contract=contract)
     result = litert.make_runner(content, contract)(EVERY_INT8)['out']

@@ -10,7 +10,7 @@ from backbone_checks import cosines
 from defaults import make_spec
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.quant import pooling, weightless
 from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.prelu import PReLU
@@ -223,7 +223,7 @@ def test_an_image_symbol_is_the_network_s_input_unchanged():
   image = program.tensors[program.input]
   assert (image.scale, image.zero_point) == (1 / 128, 0)
   assert image.shape == table.IMAGE
-  traced = record.trace(input_image, image_shape=table.IMAGE)
+  traced = tracing.trace(input_image, image_shape=table.IMAGE)
   assert traced.operators == ()
 
 

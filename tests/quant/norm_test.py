@@ -9,7 +9,7 @@ from defaults import batch_renorm, make_spec
 from layer_network import random_variables
 
 from configs.compose import NORMS as BLOCKS
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.norm import (
   NORMS,
@@ -211,7 +211,7 @@ def test_a_group_norm_has_no_integer_form_and_says_where(dense, symbol):
     network.apply(variables, images, Mode(train=True, quantize=True))
 
   def traced():
-    record.trace(
+    tracing.trace(
       lambda image: network.apply(variables, image, FAKE_QUANT),
       image_shape=images.shape[1:],
     )

@@ -8,7 +8,7 @@ import pytest
 from defaults import make_spec
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.convolution import explicit_padding
 from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
@@ -105,8 +105,8 @@ def test_an_average_is_within_half_a_step_of_the_device_s():
   window = {'window': (3, 2), 'strides': (2, 2)}
   layer = AveragePool(**window, padding='VALID', quant=make_spec())
   averaged = np.asarray(layer.apply({}, reals, FAKE_QUANT))
-  program = record.trace(
-    lambda image: record.apply(ops.AveragePool, image, name='pool', **window),
+  program = tracing.trace(
+    lambda image: tracing.apply(ops.AveragePool, image, name='pool', **window),
     image_shape=(6, 6, 3),
   )
   device = make_evaluator(program)(steps.view(np.uint8) ^ np.uint8(128))
@@ -193,7 +193,7 @@ def test_l2_pooling_is_quantized_as_the_device_has_it():
   steps = np.random.default_rng(1).integers(-128, 128, (4, 7, 7, 3), np.int8)
   x = jnp.asarray(steps.astype(np.float32) / 128)
   variables = calibrated(x)
-  program = record.trace(
+  program = tracing.trace(
     lambda image: L2.apply(variables, image, FAKE_QUANT), image_shape=(7, 7, 3)
   )
   device = make_evaluator(program)(steps.view(np.uint8) ^ np.uint8(128))

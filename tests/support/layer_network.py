@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from defaults import batch_norm, make_spec
 
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
@@ -197,7 +197,7 @@ def calibrate(model: nn.Module, variables, images):
 
 
 def lower(model: nn.Module, variables, image_shape):
-  return record.trace(
+  return tracing.trace(
     lambda image: model.apply(variables, image, FAKE_QUANT),
     image_shape=image_shape,
   )

@@ -11,7 +11,7 @@ from faceqat.evaluators import PRECISIONS, scores, verification
 from faceqat.evaluators.agreement import Agreement, LayerAgreement
 from faceqat.integer import operators as ops
 from faceqat.integer import program as integer_program
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.report import hardest
 
 CONFIG = {
@@ -124,8 +124,8 @@ def make_run(folder, seed=0, config=CONFIG, pair_set=None):
     },
     folder / 'float.safetensors',
   )
-  program = record.trace(
-    lambda image: record.apply(ops.Reshape, image, name='features'),
+  program = tracing.trace(
+    lambda image: tracing.apply(ops.Reshape, image, name='features'),
     image_shape=(4, 4, 3),
   )
   integer_program.save(program, folder / 'program.safetensors')

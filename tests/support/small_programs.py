@@ -6,7 +6,7 @@ import numpy as np
 from kernel_checks import int8
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import QParams, Tensor
 
@@ -87,7 +87,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
 
   def network(image):
     relu6 = (0.0, 6.0)
-    x = record.weighted(
+    x = tracing.weighted(
       ops.Conv2D,
       image,
       name='stem',
@@ -99,7 +99,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
       output=q(0.02, -128),
     )
     skip = x
-    x = record.weighted(
+    x = tracing.weighted(
       ops.Conv2D,
       x,
       name='block/depthwise',
@@ -108,7 +108,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
       padding=((1, 1), (1, 1)),
       output=q(0.013, 4),
     )
-    x = record.apply(
+    x = tracing.apply(
       ops.PReLU,
       x,
       name='prelu',
@@ -116,7 +116,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
       alpha_scale=0.004,
       output=q(0.011, -30),
     )
-    x = record.weighted(
+    x = tracing.weighted(
       ops.Conv2D,
       x,
       name='project',
@@ -124,8 +124,8 @@ def small_network(bits=8, weight_bits=8, seed=0):
       padding=((1, 1), (1, 1)),
       output=q(0.02, 7),
     )
-    x = record.add(x, skip, name='add', output=q(0.02, -60))
-    x = record.apply(
+    x = tracing.add(x, skip, name='add', output=q(0.02, -60))
+    x = tracing.apply(
       ops.SumPReLU,
       x,
       name='sum_prelu',
@@ -134,8 +134,10 @@ def small_network(bits=8, weight_bits=8, seed=0):
       rise_scale=0.008,
       output=q(0.02, -60),
     )
-    y = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))
-    z = record.weighted(
+    y = tracing.apply(
+      ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2)
+    )
+    z = tracing.weighted(
       ops.Conv2D,
       x,
       name='down',
@@ -143,10 +145,10 @@ def small_network(bits=8, weight_bits=8, seed=0):
       strides=(2, 2),
       output=q(0.01, 9),
     )
-    x = record.concat([y, z], name='concat', output=q(0.017, -40))
-    x = record.clamp(x, name='relu', activation_range=(0.0, np.inf))
-    m = record.apply(ops.Mean, x, name='mean', output=q(0.008, -90))
-    x = record.apply(
+    x = tracing.concat([y, z], name='concat', output=q(0.017, -40))
+    x = tracing.clamp(x, name='relu', activation_range=(0.0, np.inf))
+    m = tracing.apply(ops.Mean, x, name='mean', output=q(0.008, -90))
+    x = tracing.apply(
       ops.AveragePool,
       x,
       name='average',
@@ -154,10 +156,10 @@ def small_network(bits=8, weight_bits=8, seed=0):
       strides=(1, 1),
       padding=((1, 1), (1, 1)),
     )
-    gate = record.apply(ops.Logistic, m, name='gate')
-    x = record.apply(ops.SquareRoot, x, name='root', output=q(0.02, -100))
-    x = record.apply(ops.Mul, x, gate, name='gated', output=q(0.01, -90))
-    x = record.weighted(
+    gate = tracing.apply(ops.Logistic, m, name='gate')
+    x = tracing.apply(ops.SquareRoot, x, name='root', output=q(0.02, -100))
+    x = tracing.apply(ops.Mul, x, gate, name='gated', output=q(0.01, -90))
+    x = tracing.weighted(
       ops.Conv2D,
       x,
       name='global',
@@ -165,12 +167,12 @@ def small_network(bits=8, weight_bits=8, seed=0):
       depthwise=True,
       output=q(0.01),
     )
-    x = record.apply(ops.Reshape, x, name='flatten')
-    x = record.concat([x, m], name='joined', output=q(0.012))
-    x = record.weighted(
+    x = tracing.apply(ops.Reshape, x, name='flatten')
+    x = tracing.concat([x, m], name='joined', output=q(0.012))
+    x = tracing.weighted(
       ops.Dense, x, name='embedding', **weighted(24, 16), output=q(0.006)
     )
-    return record.apply(ops.L2Normalize, x, name='normalized')
+    return tracing.apply(ops.L2Normalize, x, name='normalized')
 
   return network
 
@@ -178,7 +180,7 @@ def small_network(bits=8, weight_bits=8, seed=0):
 def record_network(bits=8, weight_bits=8, **fields):
   """The program of `small_network`."""
   network = small_network(bits, weight_bits)
-  return record.trace(network, image_shape=(16, 16, 3), **fields)
+  return tracing.trace(network, image_shape=(16, 16, 3), **fields)
 
 
 def network_images(count=8):

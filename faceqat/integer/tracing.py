@@ -20,7 +20,7 @@ from faceqat.integer.tensors import QParams, Tensor
 ActivationRange = tuple[float, float] | None
 
 
-class Recorder:
+class Tape:
   """The tensors and operators of one trace, in the order they were made."""
 
   def __init__(self, image: Tensor):
@@ -64,28 +64,28 @@ def trace(
     ValueError: an operator does not fit its inputs, or could overflow.
   """
   image = Tensor('image', tuple(image_shape), scale=1 / 128, zero_point=0)
-  recorder = Recorder(image)
+  tape = Tape(image)
   try:
-    result = fn(Symbol(image, recorder))
+    result = fn(Symbol(image, tape))
   except TypeError as error:
     explanation = explain(error)
     if explanation is None:
       raise
     raise explanation from error
-  if not isinstance(result, Symbol) or result.recorder is not recorder:
+  if not isinstance(result, Symbol) or result.tape is not tape:
     raise TypeError(
       f'The recorded model returned {type(result).__name__}; it must return '
       'a symbol that was made from the one it got'
     )
   needed = {result.tensor.name}
   kept = []
-  for operator in reversed(recorder.operators):
+  for operator in reversed(tape.operators):
     if operator.output in needed:
       needed.update(operator.inputs)
       kept.append(operator)
   needed.add(image.name)
   program = IntegerProgram(
-    tensors={n: t for n, t in recorder.tensors.items() if n in needed},
+    tensors={n: t for n, t in tape.tensors.items() if n in needed},
     operators=tuple(reversed(kept)),
     input=image.name,
     output=result.tensor.name,
@@ -120,7 +120,7 @@ def apply(
   operator = kind(name=name, inputs=names, **fields)
   if kind.SAME_QPARAMS:
     output = inputs[0].tensor.qparams
-  return inputs[0].recorder.append(operator, kind.OUTPUT or output)
+  return inputs[0].tape.append(operator, kind.OUTPUT or output)
 
 
 def _check_symbols(values: Sequence, operator: str):
@@ -128,9 +128,9 @@ def _check_symbols(values: Sequence, operator: str):
     if not isinstance(value, Symbol):
       raise TypeError(
         f'{operator} got {type(value).__name__}; it takes a Symbol, which '
-        'record.trace hands to the model'
+        'tracing.trace hands to the model'
       )
-    if value.recorder is not values[0].recorder:
+    if value.tape is not values[0].tape:
       raise TypeError(
         f'{operator} got {value!r} of another trace; a symbol is of use only '
         'while its own model is being recorded'

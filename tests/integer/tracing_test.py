@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceqat.integer import operators as ops
-from faceqat.integer import record
+from faceqat.integer import tracing
 from faceqat.integer.tensors import QParams, Tensor
 
 OUTPUT = QParams(0.05, -10)
@@ -23,12 +23,12 @@ def weighted(*shape, seed=0):
 
 
 def trace(fn):
-  return record.trace(fn, image_shape=(8, 8, 3))
+  return tracing.trace(fn, image_shape=(8, 8, 3))
 
 
 def stem(x, name='stem', **changes):
   fields = {**weighted(1, 1, 3, 4), 'output': OUTPUT, **changes}
-  return record.weighted(ops.Conv2D, x, name=name, **fields)
+  return tracing.weighted(ops.Conv2D, x, name=name, **fields)
 
 
 def test_a_symbol_has_the_shape_of_its_tensor_with_an_open_batch():
@@ -39,7 +39,7 @@ def test_a_symbol_has_the_shape_of_its_tensor_with_an_open_batch():
     x = stem(x, strides=(2, 2))
     assert x.shape == (None, 4, 4, 4)
     assert x.tensor.qparams == OUTPUT
-    x = record.apply(ops.Reshape, x, name='flat')
+    x = tracing.apply(ops.Reshape, x, name='flat')
     assert x.shape == (None, 64)
     return x
 
@@ -49,7 +49,7 @@ def test_a_symbol_has_the_shape_of_its_tensor_with_an_open_batch():
 
 
 def test_metadata_and_arrays_are_kept():
-  network = record.trace(
+  network = tracing.trace(
     stem, image_shape=(8, 8, 3), metadata={'model': 'tiny'}
   )
   assert network.metadata == {'model': 'tiny'}
@@ -63,7 +63,7 @@ def test_metadata_and_arrays_are_kept():
 
 
 def test_halves_of_a_bias_step_go_away_from_zero():
-  bias = record.quantize_bias(
+  bias = tracing.quantize_bias(
     np.array([0.5, -0.5, 1.5, -2.5, 0.49]), np.ones(5, np.float32), 1.0, 'x'
   )
   np.testing.assert_array_equal(bias, [1, -1, 2, -3, 0])
@@ -100,21 +100,21 @@ def test_activation_limits_follow_the_float32_rule(scale, zero_point, bits):
     return int(np.trunc(quotient + np.copysign(np.float32(0.5), quotient)))
 
   low, high = output.qmin, output.qmax
-  assert record.activation_limits(None, output) == (low, high)
+  assert tracing.activation_limits(None, output) == (low, high)
   relu = (max(low, zero_point), high)
-  assert record.activation_limits((0.0, math.inf), output) == relu
+  assert tracing.activation_limits((0.0, math.inf), output) == relu
   relu6 = (max(low, zero_point), min(high, zero_point + steps(6.0)))
-  assert record.activation_limits((0.0, 6.0), output) == relu6
+  assert tracing.activation_limits((0.0, 6.0), output) == relu6
   both = (
     max(low, zero_point + steps(-1.0)),
     min(high, zero_point + steps(1.0)),
   )
-  assert record.activation_limits((-1.0, 1.0), output) == both
+  assert tracing.activation_limits((-1.0, 1.0), output) == both
 
 
 def test_activation_limits_round_halves_away_from_zero():
   output = QParams(1.0, 0)
-  assert record.activation_limits((-2.5, 2.5), output) == (-3, 3)
+  assert tracing.activation_limits((-2.5, 2.5), output) == (-3, 3)
 
 
 def test_relu6_ends_where_the_range_does():
@@ -133,7 +133,7 @@ def test_concat_requantizes_only_what_differs():
   def model(x):
     a = stem(x, 'a')
     b = stem(x, 'b', output=QParams(0.07, 3))
-    return record.concat([a, b, a], name='joined', output=OUTPUT)
+    return tracing.concat([a, b, a], name='joined', output=OUTPUT)
 
   network = trace(model)
   assert [op.name for op in network.operators] == [
@@ -148,7 +148,7 @@ def test_concat_requantizes_only_what_differs():
 def test_operators_that_the_output_does_not_need_are_left_out():
   def model(x):
     unused = stem(x, 'unused')
-    record.apply(ops.Reshape, unused, name='unused_too')
+    tracing.apply(ops.Reshape, unused, name='unused_too')
     return stem(x, 'used')
 
   network = trace(model)
@@ -158,7 +158,7 @@ def test_operators_that_the_output_does_not_need_are_left_out():
 
 def test_a_name_can_be_used_once():
   with pytest.raises(ValueError, match=r"'stem'.*tensor of that name already"):
-    trace(lambda x: record.add(stem(x), stem(x), name='sum', output=OUTPUT))
+    trace(lambda x: tracing.add(stem(x), stem(x), name='sum', output=OUTPUT))
 
 
 def test_shapes_that_do_not_fit_are_refused_by_name():
@@ -166,10 +166,10 @@ def test_shapes_that_do_not_fit_are_refused_by_name():
   with pytest.raises(ValueError, match=r"'stem'.*'image' has shape"):
     trace(lambda x: stem(x, **wrong))
   with pytest.raises(ValueError, match=r"'sum' \(Add\): inputs have shapes"):
-    trace(lambda x: record.add(x, stem(x), name='sum', output=OUTPUT))
+    trace(lambda x: tracing.add(x, stem(x), name='sum', output=OUTPUT))
   with pytest.raises(ValueError, match=r"'fc'.*it takes \(C,\)"):
     trace(
-      lambda x: record.weighted(
+      lambda x: tracing.weighted(
         ops.Dense, x, name='fc', **weighted(192, 4), output=OUTPUT
       )
     )
@@ -262,16 +262,16 @@ def test_a_type_error_of_the_model_itself_is_left_alone():
 def test_arrays_are_refused_where_symbols_belong():
   array = np.zeros((1, 8, 8, 3), np.float32)
   with pytest.raises(TypeError, match=r'flat \(Reshape\) got ndarray'):
-    record.apply(ops.Reshape, array, name='flat')
+    tracing.apply(ops.Reshape, array, name='flat')
   with pytest.raises(TypeError, match=r'sum \(Add\) got ndarray'):
-    trace(lambda x: record.add(x, array, name='sum', output=OUTPUT))
+    trace(lambda x: tracing.add(x, array, name='sum', output=OUTPUT))
 
 
 def test_a_symbol_of_another_trace_is_refused():
   kept = []
   trace(lambda x: kept.append(x) or stem(x))
   with pytest.raises(TypeError, match='another trace'):
-    trace(lambda x: record.add(x, kept[0], name='sum', output=OUTPUT))
+    trace(lambda x: tracing.add(x, kept[0], name='sum', output=OUTPUT))
   with pytest.raises(TypeError, match='returned Symbol'):
     trace(lambda x: kept[0])
 
@@ -284,25 +284,25 @@ def test_a_model_must_return_a_symbol():
 def test_a_product_takes_one_shape_or_a_gate_per_channel():
   def model(x):
     a = stem(x, 'a')
-    gate = record.apply(
+    gate = tracing.apply(
       ops.Logistic,
-      record.apply(ops.Mean, a, name='gate', output=OUTPUT),
+      tracing.apply(ops.Mean, a, name='gate', output=OUTPUT),
       name='s',
     )
-    gated = record.apply(
+    gated = tracing.apply(
       ops.Mul, a, gate, name='gated', output=QParams(0.07, 3)
     )
-    return record.apply(ops.Mul, gated, a, name='product', output=OUTPUT)
+    return tracing.apply(ops.Mul, gated, a, name='product', output=OUTPUT)
 
   network = trace(model)
   assert network.tensors['s'].qparams == QParams(1 / 256, -128)
   assert network.tensors['gated'] == Tensor('gated', (8, 8, 4), 0.07, 3)
   assert network.operators[-2].inputs == ('a', 's')
   for fn in (
-    lambda x: record.apply(ops.Mul, stem(x), x, name='product', output=OUTPUT),
-    lambda x: record.apply(
+    lambda x: tracing.apply(ops.Mul, stem(x), x, name='product', output=OUTPUT),
+    lambda x: tracing.apply(
       ops.Mul,
-      record.apply(ops.Mean, x, name='gate', output=OUTPUT),
+      tracing.apply(ops.Mean, x, name='gate', output=OUTPUT),
       x,
       name='product',
       output=OUTPUT,
@@ -323,7 +323,7 @@ def test_a_logistic_function_has_one_output_scale():
 def test_a_square_root_is_quantized_as_it_is_told():
   roots = QParams(0.02, -60, bits=7)
   network = trace(
-    lambda x: record.apply(ops.SquareRoot, stem(x), name='root', output=roots)
+    lambda x: tracing.apply(ops.SquareRoot, stem(x), name='root', output=roots)
   )
   (operator,) = network.operators[1:]
   assert (type(operator), operator.inputs) == (ops.SquareRoot, ('stem',))
@@ -335,11 +335,13 @@ def test_a_square_root_is_quantized_as_it_is_told():
 def test_pooling_and_clamping_keep_their_input_scale():
   def model(x):
     x = stem(x)
-    x = record.apply(ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2))
-    x = record.apply(
+    x = tracing.apply(
+      ops.MaxPool, x, name='pool', window=(2, 2), strides=(2, 2)
+    )
+    x = tracing.apply(
       ops.AveragePool, x, name='average', window=(3, 3), strides=(1, 1)
     )
-    return record.clamp(x, name='relu', activation_range=(0.0, math.inf))
+    return tracing.clamp(x, name='relu', activation_range=(0.0, math.inf))
 
   network = trace(model)
   assert network.tensors['relu'].qparams == OUTPUT

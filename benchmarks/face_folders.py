@@ -1,15 +1,18 @@
-"""Embeddings of the faces of a folder person/image.jpg, kept in a cache."""
+"""Embeddings of the faces of folders and lists of pairs, kept in a cache."""
 
 import hashlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import verification
+from faceqat.evaluators.verification import PairEmbeddings
 from faceqat.faces import alignment, detection, images
+from faceqat.faces.detection import Face
 from faceqat.identification import embedders
 
 BATCH_SIZE = 32
@@ -60,7 +63,7 @@ def read_faces(
   change: Callable[[np.ndarray], np.ndarray | None] = lambda image: image,
 ) -> Faces:
   """Embeds faces, or reads their embeddings from a cache."""
-  path = pathlib.Path(cache) / f'{name}_{_key(digest, chosen)}.npz'
+  path = pathlib.Path(cache) / f'{name}_{key_of(digest, chosen)}.npz'
   if not path.is_file():
     owners, crops = [], []
     for number, file in chosen:
@@ -75,10 +78,32 @@ def read_faces(
     return Faces(name, arrays['templates'], arrays['people'])
 
 
-def _key(digest: str, chosen) -> str:
+def embed_pairs(
+  pair_set: PairSet, embedder: embedders.Embedder, digest: str, cache: str
+) -> PairEmbeddings:
+  """`verification.embed_pairs`, or its embeddings from a cache."""
+  ends = np.stack([pair_set.first, pair_set.second])
+  names = f'{digest} {hashlib.sha256(np.int64(ends).tobytes()).hexdigest()}'
+  key = hashlib.sha256(names.encode()).hexdigest()[:16]
+  path = pathlib.Path(cache) / f'{pair_set.name}_{key}.npz'
+  if not path.is_file():
+    embedded = verification.embed_pairs(embedder.predict, pair_set, BATCH_SIZE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **embedded._asdict())
+  with np.load(path) as arrays:
+    return PairEmbeddings(**arrays)
+
+
+def key_of(digest: str, chosen: list[tuple[int, pathlib.Path]]) -> str:
+  """16 hex digits of a network and of the files that it embeds."""
   names = [f'{file.parent.name}/{file.name}' for _, file in chosen]
   text = f'{digest} {names}'
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def largest(faces: Sequence[Face]) -> Face:
+  """The face with the largest box, of one at least."""
+  return max(faces, key=lambda found: np.prod(found.box[2:]))
 
 
 def make_grey() -> Callable[[np.ndarray], np.ndarray | None]:
@@ -91,7 +116,6 @@ def make_grey() -> Callable[[np.ndarray], np.ndarray | None]:
     faces = detect(photograph)
     if not faces:
       return None
-    face = max(faces, key=lambda found: np.prod(found.box[2:]))
-    return alignment.align_points(photograph, face.landmarks)
+    return alignment.align_points(photograph, largest(faces).landmarks)
 
   return change

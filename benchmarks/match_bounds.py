@@ -11,17 +11,16 @@ pairs that match where a template is in int8, or the mean of a person's images.
 import numpy as np
 from absl import flags
 
-from benchmarks import page_tables
+from benchmarks import face_folders, page_tables
 from faceqat import command
 from faceqat.calibration import packaged_files
 from faceqat.data.benchmarks import pair_lists
-from faceqat.evaluators import rate_table, verification
+from faceqat.evaluators import rate_table
 from faceqat.evaluators.match_rates import unit_vectors
 from faceqat.identification import embedders, gallery
 from faceqat.identification.gallery import Gallery
 from faceqat.report.results_tables import short_percent
 
-_BATCH_SIZE = 64
 # Templates at a time.
 _BLOCK = 512
 # Drawings, by how many people a gallery has.
@@ -32,6 +31,7 @@ def define_flags():
   flags.DEFINE_enum('name', None, packaged_files.NAMES, 'Of the network.')
   flags.DEFINE_string('images', None, 'Folder of aligned faces.')
   flags.DEFINE_string('pairs', None, 'List of pairs of them, with people.')
+  flags.DEFINE_string('cache', 'cache', 'Folder for embeddings.')
   flags.mark_flags_as_required(['name', 'images', 'pairs'])
 
 
@@ -141,7 +141,8 @@ def main():
   args = flags.FLAGS
   embedder = embedders.load(args.name)
   pair_set = pair_lists.read_list(args.images, args.pairs, embedder.image_size)
-  embedded = verification.embed_pairs(embedder.predict, pair_set, _BATCH_SIZE)
+  digest = embedder.digest(face_folders.BATCH_SIZE)
+  embedded = face_folders.embed_pairs(pair_set, embedder, digest, args.cache)
   people = np.zeros(len(embedded.images), np.int64)
   people[embedded.rows] = pair_set.people.T
   table = rate_table.load(packaged_files.rates_path_of(args.name))

@@ -5,24 +5,23 @@
 
 Embeds each image that a pair shows, as identify does, and compares all images
 of different people; false non-matches are of the pairs of one person in the
-list. Replaces the file in faceqat/calibration and prints it as a Markdown
-table, rates in per cent with 95 % intervals over people.
+list, and so is the length below which an embedding is not usable. Replaces the
+file in faceqat/calibration and prints it as a Markdown table, rates in per cent
+with 95 % intervals over people. Embeddings are kept in --cache.
 """
 
 from absl import flags
 
-from benchmarks import page_tables
+from benchmarks import face_folders, page_tables
 from faceqat import command
 from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
 from faceqat.data.benchmarks import pair_lists
-from faceqat.evaluators import rate_table, verification
+from faceqat.evaluators import rate_table
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import embedders
 from faceqat.integer import program as integer_program
 from faceqat.report import results_tables
-
-_BATCH_SIZE = 64
 
 
 def define_flags():
@@ -31,6 +30,7 @@ def define_flags():
   flags.DEFINE_string('pairs', None, 'List of pairs of them, with people.')
   flags.DEFINE_string('faces', None, 'What the data set is called.')
   flags.DEFINE_string('provenance', None, 'How its faces were made.')
+  flags.DEFINE_string('cache', 'cache', 'Folder for embeddings.')
   flags.mark_flags_as_required(
     ['name', 'images', 'pairs', 'faces', 'provenance']
   )
@@ -52,18 +52,21 @@ def main():
     raise ValueError(
       f'the list {pair_set.name} does not say who is shown; give one that does'
     )
-  embedded = verification.embed_pairs(embedder.predict, pair_set, _BATCH_SIZE)
+  digest = embedder.digest(face_folders.BATCH_SIZE)
+  embedded = face_folders.embed_pairs(pair_set, embedder, digest, args.cache)
   table = rate_table.measure(
     pair_set,
     embedded,
-    network=embedder.digest(_BATCH_SIZE),
+    network=digest,
     program=integer_program.digest(lower(embedder.network)),
     faces=args.faces,
     provenance=args.provenance,
   )
+  table = rate_table.with_norm(table, pair_set, embedded)
   path = packaged_files.rates_path_of(args.name)
   rate_table.save(table, path)
   show(table)
+  print(f'least length of an embedding: {table.least_norm:.4g}')
   print(f'{path}: {path.stat().st_size:,} bytes')
 
 

@@ -53,6 +53,9 @@ def test_the_command_prints_both_tables(monkeypatch, tmp_path, capsys):
   class Embedder:
     image_size = (8, 8)
 
+    def digest(self, batch_size):
+      return 'ab'
+
     def predict(self, images):
       return np.int8(images[:, 0, :, 0].astype(int) - 128)
 
@@ -74,7 +77,11 @@ def test_the_command_prints_both_tables(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
   monkeypatch.setattr(match_bounds, '_DRAWINGS', {2: 5, 1000: 1})
   command_line.run(
-    match_bounds, name='sface_int8', images='images', pairs='pairs.txt'
+    match_bounds,
+    name='sface_int8',
+    images='images',
+    pairs='pairs.txt',
+    cache=tmp_path / 'cache',
   )
   printed = capsys.readouterr().out
   # Everything reaches a cosine of -1.1.

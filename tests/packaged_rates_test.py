@@ -47,10 +47,13 @@ def test_rates_are_measured_written_and_printed(
     pairs=pairs,
     faces='DRAWN',
     provenance='drawn for a test',
+    cache=tmp_path / 'cache',
   )
   table = rate_table.load(path)
   assert table == match_table.find(network.digest(8))
   program = integer_program.to_bytes(lower(network.network))
+  # Of 17 images none is of the shortest 0.5 %.
+  assert table.least_norm == 0
   assert table.program == hashlib.sha256(program).hexdigest()
   # Of the first person no pair shows the third image.
   assert (table.images, table.people) == (17, 6)

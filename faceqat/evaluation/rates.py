@@ -50,7 +50,7 @@ def measure(
         default_rate=rate_table.MEASURED_RATE,
         **digest,
       )
-      tables[precision] = _with_norm(
+      tables[precision] = rate_table.with_norm(
         rate_table.known(table), pair_set, embedded[precision]
       )
     except ValueError as error:
@@ -71,17 +71,6 @@ def measure(
         f'{row.threshold:.4f}, the default threshold; other rates: {path}'
       )
   return tables
-
-
-def _with_norm(
-  table: MatchTable, pair_set: PairSet, embedded: PairEmbeddings
-) -> MatchTable:
-  bar = rate_table.least_norm(
-    embedded.images,
-    embedded.rows[:, pair_set.same],
-    rate_table.default_row(table).threshold,
-  )
-  return table._replace(least_norm=bar)
 
 
 def compare(

@@ -217,7 +217,7 @@ def _rows(embeddings, people, genuine, ordered, steps, values) -> list[Row]:
   cosines = verification.cosine(*(embeddings[rows] for rows in genuine))
   owners = np.stack([people[genuine[0]]] * 2, axis=1)
   return [
-    Row(threshold, found, _misses(cosines, owners, threshold))
+    Row(threshold, found, misses(cosines, owners, threshold))
     for threshold, found in zip(
       (step * 2 / _STEPS - 1 for step in steps),
       _false_matches(*ordered, steps, values),
@@ -254,9 +254,28 @@ def measure_pairs(
     false_matches = _independent(int(np.sum(steps >= step)), len(steps))
     if false_matches.count >= verification.MIN_FALSE_ACCEPTS:
       threshold = step * 2 / _STEPS - 1
-      misses = _independent(int(np.sum(own < threshold)), len(own))
-      found.append(Row(float(threshold), false_matches, misses))
+      missed = _independent(int(np.sum(own < threshold)), len(own))
+      found.append(Row(float(threshold), false_matches, missed))
   return found
+
+
+def misses(cosines: np.ndarray, owners: np.ndarray, threshold: float) -> Rate:
+  """Of pairs of one person, those that do not match.
+
+  Args:
+    cosines: float64 [P].
+    owners: int [P, 2], twice the person of each.
+    threshold: a cosine.
+  """
+  if len(np.unique(owners)) < 2:
+    # Of one person nothing says how others are.
+    value = float(np.mean(cosines < threshold)) if len(cosines) else 0.0
+    return Rate(value, 0.0, 1.0, int(np.sum(cosines < threshold)), len(cosines))
+  missed = cosines < threshold
+  value = float(np.mean(missed))
+  share = Share(value, (missed - value) / len(missed), owners, len(missed))
+  low, high = intervals.of_share(share)
+  return Rate(value, low, high, int(np.sum(missed)), len(missed))
 
 
 def is_known(row: Row) -> bool:
@@ -333,16 +352,3 @@ def _summed(
   """Values int32 [n, N] of images, summed over each two people."""
   sums = np.add.reduceat(values, columns, axis=1)
   return np.add.reduceat(sums, columns[slice(*own)] - rows.start, axis=0)
-
-
-def _misses(cosines: np.ndarray, owners: np.ndarray, threshold: float) -> Rate:
-  """Of pairs of one person, float64 [P], int [P, 2]."""
-  if len(np.unique(owners)) < 2:
-    # Of one person nothing says how others are.
-    value = float(np.mean(cosines < threshold)) if len(cosines) else 0.0
-    return Rate(value, 0.0, 1.0, int(np.sum(cosines < threshold)), len(cosines))
-  missed = cosines < threshold
-  value = float(np.mean(missed))
-  share = Share(value, (missed - value) / len(missed), owners, len(missed))
-  low, high = intervals.of_share(share)
-  return Rate(value, low, high, int(np.sum(missed)), len(missed))

@@ -160,6 +160,18 @@ def least_norm(
   return bar if low > 2 * np.mean(missed) else 0.0
 
 
+def with_norm(
+  table: MatchTable, pair_set: PairSet, embedded: PairEmbeddings
+) -> MatchTable:
+  """The table with the `least_norm` of the images it was measured on."""
+  bar = least_norm(
+    embedded.images,
+    embedded.rows[:, pair_set.same],
+    default_row(table).threshold,
+  )
+  return table._replace(least_norm=bar)
+
+
 def _not_empty(table: MatchTable) -> MatchTable:
   if not table.rows:
     raise ValueError(

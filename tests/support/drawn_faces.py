@@ -44,5 +44,8 @@ def stand_in(calls):
     return (squares.reshape(len(images), -1) - 128).astype(np.float32)
 
   return types.SimpleNamespace(
-    predict=predict, image_size=(112, 112), digest=lambda batch: 'ab'
+    predict=predict,
+    image_size=(112, 112),
+    digest=lambda batch: 'ab',
+    table=None,
   )

@@ -58,7 +58,7 @@ $(VENV)/installed: $(VENV)/bin/python requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt \
-  requirements-tfds.txt
+  requirements-tfds.txt requirements-tflm.txt
 	@echo 'installing requirements-dev.txt in $(VENV)'
 	@$(pip_install) requirements-dev.txt > $(log) 2>&1 || $(failed)
 	@touch $@

@@ -6,11 +6,19 @@ Each file is then run in its own runtime on images of the run's evaluation set
 (or of --images=FOLDER), and its embeddings are compared with the evaluator's.
 The table says in how many integers they differ. Under a contract that is 0, or
 the exit status is 1 and a file names the first layer that differs.
+
+  python -m faceqat.convert --target=list
+  python -m faceqat.convert --model=runs/mbv2_int8 --out=export --target=tflm
+
+writes what suits a runtime or a chip to export/tflm. What a target cannot hold,
+or would compute otherwise, is an error that names the layer and a way out.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Collection, Mapping
 
 from absl import flags
 
@@ -20,6 +28,9 @@ from faceqat.identification.settings import CALIBRATE_HELP
 from faceqat.integer.program import CONTRACTS, IntegerProgram
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
+_LIST = ['list']
+# To compare on, by whether targets are given.
+_NUM_IMAGES = {False: 32, True: 200}
 
 
 def define_flags():
@@ -31,13 +42,21 @@ def define_flags():
   flags.DEFINE_string('calibrate', None, CALIBRATE_HELP)
   flags.DEFINE_string('out', None, 'Folder for the files.')
   flags.DEFINE_list(
+    'target',
+    None,
+    "Runtimes and chips to write for, in place of formats; 'list' prints them.",
+  )
+  flags.DEFINE_list(
     'formats',
     None,
     'Of program, tflite, onnx, onnx_qdq, tflite_int8; by default all that go '
     'with the contract, with uint8 images.',
   )
   flags.DEFINE_enum(
-    'contract', CONTRACTS[0], CONTRACTS, 'Whose rounding to follow.'
+    'contract',
+    None,
+    CONTRACTS,
+    f"Whose rounding to follow; by default a target's own, or {CONTRACTS[0]}.",
   )
   flags.DEFINE_enum(
     'weights',
@@ -54,57 +73,140 @@ def define_flags():
     "Folder of images to compare on; by default the run's evaluation set.",
   )
   flags.DEFINE_integer(
-    'num_images', 32, 'How many to compare on.', lower_bound=1
+    'num_images',
+    None,
+    f'How many to compare on; by default {_NUM_IMAGES[False]}, and '
+    f'{_NUM_IMAGES[True]} with targets.',
+    lower_bound=1,
   )
   command.group_flags('what is compared', 'images', 'num_images')
-  flags.mark_flags_as_required(['model', 'out'])
+  for name in ('model', 'out'):
+    flags.register_validator(
+      name,
+      lambda value: value is not None or flags.FLAGS.target == _LIST,
+      f'Flag --{name} must have a value other than None.',
+    )
 
 
 def main():
-  from faceqat.calibration.lower import lower
-  from faceqat.data.example_images import load_example_images
+  args = flags.FLAGS
+  if args.target == _LIST:
+    _print_targets()
+  elif args.target:
+    _convert_for_targets(args)
+  else:
+    _convert(args)
+
+
+def _print_targets():
+  """What there is for --target, and what each promises."""
+  from faceqat.export import targets
+
+  width = max(map(len, targets.NAMES))
+  for name in targets.NAMES:
+    print(f'{name:{width}}  {targets.find(name).promise}')
+
+
+def _convert(args: flags.FlagValues):
+  """Writes formats, one contract for all."""
   from faceqat.export import roundtrip
   from faceqat.export.formats import choose_formats
+
+  contract = args.contract or CONTRACTS[0]
+  formats = choose_formats(args.formats, contract)
+  program, _, images = _read(args, [contract])
+  program = _with_rates(program, args.model, contract)
+  out = pathlib.Path(args.out)
+  results = roundtrip.export(program, out, formats, images)
+  print(roundtrip.results_table(results))
+  _write_json(out / 'exactness.json', roundtrip.results_json(results))
+  _end(
+    {
+      x: roundtrip.report_path(out, x)
+      for x, one in results.items()
+      if one.broken
+    },
+    roundtrip.success(results, len(images)),
+  )
+
+
+def _convert_for_targets(args: flags.FlagValues):
+  """Writes what suits each target, under a contract that it keeps."""
+  from faceqat.export import targets
+  from faceqat.export.targets import roundtrip
+  from faceqat.export.targets.target import choose_contract
+
+  if args.formats:
+    raise ValueError('--target chooses the files; leave --formats out')
+  contracts = {
+    name: choose_contract(name, targets.find(name), args.contract)
+    for name in args.target
+  }
+  program, network, images = _read(args, contracts.values())
+  programs = {
+    name: _with_rates(program, args.model, contract)
+    for name, contract in contracts.items()
+  }
+  out = pathlib.Path(args.out)
+  results = roundtrip.export(programs, network, out, images)
+  print('\n\n'.join(map(str, roundtrip.tables(results))))
+  _write_json(out / 'targets.json', roundtrip.results_json(results))
+  _end(
+    {
+      x: roundtrip.report_path(out, x)
+      for x, one in results.items()
+      if one.broken
+    },
+    roundtrip.success(results, len(images)),
+  )
+
+
+def _read(args: flags.FlagValues, contracts: Collection[str]):
+  """The program, the network that it was lowered from, and images."""
+  from faceqat.calibration.lower import lower
+  from faceqat.data.example_images import load_example_images
   from faceqat.identification import own_faces
 
-  args = flags.FLAGS
-  formats = choose_formats(args.formats, args.contract)
-  if args.weights == 'int4' and args.contract == 'xnnpack':
+  if args.weights == 'int4' and 'xnnpack' in contracts:
     raise ValueError(
       '--weights=int4: XNNPACK has no convolution with int4 weights, and the '
       'kernel that LiteRT would run in its place rounds otherwise; give '
       '--contract=tflite_ref, or leave --weights at int8'
     )
-  out = pathlib.Path(args.out)
-  folders.check_out(out)
+  folders.check_out(pathlib.Path(args.out))
   network = own_faces.load_network(args.model, args.step, args.calibrate)
   program = lower(
     network,
-    contract=args.contract,
     weight_bits=_WEIGHT_BITS[args.weights],
     normalize=args.normalize,
   )
-  program = _with_rates(program, args.model)
-  images = load_example_images(network.config, args.images, args.num_images)
-  results = roundtrip.export(program, out, formats, images)
-  print(roundtrip.results_table(results))
-  text = json.dumps(roundtrip.results_json(results), indent=2)
-  atomic.write(out / 'exactness.json', f'{text}\n'.encode())
-  broken = [name for name, result in results.items() if result.broken]
+  count = args.num_images or _NUM_IMAGES[bool(args.target)]
+  images = load_example_images(network.config, args.images, count)
+  return program, network, images
+
+
+def _write_json(path: pathlib.Path, results: dict):
+  atomic.write(path, f'{json.dumps(results, indent=2)}\n'.encode())
+
+
+def _end(broken: Mapping[str, pathlib.Path], success: str):
+  """Says what was kept, or ends with the reports of what was not."""
   if broken:
-    reports = ', '.join(str(roundtrip.report_path(out, n)) for n in broken)
+    reports = ', '.join(map(str, broken.values()))
     sys.exit(
-      f'error: the contract {args.contract} is broken by '
-      f'{", ".join(broken)}; see {reports}'
+      f'error: a contract is broken by {", ".join(broken)}; see {reports}'
     )
-  print(f'\n{roundtrip.success(results, len(images))}')
+  print(f'\n{success}')
 
 
-def _with_rates(program: IntegerProgram, model: str) -> IntegerProgram:
-  """The program with the false-match rates of the evaluation of its run."""
+def _with_rates(
+  program: IntegerProgram, model: str, contract: str
+) -> IntegerProgram:
+  """The program under a contract, with the false-match rates of its run."""
   from faceqat.evaluators import rate_table
   from faceqat.integer import program as integer_program
 
+  program = dataclasses.replace(program, contract=contract)
   table = rate_table.load_measured(model).get('integer')
   if table is None:
     return program

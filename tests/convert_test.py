@@ -19,10 +19,10 @@ def run_main(checkpoint, out, **flags):
   command_line.run(convert, model=checkpoint, out=out, **values)
 
 
-def table(printed: str) -> dict[str, list[str]]:
-  """The cells of the last table by format."""
+def table(printed: str, title: str = 'format') -> dict[str, list[str]]:
+  """The cells of the table whose first column has a title, by what is there."""
   lines = printed.splitlines()
-  (start,) = (i for i, line in enumerate(lines) if line.startswith('format '))
+  (start,) = (i for i, line in enumerate(lines) if line.startswith(f'{title} '))
   rows = itertools.takewhile(bool, lines[start + 2 :])
   return {line.split()[0]: line.split()[1:] for line in rows}
 
@@ -74,6 +74,41 @@ def test_every_file_gives_the_bits_of_its_contract(
   assert metadata['channel_order'] == 'RGB'
   assert metadata['alignment'] == 'drawn'
   assert metadata['model'] == 'tiny'
+
+
+def test_each_target_has_a_folder_and_a_row(workdir, tmp_path, capsys):
+  run_main(workdir, tmp_path, target='litert,onnxruntime,tflm')
+  printed = capsys.readouterr().out
+  rows = table(printed, 'target')
+  written = json.loads((tmp_path / 'targets.json').read_text())
+  assert list(rows) == list(written) == ['litert', 'onnxruntime', 'tflm']
+  kept = {
+    'litert': 'xnnpack',
+    'onnxruntime': 'tflite_ref',
+    'tflm': 'tflite_ref',
+  }
+  for name, contract in kept.items():
+    (file,) = (tmp_path / name).iterdir()
+    size = file.stat().st_size
+    assert rows[name][:2] == [contract, f'{size:,}']
+    assert written[name]['files'] == {file.name: size}
+    if written[name]['not_run']:
+      # Where there is no package of TFLM.
+      assert name == 'tflm'
+      continue
+    assert rows[name][2:5] == ['96', '0', '0']
+    assert written[name]['nearness']['least_cosine'] == pytest.approx(1)
+  if not written['tflm']['not_run']:
+    (figures,) = written['tflm']['figures']
+    assert printed.count(f'model.tflite  {figures["arena bytes"]:>11,}\n') == 1
+  assert printed.splitlines()[-1].startswith('succeeded: litert, onnxruntime')
+
+
+def test_the_list_of_targets_needs_no_network(capsys):
+  command_line.run(convert, target='list')
+  printed = capsys.readouterr().out
+  assert 'tflm' in printed
+  assert 'the same bits on microcontrollers' in printed
 
 
 def test_int4_weights_and_a_normalised_embedding(workdir, tmp_path, capsys):
@@ -161,6 +196,10 @@ def test_a_broken_contract_fails_and_names_the_layer(
       {'weights': 'int4', 'contract': 'xnnpack'},
       'XNNPACK has no convolution with int4',
     ),
+    ({'target': 'litert', 'weights': 'int4'}, 'no convolution with int4'),
+    ({'target': 'tflm', 'formats': 'tflite'}, 'leave --formats out'),
+    ({'target': 'tflm', 'contract': 'xnnpack'}, 'leave --contract out'),
+    ({'target': 'caffe'}, 'no such target'),
     ({'step': '7'}, "no checkpoint '7'"),
     ({'images': 'nowhere'}, 'nowhere is no folder with images'),
   ],

@@ -149,11 +149,15 @@ def test_a_folder_of_something_else_is_not_touched(checkout):
 
 
 def test_all_that_is_imported_is_in_the_requirements():
-  # TFDS is needed for paths that begin with `tfds:`, all else always.
+  # An extra has a file of its own, for one source of data or one runtime.
+  files = set(ROOT.glob('requirements*.txt')) - {
+    ROOT / 'requirements-dev.txt',
+    ROOT / 'requirements-benchmarks.txt',
+  }
   required = {
     re.match(r'[\w-]+', line)[0].lower().replace('_', '-')
-    for name in ('requirements.txt', 'requirements-tfds.txt')
-    for line in (ROOT / name).read_text().splitlines()
+    for file in files
+    for line in file.read_text().splitlines()
     if not line.startswith('#')
   }
   imported = set()
@@ -170,10 +174,11 @@ def test_all_that_is_imported_is_in_the_requirements():
   missing = {
     name
     for name in imported
-    # Several distributions share the folder `google`.
+    # Several distributions share the folder `google`; what is not installed
+    # has the name of its package.
     if not {
       distribution.lower().replace('_', '-')
-      for distribution in distributions.get(name, ())
+      for distribution in distributions.get(name, [name])
     }
     & required
   }

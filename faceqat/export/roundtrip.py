@@ -88,10 +88,9 @@ def export(
     if comparison.differing:
       differ = (wanted != got).reshape(len(images), -1).any(1)
       run = form.read(program, path, True)
-      text = _explain(program, run, images[differ][:_EXPLAINED_IMAGES])
+      first = write_report(program, run, images[differ], report)
       if results[name].broken:
-        print(f'{text.splitlines()[0].removesuffix(", from")}: see {report}')
-      atomic.write(report, f'{text}\n'.encode())
+        print(first)
   return results
 
 
@@ -143,6 +142,25 @@ def results_json(results: Mapping[str, Result]) -> dict[str, dict]:
     }
     for name, result in results.items()
   }
+
+
+def write_report(
+  program: IntegerProgram, run: Run, images: np.ndarray, report: pathlib.Path
+) -> str:
+  """Writes where a file and the evaluator part, layer by layer.
+
+  Args:
+    program: of both.
+    run: the file, with every tensor.
+    images: whose results differ; the first few are looked at.
+    report: to write.
+
+  Returns:
+    A line that names the first layer that differs, and the report.
+  """
+  text = _explain(program, run, images[:_EXPLAINED_IMAGES])
+  atomic.write(report, f'{text}\n'.encode())
+  return f'{text.splitlines()[0].removesuffix(", from")}: see {report}'
 
 
 def _run_each(run: Run, images: np.ndarray) -> tuple[dict, float]:

@@ -1,0 +1,37 @@
+"""ONNX Runtime on a processor, by a graph of integers."""
+
+from faceqat.export import onnx_graph, onnx_integer, onnx_runtime
+from faceqat.export.exported import threads
+from faceqat.export.targets.target import Target
+
+_FILE = 'model.onnx'
+
+
+def _content(program, taps=False):
+  return onnx_graph.to_bytes(onnx_integer.to_model(program, taps=taps))
+
+
+def _write(program, network):
+  return {_FILE: _content(program)}
+
+
+def _run(program, folder):
+  content = (folder / _FILE).read_bytes()
+  run = onnx_runtime.make_runner(content, threads=threads())
+
+  def predict(images):
+    (embeddings,) = run(images).values()
+    return embeddings
+
+  return predict
+
+
+TARGET = Target(
+  promise='the same bits in ONNX Runtime on any processor',
+  write=_write,
+  contracts=('tflite_ref',),
+  run=_run,
+  run_taps=lambda program: onnx_runtime.make_runner(
+    _content(program, taps=True), threads=threads()
+  ),
+)

@@ -32,15 +32,18 @@ def choose_files(
   """The number of a person and a file, drawn, for `count` images of each.
 
   Args:
-    folder: with a folder of images for each person.
+    folder: with a folder of images for each person; FOLDER/cel* takes those
+      whose names begin so.
     people: at most.
     count: images of each, at most.
     skipped: so many of each are left for another set.
   """
   rng = np.random.default_rng(0)
+  path = pathlib.Path(folder)
+  path, pattern = (path.parent, path.name) if '*' in path.name else (path, '*')
   files = [
     sorted(person.iterdir())
-    for person in sorted(pathlib.Path(folder).iterdir())
+    for person in sorted(path.glob(pattern))
     if person.is_dir()
   ]
   orders = [rng.permutation(len(each)) for each in files]

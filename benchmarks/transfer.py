@@ -17,10 +17,6 @@ measured, with a 95 % interval over people. The modes:
             set are, who are left out then (mean over --draws)
   own       the threshold of those strangers alone, where their pairs support
             the rate
-  s-norm    scores less their mean, by their deviation, against a cohort of the
-            sets that were not left out, for either image (Auckenthaler et al.
-            2000, "Score normalization for text-independent speaker
-            verification systems"; the symmetric form is Kenny 2010's)
 
 --answers=NAME=answers/predictions.csv takes in place of sets what `identify`
 answered to probes in folders of people: how often the thresholds of the model's
@@ -47,8 +43,6 @@ from faceqat.evaluators.match_rates import Rate
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
-
-_COHORT = 200
 
 
 class Cell(NamedTuple):
@@ -106,7 +100,7 @@ def measured(scores: np.ndarray, people: np.ndarray, threshold: float) -> Rate:
   """The share of pairs of two people that reach a threshold.
 
   Args:
-    scores: [N, N], symmetric.
+    scores: [N, N].
     people: int [N].
     threshold: of the scores.
   """
@@ -115,6 +109,8 @@ def measured(scores: np.ndarray, people: np.ndarray, threshold: float) -> Rate:
   hits = np.int32(scores[np.ix_(order, order)] >= threshold)
   for axis in (0, 1):
     hits = np.add.reduceat(hits, first, axis=axis)
+  # Scores of a normalised side may differ by the order of a pair.
+  hits = (hits + hits.T) / 2
   sizes = np.diff(first, append=len(order))
   pairs = np.outer(sizes, sizes)
   for each in (hits, pairs):
@@ -139,14 +135,6 @@ def rate_of(hits: np.ndarray, pairs: np.ndarray) -> Rate:
   return Rate(value, *limits, int(hits.sum() / 2), int(total))
 
 
-def normalised(own: np.ndarray, cohort: np.ndarray) -> np.ndarray:
-  """S-norm: scores [N, N] of unit vectors [N, D] against a cohort [C, D]."""
-  scores = own @ cohort.T
-  mean, spread = scores.mean(axis=1), scores.std(axis=1)
-  standard = (own @ own.T - mean[:, np.newaxis]) / spread[:, np.newaxis]
-  return (standard + standard.T) / 2
-
-
 def run_cells(
   sets: Sequence[Faces],
   rates: Sequence[float],
@@ -164,22 +152,13 @@ def run_cells(
       impostors(unit(x.templates) @ unit(x.templates).T, x.people)
       for x in others
     ]
-    cohort = unit(_first_of_each(others, rng))
-    standard = normalised(own, cohort)
-    known_standard = [
-      impostors(normalised(unit(x.templates), cohort), x.people) for x in others
-    ]
     for rate in rates:
-      for mode, table, found in (
-        ('stated', scores, known),
-        ('s-norm', standard, known_standard),
-      ):
-        thresholds = [threshold_for(x, rate) for x in found]
-        thresholds = [x for x in thresholds if x is not None]
-        if thresholds:
-          threshold = max(thresholds)
-          rate_there = measured(table, left_out.people, threshold)
-          cells.append(Cell(mode, left_out.name, rate, threshold, rate_there))
+      thresholds = [threshold_for(x, rate) for x in known]
+      thresholds = [x for x in thresholds if x is not None]
+      if thresholds:
+        threshold = max(thresholds)
+        there = measured(scores, left_out.people, threshold)
+        cells.append(Cell('stated', left_out.name, rate, threshold, there))
       cells += _recalibrated(
         left_out, scores, known, rate, strangers, draws, rng
       )
@@ -219,17 +198,6 @@ def _recalibrated(left_out, scores, known, rate, strangers, draws, rng):
       means = np.mean(np.array(rates), axis=0)
       there = Rate(*means[:3].tolist(), int(means[3]), int(means[4]))
       yield Cell(mode, left_out.name, rate, float(np.mean(thresholds)), there)
-
-
-def _first_of_each(sets: Sequence[Faces], rng) -> np.ndarray:
-  """A cohort: one image each of people of several sets, as many of each."""
-  parts = []
-  for faces in sets:
-    _, first = np.unique(faces.people, return_index=True)
-    parts.append(
-      faces.templates[rng.permutation(first)[: _COHORT // len(sets)]]
-    )
-  return np.concatenate(parts)
 
 
 def answered(name: str, path: str, table: MatchTable) -> Iterator[Cell]:

@@ -45,6 +45,10 @@ TESTS = {
   'benchmarks.transfer': 'transfer_test::test_the_command_embeds_each_set_once',
   'benchmarks.abstention': 'abstention_test::'
   'test_the_command_measures_spoilt_faces',
+  'benchmarks.cameras': 'cameras_test::'
+  'test_the_limits_of_sets_that_support_a_rate_are_written',
+  'benchmarks.groups': 'groups_test::'
+  'test_the_command_draws_halves_and_writes_groups',
   'benchmarks.match_bounds': 'match_bounds_test::'
   'test_the_command_prints_both_tables',
   'examples.overview': 'overview_test::'

@@ -56,7 +56,6 @@ def test_a_camera_whose_faces_are_more_alike_breaks_a_promise(cells):
   assert by_mode['own', 'grey', 0.1].low <= 0.1
   # 1,770 pairs.
   assert ('own', 'grey', 0.01) in by_mode
-  assert ('s-norm', 'grey', 0.01) in by_mode
 
 
 def test_the_cells_that_hold_are_counted(cells, capsys):

@@ -161,7 +161,7 @@ def evaluate_sets(
     The results on the first benchmark, and on the people.
   """
   settings = config.eval
-  everything, stated = {}, {}
+  everything, stated, others = {}, {}, []
   for pair_set in sets.benchmarks:
     embedded = {}
     results, cosines = on_pairs(
@@ -181,7 +181,7 @@ def evaluate_sets(
       stated = tables
       rates.measure_groups(pair_set, embedded, tables, groups, folder)
     elif stated and pair_set.people is not None:
-      rates.compare(stated, pair_set, embedded)
+      others.append(rates.compare(stated, pair_set, embedded))
     _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
     everything[pair_set.name] = results
     if not verification.has_folds(pair_set.fold):
@@ -189,6 +189,7 @@ def evaluate_sets(
         f'{pair_set.name} is one fold: there are no other pairs to choose a '
         'threshold on, and so no accuracy; give a list of two folds or more'
       )
+  rates.state_elsewhere(stated, others, outdir)
   if len(everything) > 1:
     print(benchmarks_table(everything))
   if sets.templates is not None:

@@ -9,7 +9,7 @@ images, each with its mirror image, as verification and galleries have them.
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,7 @@ class MatchTable(NamedTuple):
     mean, deviation: of the cosines of pairs of two people; 0: not known.
     least_norm: length of the sum of an embedding and its mirror image's, below
       which a face is not usable; 0: lengths mean nothing, or nobody looked.
+    other_sets: how many sets the rows' `elsewhere` was measured on.
   """
 
   network: str
@@ -70,6 +71,7 @@ class MatchTable(NamedTuple):
   mean: float = 0.0
   deviation: float = 0.0
   least_norm: float = 0.0
+  other_sets: int = 0
 
 
 def default_row(table: MatchTable) -> Row:
@@ -190,6 +192,7 @@ def to_text(table: MatchTable, indent: int | None = None) -> str:
       'misses': row.misses._asdict(),
       # As a device compares in integers.
       **({'threshold_q29': _in_integers(row)} if table.program else {}),
+      **({'elsewhere': row.elsewhere} if row.elsewhere else {}),
     }
     for row in table.rows
   ]
@@ -202,7 +205,17 @@ def row_of(fields: Mapping[str, Any]) -> Row:
     float(fields['threshold']),
     Rate(**fields['false_matches']),
     Rate(**fields['misses']),
+    _limits_of(fields.get('elsewhere')),
   )
+
+
+def _limits_of(found: Sequence[float] | None) -> tuple[float, float] | None:
+  if found is None:
+    return None
+  low, high = map(float, found)
+  if not 0 <= low <= high <= 1:
+    raise ValueError(f'the limits {low:g} to {high:g} are no shares')
+  return low, high
 
 
 def of_text(text: str | bytes) -> MatchTable:

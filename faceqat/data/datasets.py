@@ -92,7 +92,7 @@ def make_training_data(
     source, held_out, gone = held_out_people.hold_out(source, config)
     names = held_out.class_names
     held_out = _usable(held_out, config, skipped)
-    validation = held_out_people.draw_pairs(held_out, config)
+    validation = held_out_people.held_out_pairs(held_out, config)
   if config.holdout_images_per_person:
     train, known = held_out_people.split_holdout(
       source, config.holdout_images_per_person
@@ -275,7 +275,7 @@ def _draw_pairs(
 ) -> pairs.PairSet:
   """Pairs of people for whom there is no list."""
   try:
-    folder = places.find_people(path, 'eval.path')
+    folder = places.people_folder(path, 'eval.path')
     source = _open_people(folder, *sizes, 'eval.path')
     # An image and those made of it are one.
     source = subset(source, np.flatnonzero(~are_made(source)))

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 from faceqat.data.benchmarks import pairs
-from faceqat.data.pipeline import only_people, split_people, subset
+from faceqat.data.pipeline import only_people, split_off, subset
 from faceqat.data.sampler import by_person
 from faceqat.data.sources.labelled import Subset
 from faceqat.faces.made import are_made, independent_of
@@ -58,7 +58,7 @@ def hold_out(source, config: ml_collections.ConfigDict) -> Split:
         f'{most + 2} people: pairs take {least} or more, and two are left to '
         f'train on; give {some}0 to hold out nobody'
       )
-    rest, held_out = split_people(source, count, config.seed)
+    rest, held_out = split_off(source, count, config.seed)
   held_out = subset(held_out, np.flatnonzero(~are_made(held_out)))
   return Split(rest, held_out, gone)
 
@@ -99,7 +99,9 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   )
 
 
-def draw_pairs(held_out, config: ml_collections.ConfigDict) -> pairs.PairSet:
+def held_out_pairs(
+  held_out, config: ml_collections.ConfigDict
+) -> pairs.PairSet:
   """Pairs of the people of `Split.held_out`, for validation.
 
   Args:

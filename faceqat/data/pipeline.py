@@ -37,7 +37,7 @@ def subset(source, indices: Sequence[int]) -> Subset:
   return Subset(source, indices)
 
 
-def split_people(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
+def split_off(source, num_people: int, seed: int) -> tuple[Subset, Subset]:
   """Keeps whole people out of training, to evaluate on people never seen.
 
   Args:

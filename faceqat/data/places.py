@@ -66,7 +66,7 @@ def list_sets(path: str | Sequence[str], field: str) -> list[str]:
 
   Raises:
     ValueError: a path is empty, leads to nothing, or is there twice; or as
-      `find_people`.
+      `people_folder`.
   """
   if not isinstance(path, str):
     origin, sets = field, list(path)
@@ -104,7 +104,7 @@ def shown(path: str | Sequence[str]) -> str:
 
 
 def _resolved(path: str, field: str) -> str:
-  return path if not path or _is_name(path) else find_people(path, field)
+  return path if not path or _is_name(path) else people_folder(path, field)
 
 
 def _is_name(path: str) -> bool:
@@ -143,7 +143,7 @@ def _read_sets(path: str) -> list[str]:
   return sets
 
 
-def find_people(path: str, field: str) -> str:
+def people_folder(path: str, field: str) -> str:
   """The folder of people, or the pack, that a path means.
 
   Args:

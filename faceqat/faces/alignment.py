@@ -19,7 +19,7 @@ from faceqat.files.image_size import (
   ImageSize,
   height_width,
   same_proportions,
-  shown,
+  shown_size,
 )
 
 # Landmarks in InsightFace's crops of 112x112 (`arcface_dst`): eyes, nose and
@@ -62,13 +62,13 @@ def template_points(name: str, size: ImageSize) -> np.ndarray:
   points, of_template = TEMPLATES[name]
   if not same_proportions(size, of_template):
     others = [
-      f'{other} is for {shown(template.size)}'
+      f'{other} is for {shown_size(template.size)}'
       for other, template in TEMPLATES.items()
     ]
     raise ValueError(
-      f'a crop of {shown(size)} pixels (height x width) has other proportions '
-      f'than the template {name!r}: {" and ".join(others)}, and both for what '
-      'is larger or smaller'
+      f'a crop of {shown_size(size)} pixels (height x width) has other '
+      f'proportions than the template {name!r}: {" and ".join(others)}, and '
+      'both for what is larger or smaller'
     )
   return points * (height_width(size)[0] / of_template[0])
 
@@ -210,7 +210,7 @@ def crop_with_margin(
   if not 0 <= margin < min(height, width):
     raise ValueError(
       f'margin is {margin}, wanted at least 0 and less than the size, '
-      f'{shown(size)}'
+      f'{shown_size(size)}'
     )
   corner, extent = np.asarray(box, float).reshape(2, 2)
   border = extent * (margin / (2 * (np.array([width, height]) - margin)))

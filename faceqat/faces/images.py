@@ -17,7 +17,7 @@ from faceqat.files.image_size import (
   ImageSize,
   height_width,
   same_proportions,
-  shown,
+  shown_size,
 )
 
 # Height and width in pixels.
@@ -103,9 +103,10 @@ def wanted_and_stored(
   stored = height_width(stored_size, 'stored_size') if stored_size else wanted
   if not same_proportions(wanted, stored):
     raise ValueError(
-      f'stored_size is {shown(stored)} and image_size {shown(wanted)} (height '
-      'x width): faces would be squeezed; cut them to the proportions of '
-      'image_size, or set image_size to those of the files'
+      f'stored_size is {shown_size(stored)} and image_size '
+      f'{shown_size(wanted)} (height x width): faces would be squeezed; cut '
+      'them to the proportions of image_size, or set image_size to those of '
+      'the files'
     )
   return wanted, stored
 
@@ -152,7 +153,7 @@ def _tried(decode, data: bytes, name: str, sizes: tuple[_Size, _Size] | None):
     return decode(io.BytesIO(data), check_size)
   except decoding.UnreadableError as error:
     if sizes and isinstance(error, decoding.TooLargeError):
-      what = f'{name} has far too many pixels, wanted {shown(sizes[1])}'
+      what = f'{name} has far too many pixels, wanted {shown_size(sizes[1])}'
       remedy = 'align the faces to that size first'
       raise WrongSizeError(what, remedy) from None
     raise DamagedImageError(f'{name} {error}') from error
@@ -195,7 +196,10 @@ def _wrong_size(
     if same_proportions(got, wanted)
     else f'for a network of such images, set data.image_size to {got}'
   )
-  return f'{name} has {shown(got)} pixels{order}, wanted {shown(stored)}', (
+  fault = (
+    f'{name} has {shown_size(got)} pixels{order}, wanted {shown_size(stored)}'
+  )
+  return fault, (
     'align the faces to that size first, which faceqat.prepare does with '
     f'photographs, or {remedy}'
   )

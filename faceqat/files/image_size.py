@@ -61,7 +61,7 @@ def of_text(text: str) -> int | tuple[int, ...]:
   return numbers[0] if len(numbers) == 1 else numbers
 
 
-def shown(size: ImageSize) -> str:
+def shown_size(size: ImageSize) -> str:
   """For messages, height first: '112x96'."""
   height, width = height_width(size)
   return f'{height}x{width}'

@@ -22,7 +22,7 @@ from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Concat
 
 
-class Row(NamedTuple):
+class InceptionRow(NamedTuple):
   """Channels of a row of the table; a branch of 0 does not exist.
 
   Attributes:
@@ -45,17 +45,17 @@ class Row(NamedTuple):
 
 
 ROWS = {
-  'inception_2': Row(0, 64, 192, 0, 0, None, 0),
-  'inception_3a': Row(64, 96, 128, 16, 32, 'max', 32),
-  'inception_3b': Row(64, 96, 128, 32, 64, 'l2', 64),
-  'inception_3c': Row(0, 128, 256, 32, 64, 'max', 0, stride=2),
-  'inception_4a': Row(256, 96, 192, 32, 64, 'l2', 128),
-  'inception_4b': Row(224, 112, 224, 32, 64, 'l2', 128),
-  'inception_4c': Row(192, 128, 256, 32, 64, 'l2', 128),
-  'inception_4d': Row(160, 144, 288, 32, 64, 'l2', 128),
-  'inception_4e': Row(0, 160, 256, 64, 128, 'max', 0, stride=2),
-  'inception_5a': Row(384, 192, 384, 48, 128, 'l2', 128),
-  'inception_5b': Row(384, 192, 384, 48, 128, 'max', 128),
+  'inception_2': InceptionRow(0, 64, 192, 0, 0, None, 0),
+  'inception_3a': InceptionRow(64, 96, 128, 16, 32, 'max', 32),
+  'inception_3b': InceptionRow(64, 96, 128, 32, 64, 'l2', 64),
+  'inception_3c': InceptionRow(0, 128, 256, 32, 64, 'max', 0, stride=2),
+  'inception_4a': InceptionRow(256, 96, 192, 32, 64, 'l2', 128),
+  'inception_4b': InceptionRow(224, 112, 224, 32, 64, 'l2', 128),
+  'inception_4c': InceptionRow(192, 128, 256, 32, 64, 'l2', 128),
+  'inception_4d': InceptionRow(160, 144, 288, 32, 64, 'l2', 128),
+  'inception_4e': InceptionRow(0, 160, 256, 64, 128, 'max', 0, stride=2),
+  'inception_5a': InceptionRow(384, 192, 384, 48, 128, 'l2', 128),
+  'inception_5b': InceptionRow(384, 192, 384, 48, 128, 'max', 128),
 }
 # The rows of each size of image, by their number; the stem's first.
 STAGES = tuple(
@@ -70,7 +70,7 @@ STEM_POOL = {'window': (3, 3), 'strides': (2, 2)}
 class Inception(nn.Module):
   """Convolutions of several sizes and a pool, side by side (Szegedy 2014)."""
 
-  row: Row
+  row: InceptionRow
   conv: Conv
 
   @nn.compact

@@ -15,9 +15,9 @@ from faceqat.report import comparison, plots
 from faceqat.report.blocks import (
   Block,
   Drawing,
-  Gallery,
   Missing,
   Picture,
+  PictureRow,
   Section,
   Text,
   TitledTable,
@@ -233,7 +233,7 @@ def hardest_section(run: RunFolder) -> Section:
     chosen = np.flatnonzero(hardest.same == same)
     pictures = [_picture(hardest, i) for i in chosen]
     if pictures:
-      blocks.append(Gallery(name, pictures))
+      blocks.append(PictureRow(name, pictures))
   return Section(title, blocks)
 
 

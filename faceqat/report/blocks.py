@@ -80,14 +80,14 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gallery(_Block):
+class PictureRow(_Block):
   """Pictures beside each other."""
 
   title: str
   pictures: Sequence[Picture]
 
 
-Block = Text | Missing | Headlines | Facts | TitledTable | Drawing | Gallery
+Block = Text | Missing | Headlines | Facts | TitledTable | Drawing | PictureRow
 
 
 @dataclasses.dataclass(frozen=True)

@@ -298,7 +298,7 @@ def test_holdout_that_holds_nothing_is_an_error(images_per_person, message):
 
 def test_split_people_are_disjoint_whole_and_relabelled():
   source = Numbered([3, 4, 5, 6, 7])
-  rest, held = pipeline.split_people(source, 2, seed=1)
+  rest, held = pipeline.split_off(source, 2, seed=1)
   assert len(held.class_names) == 2
   assert sorted(rest.class_names + held.class_names) == source.class_names
   assert len(rest) + len(held) == len(source)
@@ -317,7 +317,7 @@ def test_split_people_are_disjoint_whole_and_relabelled():
 def test_split_people_follows_the_seed():
   source = Numbered([2] * 30)
   one, same, other = (
-    pipeline.split_people(source, 10, seed)[1].class_names for seed in (1, 1, 2)
+    pipeline.split_off(source, 10, seed)[1].class_names for seed in (1, 1, 2)
   )
   assert one == same
   assert one != other
@@ -326,4 +326,4 @@ def test_split_people_follows_the_seed():
 @pytest.mark.parametrize('num_people', [0, 1, 4])
 def test_split_people_leaves_two_on_either_side(num_people):
   with pytest.raises(ValueError, match=f'num_people is {num_people} of 5'):
-    pipeline.split_people(Numbered([1] * 5), num_people, seed=0)
+    pipeline.split_off(Numbered([1] * 5), num_people, seed=0)

@@ -23,7 +23,7 @@ from faceqat.data import places
 def test_a_file_of_another_kind_says_what_to_do(name, message, tmp_path):
   (tmp_path / name).touch()
   with pytest.raises(ValueError, match=message) as info:
-    places.find_people(str(tmp_path / name), 'data.path')
+    places.people_folder(str(tmp_path / name), 'data.path')
   assert str(tmp_path / name) in str(info.value)
   assert 'wanted is a folder person/image.jpg' in str(info.value)
 
@@ -31,7 +31,7 @@ def test_a_file_of_another_kind_says_what_to_do(name, message, tmp_path):
 def test_a_folder_of_packs_or_of_people_too_is_not_guessed(tmp_path):
   for name in ('validation.rec', 'test.rec'):
     (tmp_path / name).touch()
-  find = places.find_people
+  find = places.people_folder
   with pytest.raises(ValueError, match=r'set data\.path to .*/test\.rec or '):
     find(str(tmp_path), 'data.path')
   (tmp_path / 'train.rec').touch()
@@ -49,8 +49,8 @@ def test_a_folder_of_sets_of_pairs_is_not_one_of_people(tmp_path):
     (tmp_path / name).touch()
   message = r'set eval\.path to .*/cfp_fp\.bin,.*/lfw\.bin'
   with pytest.raises(ValueError, match=message):
-    places.find_people(str(tmp_path), 'eval.path')
-  assert places.find_people(str(tmp_path), 'data.path').endswith('train.rec')
+    places.people_folder(str(tmp_path), 'eval.path')
+  assert places.people_folder(str(tmp_path), 'data.path').endswith('train.rec')
 
 
 def test_a_list_is_no_folder_of_its_images(tmp_path):

@@ -23,7 +23,7 @@ def test_a_number_is_a_square_and_two_are_a_height_and_a_width(size, pair):
   found = image_size.height_width(size)
   assert found == pair
   assert [type(side) for side in found] == [int, int]
-  assert image_size.shown(size) == f'{pair[0]}x{pair[1]}'
+  assert image_size.shown_size(size) == f'{pair[0]}x{pair[1]}'
   text = image_size.to_text(size)
   assert text == ('112' if size == 112 else '112,96')
   for read in (

@@ -187,7 +187,7 @@ def _normalization(ours: Step, theirs: Step) -> Iterator[Comparison]:
 
   @jax.jit
   def moments(x):
-    origin, offset, var = batchnorm.statistics(x)
+    origin, offset, var = batchnorm.moments(x)
     return origin + offset, var
 
   mean, var = moments(x)

@@ -133,7 +133,7 @@ class SyntheticFaces:
     return f'{self.class_names[label]}/{image:04d}'
 
 
-def contact_sheet(source: SyntheticFaces) -> np.ndarray:
+def draw_faces(source: SyntheticFaces) -> np.ndarray:
   """All images as one picture: rows are people, columns their images.
 
   Returns:
@@ -159,7 +159,7 @@ def define_flags():
 def main(output: str):
   args = flags.FLAGS
   source = SyntheticFaces(args.people, args.images, args.size, args.seed)
-  Image.fromarray(contact_sheet(source)).save(output, optimize=True)
+  Image.fromarray(draw_faces(source)).save(output, optimize=True)
 
 
 if __name__ == '__main__':

@@ -194,7 +194,7 @@ def test_an_oblong_face_is_the_middle_of_a_square_one(size, part):
   oblong = SyntheticFaces(2, 2, image_size=size)
   assert oblong[0]['image'].flags.c_contiguous
   np.testing.assert_array_equal(_stack(oblong), square[part])
-  sheet = synthetic.contact_sheet(oblong)
+  sheet = synthetic.draw_faces(oblong)
   assert sheet.shape == (2 * size[0], 2 * size[1], 3)
   np.testing.assert_array_equal(sheet[size[0] :, : size[1]], oblong[2]['image'])
 

@@ -47,6 +47,7 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
 class IntegerGraph(ProgramGraph):
   """Values between operators are uint8 `q + 128`."""
 
+  # The base class declares it a ClassVar, which ruff does not see.
   METADATA = {'contract': 'tflite_ref'}  # noqa: RUF012
 
   def value(self, tensor):

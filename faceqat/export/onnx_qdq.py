@@ -44,6 +44,7 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
 class QdqGraph(ProgramGraph):
   """Values between operators are float32, each behind a DequantizeLinear."""
 
+  # The base class declares it a ClassVar, which ruff does not see.
   METADATA = {'contract': 'none', 'rounding': ROUNDING}  # noqa: RUF012
 
   def value(self, tensor):

@@ -42,6 +42,7 @@ _TYPES = {
 class _Buffer(schema.BufferT):
   """Bytes that are stored aligned, which the generated class does not do."""
 
+  # It takes the place of the generated method of that name.
   def Pack(self, builder):  # noqa: N802
     data = None
     if self.data is not None:

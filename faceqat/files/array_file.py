@@ -23,6 +23,7 @@ def read_arrays(
   """
   try:
     with safetensors.safe_open(path, 'np') as file:
+      # It is no mapping: it has keys() and cannot be iterated over.
       arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
       return arrays, file.metadata() or {}
   except safetensors.SafetensorError as error:

@@ -27,7 +27,7 @@ COARSE = make_spec({'weight_bits': 3})
 class Network(table.LayerTable):
   quant: QuantSpec = COARSE
 
-  layers = {  # noqa: RUF012
+  layers = {
     'stem': table.conv('image', activation='relu6'),
     'depthwise': table.depthwise('stem'),
     'prelu': (PReLU, {}, ('depthwise',)),

@@ -32,7 +32,7 @@ DEAD, CONSTANT = 2, 5
 class Network(table.LayerTable):
   """Every kind of pair: those that can be equalised, and those that cannot."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'stem': table.conv('image', **table.STRIDED),
     'stem_prelu': (PReLU, {}, ('stem',)),
     'depthwise': table.depthwise('stem_prelu'),

@@ -30,7 +30,7 @@ EPSILONS = {'conv': 0.5, 'depthwise': 1e-3, 'dense': None, 'embedding': 1e-3}
 class Model(table.LayerTable):
   """Batch norms of two epsilons, and a scaled layer without one."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'conv': table.conv(
       'image', norm=batch_norm(epsilon=0.5), activation='relu'
     ),

@@ -71,7 +71,7 @@ def test_a_damaged_report_of_a_preparation_owns_nothing(tmp_path):
 
 def test_compared_runs_with_damaged_results_are_named(tmp_path, monkeypatch):
   class Scores:
-    cosines = {'float': None}  # noqa: RUF012
+    cosines = {'float': None}
 
   monkeypatch.setattr(comparison.scores_file, 'load', lambda run: Scores)
   for content in (DEEP, '[]', '{"float": 7}'):

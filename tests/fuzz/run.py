@@ -17,11 +17,11 @@ import sys
 import tempfile
 import traceback
 
+import atheris
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = map(str, (HERE, ROOT / 'tests/support', ROOT))
-
-import atheris  # noqa: E402
 
 # Our readers use these of the standard library.
 with atheris.instrument_imports(include=['faceqat', 'zipfile', 'pickletools']):

@@ -230,7 +230,7 @@ def test_an_image_symbol_is_the_network_s_input_unchanged():
 class Dead(table.LayerTable):
   """A ReLU that nothing passes, and a layer behind it."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'dead': table.conv('image', **table.BIAS, activation='relu'),
     'alive': table.conv('dead', **table.BIAS),
   }

@@ -155,7 +155,7 @@ def test_a_dead_channel_has_a_step_that_a_bias_fits(start):
 class Small(table.LayerTable):
   """Every layer with weights, in a row."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'first': table.conv('image', **table.STRIDED),
     'prelu': (PReLU, {}, ('first',)),
     'depthwise': table.depthwise('prelu', activation='relu6'),

@@ -61,7 +61,7 @@ TIED = {
 class Weighted(table.LayerTable):
   """A layer for each way from weights to a kernel."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'conv': table.conv('image', **table.STRIDED, activation='relu6'),
     'biased': table.conv('conv', **table.BIAS),
     'bare': table.conv('biased', **table.POINTWISE),
@@ -135,7 +135,7 @@ def test_every_weight_ships_as_the_model_multiplied_by_it(
 class Biased(table.LayerTable):
   """A convolution whose weights are all 0 or next to it, and one behind it."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     'first': table.conv('image', features=4, **table.BIAS),
     'last': table.conv('first', features=4, **table.BIAS),
   }

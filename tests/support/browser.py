@@ -44,6 +44,7 @@ class Browser:
     to_browser, self._out = os.pipe()
     self._in, from_browser = os.pipe()
     self.events, self._buffer, self._number = [], b'', 0
+    # It is written to as long as the browser runs.
     self._log = open(folder / 'chromium.log', 'wb')  # noqa: SIM115
 
     self._process = subprocess.Popen(

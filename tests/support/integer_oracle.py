@@ -120,17 +120,17 @@ def weighted_sums(op, arrays, inputs):
   return total + op.bias
 
 
-def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
+def run_Conv2D(op, arrays, inputs, output):
   scales = [float(scale) for scale in op.weight_scale]
   factors = [inputs[0].scale * scale / output.scale for scale in scales]
   scaled = rescale_by(weighted_sums(op, arrays, inputs), factors)
   return np.clip(scaled + output.zero_point, *op.clamp)
 
 
-run_Dense = run_Conv2D  # noqa: N816
+run_Dense = run_Conv2D
 
 
-def run_Add(op, arrays, inputs, output):  # noqa: N802
+def run_Add(op, arrays, inputs, output):
   scales = [np.float32(tensor.scale) for tensor in inputs]
   twice = np.float32(2) * max(scales)
   total = 0
@@ -142,7 +142,7 @@ def run_Add(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
-def run_Mul(op, arrays, inputs, output):  # noqa: N802
+def run_Mul(op, arrays, inputs, output):
   a, b = (x - tensor.zero_point for x, tensor in zip(arrays, inputs))
   if a.ndim != b.ndim:
     b = b.reshape(len(b), 1, 1, -1)
@@ -152,7 +152,7 @@ def run_Mul(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
-def run_Logistic(op, arrays, inputs, output):  # noqa: N802
+def run_Logistic(op, arrays, inputs, output):
   source = inputs[0]
   table = {}
   for q in range(-128, 128):
@@ -166,7 +166,7 @@ def run_Logistic(op, arrays, inputs, output):  # noqa: N802
   return np.vectorize(table.get)(arrays[0])
 
 
-def run_SquareRoot(op, arrays, inputs, output):  # noqa: N802
+def run_SquareRoot(op, arrays, inputs, output):
   step = fractions.Fraction(inputs[0].scale)
   step /= fractions.Fraction(output.scale) ** 2
   half = fractions.Fraction(1, 2)
@@ -185,23 +185,23 @@ def run_SquareRoot(op, arrays, inputs, output):  # noqa: N802
   return _limited(np.array(table)[arrays[0] + 128], output)
 
 
-def run_Concat(op, arrays, inputs, output):  # noqa: N802
+def run_Concat(op, arrays, inputs, output):
   return np.concatenate(arrays, -1)
 
 
-def run_Requantize(op, arrays, inputs, output):  # noqa: N802
+def run_Requantize(op, arrays, inputs, output):
   factor = inputs[0].scale / output.scale
   scaled = rescale_by(arrays[0] - inputs[0].zero_point, factor)
   return _limited(scaled + output.zero_point, output)
 
 
-def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+def run_SumPReLU(op, arrays, inputs, output):
   tensor = op.rise_tensor(inputs[0])
   rise = run_Conv2D(op.rise, arrays, inputs, tensor)
   return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
 
 
-def run_PReLU(op, arrays, inputs, output):  # noqa: N802
+def run_PReLU(op, arrays, inputs, output):
   s_in, s_out = np.float32(inputs[0].scale), np.float32(output.scale)
   factor = np.float32(s_in / s_out)
   alpha_factor = np.float32(
@@ -213,7 +213,7 @@ def run_PReLU(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
-def run_Mean(op, arrays, inputs, output):  # noqa: N802
+def run_Mean(op, arrays, inputs, output):
   source = inputs[0]
   count = source.shape[0] * source.shape[1]
   acc = arrays[0].sum((1, 2)) - source.zero_point * count
@@ -224,11 +224,11 @@ def run_Mean(op, arrays, inputs, output):  # noqa: N802
   return _limited(scaled + output.zero_point, output)
 
 
-def run_MaxPool(op, arrays, inputs, output):  # noqa: N802
+def run_MaxPool(op, arrays, inputs, output):
   return _windows(arrays[0], op, op.window, -1000).max((-2, -1))
 
 
-def run_AveragePool(op, arrays, inputs, output):  # noqa: N802
+def run_AveragePool(op, arrays, inputs, output):
   (kh, kw), (sh, sw) = op.window, op.strides
   (top, _), (left, _) = op.padding
   result = np.zeros((len(arrays[0]), *output.shape), np.int64)
@@ -247,15 +247,15 @@ def run_AveragePool(op, arrays, inputs, output):  # noqa: N802
   return result
 
 
-def run_Clamp(op, arrays, inputs, output):  # noqa: N802
+def run_Clamp(op, arrays, inputs, output):
   return np.clip(arrays[0], *op.limits)
 
 
-def run_Reshape(op, arrays, inputs, output):  # noqa: N802
+def run_Reshape(op, arrays, inputs, output):
   return arrays[0].reshape(arrays[0].shape[0], -1)
 
 
-def run_L2Normalize(op, arrays, inputs, output):  # noqa: N802
+def run_L2Normalize(op, arrays, inputs, output):
   x = arrays[0] - inputs[0].zero_point
   pairs = np.array([inv_sqrt(int(total)) for total in (x**2).sum(-1)])
   return np.clip(rescale(x, pairs[:, :1], pairs[:, 1:] + 7), -128, 127)

@@ -126,7 +126,7 @@ class LayerTable(nn.Module):
   quant: QuantSpec = make_spec()
 
   # As `LAYERS`, in a subclass.
-  layers = {}  # noqa: RUF012
+  layers = {}
 
   @nn.compact
   def __call__(self, images, mode):
@@ -141,7 +141,7 @@ class LayerTable(nn.Module):
 class Network(LayerTable):
   """All of `LAYERS`, and the embedding of what they leave."""
 
-  layers = {  # noqa: RUF012
+  layers = {
     **LAYERS,
     **{
       mean: (MeanPool, {}, (name,))

@@ -43,22 +43,22 @@ def layer_scale(op, source, output):
   return float32(product / output.scale)
 
 
-def run_Conv2D(op, arrays, inputs, output):  # noqa: N802
+def run_Conv2D(op, arrays, inputs, output):
   total = integer_oracle.weighted_sums(op, arrays, inputs)
   scale = layer_scale(op, inputs[0], output)
   return rescale(total, scale, output, op.clamp)
 
 
-run_Dense = run_Conv2D  # noqa: N816
+run_Dense = run_Conv2D
 
 
-def run_SumPReLU(op, arrays, inputs, output):  # noqa: N802
+def run_SumPReLU(op, arrays, inputs, output):
   tensor = op.rise_tensor(inputs[0])
   rise = run_Conv2D(op.rise, arrays, inputs, tensor)
   return run_Add(op.total, [*arrays, rise], [*inputs, tensor], output)
 
 
-def run_Add(op, arrays, inputs, output):  # noqa: N802
+def run_Add(op, arrays, inputs, output):
   ratios = [float32(tensor.scale / output.scale) for tensor in inputs]
   if min(ratios) < 2**-10:
     return integer_oracle.run_Add(op, arrays, inputs, output)
@@ -71,7 +71,7 @@ def run_Add(op, arrays, inputs, output):  # noqa: N802
   return np.clip(total // 2**shift + output.zero_point, *limits_of(output))
 
 
-def run_Mul(op, arrays, inputs, output):  # noqa: N802
+def run_Mul(op, arrays, inputs, output):
   first, second = (x - t.zero_point for x, t in zip(arrays, inputs))
   if second.ndim == 2 and first.ndim == 4:
     second = second[:, None, None]
@@ -81,13 +81,13 @@ def run_Mul(op, arrays, inputs, output):  # noqa: N802
   return rescale(first * second, scale, output, limits_of(output))
 
 
-def run_Requantize(op, arrays, inputs, output):  # noqa: N802
+def run_Requantize(op, arrays, inputs, output):
   multiplier = round(float(float32(inputs[0].scale / output.scale)) * 256)
   total = (arrays[0] - inputs[0].zero_point) * multiplier + 128
   return np.clip(total // 256 + output.zero_point, *limits_of(output))
 
 
-def run_Mean(op, arrays, inputs, output):  # noqa: N802
+def run_Mean(op, arrays, inputs, output):
   source = inputs[0]
   count = source.shape[0] * source.shape[1]
   ratio = float32(source.scale / output.scale)
@@ -99,7 +99,7 @@ def run_Mean(op, arrays, inputs, output):  # noqa: N802
   return np.clip(result, *limits_of(output))
 
 
-def run_Logistic(op, arrays, inputs, output):  # noqa: N802
+def run_Logistic(op, arrays, inputs, output):
   def steps(value):
     real = float(float32((value - inputs[0].zero_point) * inputs[0].scale))
     # As 1 / (1 + e^-x), where the kernel has e^x / (1 + e^x).

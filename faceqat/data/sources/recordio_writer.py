@@ -37,6 +37,7 @@ class RecordIOWriter(PackWriter):
     self._offsets: list[int] = []
 
   def _open(self):
+    # `_close` closes it.
     self._file = open(self._temporary, 'wb')  # noqa: SIM115
     # Its labels are known at the end.
     self._append_record(_header([0, 0], 0))

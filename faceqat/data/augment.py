@@ -5,8 +5,11 @@ augmentation that moves them far shows the network what it will never meet.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
+
+from faceqat.fields import at_least, check_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +24,12 @@ class Augment:
       factor is uniform in [1 - max_brightness, 1 + max_brightness].
   """
 
-  flip_probability: float
-  max_shift: int
-  max_brightness: float
+  flip_probability: Annotated[float, '[0, 1]']
+  max_shift: Annotated[int, at_least(0)]
+  max_brightness: Annotated[float, '[0, 1)']
 
   def __post_init__(self):
-    whole = self.max_shift == int(self.max_shift)
-    for name, is_right, wanted in (
-      ('flip_probability', 0 <= self.flip_probability <= 1, '0 to 1'),
-      ('max_shift', whole and self.max_shift >= 0, 'whole pixels, 0 or more'),
-      ('max_brightness', 0 <= self.max_brightness < 1, '0 to below 1'),
-    ):
-      if not is_right:
-        raise ValueError(f'{name} is {getattr(self, name)}, wanted {wanted}')
+    check_values(self, 'data.augment.')
 
   def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Augments one image.

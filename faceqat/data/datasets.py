@@ -25,6 +25,7 @@ from faceqat.data.summary import summarize
 from faceqat.faces import lazy_images
 from faceqat.faces.images import SkippedImages
 from faceqat.faces.made import are_made
+from faceqat.fields import check_value
 from faceqat.files import folders
 from faceqat.files.image_size import ImageSize
 
@@ -134,11 +135,7 @@ def _open(config: ml_collections.ConfigDict):
   """The source of all people that a config names."""
   paths = places.list_sets(config.path, 'data.path')
   sets = [_open_set(config, path) for path in paths]
-  if config.same_names not in SAME_NAMES:
-    raise ValueError(
-      f'data.same_names is {config.same_names!r}; give '
-      f'{" or ".join(SAME_NAMES)}'
-    )
+  check_value('data.same_names', config.same_names, SAME_NAMES)
   if len(sets) == 1:
     return sets[0]
   return JoinedSource(sets, set_names(paths), config.same_names)

@@ -13,6 +13,7 @@ from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder
 from faceqat.data.sources.labelled import Subset
 from faceqat.faces import images
+from faceqat.fields import at_least, check_value
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
@@ -270,8 +271,7 @@ def _part(index: int, count: int, batch_size: int) -> slice:
       f'batch_size is {batch_size}, wanted a positive multiple of {count}, the '
       'number of processes'
     )
-  if not 0 <= index < count:
-    raise ValueError(f'process_index is {index}, wanted 0 to {count - 1}')
+  check_value('process_index', index, range(count))
   return slice(index, None, count)
 
 
@@ -310,8 +310,7 @@ def batches(
   Raises:
     ValueError: batch_size is below 1.
   """
-  if batch_size < 1:
-    raise ValueError(f'batch_size is {batch_size}, wanted 1 or more')
+  check_value('batch_size', batch_size, at_least(1))
   return _batches(_examples(source, skipped), batch_size)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceqat.faces.detection import Face
+from faceqat.fields import check_value
 
 CHOICES = ('largest', 'central', 'all')
 
@@ -62,8 +63,7 @@ def is_ambiguous(
 
 def _ranks(faces, choice, image_shape):
   """[N] float: areas in pixels; of the central choice, less the distance."""
-  if choice not in CHOICES:
-    raise ValueError(f'choice is {choice!r}; take one of {", ".join(CHOICES)}')
+  check_value('choice', choice, CHOICES)
   boxes = np.array([face.box for face in faces], float).reshape(-1, 4)
   areas = boxes[:, 2] * boxes[:, 3]
   if choice != 'central':

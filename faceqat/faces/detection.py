@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from faceqat.faces import alignment
+from faceqat.fields import check_value
 from faceqat.files import packaged
 
 # YuNet finds nearly all faces of 30 to 500 pixels: at a longest side of 1280
@@ -82,8 +83,7 @@ def make_detector(
   Raises:
     ValueError: the file is no such detector, or min_score is not in 0 .. 1.
   """
-  if not 0 < min_score < 1:
-    raise ValueError(f'min_score is {min_score}, wanted more than 0, below 1')
+  check_value('min_score', min_score, '(0, 1)')
   network = _load(packaged_weights() if model is None else model, min_score)
 
   def detect(image: np.ndarray) -> list[Face]:

@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from faceqat.fields import check_value
 from faceqat.files import atomic, strict_json
 from faceqat.files.image_size import (
   ImageSize,
@@ -68,10 +69,7 @@ class Fingerprint:
     if not isinstance(self.weights, str) or not self.weights.isprintable():
       raise ValueError(f'weights is {self.weights!r}, wanted text')
     object.__setattr__(self, 'size', height_width(self.size, 'size'))
-    if self.channels not in CHANNELS:
-      raise ValueError(
-        f'channels is {self.channels!r}, wanted {" or ".join(CHANNELS)}'
-      )
+    check_value('channels', self.channels, CHANNELS)
 
 
 def path_of(path: str | os.PathLike) -> pathlib.Path:

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from faceqat.fields import check_values, make_of_block
 from faceqat.losses import margin, softmax
 from faceqat.losses.center import center_loss, move_centers
 from faceqat.losses.margin import normalize
 from faceqat.losses.margin_objective import Margin, ShardedMargin
 from faceqat.losses.objective_base import Objective
 from faceqat.losses.triplet import MINING, triplet_loss
-from faceqat.quant.fields import check_values, make_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +194,7 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
     if field.name in fields
   }
   owner = f'the loss {name!r}'
-  objective = make_record(_MAKERS[name], fields, block='loss', owner=owner)
+  objective = make_of_block(_MAKERS[name], fields, block='loss', owner=owner)
   if not isinstance(objective, Margin):
     if split.get('sharded'):
       raise ValueError(
@@ -202,7 +202,7 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
         f'choose one of {", ".join(margin.LOSSES)}, or loss.sharded=False'
       )
     return objective
-  split = make_record(_Split, split, block='loss', owner=owner)
+  split = make_of_block(_Split, split, block='loss', owner=owner)
   if not split.sharded:
     return objective
   return ShardedMargin(objective, split.sample_rate, split.dtype)

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from faceqat.fields import check_values
 from faceqat.losses.sampled_classes import Sample
-from faceqat.quant.fields import check_values
 
 Batch = dict[str, jax.Array]
 # Of the parameters and states below, by name, the axis over the classes.

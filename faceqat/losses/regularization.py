@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from faceqat.quant.fields import check_values, make_record
+from faceqat.fields import check_values, make_of_block
 
 # Convolution and dense kernels, and the class weights. Batch-norm scales, PReLU
 # slopes and biases stay free: pulling them to zero changes the function that a
@@ -65,7 +65,7 @@ def make_regularization(config: ml_collections.ConfigDict) -> Regularization:
   Raises:
     ValueError: naming the field that is out of range.
   """
-  return make_record(
+  return make_of_block(
     Regularization,
     config.to_dict(),
     block='regularization',

@@ -5,6 +5,7 @@ import math
 
 import flax.linen as nn
 
+from faceqat.fields import check_value
 from faceqat.quant.prelu import PReLU
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
@@ -25,11 +26,7 @@ def scale_depth(repeats: int, multiplier: float) -> int:
   Raises:
     ValueError: the multiplier is not above 0.
   """
-  if multiplier <= 0:
-    raise ValueError(
-      f'model.depth_multiplier is {multiplier}; give a number above 0, 1 for '
-      'the network as it was published'
-    )
+  check_value('model.depth_multiplier', multiplier, '(0, inf)')
   # A product such as 3 * (1 / 3) may come out a little above 1.
   return max(1, math.ceil(round(repeats * multiplier, 6)))
 

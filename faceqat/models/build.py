@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from faceqat import models
-from faceqat.quant.fields import check_fields
+from faceqat.fields import check_fields, check_value
 from faceqat.quant.norm import GroupNorm, make_norm
 from faceqat.quant.spec import make_spec
 
@@ -37,14 +37,8 @@ def make_model(config: ml_collections.ConfigDict) -> nn.Module:
     for module in pkgutil.iter_modules(models.__path__)
     if not module.ispkg and module.name not in _SHARED
   )
-  if name not in known:
-    raise ValueError(
-      f'model.name is {name!r}; choose one of {", ".join(known)}'
-    )
-  if dtype not in DTYPES:
-    raise ValueError(
-      f'model.dtype is {dtype!r}; choose one of {", ".join(DTYPES)}'
-    )
+  check_value('model.name', name, known)
+  check_value('model.dtype', dtype, DTYPES)
   model_class = importlib.import_module(f'faceqat.models.{name}').Model
   check_fields(
     fields,

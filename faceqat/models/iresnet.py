@@ -18,6 +18,7 @@ import functools
 
 import flax.linen as nn
 
+from faceqat.fields import check_value
 from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import conv_unit, scale_depth
 from faceqat.quant.layers import QuantDense
@@ -144,12 +145,8 @@ class Model(Backbone):
     Raises:
       ValueError: there is no such depth or shortcut; it lists the known ones.
     """
-    for field, choices in (('depth', DEPTHS), ('shortcut', SHORTCUTS)):
-      if getattr(self, field) not in choices:
-        raise ValueError(
-          f'model.{field} is {getattr(self, field)!r}; choose one of '
-          f'{", ".join(map(str, choices))}'
-        )
+    check_value('model.depth', self.depth, DEPTHS)
+    check_value('model.shortcut', self.shortcut, SHORTCUTS)
     x = conv_unit(
       conv,
       x,

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from faceqat.quant.fields import check_values, make_record
+from faceqat.fields import check_value, check_values, make_of_block
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +134,7 @@ def make_norm(config: Mapping[str, Any]) -> Norm:
   """
   fields = dict(config)
   name = fields.pop('name')
-  if name not in NORMS:
-    raise ValueError(
-      f'model.norm.name is {name!r}; choose one of {", ".join(NORMS)}'
-    )
-  return make_record(NORMS[name], fields, block='model.norm', owner=repr(name))
+  check_value('model.norm.name', name, NORMS)
+  return make_of_block(
+    NORMS[name], fields, block='model.norm', owner=repr(name)
+  )

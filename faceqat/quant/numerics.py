@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from faceqat.fields import check_value
 from faceqat.quant import exact
 
 # Real width below which a range counts as dead.
@@ -150,8 +151,7 @@ def widest_weight(kernel: jax.Array, *, per_channel: bool) -> jax.Array:
 
 
 def _unsigned_limits(bits, narrow_range):
-  if bits not in range(2, 17):
-    raise ValueError(f'bits is {bits!r}; choose a whole number from 2 to 16')
+  check_value('bits', bits, range(2, 17))
   return (1 if narrow_range else 0), 2**bits - 1
 
 

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from faceqat.quant.fields import check_values, make_record
+from faceqat.fields import check_values, make_of_block
 from faceqat.quant.learned_step import INITIALIZATIONS
 from faceqat.quant.observers import OBSERVERS
 
@@ -177,11 +177,11 @@ def make_spec(
   base = dict(default)
   owner = 'a quantized layer'
   return QuantSpec(
-    make_record(LayerQuant, base, block='quant.default', owner=owner),
+    make_of_block(LayerQuant, base, block='quant.default', owner=owner),
     tuple(
       (
         pattern,
-        make_record(
+        make_of_block(
           LayerQuant,
           {**base, **fields},
           block=f'quant.overrides[{pattern!r}]',

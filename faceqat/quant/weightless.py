@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceqat.fields import check_value
 from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
@@ -28,11 +29,7 @@ def activation_range(
   """
   if name is None:
     return None
-  if name not in ACTIVATIONS:
-    raise ValueError(
-      f'layer {layer}: activation {name!r} is not one of '
-      f'{", ".join(sorted(ACTIVATIONS))}'
-    )
+  check_value(f'layer {layer}: activation', name, ACTIVATIONS)
   return ACTIVATIONS[name]
 
 
@@ -96,10 +93,7 @@ class Dropout(QuantLayer):
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
-    if not 0 <= self.rate < 1:
-      raise ValueError(
-        f'layer {self._tensor}: the dropout is {self.rate}; it lies in [0, 1)'
-      )
+    check_value(f'layer {self._tensor}: the dropout', self.rate, '[0, 1)')
     if isinstance(x, Symbol):
       return x
     return nn.Dropout(self.rate, deterministic=not mode.train)(x)

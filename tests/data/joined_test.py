@@ -86,7 +86,7 @@ def test_equal_names_are_different_people_or_one(paths):
   assert found['bob'] == [10, 11, 12, 100, 101, 102]
   assert 'each is trained as one person' in merged.summary[1]
   config.same_names = 'both'
-  with pytest.raises(ValueError, match="same_names is 'both'; give apart or"):
+  with pytest.raises(ValueError, match="same_names is 'both'; choose one of"):
     datasets.make_training_data(config)
 
 

@@ -289,7 +289,7 @@ def test_holdout_takes_the_last_images_of_people_with_enough():
 
 
 @pytest.mark.parametrize(
-  ('images_per_person', 'message'), [(0, 'wanted 1'), (4, 'takes 12 images')]
+  ('images_per_person', 'message'), [(0, '1 or more'), (4, 'takes 12 images')]
 )
 def test_holdout_that_holds_nothing_is_an_error(images_per_person, message):
   with pytest.raises(ValueError, match=message):

@@ -97,7 +97,7 @@ def test_a_fingerprint_lies_in_the_folder_or_beside_the_pack(
     ({'template': 'a\nb'}, 'template is .*, wanted a name'),
     ({'size': True}, 'size is True, wanted a number of pixels'),
     ({'size': 0}, 'size is 0'),
-    ({'channels': 'rgb'}, "channels is 'rgb', wanted RGB or BGR"),
+    ({'channels': 'rgb'}, "channels is 'rgb'; choose one of RGB, BGR"),
     ({'normalization': ''}, 'normalization is'),
   ],
 )
@@ -246,7 +246,7 @@ def test_a_wrong_word_of_the_user_is_refused(tmp_path):
   config = make_config().eval
   config.path = str(write_pairs(tmp_path / 'a.bin', None))
   config.fingerprint.channels = 'rgb'
-  with pytest.raises(ValueError, match="channels is 'rgb', wanted RGB or BGR"):
+  with pytest.raises(ValueError, match="is 'rgb'; choose one of RGB, BGR"):
     datasets.make_evaluation_pairs(config, image_size=SIZE)
 
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceqat.fields import check_value
+
 _ORDERS = ('RGB', 'BGR')
 # The pixel with which the model pads.
 _MODEL_PADS = 128
@@ -47,11 +49,7 @@ class Pixels:
   scale: tuple[float, ...] = (127.5,)
 
   def __post_init__(self):
-    if self.channels not in _ORDERS:
-      raise ValueError(
-        f'{_SOURCE}.channels is {self.channels!r}; choose '
-        f'{" or ".join(_ORDERS)}'
-      )
+    check_value(f'{_SOURCE}.channels', self.channels, _ORDERS)
     for name in ('mean', 'scale'):
       values = getattr(self, name)
       numbers = isinstance(values, tuple) and all(

@@ -176,7 +176,7 @@ def test_linear_methods_see_something_but_not_much_in_new_people():
 )
 def test_bad_arguments_are_named(name, value):
   arguments = {'num_people': 3, 'images_per_person': 2, name: value}
-  with pytest.raises(ValueError, match=f'{name}={value}; give a whole number'):
+  with pytest.raises(ValueError, match=f'{name} is {value}; give a whole'):
     SyntheticFaces(**arguments)
 
 

@@ -74,7 +74,11 @@ def test_the_graph_of_mxnet_says_what_it_takes_from_a_pixel(tmp_path):
   [
     ('', {'channels': 'BGR'}, r"pixels\.channels .* pretrained is '', empty"),
     ('run', {'scale': (255,)}, r"pixels\.scale .* pretrained is 'run', a run"),
-    ('a.pth', {'channels': 'GBR'}, r"pixels\.channels is 'GBR'; choose RGB or"),
+    (
+      'a.pth',
+      {'channels': 'GBR'},
+      r"pixels\.channels is 'GBR'; choose one of RGB",
+    ),
     ('a.pth', {'mean': (1, 2)}, r'pixels\.mean is \(1, 2\); give one number'),
   ],
 )

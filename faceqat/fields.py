@@ -1,26 +1,30 @@
-"""Builds records from blocks of the config, and checks their values.
+"""Checks values against what a declaration allows, and blocks of the config.
 
-A record declares what its fields may hold as `Annotated[type, allowed]`, where
-`allowed` is an interval such as '[0, 1)', a `range` of whole numbers, or the
-accepted names.
+What a field may hold is declared as `Annotated[type, allowed]`, where `allowed`
+is an interval such as '[0, 1)', a `range` of whole numbers (`at_least(1)` for
+one without an end), or the accepted names.
 """
 
 import inspect
 import numbers
+import operator
+import sys
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-Record = TypeVar('Record')
+T = TypeVar('T')
+Allowed = str | range | Collection[str]
 
 
-def make_record(
-  make: Callable[..., Record],
-  fields: Mapping[str, Any],
-  *,
-  block: str,
-  owner: str,
-) -> Record:
+def at_least(least: int) -> range:
+  """The whole numbers from `least` on."""
+  return range(least, sys.maxsize)
+
+
+def make_of_block(
+  make: Callable[..., T], fields: Mapping[str, Any], *, block: str, owner: str
+) -> T:
   """Calls `make` with the fields of a block of the config.
 
   Raises:
@@ -69,21 +73,38 @@ def check_fields(
       )
 
 
-def check_values(record: Any):
+def check_values(declared: Any, block: str = ''):
   """Refuses a value that its field's annotation does not allow.
+
+  Args:
+    declared: an instance of the class with the annotations.
+    block: of the config, with a point behind it, for messages.
 
   Raises:
     ValueError: naming the field, its value, and what it may be.
   """
-  hints = typing.get_type_hints(type(record), include_extras=True)
+  hints = typing.get_type_hints(type(declared), include_extras=True)
   for name, hint in hints.items():
     if typing.get_origin(hint) is Annotated:
-      value, (allowed,) = getattr(record, name), hint.__metadata__
-      if not _allows(allowed, value):
-        raise ValueError(f'{name} is {value!r}; {_describe(allowed)}')
+      check_value(f'{block}{name}', getattr(declared, name), *hint.__metadata__)
 
 
-def _allows(allowed: str | range | Collection[str], value: Any) -> bool:
+def check_value(name: str, value: Any, allowed: Allowed):
+  """Refuses a value that is not allowed.
+
+  >>> check_value('rate', 0.5, '[0, 1)')
+  >>> check_value('batch_size', 0, at_least(1))
+  Traceback (most recent call last):
+  ValueError: batch_size is 0; give a whole number, 1 or more
+
+  Raises:
+    ValueError: naming the value and what it may be.
+  """
+  if not _allows(allowed, value):
+    raise ValueError(f'{name} is {value!r}; {_describe(allowed)}')
+
+
+def _allows(allowed: Allowed, value: Any) -> bool:
   if isinstance(allowed, str):
     if not isinstance(value, numbers.Real):
       return False
@@ -91,15 +112,22 @@ def _allows(allowed: str | range | Collection[str], value: Any) -> bool:
     return (low < value or (allowed[0] == '[' and value == low)) and (
       value < high or (allowed[-1] == ']' and value == high)
     )
-  # 4.0 is in a range, but is no whole number.
-  return value in allowed and not isinstance(value, float)
-
-
-def _describe(allowed: str | range | Collection[str]) -> str:
   if isinstance(allowed, range):
+    try:
+      # 4.0 is in a range, but is no whole number.
+      return operator.index(value) in allowed
+    except TypeError:
+      return False
+  return value in allowed
+
+
+def _describe(allowed: Allowed) -> str:
+  if isinstance(allowed, range):
+    if allowed.stop == sys.maxsize:
+      return f'give a whole number, {allowed[0]} or more'
     return f'choose a whole number from {allowed[0]} to {allowed[-1]}'
   if not isinstance(allowed, str):
-    return f'choose one of {", ".join(allowed)}'
+    return f'choose one of {", ".join(map(str, allowed))}'
   low, high = allowed[1:-1].split(', ')
   if high != 'inf':
     return f'it lies in {allowed}'

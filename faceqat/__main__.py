@@ -7,17 +7,26 @@ A command is a module, which is imported when it is chosen; faceqat.main is
 `train`, and each other one has its own name.
 """
 
-import importlib.metadata
-import runpy
-import signal
 import sys
 
-from faceqat import subcommands
+from faceqat import interruption
 
 
 def main():
   """Runs the command that the first argument names; without one lists them."""
-  words = sys.argv[1:]
+  interruption.watch()
+  try:
+    _main(sys.argv[1:])
+  except KeyboardInterrupt:
+    interruption.leave(interruption.LINE)
+
+
+def _main(words: list[str]):
+  # Once Ctrl-C is quiet.
+  import runpy
+
+  from faceqat import subcommands
+
   if not words or words[0] in ('-h', '--help', 'help'):
     print(_overview())
     return
@@ -29,14 +38,12 @@ def main():
   except ValueError as error:
     sys.exit(f'error: {error}')
   sys.argv = [module, *words[1:]]
-  try:
-    runpy.run_module(module, run_name='__main__', alter_sys=True)
-  except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
-    sys.exit(128 + signal.SIGINT)
+  runpy.run_module(module, run_name='__main__', alter_sys=True)
 
 
 def _version() -> str:
+  import importlib.metadata
+
   try:
     return importlib.metadata.version('faceqat')
   except importlib.metadata.PackageNotFoundError:
@@ -44,6 +51,8 @@ def _version() -> str:
 
 
 def _overview() -> str:
+  from faceqat import subcommands
+
   program = subcommands.program() or 'faceqat'
   lines = [__doc__.splitlines()[0], '', f'usage: {program} COMMAND [FLAGS]']
   for group, names in subcommands.GROUPS.items():

@@ -1,5 +1,6 @@
 """Starts and ends every command: allocator, flags, errors in one sentence."""
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -15,7 +16,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from faceqat import compilation, config_files, progress
+from faceqat import compilation, config_files, interruption, progress
 from faceqat.files.image_size import ImageSize, of_text
 
 # A flag that is defined here is one of the module that asked for it.
@@ -185,6 +186,7 @@ def run(
     statuses: what its exit statuses mean; an error is the last one below 130.
     loads: it imports what takes seconds.
   """
+  interruption.watch()
   failed = max(status for status in statuses if status < 128)
   # XLA's messages (that it compiles slowly, for one) help no user. It reads
   # TensorFlow's variable.
@@ -205,12 +207,10 @@ def run(
     progress.quiet = flags.FLAGS['quiet'].value
     try:
       _check_positional(argv[1:], positional)
-      if loads:
-        progress.say('loading')
-      return main(*argv[1:])
+      with progress.doing('loading') if loads else contextlib.nullcontext():
+        return main(*argv[1:])
     except KeyboardInterrupt as stop:
-      print(str(stop) or 'interrupted', file=sys.stderr)
-      sys.exit(128 + signal.SIGINT)
+      interruption.leave(str(stop) or interruption.LINE)
     except BrokenPipeError:
       # Whoever reads along, as `head` does, has seen enough.
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

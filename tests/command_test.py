@@ -113,6 +113,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(capsys, monkeypatch):
     raise PermissionError(errno.EACCES, 'Permission denied', '/proc/a')
 
   monkeypatch.setattr(command.app, 'run', lambda main, **_: main(['x']))
+  monkeypatch.setattr(command.interruption, 'watch', lambda: None)
   with pytest.raises(
     SystemExit, match=r'^error: /proc/a cannot be .*\(Permiss'
   ):
@@ -269,7 +270,6 @@ def test_a_repeated_path_names_a_set_more(monkeypatch):
 @pytest.mark.parametrize(
   ('raised', 'status', 'line'),
   [
-    (KeyboardInterrupt('3 of 8 are done'), 130, '3 of 8 are done'),
     (ValueError('a.jpg is no image'), 2, 'error: a.jpg is no image'),
     (RuntimeError('a mistake of ours'), 2, 'RuntimeError: a mistake of ours'),
   ],
@@ -281,6 +281,7 @@ def test_a_status_that_means_something_is_not_that_of_an_error(
     raise raised
 
   monkeypatch.setattr(command.app, 'run', lambda main, **_: main(['x']))
+  monkeypatch.setattr(command.interruption, 'watch', lambda: None)
   statuses = {0: 'yes', 1: 'no', 2: 'undecided', 130: 'stopped'}
   with pytest.raises(SystemExit) as end:
     command.run(fail, statuses=statuses)

@@ -1,11 +1,12 @@
 import io
 import re
 import sys
+import time
 
 import pytest
 
 from faceqat import progress
-from faceqat.progress import Pace, track
+from faceqat.progress import Bar, Pace, track
 
 
 @pytest.fixture
@@ -14,6 +15,21 @@ def clock(monkeypatch):
   clock = [100.0]
   monkeypatch.setattr(progress.time, 'monotonic', lambda: clock[0])
   return clock
+
+
+def make_terminal(monkeypatch):
+  """A terminal of 100 columns, to which standard output and error go.
+
+  No fixture: pytest replaces both between that and a test.
+  """
+  terminal = io.StringIO()
+  terminal.isatty = lambda: True
+  monkeypatch.setenv('TERM', 'xterm')
+  monkeypatch.setenv('COLUMNS', '100')
+  monkeypatch.setattr(sys, 'stderr', terminal)
+  monkeypatch.setattr(sys, 'stdout', terminal)
+  monkeypatch.delenv('NO_COLOR', raising=False)
+  return terminal
 
 
 def test_the_pace_is_of_the_images_since_the_last_call(clock):
@@ -30,6 +46,45 @@ def test_the_pace_is_of_the_images_since_the_last_call(clock):
   assert Pace(0, 1).rate(1) > 0
 
 
+@pytest.mark.parametrize('speaks', [False, True])
+def test_a_silence_is_broken_until_something_is_shown(
+  speaks, monkeypatch, capsys
+):
+  monkeypatch.setattr(progress, '_SECONDS_PER_LINE', 0.05)
+  with progress.doing('loading'):
+    if speaks:
+      progress.note('step 1')
+    time.sleep(0.2)
+  said = len(capsys.readouterr().err.splitlines())
+  assert said == 1 if speaks else said > 2
+  time.sleep(0.1)
+  assert capsys.readouterr().err == ''
+
+
+def test_bars_stand_below_each_other_and_below_what_is_printed(monkeypatch):
+  terminal = make_terminal(monkeypatch)
+  with Bar('step', 4, done=1, images=8) as bar:
+    assert bar.is_shown
+    bar.advance('loss 6.2')
+    assert list(track('ab', 'batch', 2)) == ['a', 'b']
+    print('a line that stays')
+    bar.restart()
+    bar.advance('loss [5.1]')
+  shown = terminal.getvalue()
+  assert 'a line that stays\n' in shown
+  for part in ('2/4', '0/2', '3/4', 'loss 6.2', 'loss [5.1]'):
+    assert part in shown
+
+
+def test_a_bar_needs_that_all_goes_to_the_terminal(monkeypatch):
+  terminal = make_terminal(monkeypatch)
+  monkeypatch.setattr(sys, 'stdout', io.StringIO())
+  with Bar('step', 4) as bar:
+    bar.advance('loss 6.2')
+  assert not bar.is_shown
+  assert terminal.getvalue() == ''
+
+
 def test_a_file_gets_a_line_every_ten_seconds(clock, capsys):
   for thing in track('abcdef', 'embedded', 1006, done=1000, images=2):
     clock[0] += 4 if thing < 'f' else 1
@@ -39,11 +94,7 @@ def test_a_file_gets_a_line_every_ten_seconds(clock, capsys):
 
 
 def test_a_terminal_gets_a_bar_that_does_not_stay(monkeypatch):
-  terminal = io.StringIO()
-  terminal.isatty = lambda: True
-  monkeypatch.setenv('TERM', 'xterm')
-  monkeypatch.setattr(sys, 'stderr', terminal)
-  monkeypatch.delenv('NO_COLOR', raising=False)
+  terminal = make_terminal(monkeypatch)
   assert list(track(range(1, 3), 'images of [a/b]', 3, done=1)) == [1, 2]
   shown = terminal.getvalue()
   assert 'images of [a/b] ' in shown
@@ -64,8 +115,8 @@ def test_a_quiet_command_says_nothing_on_the_way(
   quiet, clock, monkeypatch, capsys
 ):
   monkeypatch.setattr(progress, 'quiet', quiet)
-  progress.say('loading')
-  progress.note('step 1')
+  with progress.doing('loading'):
+    progress.note('step 1')
   for _ in track(range(2), 'embedded', 2):
     clock[0] += 10
   printed = capsys.readouterr()

@@ -17,6 +17,7 @@ from faceqat.calibration.bias_correction import correct_biases
 from faceqat.calibration.equalization import equalize
 from faceqat.calibration.lower import lower
 from faceqat.models.network import Network
+from faceqat.progress import doing, track
 from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
 
 
@@ -39,13 +40,17 @@ def calibrate(
     observed = observe(model, variables, batches)
     return network._replace(variables=set_steps(model, observed, batches[0]))
 
-  network = ready(network.variables)
+  with doing('calibrating'):
+    network = ready(network.variables)
   if quant.equalize:
+    with doing('equalising channels'):
+      equal = equalize(model, network.variables, lower(network), batches)
     # The first ranges were for the program alone; the channels now have others.
-    network = ready(equalize(model, network.variables, lower(network), batches))
+    network = ready(equal)
   if not quant.correct_biases:
     return network.variables
-  return correct_biases(model, network.variables, lower(network), batches)
+  with doing('correcting biases'):
+    return correct_biases(model, network.variables, lower(network), batches)
 
 
 def observe(
@@ -60,7 +65,8 @@ def observe(
   """
   empty = jax.tree.map(jnp.zeros_like, variables['quant_stats'])
   variables = {**variables, 'quant_stats': empty}
-  for images in batches:
+  shown = track(batches, 'calibrating', len(batches), images=len(batches[0]))
+  for images in shown:
     variables = _update(
       variables, images, model=model, mode=CALIBRATE, collection='quant_stats'
     )

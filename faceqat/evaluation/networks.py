@@ -157,10 +157,10 @@ def _compare_layers(
   outdir: pathlib.Path,
 ):
   """Writes where the precisions part, layer by layer; prints the worst."""
-  progress.say('comparing the precisions layer by layer')
-  compared = agreement.compare_precisions(
-    network.model, network.variables, program, images
-  )
+  with progress.doing('comparing the precisions layer by layer'):
+    compared = agreement.compare_precisions(
+      network.model, network.variables, program, images
+    )
   table = agreement_table(compared)
   text = json.dumps(compared.to_json(), indent=2)
   atomic.write(outdir / 'agreement.txt', f'{table}\n'.encode())

@@ -4,6 +4,7 @@ OpenCV and Pillow hold Python's lock for part of their work, so threads would
 not do. Workers are spawned: forking a process with threads may hang.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -210,9 +211,10 @@ def _in_processes(
     while True:
       # Few are queued, so that results come soon and a stop is quick.
       room = _QUEUED_PER_WORKER * workers - len(waiting)
-      for photograph in itertools.islice(left, room):
-        future = executor.submit(_work, root, photograph, folder)
-        waiting[future] = photograph
+      with _without_interruption():
+        for photograph in itertools.islice(left, room):
+          future = executor.submit(_work, root, photograph, folder)
+          waiting[future] = photograph
       if not waiting:
         return
       done, _ = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
@@ -243,10 +245,21 @@ def encode(pixels: np.ndarray) -> bytes:
 _worker: tuple[CropSettings, Callable] | None = None
 
 
+@contextlib.contextmanager
+def _without_interruption() -> Iterator[None]:
+  """Holds Ctrl-C back; workers started inside never hear it.
+
+  It reaches every process of a terminal, and the parent stops its workers.
+  """
+  signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def _start_worker(settings: CropSettings):
   global _worker
-  # Ctrl-C reaches every process; the parent stops its workers.
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
   # A worker would wait for ever for a parent that was killed.
   threading.Thread(target=_leave_with_parent, daemon=True).start()
   # Each worker has one core.

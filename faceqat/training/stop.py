@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from faceqat import interruption
+
 _NOTE = (
   '\nstopping after this step, which is saved; Ctrl-C again ends at once, and '
   'the checkpoint before it stays\n'
@@ -28,6 +30,7 @@ class StopRequest:
       number: signal.signal(number, self._note)
       for number in (signal.SIGINT, signal.SIGTERM)
     }
+    interruption.answer = _NOTE
     return self
 
   def _note(self, number, frame):
@@ -35,8 +38,10 @@ class StopRequest:
     if self.signal is signal.SIGINT == number:
       raise KeyboardInterrupt
     self.signal = signal.Signals(number)
-    # Not by print, which may be interrupted in the middle of another one.
-    os.write(2, _NOTE.encode())
+    # In a command, a thread has said so at once.
+    if not interruption.is_watched:
+      # Not by print, which may be interrupted in the middle of another one.
+      os.write(2, _NOTE.encode())
 
   def agreed(self, together: bool) -> bool:
     """Whether to stop after this step.
@@ -60,5 +65,6 @@ class StopRequest:
     return bool(number)
 
   def __exit__(self, *_):
+    interruption.answer = ''
     for number, handler in self._previous.items():
       signal.signal(number, handler)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from faceqat.data import pipeline
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
-from faceqat.progress import Pace, say
+from faceqat.progress import Bar, Pace, doing
 from faceqat.training import class_parts, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.history import MetricLog
@@ -162,8 +162,14 @@ class Trainer:
       ValueError: an image is damaged; the state is saved first.
       FloatingPointError: the training has diverged; nothing is saved.
     """
+    plan, images = self._plan, self._config.batch_size
+    self._pace = Pace(start, plan.total, images)
+    self._bar = Bar('step', plan.total, start, images)
+    with self._bar:
+      self._run(start, stop)
+
+  def _run(self, start: int, stop: StopRequest):
     plan = self._plan
-    self._pace = Pace(start, plan.total, self._config.batch_size)
     self._calibrated = has_ranges(self.state.quant_stats)
     for number in range(start, plan.total):
       batch = self._next_batch(number, start)
@@ -181,7 +187,8 @@ class Trainer:
       if any(due):
         check_finite(*self._pending)
       if due.log:
-        self._log_step(done, step, metrics)
+        lasts = due.evaluate or stops or done == plan.total
+        self._log_step(done, step, metrics, lasts)
       if due.evaluate or due.save or done == plan.total:
         self._check_next(done, step, batch)
       if due.evaluate:
@@ -211,18 +218,23 @@ class Trainer:
 
   def _advance(self, number: int, step: Step, batch) -> dict[str, jax.Array]:
     recipe, mode = step.recipe, step.mode
-    if (recipe, mode) != self._compiled:
-      say('compiling the training step')
-    self.state, metrics = self._step(
-      self.state, batch, recipe=recipe, mode=mode
-    )
-    if (recipe, mode) != self._compiled:
-      jax.block_until_ready(metrics)
-      self._pace.restart(number + 1)
-      self._compiled = recipe, mode
+    is_new = (recipe, mode) != self._compiled
+    text = 'compiling the training step'
+    with doing(text) if is_new else contextlib.nullcontext():
+      self.state, metrics = self._step(
+        self.state, batch, recipe=recipe, mode=mode
+      )
+      if is_new:
+        jax.block_until_ready(metrics)
+        self._pace.restart(number + 1)
+        self._bar.restart()
+        self._compiled = recipe, mode
     # The device works on this step while the host checks the one before.
+    loss = ''
     if self._pending is not None:
       check_finite(*self._pending)
+      loss = f'loss {float(self._pending[1]["loss"]):.3f}'
+    self._bar.advance(loss)
     self._pending, self._before = (number, metrics), (step, batch)
     return metrics
 
@@ -230,21 +242,32 @@ class Trainer:
     if self._calibrated:
       return
     self._calibrated = True
-    with self._pace.paused():
+    with self._paused():
       self._put(
         with_calibration(
           self.state, self._plan.model, self._data.train, self._config
         )
       )
 
-  def _log_step(self, done: int, step: Step, metrics: dict[str, jax.Array]):
+  @contextlib.contextmanager
+  def _paused(self) -> Iterator[None]:
+    """Leaves the time spent inside out of the rates."""
+    with self._pace.paused():
+      yield
+    self._bar.restart()
+
+  def _log_step(
+    self, done: int, step: Step, metrics: dict[str, jax.Array], lasts: bool
+  ):
+    """Logs a step, and prints it where no bar shows it or where it `lasts`."""
     values = {f'train/{name}': float(value) for name, value in metrics.items()}
     values['train/learning_rate'] = self._plan.learning_rate(done - 1)
     # A step that was compiled is not measured.
     if rate := self._pace.rate(done):
       values['train/images_per_second'] = rate
     self._log.write(done, values)
-    print_step(done, self._plan.total, values, self._pace, step.mode)
+    if lasts or not self._bar.is_shown:
+      print_step(done, self._plan.total, values, self._pace, step.mode)
 
   def _check_next(self, done: int, step: Step, batch):
     # Weights may be finite and yet destroyed: the next loss shows it.
@@ -259,9 +282,8 @@ class Trainer:
     check_finite(done, after)
 
   def _validate_and_save(self, done: int, mode):
-    say('validating')
     try:
-      with self._pace.paused():
+      with doing('validating'), self._paused():
         scores = validate(
           self.state,
           self._plan,

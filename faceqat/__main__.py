@@ -16,7 +16,8 @@ def main():
   """Runs the command that the first argument names; without one lists them."""
   interruption.watch()
   try:
-    _main(sys.argv[1:])
+    with interruption.by_readers():
+      _main(sys.argv[1:])
   except KeyboardInterrupt:
     interruption.leave(interruption.LINE)
 

@@ -6,7 +6,6 @@ import gc
 import os
 import platform
 import re
-import signal
 import sys
 import traceback
 import typing
@@ -207,14 +206,11 @@ def run(
     progress.quiet = flags.FLAGS['quiet'].value
     try:
       _check_positional(argv[1:], positional)
-      with progress.doing('loading') if loads else contextlib.nullcontext():
+      waits = progress.doing('loading') if loads else contextlib.nullcontext()
+      with interruption.by_readers(), waits:
         return main(*argv[1:])
     except KeyboardInterrupt as stop:
       interruption.leave(str(stop) or interruption.LINE)
-    except BrokenPipeError:
-      # Whoever reads along, as `head` does, has seen enough.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-      sys.exit(128 + signal.SIGPIPE)
     except USER_ERRORS as error:
       logging.debug('traceback', exc_info=True)
       sys.exit(f'error: {_with_remedy(error)}')
@@ -244,7 +240,8 @@ def _show_help(
   for name in needed:
     flags.FLAGS[name].validators.clear()
   parse([word for word in argv if word not in ('-h', '--help')])
-  command_help.show(needed, positional, statuses)
+  with interruption.by_readers():
+    command_help.show(needed, positional, statuses)
   sys.exit(0)
 
 

@@ -16,6 +16,13 @@ _WIDTH = 80
 _KINDS = {'int': 'N', 'float': 'X', 'size': 'H,W', 'config object': 'NAME'}
 
 
+class _Console(Console):
+  """Leaves it to the command how it ends where nobody reads on."""
+
+  def on_broken_pipe(self):
+    raise
+
+
 def show(
   needed: Sequence[str], positional: Sequence[str], statuses: Mapping[int, str]
 ):
@@ -27,7 +34,7 @@ def show(
     statuses: what its exit statuses mean.
   """
   # It styles nothing where there is no terminal, or where NO_COLOR is set.
-  console = Console(highlight=False)
+  console = _Console(highlight=False)
   for title, text in (
     *_about(sys.modules['__main__'].__doc__ or ''),
     ('arguments', f'  {" ".join(positional)}' if positional else ''),

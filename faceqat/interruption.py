@@ -1,5 +1,6 @@
-"""Ends a command on Ctrl-C: with one line, soon, whatever it is doing.
+"""Ends a command early: on Ctrl-C, or where nobody reads what it prints.
 
+On Ctrl-C that is with one line, soon, whatever the command is doing.
 Python raises KeyboardInterrupt between its own instructions alone, so not while
 XLA compiles. Where a library calls back into Python, as at a garbage
 collection, the error is printed and forgotten. And where Python ends while
@@ -16,6 +17,7 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 STATUS = 128 + signal.SIGINT
 LINE = 'interrupted'
@@ -68,6 +70,24 @@ def leave(line: str):
     with contextlib.suppress(OSError):
       stream.flush()
   _end(line)
+
+
+@contextlib.contextmanager
+def by_readers() -> Iterator[None]:
+  """Ends quietly where a reader of standard output, as `head`, has left.
+
+  Raises:
+    SystemExit: with the status of a program that such a reader ends.
+  """
+  try:
+    try:
+      yield
+    finally:
+      sys.stdout.flush()
+  except BrokenPipeError:
+    # What is still to be written goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _end(line: str):

@@ -105,11 +105,11 @@ def check_out(out: Path) -> None:
   """
   out = pathlib.Path(out)
   if out.suffix not in ('.npy', '.csv'):
-    raise ValueError(f'--out={out}: give a file that ends with .npy or .csv')
+    raise ValueError(f'{out}: give a file to write that ends with .npy or .csv')
   if not out.parent.is_dir():
-    raise ValueError(f'--out={out}: there is no folder {out.parent}; make it')
+    raise ValueError(f'{out}: there is no folder {out.parent}; make it')
   if out.is_dir():
-    raise ValueError(f'--out={out} is a folder; give a file')
+    raise ValueError(f'{out} is a folder; give a file to write')
 
 
 def write(found: EmbeddedFaces, out: Path) -> None:
@@ -139,8 +139,8 @@ def write(found: EmbeddedFaces, out: Path) -> None:
 def _check_alignment(model: Model, path: pathlib.Path) -> None:
   wanted = model.embedder.fingerprint
   found = fingerprints.read(path.parent if path.is_file() else path)
-  fingerprints.check(found, wanted, str(path), '--model')
+  fingerprints.check(found, wanted, str(path), model.name)
   for warning in fingerprints.warn_of_drawn(
-    found, wanted, str(path), '--model'
+    found, wanted, str(path), model.name
   ):
     print(warning)

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from faceqat.api import arguments
 from faceqat.api.decision import Decision, Rate, rate_of_score
-from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import rate_table, verification
 from faceqat.identification import embedders
 from faceqat.identification.embedders import Embedder
@@ -89,14 +88,8 @@ def load(
   >>> load('program.safetensors')
   <faceqat.Model program.safetensors, integer, 112x112>
   """
-  source, name = path, os.fspath(path)
-  # Of a packaged network's program, as it is measured and kept.
-  lowered_to = contract or CONTRACTS[0]
-  wanted = (precision or 'integer', step, lowered_to)
-  as_measured = wanted == ('integer', 'latest', CONTRACTS[0])
-  if name in packaged_files.NAMES and as_measured:
-    source = packaged_program.kept_file(name) or path
-  embedder = embedders.load(source, precision, step, lowered_to)
+  name = os.fspath(path)
+  embedder = embedders.load(path, precision, step, contract or CONTRACTS[0])
   if contract and embedder.contract not in ('', contract):
     raise ValueError(
       f'contract is {contract!r}, and {name} has {embedder.contract!r}; leave '

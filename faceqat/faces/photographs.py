@@ -23,4 +23,7 @@ def read_photograph(path: str | os.PathLike) -> np.ndarray:
   except FileNotFoundError:
     raise ValueError(f'{path} is not there; give a photograph') from None
   except decoding.UnreadableError as error:
-    raise ValueError(f'{path} {error}: restore or remove it') from error
+    if os.path.isdir(path):
+      raise ValueError(f'{path} is a folder; give a photograph') from None
+    remedy = '' if error.remedy else ': restore or remove it'
+    raise ValueError(f'{path} {error}{remedy}') from error

@@ -41,11 +41,20 @@ SUFFIXES = tuple(name for names in _SUFFIXES_OF.values() for name in names)
 
 # 32-bit integers and floats, whose range of values is in no file.
 _UNBOUNDED_MODES = ('I', 'F')
+_SMALLER = 'make it smaller, or remove it'
 _WHITE = (255, 255, 255)
 
 
 class UnreadableError(ValueError):
-  """The fault of an image; the message stands after its name."""
+  """The fault of an image; the message stands after its name.
+
+  Attributes:
+    remedy: what to do, with which the message ends; '' where it has none.
+  """
+
+  def __init__(self, fault: str, remedy: str = ''):
+    super().__init__(f'{fault}: {remedy}' if remedy else fault)
+    self.remedy = remedy
 
 
 class TooLargeError(UnreadableError):
@@ -148,7 +157,7 @@ def _read(file: str | os.PathLike | BinaryIO) -> bytes:
   size = file.seek(0, os.SEEK_END)
   if size > _MAX_BYTES:
     raise TooLargeError(
-      f'has {size:,} bytes, at most {_MAX_BYTES:,} are taken: make it smaller'
+      f'has {size:,} bytes, at most {_MAX_BYTES:,} are taken', _SMALLER
     )
   file.seek(0)
   return file.read()
@@ -161,9 +170,9 @@ def _open(
   try:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-    raise TooLargeError(_too_large('far too many')) from None
+    raise _too_large('far too many') from None
   except Image.UnidentifiedImageError:
-    raise UnreadableError(_unknown(data[:12])) from None
+    raise _unknown(data[:12]) from None
   except Exception as error:
     raise UnreadableError(_damaged(error)) from error
   try:
@@ -183,7 +192,7 @@ def _check(image: Image.Image):
       f'has {width}x{height} pixels, so there is nothing to see in it'
     )
   if width * height > MAX_PIXELS:
-    raise TooLargeError(_too_large(f'{width}x{height}'))
+    raise _too_large(f'{width}x{height}')
   # Pillow reads a .pgm of 16 bits as 32, scaled to 0 .. 65535.
   if image.mode in _UNBOUNDED_MODES and (image.format, image.mode) != (
     'PPM',
@@ -191,25 +200,30 @@ def _check(image: Image.Image):
   ):
     raise UnreadableError(
       f'has pixels of 32 bits (mode {image.mode!r}), whose range it does not '
-      'tell: save it with 8 or 16 bits'
+      'tell',
+      'save it with 8 or 16 bits',
     )
 
 
-def _unknown(start: bytes) -> str:
+def _unknown(start: bytes) -> UnreadableError:
   """The fault of a file of no known format that begins so."""
   if start[4:8] == b'ftyp' and start[8:] in _HEIF_BRANDS:
-    return 'is HEIC, which is read after pip install pillow-heif'
-  return f'cannot be decoded (not one of {", ".join(FORMATS)}, or damaged)'
+    return UnreadableError(
+      'is HEIC', 'to read it, pip install pillow-heif, or convert it to JPEG'
+    )
+  return UnreadableError(
+    f'cannot be decoded (not one of {", ".join(FORMATS)}, or damaged)'
+  )
 
 
 def _damaged(error: Exception) -> str:
   return f'cannot be decoded ({type(error).__name__}: {error})'
 
 
-def _too_large(got: str) -> str:
-  return (
-    f'has {got} pixels, at most {MAX_PIXELS // 10**6} million are taken: make '
-    'it smaller'
+def _too_large(got: str) -> TooLargeError:
+  most = MAX_PIXELS // 10**6
+  return TooLargeError(
+    f'has {got} pixels, at most {most} million are taken', _SMALLER
   )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceqat.calibration import packaged_files
+from faceqat.calibration import packaged_files, packaged_program
 from faceqat.evaluators import PRECISIONS, rate_table, verification
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.export import digests, exported, first_images
@@ -110,32 +110,34 @@ def load(
     _check_path(path)
   path = pathlib.Path(path)
   precision = precision or 'integer'
+  if contract not in CONTRACTS:
+    raise ValueError(
+      f'the contract is {contract!r}; choose from {", ".join(CONTRACTS)}'
+    )
   if precision not in PRECISIONS:
     raise ValueError(
       f'the precision is {precision!r}; choose from {", ".join(PRECISIONS)}'
     )
   if is_packaged:
     if step != 'latest':
-      raise ValueError(f'--step={step}: {path} has no steps; leave --step out')
-    from faceqat.calibration.packaged_network import load_packaged
-
-    return of_network(load_packaged(str(path)), precision, contract)
+      raise ValueError(f'{path} has no steps, and not {step!r}; leave it out')
+    return _of_packaged(str(path), precision, contract)
   if path.is_dir():
     return _of_run(path, precision, step, contract)
   if precision != 'integer':
     raise ValueError(
-      f'--precision={precision}: {path} holds integers alone; leave '
-      '--precision out, or give the folder of the training run'
+      f'{path} holds integers alone, and not {precision!r}; leave the '
+      'precision out, or give the folder of the training run'
     )
   if step != 'latest':
     raise ValueError(
-      f'--step={step}: {path} has no steps; leave --step out, or give the '
+      f'{path} has no steps, and not {step!r}; leave it out, or give the '
       'folder of the training run'
     )
   if path.suffix not in SUFFIXES:
     raise ValueError(
-      f'--model={path}: its name does not end in one of '
-      f'{", ".join(SUFFIXES)}, which faceqat.convert writes'
+      f'{path}: its name does not end in one of {", ".join(SUFFIXES)}, which '
+      'faceqat.convert writes'
     )
   return _of_file(path)
 
@@ -148,13 +150,13 @@ def _check_path(path: str | os.PathLike):
   )
   # Of an empty path, `pathlib` makes the working folder.
   if not os.path.exists(path):
-    raise ValueError(f'--model={os.fspath(path)} does not exist; {wanted}')
+    raise ValueError(f'{os.fspath(path) or repr("")} does not exist; {wanted}')
   path = pathlib.Path(path)
   if path.is_dir() and not (path / 'checkpoints').is_dir():
     files = sorted(str(x) for x in path.iterdir() if x.suffix in SUFFIXES)
     if files:
       wanted = f'give one of its files: {", ".join(files[:5])}'
-    raise ValueError(f'--model={path} holds no checkpoints; {wanted}')
+    raise ValueError(f'{path} holds no checkpoints; {wanted}')
 
 
 def of_network(
@@ -205,6 +207,16 @@ def of_network(
   )
 
 
+def _of_packaged(name: str, precision: str, contract: str) -> Embedder:
+  # The program that was measured needs none of what lowers it.
+  as_measured = (precision, contract) == ('integer', CONTRACTS[0])
+  if as_measured and (kept := packaged_program.kept_file(name)):
+    return _of_file(kept)
+  from faceqat.calibration.packaged_network import load_packaged
+
+  return of_network(load_packaged(name), precision, contract)
+
+
 def _of_run(
   path: pathlib.Path, precision: str, step: str | int, contract: str
 ) -> Embedder:
@@ -244,7 +256,7 @@ def _of_file(path: pathlib.Path) -> Embedder:
     faces = fingerprints.of_metadata(metadata)
     table = rate_table.of_metadata(metadata)
   except ValueError as error:
-    raise ValueError(f'--model={path}: {error}') from error
+    raise ValueError(f'{path}: {error}') from error
   return Embedder(
     predict,
     image_size=size,

@@ -1,6 +1,7 @@
 """Identifies probes against a gallery of people, by cosine."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -143,9 +144,11 @@ def _load(model: PathLike, settings: Settings) -> Embedder:
     model, settings.precision, step=settings.step, contract=settings.contract
   )
   if settings.calibrate:
+    from faceqat.calibration.packaged_network import load_packaged
+
     network = own_faces.calibrate(
       model,
-      embedder.network,
+      embedder.network or load_packaged(os.fspath(model)),
       settings.calibrate,
       make_reader(settings, embedder, 'largest'),
       aligned=not settings.photographs,

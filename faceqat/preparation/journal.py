@@ -17,6 +17,12 @@ from faceqat.preparation.crops import Record
 _MANIFEST, _JOURNAL = 'manifest.json', 'journal.jsonl'
 
 
+def has_records(folder: pathlib.Path) -> bool:
+  """Whether a photograph is done, and a run would go on from there."""
+  path = folder / _JOURNAL
+  return path.exists() and path.stat().st_size > 0
+
+
 class Journal:
   """The records of photographs that are done, by name; a context."""
 

@@ -1,11 +1,12 @@
 """Makes a data set of photographs: cuts faces out, chooses and writes them."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from faceqat.command import option
@@ -134,7 +135,10 @@ def _find_faces(
     The photographs, and the record of each.
   """
   folder = source
-  with journal.Journal(work, _manifest(source, settings)) as done:
+  with (
+    _removed_if_useless(work),
+    journal.Journal(work, _manifest(source, settings)) as done,
+  ):
     if archive.is_archive(source):
       folder = work / 'photographs'
       if not folder.exists():
@@ -152,6 +156,18 @@ def _find_faces(
       f'could be cut out ({records[0]["photograph"]}: {first})'
     )
   return found, records
+
+
+@contextlib.contextmanager
+def _removed_if_useless(work: pathlib.Path) -> Iterator[None]:
+  """Removes a new folder after an error that comes before any photograph."""
+  was_there = work.exists()
+  try:
+    yield
+  except BaseException:
+    if not was_there and not journal.has_records(work):
+      shutil.rmtree(work, ignore_errors=True)
+    raise
 
 
 def _described(

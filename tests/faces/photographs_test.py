@@ -19,8 +19,17 @@ def test_what_cannot_be_read_is_named_with_a_remedy(tmp_path):
     photographs.read_photograph(path)
   with pytest.raises(ValueError, match=r'gone\.jpg is not there'):
     photographs.read_photograph(tmp_path / 'gone.jpg')
-  with pytest.raises(ValueError, match=f'{tmp_path.name}.* directory'):
+  with pytest.raises(ValueError, match=f'{tmp_path.name} is a folder; give a'):
     photographs.read_photograph(tmp_path)
+
+
+def test_a_remedy_of_its_own_is_the_end_of_the_sentence(tmp_path):
+  bomb = tmp_path / 'bomb.png'
+  Image.new('1', (11_000, 10_000)).save(bomb)
+  with pytest.raises(
+    ValueError, match=r'has 11000x10000 .*: make it smaller, or remove it$'
+  ):
+    photographs.read_photograph(bomb)
 
 
 def test_nobody_is_warned_of_a_large_photograph(tmp_path, monkeypatch):

@@ -5,7 +5,11 @@ import functools
 import jax
 import numpy as np
 
-from faceqat.calibration import packaged_files, packaged_network
+from faceqat.calibration import (
+  packaged_files,
+  packaged_network,
+  packaged_program,
+)
 from faceqat.training.checkpoint import load_network
 
 NAME = packaged_files.NAMES[0]
@@ -26,4 +30,5 @@ def install(monkeypatch, workdir):
     monkeypatch.setattr(
       packaged_network, function, lambda name, value=value: value
     )
+  monkeypatch.setattr(packaged_program, 'kept_file', lambda name: None)
   return network

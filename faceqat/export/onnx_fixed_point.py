@@ -1,15 +1,22 @@
-"""Double rounding written in ONNX's integer operators.
+"""Double rounding written in ONNX's 32-bit integer operators.
 
 The rule of the TFLite reference kernels rounds twice: a product with a 31-bit
 multiplier half up, then a division by 2^e half away from zero. Nested floors
-join, so for an accumulator `x` both are one shift of a 64-bit integer:
+join, so for an accumulator `x` both are one floor of a long integer:
 
   floor((x * q31 + 2^30 + 2^(e + 30) - [x < 0] * 2^31) / 2^(31 + e))
 
 without the last two terms where e = 0. (Where x < 0 but the first result is
-0, both choices give 0.) ONNX shifts unsigned integers only, so a multiple of
-the divisor is added first and taken off after the shift.
+0, both choices give 0.)
+
+The long integer is never formed. As in `integer/arithmetic.py` its factors are
+cut into limbs, each as wide as the bound of `x` allows, and the product is
+carried from one to the next. So no value needs more than 32 bits.
 """
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,53 +25,212 @@ from faceqat.integer.multipliers import Rescaling
 from faceqat.integer.operators import Operator
 from faceqat.integer.tensors import Tensor
 
-_INT32_MAX = 2**31 - 1
-_INT64_MAX = 2**63 - 1
+# A value of more bits is cut in two: with limbs that narrow for the multiplier
+# there would be more of them.
+_ONE_LIMB_BITS = 20
+# What the divisor of one division, a power of two in int32, can be.
+_WIDEST_SHIFT = 30
+# Bits that a float32 holds.
+_FLOAT32_BITS = 24
 
 
-def wrap(values, dtype) -> np.ndarray:
-  """Python integers as an integer type of any width holds them."""
-  bits = 8 * np.dtype(dtype).itemsize
-  low = 0 if np.dtype(dtype).kind == 'u' else -(2 ** (bits - 1))
-  return np.vectorize(
-    lambda value: (int(value) - low) % 2**bits + low, otypes=[dtype]
-  )(values)
+class Term(NamedTuple):
+  """A summand of a long sum: an int32 tensor times constants.
+
+  Attributes:
+    value: the tensor's name.
+    multiplier: python integers of any size, one or [C].
+    reach: largest magnitudes of the tensor, one or [C].
+  """
+
+  value: str
+  multiplier: np.ndarray | int
+  reach: np.ndarray | int
 
 
-def rounding_terms(right, raised):
-  """The summands before the shift, where x >= 0 and where x < 0.
+def _integers(values) -> np.ndarray:
+  """Python integers, [1] or [C], which do not overflow."""
+  return np.atleast_1d(values).astype(object)
+
+
+def _greatest(values) -> int:
+  return int(np.max(values))
+
+
+def shift_down(graph: OnnxGraph, value: str, bits: int, name: str) -> str:
+  """Appends `floor(value / 2^bits)` of an int32, for bits in [0, 30].
+
+  The bits that the division drops are cleared before it. So it is exact, below
+  zero too, and also where a runtime divides in float32, provided that no more
+  than 24 bits are left.
+  """
+  if not bits:
+    return value
+  mask = graph.constant(-(2**bits), np.int32)
+  kept = graph.node('BitwiseAnd', [value, mask], f'{name}kept')
+  power = graph.constant(2**bits, np.int32)
+  return graph.node('Div', [kept, power], f'{name}shifted')
+
+
+def _add_products(
+  graph: OnnxGraph,
+  terms: Sequence[Term],
+  constant: np.ndarray,
+  carry: str | None,
+  tensor: Tensor,
+  name: str,
+) -> str | None:
+  """Appends the sum of products that fit int32; None if there is none."""
+
+  def channels(values, role):
+    values = channel_shape(values.astype(np.int64), tensor)
+    return graph.constant(values, np.int32, f'{name}{role}')
+
+  parts = [carry] if carry else []
+  for number, (value, multiplier, _) in enumerate(terms):
+    if multiplier.any():
+      factor = channels(multiplier, f'factor_{number}')
+      product = f'{name}product_{number}'
+      parts.append(graph.node('Mul', [value, factor], product))
+  if parts and constant.any():
+    parts.append(channels(constant, 'constant'))
+  for number in range(1, len(parts)):
+    pair = parts[number - 1 : number + 1]
+    parts[number] = graph.node('Add', pair, f'{name}sum_{number}')
+  return parts[-1] if parts else None
+
+
+def _bits_to_drop(terms: Sequence[Term], constant: np.ndarray, bits: int):
+  """The fewest low bits to carry over, so that what is left fits int32."""
+  bound = abs(constant) + sum(x.reach * abs(x.multiplier) for x in terms)
+  # A multiplier below zero is rounded away from it, and its carry is positive.
+  slack = 2 + sum(2 * x.reach * (x.multiplier < 0) for x in terms)
+  fits = (
+    drop
+    for drop in range(max(bits - _WIDEST_SHIFT, 0), bits + 1)
+    if _greatest((bound >> drop) + slack) < 2**31
+  )
+  drop = next(fits)
+  # More bits than a float32 has would be left to divide: divide none of them.
+  return bits if bits - drop < 31 - _FLOAT32_BITS else drop
+
+
+def floor_sum(
+  graph: OnnxGraph,
+  terms: Sequence[Term],
+  constant,
+  bits: int,
+  tensor: Tensor,
+  name: str,
+) -> str:
+  """Appends `floor((sum(value * multiplier) + constant) / 2^bits)` in int32.
+
+  It is long multiplication. Each level adds the products with one limb of all
+  multipliers, that of the constant, and the carry, and drops the limb's bits.
 
   Args:
-    right: e, python integers [C] or one.
-    raised: the multiple of 2^(31 + e) that keeps the sum from being negative.
+    graph: to append to.
+    terms: of the sum.
+    constant: python integers of any size, one or [C].
+    bits: at least 31.
+    tensor: whose rank says how [C] broadcasts.
+    name: prefix of the nodes.
+
+  Returns:
+    The name of an int32 tensor; the result has to fit.
   """
-  right = np.asarray(right, object)
-  ties = right > 0
-  level = raised * 2 ** (right + 31) + 2**30
-  positive = level + np.where(ties, 2 ** (right + 30), 0)
-  return positive, positive - np.where(ties, 2**31, 0)
+  constant = _integers(constant)
+  terms = [Term(x, _integers(m), _integers(reach)) for x, m, reach in terms]
+  drop = _bits_to_drop(terms, constant, bits)
+  reach = sum(_greatest(term.reach) for term in terms)
+  # A limb's products, constant and carry are below (reach + 1) * 2^width.
+  width = 31 - (reach + 1).bit_length()
+  limbs = -(-drop // width)
+  edges = [drop * i // limbs for i in range(limbs)] + [drop]
+  carry = None
+  for low, high in itertools.pairwise(edges):
+    limb = 2 ** (high - low)
+    level = f'{name}bit_{low}_'
+    cut = [x._replace(multiplier=(x.multiplier >> low) % limb) for x in terms]
+    total = _add_products(
+      graph, cut, (constant >> low) % limb, carry, tensor, level
+    )
+    carry = total and shift_down(graph, total, high - low, level)
+  cut = [x._replace(multiplier=x.multiplier >> drop) for x in terms]
+  if not carry and not any(x.multiplier.any() for x in cut):
+    # No factor is large enough to count; the shape is still the value's.
+    zero = graph.constant(0, np.int32)
+    carry = graph.node('Mul', [terms[0].value, zero], f'{name}nothing')
+  level = f'{name}bit_{drop}_'
+  total = _add_products(graph, cut, constant >> drop, carry, tensor, level)
+  return shift_down(graph, total, bits - drop, level)
 
 
-def shift_down(
-  graph: OnnxGraph, value: str, bits: str, raised: str, name: str
-) -> str:
-  """`(value >> bits) - raised` in int32, of an int64 that is not negative."""
-  word = graph.cast(value, np.uint64, f'{name}word')
-  shifted = graph.node(
-    'BitShift', [word, bits], f'{name}shifted', direction='RIGHT'
+class Factors(NamedTuple):
+  """Rescalings with one divisor, python integers.
+
+  Attributes:
+    bits: of the divisor 2^bits.
+    multipliers: of each rescaling, one or [C].
+    nudges: what rounds the product with it.
+    signs: what to take off that where the product is negative.
+  """
+
+  bits: int
+  multipliers: list[np.ndarray]
+  nudges: list[np.ndarray]
+  signs: list[np.ndarray]
+
+
+def common_factors(*rescalings: Rescaling) -> Factors:
+  """The rule of this module for several factors, by their largest divisor."""
+  rights = [_integers(np.maximum(-x.shift, 0)) for x in rescalings]
+  bits = 31 + max(map(_greatest, rights))
+  raises = [2 ** (bits - 31 - right) for right in rights]
+  twice = [right > 0 for right in rights]
+  return Factors(
+    bits,
+    [
+      _integers(x.q31) * 2 ** _integers(np.maximum(x.shift, 0)) * raised
+      for x, raised in zip(rescalings, raises)
+    ],
+    [2**30 * raised + 2 ** (bits - 1) * x for raised, x in zip(raises, twice)],
+    [2**31 * raised * x for raised, x in zip(raises, twice)],
   )
-  narrow = graph.cast(shifted, np.int32, f'{name}narrow')
-  return graph.node('Sub', [narrow, raised], f'{name}scaled')
 
 
-def _lift(reach, right):
-  """The multiple of 2^(31 + e) to add, so that no product is negative."""
-  step = 2 ** (right + 31)
-  raised = -(-reach // step)
-  # One for all channels where 64 bits have room for it.
-  if (raised.max() * step + reach + step <= _INT64_MAX).all():
-    raised = raised.max()
-  return raised
+def sign(graph: OnnxGraph, value: str, name: str) -> str:
+  """Appends -1 where an int32 is negative, else 0."""
+  limits = [graph.constant(x, np.int32) for x in (-1, 0)]
+  return graph.node('Clip', [value, *limits], f'{name}sign')
+
+
+def _cut_to(graph, value: str, tensor: Tensor, low, high, reach, name: str):
+  """Appends the cut to [low, high], where it cuts; the new value and reach."""
+  for kind, limits, cuts in (
+    ('Max', low, low > -reach),
+    ('Min', high, high < reach),
+  ):
+    if cuts.any():
+      limits = channel_shape(limits.astype(np.int64), tensor)
+      limit = graph.constant(limits, np.int32, f'{name}{kind}_limit')
+      value = graph.node(kind, [value, limit], f'{name}{kind}')
+  return value, np.maximum(abs(low), abs(high))
+
+
+def _limbs(graph: OnnxGraph, value: str, multiplier, reach, name: str):
+  """The terms of `value * multiplier`: one, or two of half the bits each."""
+  bits = _greatest(reach).bit_length()
+  if bits <= _ONE_LIMB_BITS:
+    return [Term(value, multiplier, reach)]
+  half = bits // 2
+  mask = graph.constant(2**half - 1, np.int32)
+  low = graph.node('BitwiseAnd', [value, mask], f'{name}low')
+  high = shift_down(graph, value, half, f'{name}high_')
+  return [
+    Term(low, multiplier, 2**half - 1),
+    Term(high, multiplier * 2**half, (reach >> half) + 1),
+  ]
 
 
 def rescale(
@@ -74,67 +240,54 @@ def rescale(
   tensor: Tensor,
   name: str,
   *,
-  factor=1,
-  bias=0,
-  negative=None,
+  factor: int = 1,
+  limits: tuple[int, int] | None = None,
   zero_point: int = 0,
 ) -> str:
-  """Appends `(factor * value + bias) * q31 * 2^(shift - 31) + zero_point`.
+  """Appends `value * factor * q31 * 2^(shift - 31) + zero_point`.
 
   Args:
     graph: to append to.
     value: an int32 tensor, [B, C] or [B, C, H, W].
-    rescaling: its reach is that of `factor * value + bias`; below 2^31 after a
-      left shift.
+    rescaling: its reach is that of `value * factor`.
     tensor: whose rank says how [C] broadcasts.
     name: prefix of the nodes.
-    factor, bias: integers, one or [C]; folded into the constants.
-    negative: bool [C], where `factor * value + bias` counts as negative; None
-      looks at the values, for a `factor` above zero.
+    factor: above zero.
+    limits: integers at which the result will be cut, so that values far beyond
+      them need not be told apart; they need not be reached exactly.
     zero_point: of the result.
 
   Returns:
-    The name of an int32 tensor that is not yet cut to int8.
+    The name of an int32 tensor that is not yet cut.
   """
-  q31, shift, reach, factor, bias = np.broadcast_arrays(
-    *(np.asarray(x).astype(object) for x in (*rescaling, factor, bias))
+  bits, (multiplier,), (nudge,), (negative,) = common_factors(rescaling)
+  multiplier, reach = np.broadcast_arrays(
+    multiplier * factor, _integers(rescaling.reach) // factor
   )
-  left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-  multiplier = q31 * 2**left
-  raised = _lift(reach * multiplier, right)
-  positive, below = rounding_terms(right, raised)
-  product_bias = bias * multiplier
-
-  def constant(role, values, dtype):
-    values = channel_shape(wrap(values, dtype), tensor)
-    return graph.constant(values, dtype, f'{name}{role}')
-
-  if negative is None and (right > 0).any():
-    threshold = constant('threshold', -(bias // factor), np.int32)
-    less = graph.node('Less', [value, threshold], f'{name}negative')
-    below = constant('below', product_bias + below, np.int64)
-    above = constant('above', product_bias + positive, np.int64)
-    terms = graph.node('Where', [less, below, above], f'{name}terms')
-  else:
-    chosen = np.where(False if negative is None else negative, below, positive)
-    terms = constant('terms', product_bias + chosen, np.int64)
-  wide = graph.cast(value, np.int64, f'{name}wide')
-  multiplier = constant('multiplier', factor * multiplier, np.int64)
-  product = graph.node('Mul', [wide, multiplier], f'{name}product')
-  total = graph.node('Add', [product, terms], f'{name}total')
-  bits = constant('bits', right + 31, np.uint64)
-  offset = constant('offset', raised - zero_point, np.int32)
-  return shift_down(graph, total, bits, offset, name)
+  low, high = -reach, reach
+  if limits is not None:
+    least, greatest = (limit - zero_point for limit in limits)
+    unit = np.maximum(multiplier, 1)
+    # Rounding moves by less than one step.
+    low = ((least - 1) * 2**bits // unit) if least else 0 * reach
+    high = -(-(greatest + 1) * 2**bits // unit)
+  low, high = (np.maximum(np.minimum(x, reach), -reach) for x in (low, high))
+  value, reach = _cut_to(graph, value, tensor, low, high, reach, name)
+  terms = _limbs(graph, value, multiplier, reach, name)
+  if negative.any() and (low < 0).any():
+    terms.append(Term(sign(graph, value, name), negative, 1))
+  constant = nudge + zero_point * 2**bits
+  return floor_sum(graph, terms, constant, bits, tensor, name)
 
 
 def finish(graph: OnnxGraph, operator: Operator, scaled: str, output: Tensor):
-  """Appends the cut of an operator's int32 result to uint8 `q + 128`."""
+  """Appends the cut of an operator's int32 `q + 128` to uint8."""
   name = f'{output.name}:'
-  limits = [graph.constant(x, np.int32) for x in operator.limits_of(output)]
+  limits = [
+    graph.constant(x + 128, np.int32) for x in operator.limits_of(output)
+  ]
   cut = graph.node('Clip', [scaled, *limits], f'{name}cut')
-  offset = graph.constant(128, np.int32)
-  value = graph.node('Add', [cut, offset], f'{name}byte')
-  graph.cast(value, np.uint8, f'{name}nchw')
+  graph.cast(cut, np.uint8, f'{name}nchw')
 
 
 def finish_rescaled(
@@ -145,106 +298,20 @@ def finish_rescaled(
   output: Tensor,
   bias=0,
 ):
-  """Appends the one rescaling of an operator and its cut to int8."""
-  (rescaling,) = operator.rescalings(inputs, output)
+  """Appends the last rescaling, of `value + bias`, and its cut to uint8."""
+  *_, rescaling = operator.rescalings(inputs, output)
+  name = f'{operator.name}:'
+  if np.any(bias):
+    bias = graph.constant(channel_shape(bias, output), np.int32, f'{name}bias')
+    value = graph.node('Add', [value, bias], f'{name}biased')
+  low, high = operator.limits_of(output)
   scaled = rescale(
     graph,
     value,
     rescaling,
     output,
-    f'{operator.name}:',
-    bias=bias,
-    zero_point=output.zero_point,
+    name,
+    limits=(low + 128, high + 128),
+    zero_point=output.zero_point + 128,
   )
   finish(graph, operator, scaled, output)
-
-
-# Newton's steps toward 1 / sqrt(x), in fixed point with 3 integer bits.
-_NEWTON_STEPS = 5
-_ONE_F3 = 2**28
-_HALF_SQRT_2 = 1518500250  # sqrt(1/2) in 31 fractional bits.
-
-
-class _Int64Nodes:
-  """Appends int64 nodes, numbered; python integers become constants."""
-
-  def __init__(self, graph: OnnxGraph, name: str):
-    self.graph = graph
-    self.name = name
-    self.count = 0
-
-  def __call__(self, kind: str, *inputs, **attributes) -> str:
-    self.count += 1
-    inputs = [
-      self.graph.constant(x, np.int64) if isinstance(x, int) else x
-      for x in inputs
-    ]
-    name = f'{self.name}{kind.lower()}_{self.count}'
-    return self.graph.node(kind, inputs, name, **attributes)
-
-  def high(self, a, b) -> str:
-    """Rounding doubling high multiply of what is not negative."""
-    product = self('Mul', a, b)
-    return self('Div', self('Add', product, 2**30), 2**31)
-
-  def raise_saturating(self, a, exponent: int) -> str:
-    return self('Min', self('Mul', a, 2**exponent), _INT32_MAX)
-
-  def look_up(self, role: str, values, index: str, dtype=np.int64) -> str:
-    table = self.graph.constant(
-      wrap(values, dtype), dtype, f'{self.name}{role}_table'
-    )
-    return self('Gather', table, index)
-
-
-def l2_normalize(graph: OnnxGraph, value: str, zero_point: int, name: str):
-  """Appends the division of uint8 [B, C] by its norm; int32 at scale 1/128.
-
-  The square root's exponent comes from counting powers of 4 below the sum of
-  squares, and everything that depends on it from tables by that count.
-  """
-  run = _Int64Nodes(graph, name)
-  v = graph.cast(value, np.int64, f'{name}wide')
-  v = run('Sub', v, zero_point)
-  axes = graph.constant([1], np.int64, f'{name}axes')
-  squares = run('ReduceSum', run('Mul', v, v), axes, keepdims=1)
-  powers = graph.constant(
-    [2 ** (29 - 2 * i) for i in range(15)], np.int64, f'{name}powers'
-  )
-  below = graph.cast(run('Less', squares, powers), np.int64, f'{name}below')
-  # 0 where the sum is 2^29 or more, 15 where it is below 2.
-  index = run('ReduceSum', below, axes, keepdims=1)
-  indices = range(16)
-
-  raised = run.look_up('up', [4 ** max(i - 1, 0) for i in indices], index)
-  lowered = run.look_up('down', [8, *[2] * 15], index)
-  argument = run('Div', run('Mul', squares, raised), lowered)
-  half_argument = run('Div', run('Add', argument, 1), 2)
-  x = _ONE_F3
-  for _ in range(_NEWTON_STEPS):
-    cube = run.raise_saturating(run.high(run.high(x, x), x), 6)
-    x = run('Sub', run.high(3 * _ONE_F3 // 2, x), run.high(half_argument, cube))
-    x = run.raise_saturating(x, 3)
-  q31 = run.high(x, _HALF_SQRT_2)
-  left = run.look_up('left', [2 ** max(i - 12, 0) for i in indices], index)
-  one = run('Less', squares, 2)
-  q31 = run('Where', one, _INT32_MAX, run('Mul', q31, left))
-
-  # The output's scale, 2^-7, makes the shift 5 - i, to the left at most 7.
-  raised = run.look_up(
-    'raise', [2 ** min(max(i - 5, 0), 7) for i in indices], index
-  )
-  product = run('Mul', v, run('Mul', q31, raised))
-  right = [max(5 - i, 0) for i in indices]
-  offset = 2**15  # |v| * 2^7 is less.
-  positive, negative = rounding_terms(right, offset)
-  terms = run(
-    'Where',
-    run('Less', v, 0),
-    run.look_up('negative', negative, index),
-    run.look_up('positive', positive, index),
-  )
-  bits = run.look_up('bits', [31 + e for e in right], index, np.uint64)
-  total = run('Add', product, terms)
-  offset = graph.constant(offset, np.int32)
-  return shift_down(graph, total, bits, offset, name)

@@ -24,10 +24,10 @@ except ImportError as error:
     "Writing .onnx files needs the package 'onnx': pip install onnx"
   ) from error
 
-# 17 (2022) is old enough for every runtime in use and has all that is needed;
-# only 4-bit integers came with 21 (2024). The file format's versions belong
-# to them.
-_VERSIONS = {'int8': (17, 8), 'int4': (21, 10)}
+# 18 (2022) is old enough for every runtime in use and has all that is needed,
+# BitwiseAnd last; only 4-bit integers came with 21 (2024). The file format's
+# versions belong to them.
+_VERSIONS = {'int8': (18, 8), 'int4': (21, 10)}
 
 NCHW = (0, 3, 1, 2)
 NHWC = (0, 2, 3, 1)

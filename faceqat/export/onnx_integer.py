@@ -1,7 +1,7 @@
 """Integer programs as ONNX graphs of integers: the evaluator's bits.
 
 ConvInteger and MatMulInteger give int32 sums; the rescaling of the contract
-`tflite_ref` is written out in 64-bit integers (see `onnx_fixed_point`). No
+`tflite_ref` is written out in 32-bit integers (see `onnx_fixed_point`). No
 float occurs, so a runtime has nothing to choose.
 
 Activations are uint8 inside, `q + 128`, and so are weights: products of two
@@ -28,7 +28,7 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
 
   Returns:
     A checked model from uint8 images [B, H, W, 3] to the int8 embedding
-    [B, D]; opset 17, or 21 where weights of up to 4 bits are stored as such.
+    [B, D]; opset 18, or 21 where weights of up to 4 bits are stored as such.
     Its `metadata_props` are contract, input and the program's own.
 
   Raises:

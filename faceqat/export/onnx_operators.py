@@ -13,12 +13,16 @@ import numpy as np
 
 from faceqat.export import onnx_weighted
 from faceqat.export.onnx_fixed_point import (
+  Term,
+  common_factors,
   finish,
   finish_rescaled,
-  l2_normalize,
+  floor_sum,
   rescale,
+  sign,
 )
 from faceqat.export.onnx_graph import NHWC, window_attributes
+from faceqat.export.onnx_l2_normalize import l2_normalize
 from faceqat.integer import multipliers
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import Tensor
@@ -58,24 +62,20 @@ def _unchanged(graph, operator, inputs, output, result):
 
 def _add_integer(graph, operator: ops.Add, inputs, output, result):
   name = f'{operator.name}:'
-  headroom = 2**multipliers.ADD_LEFT_SHIFT
-  *each, of_sum = operator.rescalings(inputs, output)
+  *each, _ = operator.rescalings(inputs, output)
   terms = [
     rescale(
       graph,
-      _integers(graph, tensor, f'{name}{number}_'),
+      _offset(graph, tensor, f'{name}{number}_'),
       rescaling,
       tensor,
       f'{name}{number}_',
-      factor=headroom,
-      bias=-_byte(tensor) * headroom,
+      factor=2**multipliers.ADD_LEFT_SHIFT,
     )
     for number, (tensor, rescaling) in enumerate(zip(inputs, each))
   ]
-  total = graph.node('Add', terms, f'{name}sum')
-  zero_point = output.zero_point
-  scaled = rescale(graph, total, of_sum, output, name, zero_point=zero_point)
-  finish(graph, operator, scaled, output)
+  total = graph.node('Add', terms, f'{name}total')
+  finish_rescaled(graph, operator, total, inputs, output)
 
 
 def _gated(graph, operator: ops.Mul, inputs, factors: list[str]) -> list[str]:
@@ -112,31 +112,27 @@ def _requantize_integer(
 
 
 def _prelu_integer(graph, operator: ops.PReLU, inputs, output, result):
+  (source,) = inputs
   name = f'{operator.name}:'
-  positive, negative = operator.rescalings(inputs, output)
-  alpha = operator.alpha.astype(np.int64)
-  offset = _offset(graph, inputs[0], name)
+  alpha = operator.alpha.astype(object)
+  factors = common_factors(*operator.rescalings(inputs, output))
+  above, below = factors.multipliers
+  nudge, nudge_below = factors.nudges
+  # What a negative value adds to the constant, times -1.
+  change = nudge - nudge_below + factors.signs[1] * (alpha > 0)
+  value = _offset(graph, source, name)
   zero = graph.constant(0, np.int32)
-  # Each side sees 0 in place of the other's values, and gives 0 there.
-  above = rescale(
-    graph,
-    graph.node('Max', [offset, zero], f'{name}above'),
-    positive,
-    output,
-    f'{name}positive_',
-    negative=False,
-    zero_point=output.zero_point,
-  )
-  below = rescale(
-    graph,
-    graph.node('Min', [offset, zero], f'{name}below'),
-    negative,
-    output,
-    f'{name}negative_',
-    factor=alpha,
-    negative=alpha > 0,
-  )
-  scaled = graph.node('Add', [above, below], f'{name}scaled')
+  terms = [
+    Term(graph.node('Max', [value, zero], f'{name}above'), above, source.reach),
+    Term(
+      graph.node('Min', [value, zero], f'{name}below'),
+      below * alpha,
+      source.reach,
+    ),
+    Term(sign(graph, value, name), change, 1),
+  ]
+  constant = nudge + _byte(output) * 2**factors.bits
+  scaled = floor_sum(graph, terms, constant, factors.bits, output, name)
   finish(graph, operator, scaled, output)
 
 
@@ -244,7 +240,10 @@ def _average_pool_integer(graph, operator, inputs, output, result):
   # Div truncates, so halves go away from zero.
   count = graph.constant(counts, np.int32, f'{name}counts')
   average = graph.node('Div', [nudged, count], f'{name}average')
-  finish(graph, operator, average, output)
+  byte = graph.node(
+    'Add', [average, graph.constant(128, np.int32)], f'{name}byte'
+  )
+  finish(graph, operator, byte, output)
 
 
 def _average_pool_real(graph, operator, inputs, output, result):
@@ -270,7 +269,10 @@ def _l2_normalize_integer(graph, operator, inputs, output, result):
   (source,) = inputs
   value, name = graph.value(source), f'{operator.name}:'
   scaled = l2_normalize(graph, value, _byte(source), name)
-  finish(graph, operator, scaled, output)
+  byte = graph.node(
+    'Add', [scaled, graph.constant(128, np.int32)], f'{name}byte'
+  )
+  finish(graph, operator, byte, output)
 
 
 class Writers(NamedTuple):

@@ -35,7 +35,7 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
 
   Returns:
     A checked model from uint8 images [B, H, W, 3] to the int8 embedding
-    [B, D]; opset 17. Its `metadata_props` are its rounding, input and the
+    [B, D]; opset 18. Its `metadata_props` are its rounding, input and the
     program's own.
   """
   return QdqGraph().program_model(program, taps)

@@ -4,6 +4,7 @@ import integer_oracle as oracle
 import layer_network
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from small_programs import small_program
 
@@ -39,16 +40,23 @@ def test_the_model_gives_the_embedding_alone_for_any_batch():
     np.testing.assert_array_equal(got[program.output], wanted[:batch])
 
 
-def test_no_value_is_a_float():
+def test_no_value_is_a_float_or_has_64_bits():
   _, _, _, program = layer_network.lowered()
   model = onnx.shape_inference.infer_shapes(
     onnx_integer.to_model(program, taps=True), strict_mode=True
   )
-  graph = model.graph
-  kinds = {value.type.tensor_type.elem_type for value in graph.value_info}
-  kinds |= {constant.data_type for constant in graph.initializer}
-  named = {onnx.TensorProto.DataType.Name(kind) for kind in kinds}
-  assert named == {'UINT8', 'INT32', 'INT64', 'UINT64', 'BOOL'}
+
+  def named(kinds):
+    return {onnx.TensorProto.DataType.Name(kind) for kind in kinds}
+
+  values = model.graph.value_info
+  kinds = named(value.type.tensor_type.elem_type for value in values)
+  assert kinds == {'UINT8', 'INT32', 'BOOL'}
+  constants = model.graph.initializer
+  assert named(c.data_type for c in constants) == {'UINT8', 'INT32', 'INT64'}
+  # ONNX wants axes in 64 bits.
+  wide = [c for c in constants if c.data_type == onnx.TensorProto.INT64]
+  assert all(c.name.endswith(':axes') for c in wide)
 
 
 # One channel for each: factors far below one, about one, and above.
@@ -59,46 +67,75 @@ _Q31 = np.array(
     *(2**30, 2**31 - 1, 2**31 - 1, 2**30 + 12345, 0),
   ]
 )
+# What the cut to int8 leaves of them.
+_LIMITS = (-128, 127)
 
 
-@pytest.mark.parametrize('bias', [0, 5, -(2**30), 2**30 - 1])
-def test_rescaling_equals_the_oracle_up_to_the_ends_of_int32(bias):
+def rescaling_case(reach, channels, zero_point):
+  """A graph that rescales, and inputs at ties, at its limits and between."""
+  q31, shifts = _Q31[channels], _SHIFTS[channels]
   # The zero point, too, must fit an int32 with the result.
-  limit = (2**31 - 1 - 128) >> np.maximum(_SHIFTS, 0)
+  limit = np.minimum(reach, (2**31 - 1 - 128) >> np.maximum(shifts, 0))
   near = np.arange(-9, 10)[:, None]
-  step = (1 << np.maximum(-_SHIFTS, 0)) >> 1
+  step = (1 << np.maximum(-shifts, 0)) >> 1
   wide = np.random.default_rng(1).integers(-limit, limit, (2000, len(limit)))
   x = np.concatenate(
     [near + k * step for k in (-3, -1, 0, 1, 3)]
     + [limit - near - 9, -limit + near + 9, wide]
   )
   x = np.clip(x, -limit, limit)
-  # `x` is what is rescaled; the graph gets it without its bias, in int32.
-  raw = np.clip(x - bias, -(2**31) + 1, 2**31 - 1)
-  x = raw + bias
   graph = OnnxGraph()
-  tensor = Tensor('x', _SHIFTS.shape, 1.0, 0)
+  tensor = Tensor('x', shifts.shape, 1.0, 0)
   result = rescale(
     graph,
     'x',
-    Rescaling(_Q31, _SHIFTS, limit),
+    Rescaling(q31, shifts, limit),
     tensor,
     'x:',
-    bias=bias,
-    zero_point=-100,
+    limits=_LIMITS,
+    zero_point=zero_point,
   )
-  # Cut to what int8 needs: the rest is cut by every operator anyway.
-  graph.cast(
-    graph.node(
-      'Clip', [result, *(graph.constant(v, np.int32) for v in (-128, 127))], 'c'
-    ),
-    np.int8,
-    'y',
+  limits = [graph.constant(v, np.int32) for v in _LIMITS]
+  graph.cast(graph.node('Clip', [result, *limits], 'x:cut'), np.int8, 'y')
+  wanted = np.clip(oracle.rescale(x, q31, shifts) + zero_point, *_LIMITS)
+  return graph.model({'x': (x.shape[1:], 'int32')}, {'y': x.shape[1:]}, {}), (
+    x,
+    wanted,
   )
-  model = graph.model({'x': (_SHIFTS.shape, 'int32')}, {'y': _SHIFTS.shape}, {})
-  got = run(model, raw.astype(np.int32))['y']
-  scaled = oracle.rescale(x, _Q31, _SHIFTS) - 100
-  np.testing.assert_array_equal(got, np.clip(scaled, -128, 127))
+
+
+_REACHES = [2**31 - 1, 2**30, 2**24 + 5, 2**20 - 1, 2**15, 255]
+# All factors in one layer, and those of an ordinary one.
+_CHANNELS = {'all': np.arange(11), 'below one': np.array([3, 4, 4, 10])}
+
+
+@pytest.mark.parametrize('zero_point', [-128, -100, 127])
+@pytest.mark.parametrize('channels', _CHANNELS.values(), ids=_CHANNELS)
+@pytest.mark.parametrize('reach', _REACHES)
+def test_rescaling_equals_the_oracle(reach, channels, zero_point):
+  model, (x, wanted) = rescaling_case(reach, channels, zero_point)
+  got = run(model, x.astype(np.int32))['y']
+  np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize('channels', _CHANNELS.values(), ids=_CHANNELS)
+@pytest.mark.parametrize('reach', _REACHES)
+def test_no_step_of_a_rescaling_needs_more_than_32_bits(reach, channels):
+  """The same graph in 64 bits, where nothing can wrap around."""
+  model, (x, wanted) = rescaling_case(reach, channels, 5)
+  for constant in model.graph.initializer:
+    value = onnx.numpy_helper.to_array(constant).astype(np.int64)
+    constant.CopyFrom(onnx.numpy_helper.from_array(value, constant.name))
+  names = [node.output[0] for node in model.graph.node]
+  model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+  del model.graph.output[:]
+  model.graph.output.extend(
+    onnx.helper.make_empty_tensor_value_info(n) for n in names
+  )
+  values = onnx.reference.ReferenceEvaluator(model).run(None, {'x': x})
+  for name, value in zip(names, values):
+    assert -(2**31) <= value.min() <= value.max() < 2**31, name
+  np.testing.assert_array_equal(values[-1], wanted)
 
 
 def test_int4_weights_are_packed_and_give_the_same_bits():
@@ -120,7 +157,7 @@ def test_the_opset_is_old_unless_int4_needs_a_newer_one():
     bits: onnx_integer.to_model(small_program(bits)).opset_import[0].version
     for bits in (4, 5, 8)
   }
-  assert opsets == {4: 21, 5: 17, 8: 17}
+  assert opsets == {4: 21, 5: 18, 8: 18}
 
 
 def test_metadata_says_what_a_reader_must_know():

@@ -82,7 +82,7 @@ def test_metadata_promises_no_bits():
   assert properties['contract'] == 'none'
   assert properties['rounding'] == onnx_qdq.ROUNDING
   assert 'half to even' in onnx_qdq.ROUNDING
-  assert model.opset_import[0].version == 17
+  assert model.opset_import[0].version == 18
 
 
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)

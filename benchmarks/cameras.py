@@ -4,10 +4,10 @@
     --sets=LFW=LFW/images,CelebA=FACES/celeba_*,PINS=FACES/pins_*
 
 Each source is a folder person/image.jpg of aligned faces, of which --images
-(one number a source) of each of --people are drawn, in six forms: as they are;
-in that of the ORL (AT&T) faces (92x112, grey, found and aligned anew); JPEG of
-quality 15; a third as bright; blurred by a Gaussian of 1.5 pixels; enlarged
-from 40 pixels of width. Embeddings are kept in --cache.
+(one number a source) of each of --people are drawn, in five forms: as they are;
+in that of the ORL (AT&T) faces (92x112, grey, found and aligned anew); enlarged
+from 40 pixels of width; JPEG of quality 15; a third as bright. Embeddings are
+kept in --cache.
 
 A rate is stated with limits that include how sets differ: at the threshold that
 one source states as it is, the logarithms of the rates of the known sets have a
@@ -49,7 +49,7 @@ from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
 
-_JPEG_QUALITY, _BRIGHTNESS, _BLUR, _WIDTH = 15, 1 / 3, 1.5, 40
+_JPEG_QUALITY, _BRIGHTNESS, _WIDTH = 15, 1 / 3, 40
 AS_IT_IS = 'as it is'
 
 
@@ -107,10 +107,9 @@ def forms() -> dict[str, Callable[[np.ndarray], np.ndarray | None]]:
   return {
     AS_IT_IS: lambda image: image,
     'grey': face_folders.make_grey(),
+    'small': small,
     'jpeg': jpeg,
     'dark': lambda image: np.uint8(image * _BRIGHTNESS),
-    'blurred': lambda image: cv2.GaussianBlur(image, (0, 0), _BLUR),
-    'small': small,
   }
 
 

@@ -105,9 +105,9 @@ def test_the_limits_of_sets_that_support_a_rate_are_written(
     cohort=4,
     write='sface_int8',
   )
-  assert '| stated | 30 | 18 | ' in capsys.readouterr().out
+  assert '| stated | 30 | 15 | ' in capsys.readouterr().out
   table = rate_table.load(path)
-  assert table.other_sets == 18
+  assert table.other_sets == 15
   # 1,104 pairs make ten matches at a rate of 1 %, and none at 0.01 %.
   assert [row.elsewhere is None for row in table.rows] == [False, True, True]
   low, high = table.rows[0].elsewhere

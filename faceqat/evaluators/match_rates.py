@@ -176,16 +176,12 @@ def difference(
     own = numbers[rows.start], numbers[rows.stop - 1] + 1
     changes[slice(*own)] = _summed(change, columns, rows, own)
   value = changes.sum() / 2 / total
-  # Of changes less the value for each of the pairs of two people.
-  owed = changes.sum(axis=1) - value * sizes * (len(people) - sizes)
-  squares = sizes.astype(float) ** 2
-  twice = (
-    np.sum(changes.astype(float) ** 2)
-    - 2 * value * (sizes @ changes @ sizes)
-    + value**2 * (np.sum(squares) ** 2 - np.sum(squares**2))
-  )
-  spread, freedom = intervals.variance_of_people(
-    owed / total, twice / 2 / total**2
+  spread, freedom = _spread(
+    changes.sum(axis=1),
+    np.sum(changes.astype(float) ** 2),
+    sizes @ changes @ sizes,
+    value,
+    sizes,
   )
   # Never below independent pairs, nor below two of them (`of_difference`).
   independent = (unlike / total - value**2) / total
@@ -321,27 +317,59 @@ def _false_matches(
   values: np.ndarray,
 ) -> list[Rate]:
   """The rates at S steps, whose values float64 [S] are known."""
-  columns, sizes = _columns(people), np.bincount(people)
-  total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
-  counts = np.zeros(len(steps), np.int64)
-  owed, twice = np.zeros([len(steps), len(sizes)]), np.zeros(len(steps))
-  for scores, rows in _blocks(unit, people):
-    own = people[rows.start], people[rows.stop - 1] + 1
-    pairs = np.outer(sizes[slice(*own)], sizes)
-    pairs[np.arange(len(pairs)), np.arange(*own)] = 0
+  sizes = np.bincount(people)
+  reached = np.zeros([len(steps), len(sizes)], np.int64)
+  squares, products = np.zeros([2, len(steps)], np.int64)
+  for scores, rows in _blocks(unit, people) if steps else ():
+    first, last = people[rows.start], people[rows.stop - 1] + 1
+    # Of most steps they are few: the pairs of images that reach the lowest.
+    places = np.nonzero(scores >= min(steps))
+    scores = scores[places]
+    dyads = (people[rows][places[0]] - first) * len(sizes) + people[places[1]]
     for place, step in enumerate(steps):
-      hits = _summed(np.int32(scores >= step), columns, rows, own)
-      influence = (hits - values[place] * pairs) / total
-      counts[place] += hits.sum()
-      owed[place, slice(*own)] = influence.sum(axis=1)
-      twice[place] += np.sum(influence**2)
+      hits = np.bincount(
+        dyads[scores >= step], minlength=(last - first) * len(sizes)
+      ).reshape(-1, len(sizes))
+      reached[place, first:last] = hits.sum(axis=1)
+      squares[place] += np.sum(hits**2)
+      products[place] += sizes[first:last] @ hits @ sizes
+  total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
   found = []
   for place, value in enumerate(values):
-    # Of each two people from either side.
-    spread = intervals.variance_of_people(owed[place], twice[place] / 2)
-    low, high = intervals.of_rate(value, total, *spread)
-    found.append(Rate(float(value), low, high, int(counts[place]) // 2, total))
+    spread = _spread(
+      reached[place], squares[place], products[place], value, sizes
+    )
+    limits = intervals.of_rate(value, total, *spread)
+    count = int(reached[place].sum()) // 2
+    found.append(Rate(float(value), *limits, count, total))
   return found
+
+
+def _spread(
+  sums: np.ndarray,
+  squares: float,
+  products: float,
+  value: float,
+  sizes: np.ndarray,
+) -> tuple[float, float]:
+  """Variance and degrees of freedom of a mean over all pairs of two people.
+
+  Args:
+    sums: [P], of the values of each person's pairs.
+    squares: the sum of the squares of the sums of each two people, from either
+      side.
+    products: the sum of these sums, each times the number of pairs.
+    value: the mean.
+    sizes: int [P], the images of each.
+  """
+  images = int(sizes.sum())
+  total = (images**2 - int(np.sum(sizes**2))) // 2
+  # Of values less the mean, for each of the pairs of two people.
+  owed = sums - value * sizes * (images - sizes)
+  numbers = sizes.astype(float) ** 2
+  pairs = np.sum(numbers) ** 2 - np.sum(numbers**2)
+  twice = squares - 2 * value * products + value**2 * pairs
+  return intervals.variance_of_people(owed / total, twice / 2 / total**2)
 
 
 def _columns(people: np.ndarray) -> np.ndarray:

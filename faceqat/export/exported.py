@@ -11,6 +11,8 @@ import numpy as np
 from faceqat.export import digests
 from faceqat.integer.program import CONTRACTS
 
+# The bits that are flipped in bytes `q + 128` to have `q`.
+_TO_INT8 = {'int8': 0, 'uint8': 128}
 # Height and width of the faces of a network, in pixels: far above any in use.
 _MAX_SIZE = 4096
 
@@ -53,7 +55,9 @@ def read_tflite(path: pathlib.Path) -> Exported:
     if contract not in CONTRACTS:
       raise ValueError(_FOREIGN)
     ends = tflite_builder.read_ends(content)
-    if ends.output_kind != 'int8' or not _is_size(ends.image_size):
+    if ends.output_kind == 'float32':
+      raise ValueError(_REAL)
+    if ends.output_kind not in _TO_INT8 or not _is_size(ends.image_size):
       raise ValueError(_FOREIGN)
     run = litert.make_runner(content, contract, threads=threads())
   except ValueError as error:
@@ -63,9 +67,11 @@ def read_tflite(path: pathlib.Path) -> Exported:
     if ends.input_kind == 'int8':
       images = (images ^ 128).view(np.int8)
     (embeddings,) = run(images).values()
-    return embeddings
+    return embeddings.view(np.int8) ^ np.int8(-flip)
 
-  return Exported(embed, ends.image_size, ends.zero_point, metadata, checked)
+  flip = _TO_INT8[ends.output_kind]
+  zero_point = ends.zero_point - flip
+  return Exported(embed, ends.image_size, zero_point, metadata, checked)
 
 
 def read_onnx(path: pathlib.Path) -> Exported:
@@ -112,6 +118,10 @@ def threads() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 
 
+_REAL = (
+  'its embeddings are float32, for apps; give the program, or a file with int8 '
+  'or uint8 embeddings'
+)
 _FOREIGN = (
   'it was not written by faceqat.convert: it does not say whose rounding its '
   'int8 embeddings follow; export the network with python -m faceqat.convert'

@@ -9,7 +9,12 @@ written as [B, D].
 
 from collections.abc import Mapping, Sequence
 
-from faceqat.export import digests, tflite_builder, tflite_operators
+from faceqat.export import (
+  digests,
+  tflite_builder,
+  tflite_metadata,
+  tflite_operators,
+)
 from faceqat.export.tflite_builder import ModelBuilder
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram, check_accumulators
@@ -19,6 +24,7 @@ _INPUTS = {
   'uint8': 'uint8 pixels',
   'int8': 'int8: pixel - 128, at scale 1/128',
 }
+OUTPUTS = ('int8', 'uint8', 'float32')
 
 
 class Graph:
@@ -31,8 +37,10 @@ class Graph:
     pack_int4: store weights of up to 4 bits two in a byte.
   """
 
-  def __init__(self, contract: str, pack_int4: bool | None):
-    self.builder = ModelBuilder()
+  def __init__(
+    self, contract: str, pack_int4: bool | None, batch: int | None = None
+  ):
+    self.builder = ModelBuilder(batch)
     self.indices = {}
     self.contract = contract
     self.pack_int4 = (
@@ -114,6 +122,8 @@ def to_bytes(
   program: IntegerProgram,
   *,
   input_type: str = 'uint8',
+  output_type: str = 'int8',
+  batch: int | None = None,
   taps: bool = False,
   pack_int4: bool | None = None,
 ) -> bytes:
@@ -123,37 +133,40 @@ def to_bytes(
     program: its contract says which kernels the file is for.
     input_type: 'uint8' images [B, H, W, 3] of pixels, or 'int8' ones of
       pixel - 128.
-    taps: make every activation an output under its name in the program, not
-      the embedding alone.
+    output_type: of the embedding: 'int8', as in the program; 'uint8', q + 128
+      with a zero point so much higher; or 'float32', its real numbers.
+    batch: how many images a call takes; None leaves it open.
+    taps: make every activation an int8 output under its name in the program,
+      not the embedding alone.
     pack_int4: see `operators_to_bytes`.
 
   Returns:
-    The file's content. Its one output is the int8 embedding [B, D]; the
-    signature 'serving_default' calls it 'embedding' and the input 'image'.
-    The metadata entry 'faceqat' is JSON: contract, input, the outputs' shapes,
-    the program's own, and the digests of `digests`.
+    The file's content. Its one output is the embedding [B, D]; the signature
+    'serving_default' calls it 'embedding' and the input 'image'. The metadata
+    entry 'faceqat' is JSON: contract, input, the outputs' shapes, the program's
+    own, and the digests of `digests`; beside it is TFLite's standard one.
 
   Raises:
-    ValueError: an operator that the runtime cannot compute exactly, or whose
-      integers could overflow.
+    ValueError: an unknown type or batch, an operator that the runtime cannot
+      compute exactly, or one whose integers could overflow.
   """
-  if input_type not in _INPUTS:
-    raise ValueError(
-      f'input_type is {input_type!r}; it must be one of {sorted(_INPUTS)}'
-    )
+  _check_ends(input_type, output_type, batch)
   check_accumulators(program)
   if program.contract == 'xnnpack':
     # Its kernels, and so JAX, are of no use to the other contract.
     from faceqat.integer import xnnpack
 
     xnnpack.check_program(program)
-  graph = Graph(program.contract, pack_int4)
+  graph = Graph(program.contract, pack_int4, batch)
   pixels = _write_image(graph, program.tensors[program.input], input_type)
   _write_operators(graph, program)
   if taps:
     outputs = {name: graph.indices[name] for name in program.tensors}
   else:
-    outputs = {'embedding': graph.indices[program.output]}
+    embedding = _write_output(
+      graph, program.tensors[program.output], output_type
+    )
+    outputs = {'embedding': embedding}
   metadata = {
     **digests.of_program(program),
     **program.metadata,
@@ -164,7 +177,24 @@ def to_bytes(
       for name in (program.tensors if taps else [program.output])
     },
   }
-  return graph.builder.finish({'image': pixels}, outputs, metadata)
+  standard = None if taps else tflite_metadata.to_bytes('image', 'embedding')
+  return graph.builder.finish({'image': pixels}, outputs, metadata, standard)
+
+
+def _check_ends(input_type: str, output_type: str, batch: int | None):
+  choices = (
+    ('input_type', input_type, _INPUTS),
+    ('output_type', output_type, OUTPUTS),
+  )
+  for name, value, known in choices:
+    if value not in known:
+      raise ValueError(
+        f'{name} is {value!r}; it must be one of {sorted(known)}'
+      )
+  if batch is not None and batch < 1:
+    raise ValueError(
+      f'batch is {batch}; it must be at least 1, or None to leave it open'
+    )
 
 
 def _write_operators(graph: Graph, program: IntegerProgram):
@@ -206,3 +236,26 @@ def _write_image(graph: Graph, image: Tensor, input_type: str) -> int:
     tflite_builder.schema.QuantizeOptionsT(),
   )
   return pixels
+
+
+def _write_output(graph: Graph, embedding: Tensor, output_type: str) -> int:
+  """Adds what makes the file's output of the embedding; its index."""
+  source = graph.indices[embedding.name]
+  if output_type == 'int8':
+    return source
+  scale, zero_point = embedding.scale, embedding.zero_point + 128
+  code, options = 'QUANTIZE', tflite_builder.schema.QuantizeOptionsT()
+  if output_type == 'float32':
+    scale, zero_point = None, 0
+    code, options = 'DEQUANTIZE', tflite_builder.schema.DequantizeOptionsT()
+  result = graph.builder.activation(
+    f'{embedding.name}:{output_type}',
+    embedding.shape,
+    output_type,
+    scale,
+    zero_point,
+  )
+  # The second version is the first of DEQUANTIZE with int8.
+  version = {'QUANTIZE': 1, 'DEQUANTIZE': 2}[code]
+  graph.builder.operator(code, version, [source], result, options)
+  return result

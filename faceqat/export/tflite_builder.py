@@ -19,7 +19,7 @@ except ImportError as error:
     "and 'flatbuffers': pip install ai-edge-litert flatbuffers"
   ) from error
 
-from faceqat.export import digests
+from faceqat.export import digests, tflite_metadata
 from faceqat.files import strict_json
 from faceqat.integer import packing
 
@@ -36,6 +36,7 @@ _TYPES = {
   'int8': schema.TensorType.INT8,
   'int32': schema.TensorType.INT32,
   'uint8': schema.TensorType.UINT8,
+  'float32': schema.TensorType.FLOAT32,
 }
 
 
@@ -58,9 +59,14 @@ class _Buffer(schema.BufferT):
 
 
 class ModelBuilder:
-  """Collects one graph; its batch dimension, the first, is open."""
+  """Collects one graph, whose first dimension is the batch.
 
-  def __init__(self):
+  Args:
+    batch: its size; None leaves it open.
+  """
+
+  def __init__(self, batch: int | None = None):
+    self._batch = batch
     # The format wants an empty buffer first, for tensors without constants.
     self._buffers = [_Buffer()]
     self._tensors = []
@@ -83,8 +89,10 @@ class ModelBuilder:
     """
     scales = [] if scale is None else [scale]
     zero_points = [zero_point] * len(scales)
-    tensor = self._tensor(name, (1, *shape), kind, scales, zero_points, 0)
-    tensor.shapeSignature = [-1, *map(int, shape)]
+    batch = self._batch or 1
+    tensor = self._tensor(name, (batch, *shape), kind, scales, zero_points, 0)
+    if self._batch is None:
+      tensor.shapeSignature = [-1, *map(int, shape)]
     return len(self._tensors) - 1
 
   def constant(
@@ -171,6 +179,7 @@ class ModelBuilder:
     inputs: Mapping[str, int],
     outputs: Mapping[str, int],
     metadata: Mapping,
+    standard: bytes | None = None,
   ) -> bytes:
     """The file's content.
 
@@ -179,8 +188,12 @@ class ModelBuilder:
         'serving_default'.
       metadata: JSON-able; stored under the name 'faceqat', with the file's
         digest.
+      standard: the content of the standard entry, of `tflite_metadata`.
     """
     text = json.dumps({**digests.BLANK, **metadata}, allow_nan=False)
+    entries = {_METADATA: text.encode()}
+    if standard:
+      entries[tflite_metadata.NAME] = standard
     signature = schema.SignatureDefT(
       inputs=_tensor_maps(inputs),
       outputs=_tensor_maps(outputs),
@@ -199,7 +212,8 @@ class ModelBuilder:
       operatorCodes=[_operator_code(*pair) for pair in self._codes],
       subgraphs=[graph],
       metadata=[
-        schema.MetadataT(name=_METADATA, buffer=self._buffer(text.encode()))
+        schema.MetadataT(name=name, buffer=self._buffer(entry))
+        for name, entry in entries.items()
       ],
       signatureDefs=[signature],
       buffers=self._buffers,
@@ -248,8 +262,8 @@ class Ends(NamedTuple):
   Attributes:
     input_kind: 'uint8' or 'int8'; other types are numbers, as text.
     image_size: height and width of the images.
-    output_kind: as `input_kind`.
-    zero_point: of the embeddings.
+    output_kind: 'int8', 'uint8' or 'float32'.
+    zero_point: of the embeddings; 0 of real ones.
   """
 
   input_kind: str
@@ -269,11 +283,12 @@ def read_ends(content: bytes) -> Ends:
     graph = schema.Model.GetRootAs(content).Subgraphs(0)
     image = graph.Tensors(graph.Inputs(0))
     output = graph.Tensors(graph.Outputs(0))
+    quantization = output.Quantization()
     return Ends(
       names.get(image.Type(), str(image.Type())),
       (int(image.Shape(1)), int(image.Shape(2))),
       names.get(output.Type(), str(output.Type())),
-      int(output.Quantization().ZeroPoint(0)),
+      int(quantization.ZeroPoint(0)) if quantization else 0,
     )
 
 

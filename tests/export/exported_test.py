@@ -5,7 +5,7 @@ import onnx
 import pytest
 from small_programs import PROGRAM
 
-from faceqat.export import exported
+from faceqat.export import exported, tflite
 from faceqat.export.formats import FORMATS
 
 READERS = {'.tflite': exported.read_tflite, '.onnx': exported.read_onnx}
@@ -37,6 +37,18 @@ def test_what_is_in_a_file_is_read_and_run(change, tmp_path):
   assert np.ptp(embeddings[0]) > 0
   for other in embeddings[1:]:
     np.testing.assert_array_equal(embeddings[0], other)
+
+
+def test_other_ends_of_a_file_are_read_or_named(tmp_path):
+  wanted = read(tmp_path, 'tflite')
+  for kind in ('uint8', 'float32'):
+    content = tflite.to_bytes(PROGRAM, output_type=kind, batch=1)
+    (tmp_path / kind).write_bytes(content)
+  file = exported.read_tflite(tmp_path / 'uint8')
+  assert file.zero_point == wanted.zero_point
+  np.testing.assert_array_equal(file.run(IMAGES), wanted.run(IMAGES))
+  with pytest.raises(ValueError, match=r'float32: its embeddings are float32'):
+    exported.read_tflite(tmp_path / 'float32')
 
 
 def changed_onnx(change):

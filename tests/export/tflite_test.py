@@ -3,14 +3,17 @@
 import dataclasses
 import hashlib
 import re
+import struct
 
+import flatbuffers
+import flatbuffers.table
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from small_programs import network_images, record_network
+from small_programs import PROGRAM, network_images, record_network
 from tflite_file import read
 
-from faceqat.export import litert, tflite, tflite_builder
+from faceqat.export import litert, tflite, tflite_builder, tflite_metadata
 from faceqat.integer import program as ip
 from faceqat.integer.evaluator import make_evaluator
 
@@ -35,6 +38,44 @@ def test_the_file_gives_the_bits_of_the_evaluator(contract, input_type):
   assert taps.keys() == values.keys() == program.tensors.keys()
   for name, value in taps.items():
     np.testing.assert_array_equal(value, values[name], err_msg=name)
+
+
+# What makes the program's integers of the file's outputs, which stay exact.
+TO_INTEGERS = {
+  'uint8': lambda outputs, tensor: (outputs ^ 128).view(np.int8),
+  # One product, rounded to float32, is nearer than half a step.
+  'float32': lambda outputs, tensor: np.rint(
+    outputs / np.float32(tensor.scale) + tensor.zero_point
+  ),
+}
+
+
+@pytest.mark.parametrize('contract', CONTRACTS)
+@pytest.mark.parametrize('batch', [None, 8])
+@pytest.mark.parametrize('output_type', TO_INTEGERS)
+def test_the_ends_are_what_is_asked_for(output_type, batch, contract):
+  program = dataclasses.replace(PROGRAM, contract=contract)
+  images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), np.uint8)
+  content = tflite.to_bytes(program, output_type=output_type, batch=batch)
+  (result,) = litert.make_runner(content, contract)(images).values()
+  assert result.dtype == output_type
+  np.testing.assert_array_equal(
+    TO_INTEGERS[output_type](result, program.tensors[program.output]),
+    make_evaluator(program)(images),
+  )
+  graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+  for tensor in graph.subgraphs[0].tensors:
+    if tensor.buffer == 0:
+      assert tensor.shape[0] == (batch or 1)
+      open_batch = tensor.shapeSignature is not None
+      assert open_batch == (batch is None)
+  image, output = (
+    graph.subgraphs[0].tensors[ends[0].tensorIndex]
+    for ends in (graph.signatureDefs[0].inputs, graph.signatureDefs[0].outputs)
+  )
+  assert image.quantization.zeroPoint == [128]
+  if output_type == 'uint8':
+    assert output.quantization.zeroPoint == [128]
 
 
 @pytest.mark.parametrize('weight_bits', [2, 4])
@@ -160,9 +201,17 @@ def test_int4_is_refused_where_xnnpack_has_no_kernel():
   )
 
 
-def test_an_unknown_input_type_is_named():
-  with pytest.raises(ValueError, match=r"'float32'; .* \['int8', 'uint8'\]"):
-    tflite.to_bytes(record_network(), input_type='float32')
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'input_type': 'float32'}, r"'float32'; .* \['int8', 'uint8'\]"),
+    ({'output_type': 'int4'}, r"'int4'; .* \['float32', 'int8', 'uint8'\]"),
+    ({'batch': 0}, 'batch is 0; .* at least 1, or None'),
+  ],
+)
+def test_unknown_ends_are_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    tflite.to_bytes(PROGRAM, **options)
 
 
 def test_a_program_that_could_overflow_is_refused():
@@ -189,3 +238,59 @@ def test_the_output_may_be_that_of_any_operator(output):
   np.testing.assert_array_equal(
     result[output], make_evaluator(program)(network_images())
   )
+
+
+class _Slots:
+  """A table of a FlatBuffer, read by the numbers of its slots."""
+
+  def __init__(self, content, offset=0):
+    (start,) = struct.unpack_from('<I', content, offset)
+    self._table = flatbuffers.table.Table(content, offset + start)
+
+  def _at(self, slot):
+    return self._table.Pos + self._table.Offset(4 + 2 * slot)
+
+  def byte(self, slot):
+    return self._table.Bytes[self._at(slot)]
+
+  def text(self, slot):
+    return self._table.String(self._at(slot))
+
+  def table(self, slot):
+    return _Slots(self._table.Bytes, self._at(slot))
+
+  def only(self, slot):
+    """The one table of a list."""
+    assert self._table.VectorLen(self._at(slot) - self._table.Pos) == 1
+    start = self._table.Vector(self._at(slot) - self._table.Pos)
+    return _Slots(self._table.Bytes, start)
+
+  def number(self, slot):
+    """The one float32 of a list."""
+    at = self._at(slot) - self._table.Pos
+    assert self._table.VectorLen(at) == 1
+    return struct.unpack_from('<f', self._table.Bytes, self._table.Vector(at))[
+      0
+    ]
+
+
+def test_the_standard_metadata_says_how_pixels_become_real_numbers():
+  """Against the slots of TFLite's metadata_schema.fbs."""
+  content = tflite.to_bytes(PROGRAM)
+  model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+  entries = {entry.name: entry.buffer for entry in model.metadata}
+  buffer = model.buffers[entries[tflite_metadata.NAME.encode()]]
+  standard = bytes(buffer.data)
+  assert standard[4:8] == b'M001'
+  graph = _Slots(standard).only(3)
+  image, embedding = graph.only(2), graph.only(3)
+  assert (image.text(0), embedding.text(0)) == (b'image', b'embedding')
+  # ImageProperties, and its RGB.
+  assert image.table(3).byte(0) == 2
+  assert image.table(3).table(1).byte(0) == 1
+  # NormalizationOptions, and its mean and std.
+  unit = image.only(4)
+  assert unit.byte(0) == 1
+  assert (unit.table(1).number(0), unit.table(1).number(1)) == (128, 128)
+  # FeatureProperties.
+  assert embedding.table(3).byte(0) == 1

@@ -217,16 +217,17 @@ def run(
 
   try:
     app.run(run_main, flags_parser=read_flags)
-  except SystemExit as end:
-    # Python's own status for a sentence is 1.
-    if failed == 1 or not isinstance(end.code, str):
+  except (SystemExit, Exception) as end:
+    if interruption.is_raised:
+      interruption.leave(interruption.LINE)
+    is_sentence = isinstance(end, SystemExit) and isinstance(end.code, str)
+    # Python's own status for a sentence and for a traceback is 1.
+    if failed == 1 or (isinstance(end, SystemExit) and not is_sentence):
       raise
-    print(end.code, file=sys.stderr)
-    sys.exit(failed)
-  except Exception:
-    if failed == 1:
-      raise
-    traceback.print_exc()
+    if is_sentence:
+      print(end.code, file=sys.stderr)
+    else:
+      traceback.print_exc()
     sys.exit(failed)
 
 

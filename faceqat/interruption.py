@@ -3,7 +3,8 @@
 On Ctrl-C that is with one line, soon, whatever the command is doing.
 Python raises KeyboardInterrupt between its own instructions alone, so not while
 XLA compiles. Where a library calls back into Python, as at a garbage
-collection, the error is printed and forgotten. And where Python ends while
+collection, the error is printed and forgotten; where an import fails by it,
+that is an ImportError. And where Python ends while
 threads of XLA are starting, it may crash.
 
 So a thread hears of each signal, and ends the process where the main thread has
@@ -31,6 +32,9 @@ answer = ''
 # Whether `watch` was called.
 is_watched = False
 
+# Whether KeyboardInterrupt was raised, which libraries turn into other errors.
+is_raised = False
+
 
 def watch():
   """Begins to watch, once; to be called in the main thread."""
@@ -41,6 +45,15 @@ def watch():
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_wait, args=[reader], daemon=True).start()
+    # A shell in the background has it ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+      signal.signal(signal.SIGINT, _raise)
+
+
+def _raise(number, frame):
+  global is_raised
+  is_raised = True
+  signal.default_int_handler(number, frame)
 
 
 def _wait(reader: int):

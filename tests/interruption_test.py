@@ -78,3 +78,19 @@ def test_what_was_printed_is_there_before_the_last_line():
     *(130, 'half\n'),
     '3 of 8 are done\n',
   )
+
+
+def test_an_import_that_fails_by_it_is_an_interruption():
+  result, _ = run(
+    'import signal, sys\n'
+    'from faceqat import command\n'
+    'def main():\n'
+    '  try:\n'
+    '    signal.raise_signal(signal.SIGINT)\n'
+    '  except KeyboardInterrupt:\n'
+    '    raise ImportError("initialization failed")\n'
+    'sys.argv = ["command"]\n'
+    'command.run(main)'
+  )
+  assert result.returncode == 130
+  assert result.stderr == 'loading ...\ninterrupted\n'

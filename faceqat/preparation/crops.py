@@ -221,6 +221,11 @@ def _in_processes(
       for future in done:
         yield future.result()
         del waiting[future]
+  except KeyboardInterrupt:
+    # Those that are still starting would be waited for.
+    for worker in multiprocessing.active_children():
+      worker.terminate()
+    raise
   except BrokenProcessPool:
     names = ', '.join(photograph.name for photograph in waiting.values())
     raise ValueError(

@@ -1,5 +1,6 @@
 """Test files mirror the tree of the modules."""
 
+import ast
 import pathlib
 import re
 
@@ -44,3 +45,17 @@ def test_no_test_imports_another():
   assert imports.search('import numpy\nfrom loop_test import train\n')
   paths = TESTS.rglob('*.py')
   assert [path for path in paths if imports.search(path.read_text())] == []
+
+
+def test_the_text_of_an_error_has_no_full_stop_at_its_end():
+  """A command puts it into a line of its own, and others build on it."""
+  texts = []
+  for path in (ROOT / 'faceqat').rglob('*.py'):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        for text in node.exc.args[:1]:
+          last = text.values[-1] if isinstance(text, ast.JoinedStr) else text
+          if isinstance(last, ast.Constant) and isinstance(last.value, str):
+            texts.append(last.value)
+  assert len(texts) > 300
+  assert [text for text in texts if text.endswith('.')] == []

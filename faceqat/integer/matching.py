@@ -113,8 +113,8 @@ def search(gallery, probes, k: int) -> tuple[jax.Array, jax.Array]:
 def _checked(array, name: str):
   if array.dtype not in (np.int8, np.int16, np.int32):
     raise ValueError(
-      f'{name} is {array.dtype}; templates are int8, int16 or int32. Make '
-      'them of int8 embeddings with `template`.'
+      f'{name} is {array.dtype}; templates are int8, int16 or int32: make '
+      'them of int8 embeddings with `template`'
     )
   if array.dtype != np.int8 and not isinstance(array, jax.core.Tracer):
     # JAX would compile this for every shape.
@@ -123,7 +123,7 @@ def _checked(array, name: str):
     if low < -REACH or high > REACH:
       raise ValueError(
         f'{name} has elements in [{low}, {high}]; those of templates are '
-        f'within {REACH} of 0. Make them of int8 embeddings with `template`.'
+        f'within {REACH} of 0: make them of int8 embeddings with `template`'
       )
   return array
 
@@ -137,7 +137,7 @@ def _check_sizes(a: jax.Array, b: jax.Array):
   if a.shape[-1] > MAX_SIZE:
     raise ValueError(
       f'Templates have {a.shape[-1]} elements; above {MAX_SIZE} a dot product '
-      'could overflow int32. Train a smaller embedding.'
+      'could overflow int32: train a smaller embedding'
     )
 
 

@@ -48,7 +48,7 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     if 8 + length > size:
       raise ValueError(
         f'{name} is no program file or is cut short: its header announces '
-        f'{length} bytes, the file has {size}. Copy it again.'
+        f'{length} bytes, the file has {size}: copy it again'
       )
     header = file.read(length)
     entry = _entry(name, header)
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     if version > FORMAT_VERSION:
       raise ValueError(
         f'{name} has format version {version}; this faceqat reads up to '
-        f'{FORMAT_VERSION}. Upgrade faceqat or convert the checkpoint again.'
+        f'{FORMAT_VERSION}: upgrade faceqat or convert the checkpoint again'
       )
     content = length.to_bytes(8, 'little') + header + file.read()
   digest = entry.get('sha256')
@@ -66,8 +66,8 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
     raise ValueError(f'{name} is damaged: it has no SHA-256')
   if not seal.is_whole(content, digest):
     raise ValueError(
-      f'{name} is damaged or cut short: its SHA-256 does not match. Copy it '
-      'again or convert the checkpoint again.'
+      f'{name} is damaged or cut short: its SHA-256 does not match: copy it '
+      'again or convert the checkpoint again'
     )
   if not isinstance(entry.get('description'), dict):
     raise ValueError(f'{name} is damaged: it has no description')
@@ -103,6 +103,6 @@ def _entry(name: str, header: bytes) -> dict:
 
 def _foreign(name: str, reason: str) -> str:
   return (
-    f'{name} is no faceqat program file: {reason}. Give the file that '
-    'the conversion wrote.'
+    f'{name} is no faceqat program file: {reason}; give the file that '
+    'the conversion wrote'
   )

@@ -165,7 +165,7 @@ def test_a_newer_file_says_so_even_if_its_digest_differs(saved):
   changed = content.replace(rb'\"version\": 2', rb'\"version\": 3', 1)
   assert changed != content
   saved.write_bytes(changed)
-  refuses(saved, r'format version 3.*up to 2.*Upgrade')
+  refuses(saved, r'format version 3.*up to 2.*upgrade')
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     content, storages = (_read_zip if is_zip else _read_legacy)(data)
   except NotAllowedError as error:
     raise ValueError(
-      f'{path} is no plain dictionary of tensors and was not run: {error}. '
-      'Save it again as torch.save(model.state_dict(), path).'
+      f'{path} is no plain dictionary of tensors and was not run: {error}; '
+      'save it again as torch.save(model.state_dict(), path)'
     ) from error
   # A damaged file fails in as many ways as it has bytes.
   except Exception as error:
@@ -78,7 +78,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
       arrays[name] = _view(tensor, storages)
     except _UnfitError as error:
-      raise ValueError(f'{path}: tensor {name!r} {error}.') from error
+      raise ValueError(f'{path}: tensor {name!r} {error}') from error
     except Exception as error:
       raise _damaged(path, error) from error
   return without_wrappers(arrays)
@@ -91,7 +91,7 @@ class _UnfitError(Exception):
 def _damaged(path: str, error: Exception) -> ValueError:
   return ValueError(
     f'{path} is damaged, truncated or no PyTorch checkpoint '
-    f'({type(error).__name__}: {error}): get it again.'
+    f'({type(error).__name__}: {error}): get it again'
   )
 
 

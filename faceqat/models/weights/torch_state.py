@@ -70,13 +70,13 @@ def find_network(content: Any, path: str) -> dict[str, StoredTensor]:
       raise ValueError(
         f'{path} has several dictionaries of tensors, {_first(inner)}, none '
         f'called as a network is, one of {sorted(_NETWORK_KEYS)}: save the one '
-        'that is the network by itself.'
+        'that is the network by itself'
       )
     found = nested[0] if nested else next(iter(inner.values()), None)
   raise ValueError(
     f'{path} has no state dictionary: wanted tensors by name, or these under '
-    f'one of {sorted(_NETWORK_KEYS)}, got {_describe(content)}. Save it again '
-    'as torch.save(model.state_dict(), path).'
+    f'one of {sorted(_NETWORK_KEYS)}, got {_describe(content)}: save it again '
+    'as torch.save(model.state_dict(), path)'
   )
 
 

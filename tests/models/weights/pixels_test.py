@@ -84,7 +84,10 @@ def test_pixels_are_shown_as_the_formula(pixels, text):
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
-    ({'channels': 'rgb'}, r"pretrained_pixels\.channels is 'rgb'; choose RGB"),
+    (
+      {'channels': 'rgb'},
+      r"pretrained_pixels\.channels is 'rgb'; choose one of RGB",
+    ),
     ({'mean': (1, 2)}, r'pretrained_pixels\.mean is \(1, 2\); give one number'),
     ({'mean': ('a',)}, r'pretrained_pixels\.mean'),
     ({'mean': (float('nan'),)}, r'pretrained_pixels\.mean'),

@@ -254,11 +254,7 @@ def make_train_iterator(
   )
   return TrainIterator(
     iter(dataset.to_iter_dataset(options)),
-    {
-      'batch_size': batch_size,
-      'seed': seed,
-      'people_per_batch': people_per_batch,
-    },
+    dict(batch_size=batch_size, seed=seed, people_per_batch=people_per_batch),
     source,
     changed_people,
   )

@@ -95,14 +95,18 @@ def evaluate_network(
   predicts = {name: run for name, run in predicts.items() if name in precisions}
   if not predicts:
     raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
-  parameters = complexity.count_parameters(network.variables)
-  progress.note(f'{parameters:,} parameters')
-  shapes = complexity.trace_shapes(network.model, size)
-  multiply_adds = complexity.count_multiply_adds(shapes)
-  progress.note(f'{multiply_adds:,} multiply-adds an image')
+  _note_costs(network, size)
   return evaluate_sets(
     predicts, sizes, sets, config, outdir, full, digests, groups
   )
+
+
+def _note_costs(network: Network, size: ImageSize):
+  parameters = complexity.count_parameters(network.variables)
+  shapes = complexity.trace_shapes(network.model, size)
+  multiply_adds = complexity.count_multiply_adds(shapes)
+  progress.note(f'{parameters:,} parameters')
+  progress.note(f'{multiply_adds:,} multiply-adds an image')
 
 
 def _check_precisions(precisions: Sequence[str]):

@@ -263,9 +263,7 @@ def names_template(fingerprint: Fingerprint | None) -> bool:
   )
 
 
-def most_telling(
-  found: Sequence[Fingerprint | None],
-) -> Fingerprint | None:
+def most_telling(found: Sequence[Fingerprint | None]) -> Fingerprint | None:
   """The first with a template of photographs, else the first stated one."""
   for says in (names_template, is_stated):
     if telling := next(filter(says, found), None):

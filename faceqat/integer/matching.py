@@ -158,10 +158,7 @@ def _search(gallery, probes, k: int):
 
   def find(probe):
     dot = lax.dot_general(
-      gallery,
-      probe,
-      (((1,), (0,)), ((), ())),
-      preferred_element_type=jnp.int32,
+      gallery, probe, (((1,), (0,)), ((), ())), preferred_element_type=jnp.int32
     )
     values, indices = _largest(_score(dot, *norms, *_norm(probe)), k)
     return indices, values

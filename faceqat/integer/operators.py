@@ -12,18 +12,8 @@ import numpy as np
 
 from faceqat.integer import multipliers
 from faceqat.integer.multipliers import Rescaling
-from faceqat.integer.operator_base import (
-  Operator,
-  Padding,
-  Windowed,
-  frozen,
-)
-from faceqat.integer.tensors import (
-  QParams,
-  Tensor,
-  check_integers,
-  check_scale,
-)
+from faceqat.integer.operator_base import Operator, Padding, Windowed, frozen
+from faceqat.integer.tensors import QParams, Tensor, check_integers, check_scale
 from faceqat.integer.weighted_operators import Conv2D
 from faceqat.integer.weighted_operators import Dense as Dense
 from faceqat.integer.weighted_operators import Weighted as Weighted

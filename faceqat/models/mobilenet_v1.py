@@ -15,13 +15,7 @@ from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Dropout, Flatten
 
 # Channels c, repeats n, first stride s, of a depthwise 3x3 and a 1x1.
-STAGES = (
-  (64, 1, 1),
-  (128, 2, 2),
-  (256, 2, 2),
-  (512, 6, 2),
-  (1024, 2, 2),
-)
+STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 # The original pads both sides alike, also where the stride is 2.
 PADDING = ((1, 1), (1, 1))
 
@@ -56,10 +50,7 @@ class Model(Backbone):
         )
         channels = round_channels(features * self.width)
         x = unit(
-          x,
-          name=f'pointwise_{index}',
-          features=channels,
-          kernel_size=(1, 1),
+          x, name=f'pointwise_{index}', features=channels, kernel_size=(1, 1)
         )
         index += 1
     dropout = Dropout(quant=self.quant, rate=self.dropout, name='dropout')

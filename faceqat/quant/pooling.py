@@ -48,10 +48,7 @@ class _WindowPool(QuantLayer):
   padding: str | Padding = 'SAME'
 
   def _pool(
-    self,
-    kind: type[ops.Operator],
-    pool: Callable[..., jax.Array],
-    x: Value,
+    self, kind: type[ops.Operator], pool: Callable[..., jax.Array], x: Value
   ) -> Value:
     geometry = {
       'window': self.window,

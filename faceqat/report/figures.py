@@ -28,8 +28,7 @@ def _save(figure: Figure, path: str | os.PathLike) -> None:
 
 
 def roc_figure(
-  results: Mapping[str, tuple[np.ndarray, np.ndarray]],
-  path: str | os.PathLike,
+  results: Mapping[str, tuple[np.ndarray, np.ndarray]], path: str | os.PathLike
 ) -> None:
   """Draws ROC curves together, beside the histograms of their scores.
 

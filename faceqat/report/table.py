@@ -3,13 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from tabulate import (
-  SEPARATING_LINE,
-  DataRow,
-  Line,
-  TableFormat,
-  tabulate,
-)
+from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate
 
 _ROW = DataRow('', '  ', '')
 _COLUMNS = TableFormat(

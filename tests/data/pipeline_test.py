@@ -53,11 +53,7 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(
   whole = take(make(source, 8, **options), 10)
   parts = [
     make(
-      source,
-      8,
-      process_index=process,
-      process_count=process_count,
-      **options,
+      source, 8, process_index=process, process_count=process_count, **options
     )
     for process in range(process_count)
   ]

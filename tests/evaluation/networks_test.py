@@ -14,10 +14,7 @@ from tiny_run import leaves, make_config
 from faceqat.data import datasets
 from faceqat.evaluation import networks
 from faceqat.evaluators import identification_rates, verification
-from faceqat.evaluators.predict import (
-  make_integer_predict,
-  make_predict,
-)
+from faceqat.evaluators.predict import make_integer_predict, make_predict
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator

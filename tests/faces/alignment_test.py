@@ -254,8 +254,7 @@ def test_no_margin_is_the_box():
 
 
 @pytest.mark.parametrize(
-  'box',
-  [[300, 0, 50, 50], [10, 10, 0, 20], [-60, 0, 10, 10], [np.nan] * 4],
+  'box', [[300, 0, 50, 50], [10, 10, 0, 20], [-60, 0, 10, 10], [np.nan] * 4]
 )
 def test_boxes_outside_of_the_photograph_are_refused(box):
   with pytest.raises(ValueError, match='no part in the image of 100x100'):

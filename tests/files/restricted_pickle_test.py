@@ -149,8 +149,7 @@ def test_only_what_is_plain_and_small_is_shown(value, text):
 
 
 @pytest.mark.parametrize(
-  ('key', 'kind'),
-  [('x' * 1001, 'str'), (b'x' * 1001, 'bytes'), (2**64, 'int')],
+  ('key', 'kind'), [('x' * 1001, 'str'), (b'x' * 1001, 'bytes'), (2**64, 'int')]
 )
 def test_large_keys_are_refused(key, kind):
   # Such a key would be hashed or compared whole each time it is set.

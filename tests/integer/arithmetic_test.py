@@ -162,8 +162,7 @@ def test_inverse_square_root_equals_the_kernel_and_is_accurate():
   rng = np.random.default_rng(7)
   powers = [2**k + d for k in range(31) for d in (-1, 0, 1)]
   values = np.array(
-    [*range(300), *powers, *(2 ** rng.uniform(0, 31, 3_000))],
-    np.int64,
+    [*range(300), *powers, *(2 ** rng.uniform(0, 31, 3_000))], np.int64
   )
   values = values[values <= INT32.max]
   q31, shift = jax.jit(arithmetic.inv_sqrt_multiplier)(values.astype(np.int32))

@@ -9,10 +9,7 @@ from defaults import batch_norm, make_network
 from faceqat.models import mobilenet_v2
 
 MODEL = make_network(
-  'mobilenet_v2',
-  embedding_size=32,
-  width=0.25,
-  norm=batch_norm(momentum=0.0),
+  'mobilenet_v2', embedding_size=32, width=0.25, norm=batch_norm(momentum=0.0)
 )
 
 

@@ -250,8 +250,7 @@ def test_unquantized_gradients_are_those_of_flax(variables, offset):
 
 @pytest.mark.parametrize('scale', [0.0, 1e-12, -1e-20, 1e-30])
 @pytest.mark.parametrize(
-  ('mode', 'norm'),
-  [(TRAIN, NORM), (QAT, NORM), (FROZEN, NORM), (QAT, RENORM)],
+  ('mode', 'norm'), [(TRAIN, NORM), (QAT, NORM), (FROZEN, NORM), (QAT, RENORM)]
 )
 def test_a_dead_scale_harms_no_gradient(counted, scale, mode, norm):
   variables = counted

@@ -19,13 +19,7 @@ from faceqat.quant.spec import FAKE_QUANT
 
 AVERAGES = {'average_pool', 'average_pool_valid', 'average_pool_explicit'}
 # No arithmetic happens in these: a choice of integers, or none.
-EXACT = {
-  'relu6',
-  'flatten',
-  'max_pool',
-  'max_pool_valid',
-  'max_pool_explicit',
-}
+EXACT = {'relu6', 'flatten', 'max_pool', 'max_pool_valid', 'max_pool_explicit'}
 # The runtimes fix how these are quantized.
 FIXED = {'sigmoid', 'normalized'}
 

@@ -275,8 +275,7 @@ def gradients(name, mode):
 
 
 @pytest.mark.parametrize(
-  'name',
-  ['same_strided', 'depthwise_strided', 'pointwise', 'dense', 'prelu'],
+  'name', ['same_strided', 'depthwise_strided', 'pointwise', 'dense', 'prelu']
 )
 def test_gradients_at_8_bits_are_close_to_the_float_ones(name):
   plain, quantized = gradients(name, TRAIN), gradients(name, QAT)

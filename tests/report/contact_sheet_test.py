@@ -20,10 +20,7 @@ def coloured(picture, colour):
 
 def test_every_face_is_on_the_sheet_as_it_is(tmp_path):
   path = tmp_path / 'made' / 'sheet.png'
-  rows = [
-    (tile(10), [tile(20), tile(30)]),
-    (tile(40), [tile(50), tile(60)]),
-  ]
+  rows = [(tile(10), [tile(20), tile(30)]), (tile(40), [tile(50), tile(60)])]
   contact_sheet(rows, 'six faces', path)
   picture = read(path)
   for value in (10, 20, 30, 40, 50, 60):

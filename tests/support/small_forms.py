@@ -49,11 +49,7 @@ COMMANDS = {
     '--parts=2',
     '--rounds=1',
   ): '| 2 |',
-  (
-    'benchmarks.identities',
-    '--small',
-    '--tables=milliseconds',
-  ): '| 1,000 |',
+  ('benchmarks.identities', '--small', '--tables=milliseconds'): '| 1,000 |',
   (
     'benchmarks.linear_baseline',
     SMOKE,

@@ -156,11 +156,7 @@ def _convolution(x, kernel, stride, depthwise) -> Comparison:
   @jax.jit
   def ours(x, kernel):
     return convolution.conv2d(
-      x,
-      kernel,
-      strides=(stride, stride),
-      padding=padding,
-      depthwise=depthwise,
+      x, kernel, strides=(stride, stride), padding=padding, depthwise=depthwise
     )
 
   def theirs(dtype):

@@ -18,11 +18,7 @@ from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.loop import train
 from faceqat.training.plan import Plan
-from faceqat.training.train_state import (
-  create_state,
-  named_leaves,
-  train_step,
-)
+from faceqat.training.train_state import create_state, named_leaves, train_step
 
 # `model.name = 'tiny'` finds a module there as it finds those of the package.
 models.__path__.append(str(ROOT / 'tests' / 'extra_models'))

@@ -126,11 +126,7 @@ def sample_person(seed: int, person: int) -> Person:
     volume = 0.0
   elif style > 0.55:
     length = uniform(0.6, 1.6)
-  beard = goatee = moustache = 0.0
-  if length < 0.5 and chance() < 0.4:
-    beard = uniform(0.25, 0.9)
-    goatee = uniform(0.12, 0.24) if chance() < 0.5 else 0.0
-    moustache = 0.85 if chance() < 0.5 else 0.0
+  beard, goatee, moustache = _sample_beard(rng, length)
   glasses = None
   if chance() < 0.22:
     glasses = uniforms((0.15, 0.205), (0, 1), (0.01, 0.028))
@@ -168,6 +164,14 @@ def sample_person(seed: int, person: int) -> Person:
     lips=_sample_lip_color(rng, skin),
     frame_color=_sample_color(rng, _FRAMES),
   )
+
+
+def _sample_beard(rng, hair_length):
+  if hair_length >= 0.5 or rng.random() >= 0.4:
+    return 0.0, 0.0, 0.0
+  beard = rng.uniform(0.25, 0.9)
+  goatee = rng.uniform(0.12, 0.24) if rng.random() < 0.5 else 0.0
+  return beard, goatee, 0.85 if rng.random() < 0.5 else 0.0
 
 
 def _sample_color(rng, choices):

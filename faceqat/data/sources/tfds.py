@@ -260,8 +260,7 @@ def _open_records(path: str, builder, tfds):
   file_format = builder.info.file_format.value
   if file_format == 'array_record':
     return builder.as_data_source(
-      split=split,
-      deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+      split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
   if file_format == 'tfrecord':
     return _TFRecords(instructions)

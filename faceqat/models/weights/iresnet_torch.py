@@ -128,8 +128,5 @@ def _output(norm: str, dense: str, last: str, state: State) -> dict[str, Unit]:
 
 NETWORK = TorchNetwork(
   'improved residual network',
-  [
-    ('input_layer.0.weight', _face_evolve),
-    ('conv1.weight', _arcface_torch),
-  ],
+  [('input_layer.0.weight', _face_evolve), ('conv1.weight', _arcface_torch)],
 )

@@ -206,10 +206,7 @@ def _norm(tensors: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
 
 
 def _batch_norm(
-  layer: str,
-  norm: list[np.ndarray],
-  epsilon: float,
-  shift: np.ndarray | float,
+  layer: str, norm: list[np.ndarray], epsilon: float, shift: np.ndarray | float
 ) -> dict[str, np.ndarray]:
   """The batch norm of a layer whose output is short of `shift`."""
   gamma, beta, mean, var = norm

@@ -28,10 +28,7 @@ from faceqat.models.weights.torch_pickle import (
   StoredTensor,
   read_pickle,
 )
-from faceqat.models.weights.torch_state import (
-  find_network,
-  without_wrappers,
-)
+from faceqat.models.weights.torch_state import find_network, without_wrappers
 
 _ZIP_START = b'PK\x03\x04'
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

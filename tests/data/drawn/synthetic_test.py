@@ -186,8 +186,7 @@ def test_a_size_that_is_none_is_named():
 
 
 @pytest.mark.parametrize(
-  ('size', 'part'),
-  [((28, 24), np.s_[:, :, 2:26]), ((23, 28), np.s_[:, 2:25])],
+  ('size', 'part'), [((28, 24), np.s_[:, :, 2:26]), ((23, 28), np.s_[:, 2:25])]
 )
 def test_an_oblong_face_is_the_middle_of_a_square_one(size, part):
   square = _stack(SyntheticFaces(2, 2, image_size=28))

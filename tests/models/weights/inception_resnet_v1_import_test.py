@@ -11,10 +11,7 @@ from defaults import make_network
 from torch_networks import check_equal
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
-from faceqat.models.weights import (
-  inception_resnet_v1_tensorflow,
-  torch_network,
-)
+from faceqat.models.weights import inception_resnet_v1_tensorflow, torch_network
 from faceqat.models.weights.assign import assign
 from faceqat.models.weights.inception_resnet_v1_torch import NETWORK
 from faceqat.quant.spec import FLOAT

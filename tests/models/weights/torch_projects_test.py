@@ -58,9 +58,7 @@ def as_adaface(state):
   }
 
 
-def test_a_unit_with_a_norm_between_is_the_same_under_both_namings(
-  monkeypatch,
-):
+def test_a_unit_with_a_norm_between_is_the_same_under_both_namings(monkeypatch):
   state = as_adaface(ARCFACE_STATE)
   # Theirs has neither; arcface_torch's are of the size that ones have.
   del state['output_layer.4.weight'], state['output_layer.4.bias']
@@ -113,25 +111,13 @@ MOBILE = mobilefacenet_torch.NETWORK
   ('network', 'state', 'prefix', 'head', 'project'),
   [
     (NETWORK, ARCFACE_STATE, '', '', projects.ARCFACE_TORCH),
-    (
-      NETWORK,
-      ARCFACE_STATE,
-      'features.module.',
-      'fc.weight',
-      projects.MAGFACE,
-    ),
+    (NETWORK, ARCFACE_STATE, 'features.module.', 'fc.weight', projects.MAGFACE),
     (NETWORK, ARCFACE_STATE, 'features.', 'fc.weight', projects.MAGFACE),
     (NETWORK, ADAFACE, 'model.', 'head.kernel', projects.ADAFACE),
     (NETWORK, IR_STATE, 'backbone.', 'head.weight', projects.FACEX_ZOO),
     (NETWORK, CURRICULAR, '', '', projects.CURRICULAR_FACE),
     (MOBILE, MOBILE_STATE, 'backbone.', 'head.weight', projects.FACEX_ZOO),
-    (
-      MOBILE,
-      CASES['output_layer'].random_state(),
-      '',
-      '',
-      projects.QUANTFACE,
-    ),
+    (MOBILE, CASES['output_layer'].random_state(), '', '', projects.QUANTFACE),
     (
       MOBILE,
       CASES['xiaoccer'].random_state(),

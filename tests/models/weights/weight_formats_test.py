@@ -10,10 +10,7 @@ from small_programs import small_program
 
 from faceqat.integer import program as integer_program
 from faceqat.models.weights import safetensors_file
-from faceqat.models.weights.weight_formats import (
-  format_of,
-  tensorflow_prefix,
-)
+from faceqat.models.weights.weight_formats import format_of, tensorflow_prefix
 
 TENSORS = {
   'conv1.weight': np.arange(6, dtype=np.float32).reshape(1, 2, 3),

@@ -23,11 +23,9 @@ from faceqat.quant.spec import QuantSpec
 CHANNELS = (64, 128, 256, 512)
 
 
-traced = functools.cache(trace_shapes)
-
-
+@functools.cache
 def shapes(model, image_size=112):
-  return traced(model, image_size)
+  return trace_shapes(model, image_size)
 
 
 def sizes(variables):

@@ -65,21 +65,9 @@ def test_blocks_keep_their_input_where_stride_and_channels_allow(backbone):
   assert add.inputs == ('block_0/project', 'block_1/project')
 
 
-def test_both_sides_are_padded_alike_at_every_stride(backbone):
-  strides = set()
-  for operator in backbone.program.operators:
-    if isinstance(operator, ops.Conv2D):
-      three = operator.weights.shape[:2] == (3, 3)
-      assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
-      strides.add((three, operator.strides))
-  assert strides == {(True, (1, 1)), (True, (2, 2)), (False, (1, 1))}
-
-
-def test_gradients_at_8_bits_point_where_the_float_ones_do(backbone):
-  checks.check_gradients_agree(MODEL, backbone.images)
-
-
 @checks.each(
+  checks.check_both_sides_are_padded_alike,
+  checks.check_gradients_agree,
   checks.check_every_output_quantizer_matters,
   checks.check_every_kernel_is_quantized,
   checks.check_bfloat16_runs,

@@ -44,11 +44,8 @@ def test_width_scales_all_but_the_last_convolution(monkeypatch):
   assert last(1.5) == ((3, 3, 3, 48), (1, 1, 480, 1920))
 
 
-def test_gradients_at_8_bits_point_where_the_float_ones_do(backbone):
-  checks.check_gradients_agree(MODEL, backbone.images)
-
-
 @checks.each(
+  checks.check_gradients_agree,
   checks.check_every_output_quantizer_matters,
   checks.check_every_kernel_is_quantized,
   checks.check_bfloat16_runs,

@@ -12,6 +12,7 @@ import pytest
 from jaxpr_walk import forbidden_types
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
+from faceqat.integer import operators as ops
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
 
@@ -155,8 +156,19 @@ def check_embeddings_are_close(backbone):
   assert not np.array_equal(fake, plain)
 
 
-def check_gradients_agree(model, images):
+def check_both_sides_are_padded_alike(backbone):
+  strides = set()
+  for operator in backbone.program.operators:
+    if isinstance(operator, ops.Conv2D):
+      three = operator.weights.shape[:2] == (3, 3)
+      assert operator.padding == (((1, 1),) * 2 if three else ((0, 0),) * 2)
+      strides.add((three, operator.strides))
+  assert strides == {(True, (1, 1)), (True, (2, 2)), (False, (1, 1))}
+
+
+def check_gradients_agree(backbone):
   """Of quantization-aware and of float training, by all parameters."""
+  model, images = backbone.model, backbone.images
   shape = images.shape[1:]
   variables = layer_network.random_variables(model, shape, **CALM)
   target = np.random.default_rng(4).normal(

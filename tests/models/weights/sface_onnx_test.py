@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from backbone_checks import cosines
 from defaults import batch_norm, make_network
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -55,13 +56,6 @@ def embeddings(faces):
   assert found.weights == 'OpenCV SFace: RGB, (pixel - 127.5) / 128'
   run = jax.jit(lambda variables, images: MODEL.apply(variables, images, FLOAT))
   return np.float64(run(found.variables, faces))
-
-
-def cosines(first, second):
-  products = np.sum(np.float64(first) * second, -1)
-  return (
-    products / np.linalg.norm(first, axis=-1) / np.linalg.norm(second, axis=-1)
-  )
 
 
 def test_embeddings_are_those_of_onnx_runtime(embeddings, faces, graph_file):

@@ -1,11 +1,10 @@
 """Ends a command early: on Ctrl-C, or where nobody reads what it prints.
 
-On Ctrl-C that is with one line, soon, whatever the command is doing.
-Python raises KeyboardInterrupt between its own instructions alone, so not while
-XLA compiles. Where a library calls back into Python, as at a garbage
-collection, the error is printed and forgotten; where an import fails by it,
-that is an ImportError. And where Python ends while
-threads of XLA are starting, it may crash.
+On Ctrl-C that is with one line, soon, whatever the command is doing. Python
+raises KeyboardInterrupt between its own instructions alone, so not while XLA
+compiles. Where a library calls back into Python, as at a garbage collection,
+the error is printed and forgotten. A module in C that is being imported turns
+it into another error, or crashes, and so may threads of XLA where Python ends.
 
 So a thread hears of each signal, and ends the process where the main thread has
 not done so a little later. What is written has a temporary name until it is
@@ -51,7 +50,13 @@ def watch():
 
 
 def _raise(number, frame):
+  """Raises KeyboardInterrupt, but for an import, where modules in C crash."""
   global is_raised
+  outer = frame
+  while outer:
+    if outer.f_code.co_filename.startswith('<frozen importlib'):
+      leave(LINE)
+    outer = outer.f_back
   is_raised = True
   signal.default_int_handler(number, frame)
 
@@ -80,7 +85,8 @@ def leave(line: str):
     line: what standard error is told.
   """
   for stream in (sys.stdout, sys.stderr):
-    with contextlib.suppress(OSError):
+    # An interrupted print may hold the stream.
+    with contextlib.suppress(OSError, RuntimeError):
       stream.flush()
   _end(line)
 

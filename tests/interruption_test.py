@@ -80,7 +80,26 @@ def test_what_was_printed_is_there_before_the_last_line():
   )
 
 
-def test_an_import_that_fails_by_it_is_an_interruption():
+def test_an_import_is_not_interrupted_but_the_last_thing(tmp_path):
+  (tmp_path / 'fragile.py').write_text(
+    'import signal\n'
+    'try:\n'
+    '  signal.raise_signal(signal.SIGINT)\n'
+    'finally:\n'
+    '  print("went on")\n'
+  )
+  result, _ = run(
+    'import sys\n'
+    'from faceqat import interruption\n'
+    'interruption.watch()\n'
+    f'sys.path.append({str(tmp_path)!r})\n'
+    'import fragile'
+  )
+  assert (result.returncode, result.stdout) == (130, '')
+  assert result.stderr == 'interrupted\n'
+
+
+def test_an_error_that_comes_of_it_is_an_interruption():
   result, _ = run(
     'import signal, sys\n'
     'from faceqat import command\n'

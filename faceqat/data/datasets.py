@@ -91,7 +91,7 @@ def make_training_data(
   everybody, validation, names, gone = source, None, [], []
   if config.validation_people:
     source, held_out, gone = held_out_people.hold_out(source, config)
-    names = held_out.class_names
+    names = list(held_out.class_names)
     held_out = _usable(held_out, config, skipped)
     validation = held_out_people.held_out_pairs(held_out, config)
   if config.holdout_images_per_person:

@@ -12,6 +12,7 @@ import numpy as np
 from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder
 from faceqat.data.sources.labelled import Subset
+from faceqat.data.sources.name_list import Names
 from faceqat.faces import images
 from faceqat.fields import at_least, check_value
 
@@ -68,7 +69,7 @@ def only_people(source, people: np.ndarray) -> Subset:
   labels = np.asarray(source.labels)
   part = Subset(source, np.flatnonzero(np.isin(labels, people)))
   part.labels = np.searchsorted(people, part.labels).astype(np.int32)
-  part.class_names = [source.class_names[person] for person in people]
+  part.class_names = Names(source.class_names[person] for person in people)
   return part
 
 

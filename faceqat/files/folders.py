@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 # Files that systems and programs leave beside images, in lower case.
 _LITTER = frozenset(
@@ -26,13 +27,15 @@ def visible(folder: str | os.PathLike) -> list[os.DirEntry]:
 
   Names that start with a dot, and files that systems leave, are left out.
   """
+  return sorted(each_visible(folder), key=lambda entry: entry.name)
+
+
+def each_visible(folder: str | os.PathLike) -> Iterator[os.DirEntry]:
+  """The same, one by one, in the order of the disk."""
   with os.scandir(folder) as entries:
-    found = [
-      entry
-      for entry in entries
-      if not entry.name.startswith('.') and entry.name.lower() not in _LITTER
-    ]
-  return sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+      if not entry.name.startswith('.') and entry.name.lower() not in _LITTER:
+        yield entry
 
 
 def check_out(path: str | os.PathLike):

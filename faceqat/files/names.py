@@ -3,7 +3,9 @@
 import collections
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 _BETWEEN_WORDS = re.compile(r'[\W_]+')
 
@@ -29,9 +31,14 @@ def first_few(names: Sequence[str], count: int, separator: str = ', ') -> str:
   return separator.join(names[:count]) + (f' and {more:,} more' * (more > 0))
 
 
-def similar(names: Iterable[str]) -> list[list[str]]:
+def similar(names: Collection[str]) -> list[list[str]]:
   """The groups of names whose plain names are one, each sorted."""
+  # Of millions of names the few that are alike, by their hashes.
+  hashes = np.fromiter((hash(plain_name(name)) for name in names), np.int64)
+  in_order = np.sort(hashes)
+  repeated = {*in_order[1:][in_order[1:] == in_order[:-1]].tolist()}
+  alike = {name for name, h in zip(names, hashes) if int(h) in repeated}
   groups = collections.defaultdict(list)
-  for name in sorted(set(names)):
+  for name in sorted(alike):
     groups[plain_name(name)].append(name)
   return [group for group in groups.values() if len(group) > 1]

@@ -296,7 +296,7 @@ def test_split_people_are_disjoint_whole_and_relabelled():
   source = Numbered([3, 4, 5, 6, 7])
   rest, held = pipeline.split_off(source, 2, seed=1)
   assert len(held.class_names) == 2
-  assert sorted(rest.class_names + held.class_names) == source.class_names
+  assert sorted([*rest.class_names, *held.class_names]) == source.class_names
   assert len(rest) + len(held) == len(source)
   for part in (rest, held):
     assert sorted(set(part.labels.tolist())) == list(

@@ -41,13 +41,15 @@ def unpack(path: pathlib.Path):
 
 
 def read_tfrecord(path: pathlib.Path):
-  for _, offset, length in tfds._scan(str(path)):
-    record = path.read_bytes()[offset : offset + length]
-    try:
-      tf_example.decode(record)
-    # The caller names the file.
-    except ValueError as error:
-      raise ValueError(f'{path} {error}') from error
+  with open(path, 'rb') as file:
+    for number, offset in enumerate(tfds._scan(str(path))):
+      file.seek(offset)
+      record = file.read(tfds._read_length(file, str(path), number))
+      try:
+        tf_example.decode(record)
+      # The caller names the file.
+      except ValueError as error:
+        raise ValueError(f'{path} {error}') from error
 
 
 def read_images(make_source, path: pathlib.Path):

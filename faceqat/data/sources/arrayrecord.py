@@ -5,7 +5,9 @@ A record is a `tf.train.Example` with the features `image` (an encoded image),
 image and a label are read too.
 """
 
+import array
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -13,6 +15,7 @@ from array_record.python.array_record_module import ArrayRecordWriter as _Writer
 
 from faceqat.data.sources import people_file, tf_example
 from faceqat.data.sources.labelled import EncodedSource
+from faceqat.data.sources.name_list import Names
 from faceqat.data.sources.pack_writer import PackWriter
 from faceqat.files.image_size import ImageSize
 
@@ -54,7 +57,7 @@ class ArrayRecordSource(EncodedSource):
       ) from error
     people = people_file.read_people(self.path)
     self._set_people(
-      *(self._read_labels() if people is None else self._expand(people))
+      *(self._read_labels() if people is None else self._expand(*people))
     )
 
   def name(self, index: int) -> str:
@@ -71,31 +74,40 @@ class ArrayRecordSource(EncodedSource):
       )
     return data
 
-  def _expand(self, people: people_file.People) -> tuple[np.ndarray, list[str]]:
-    counts = [count for _, count in people]
-    if sum(counts) != self._count:
+  def _expand(
+    self, names: Names, counts: np.ndarray
+  ) -> tuple[np.ndarray, Names]:
+    if counts.sum() != self._count:
       raise ValueError(
-        f'{people_file.path_of(self.path)} counts {sum(counts)} images, and '
+        f'{people_file.path_of(self.path)} counts {counts.sum()} images, and '
         f'{self.path} has {self._count}: use the one that belongs to it, or '
         'remove it and the labels are read from the records'
       )
-    labels = np.repeat(np.arange(len(counts)), counts)
-    return labels, [name for name, _ in people]
+    return np.repeat(np.arange(len(names), dtype=np.int32), counts), names
 
-  def _read_labels(self) -> tuple[np.ndarray, list[str]]:
-    numbers, names = [], {}
+  def _read_labels(self) -> tuple[np.ndarray, Names]:
+    numbers = array.array('q')
+    persons = Names(self._persons(numbers))
+    _, firsts, labels = np.unique(
+      np.array(numbers), return_index=True, return_inverse=True
+    )
+    for place, label in enumerate(labels):
+      person, known = persons[place], persons[int(firsts[label])]
+      if person != known:
+        raise ValueError(
+          f'{self.name(place)} gives label {numbers[place]} to {person!r}, '
+          f'which was {known!r} before: write the file again'
+        )
+    return labels, Names(persons[int(place)] for place in firsts)
+
+  def _persons(self, numbers: array.array) -> Iterator[str]:
+    """Yields the person of each record, and appends its number."""
     for start in range(0, self._count, _BATCH):
       places = range(start, min(start + _BATCH, self._count))
       for place, record in zip(places, self._read(places)):
         _, number, person = self._decode(place, record)
         numbers.append(number)
-        if names.setdefault(number, person) != person:
-          raise ValueError(
-            f'{self.name(place)} gives label {number} to {person!r}, which '
-            f'was {names[number]!r} before: write the file again'
-          )
-    known, labels = np.unique(numbers, return_inverse=True)
-    return labels, [names[int(number)] for number in known]
+        yield person
 
   def _read(self, places) -> list[bytes]:
     try:

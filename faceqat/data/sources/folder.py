@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from faceqat.data.sources.labelled import EncodedSource
+from faceqat.data.sources.name_list import Names
 from faceqat.faces import fingerprint, images, made
 from faceqat.files import decoding, folders
 from faceqat.files.image_size import ImageSize
@@ -43,11 +44,19 @@ class FolderSource(EncodedSource):
     """
     super().__init__(path, image_size, stored_size)
     people, self.ignored = _people(self.path, field)
-    files = [_image_files(os.path.join(self.path, p), field) for p in people]
-    counts = [len(of_person) for of_person in files]
-    self._set_people(np.repeat(np.arange(len(people)), counts), people)
-    self._files = [name for of_person in files for name in of_person]
-    self.made = np.array([made.is_made(name) for name in self._files])
+    counts = np.zeros(len(people), np.int32)
+
+    def files():
+      for label, person in enumerate(people):
+        names = _image_files(os.path.join(self.path, person), field)
+        counts[label] = len(names)
+        yield from names
+
+    self._files = Names(files())
+    labels = np.repeat(np.arange(len(people), dtype=np.int32), counts)
+    self._set_people(labels, people)
+    is_made = map(made.is_made, self._files)
+    self.made = np.fromiter(is_made, bool, len(self._files))
 
   def name(self, index: int) -> str:
     person = self.class_names[self.labels[index]]
@@ -57,18 +66,22 @@ class FolderSource(EncodedSource):
     return images.read_file(self.name(index))
 
 
-def _people(root: str, field: str) -> tuple[list[str], list[str]]:
+def _people(root: str, field: str) -> tuple[Names, list[str]]:
   """The folders of people, and the names of other files; both sorted."""
   if not os.path.isdir(root):
     raise ValueError(
       f'There is no image folder {root}: set {field} to the folder that holds '
       'one folder of images for each person'
     )
-  people, ignored = [], []
-  for entry in folders.visible(root):
+  people, others, ignored = [], [], []
+  # An entry takes more than its name, and there may be millions of people.
+  for entry in folders.each_visible(root):
     if entry.is_dir():
       people.append(entry.name)
-    elif decoding.is_image(entry.name):
+    else:
+      others.append(entry)
+  for entry in sorted(others, key=lambda entry: entry.name):
+    if decoding.is_image(entry.name):
       raise ValueError(_image_among_people(entry.path, root, field))
     elif not os.path.exists(entry.path):
       # Or a person would be gone without a word.
@@ -83,7 +96,7 @@ def _people(root: str, field: str) -> tuple[list[str], list[str]]:
       f'{root} has no person folders: images must lie in {root}/person/; set '
       f'{field} to the folder that holds those of the people'
     )
-  return people, ignored
+  return Names(sorted(people)), ignored
 
 
 def _image_among_people(image: str, root: str, field: str) -> str:

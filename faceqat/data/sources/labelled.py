@@ -25,7 +25,7 @@ class EncodedSource(abc.ABC):
     stored_size: height and width that every image must have, resized where
       that is another size; 0: image_size.
     labels: int32 [N], 0 .. K-1.
-    class_names: the K names of people.
+    class_names: the K names of people, a sequence.
   """
 
   def __init__(
@@ -39,13 +39,13 @@ class EncodedSource(abc.ABC):
     self.image_size = image_size
     self.stored_size = stored_size
 
-  def _set_people(self, labels: np.ndarray, class_names: list[str]):
+  def _set_people(self, labels: np.ndarray, class_names: Sequence[str]):
     if len(class_names) < 2:
       raise ValueError(
         f'{self.path} has {len(labels)} images of {len(class_names)} people: '
         'training needs at least two people'
       )
-    self.labels = labels.astype(np.int32)
+    self.labels = labels.astype(np.int32, copy=False)
     self.class_names = class_names
 
   def __len__(self) -> int:

@@ -11,13 +11,16 @@ for each identity, with ranges of keys. They are passed over: keys as float32
 are wrong above 2**24, and the labels of the images say all that they say.
 """
 
+import array
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
 from faceqat.data.sources.labelled import EncodedSource
+from faceqat.data.sources.name_list import Names
 from faceqat.files.image_size import ImageSize
 
 MAGIC = 0xCED7230A
@@ -28,6 +31,8 @@ IMAGE_HEADER = struct.Struct('<IfQQ')
 EXACT_FLOATS = 2**24
 # Of a number in an index: as many as 64 bits take.
 _MAX_DIGITS = 20
+# What is read or computed at a time.
+_INDEX_BYTES, _RECORDS = 2**22, 2**18
 
 
 class RecordIOSource(EncodedSource):
@@ -55,20 +60,19 @@ class RecordIOSource(EncodedSource):
     super().__init__(path, image_size, stored_size)
     self._pack = _Pack(self.path)
     keys, offsets = self._pack.read_index()
-    starts, labels = self._pack.read_headers(keys, offsets)
-    is_image = starts > 0
+    labels, is_image = self._pack.read_labels(keys, offsets)
     self._keys, self._offsets = keys[is_image], offsets[is_image]
-    self._image_starts = starts[is_image]
-    self._check_labels(labels[is_image])
-    names, labels = np.unique(labels[is_image], return_inverse=True)
-    self._set_people(labels, [str(int(name)) for name in names])
+    labels = labels[is_image]
+    self._check_labels(labels)
+    self._set_people(*_contiguous(labels.astype(np.int32)))
 
   def name(self, index: int) -> str:
     return self._pack.where(self._keys[index], self._offsets[index])
 
   def _bytes(self, index: int) -> bytes:
     payload = self._pack.payload(self._keys[index], self._offsets[index])
-    return payload[int(self._image_starts[index]) :]
+    (extra,) = struct.unpack_from('<I', payload)
+    return payload[IMAGE_HEADER.size + 4 * extra :]
 
   def _check_labels(self, labels: np.ndarray):
     whole = (labels >= 0) & (labels < EXACT_FLOATS) & (labels % 1 == 0)
@@ -110,19 +114,14 @@ class _Pack:
     if not os.path.exists(index_path):
       offsets = self._scan()
       return np.arange(len(offsets)), offsets
-    with open(index_path, 'rb') as file:
-      fields = file.read().split()
     try:
-      # An array of texts takes as much for each as for the longest.
-      if max(map(len, fields), default=0) > _MAX_DIGITS:
-        raise ValueError('a number is too long')
-      table = np.array(fields).astype(np.int64).reshape(-1, 2)
+      keys, offsets = _numbers(index_path)
     except (ValueError, OverflowError) as error:
       raise ValueError(
         f'{index_path} is no index: wanted lines of "key offset" ({error}). '
         'Remove it and the pack is walked instead'
       ) from error
-    keys, offsets = table[np.argsort(table[:, 0], kind='stable')].T
+    keys, offsets = _sorted(keys, offsets)
     repeated = keys[1:][keys[1:] == keys[:-1]]
     if len(repeated):
       raise ValueError(
@@ -134,37 +133,40 @@ class _Pack:
 
   def _scan(self) -> np.ndarray:
     """The offsets of all records, from the first byte to the last."""
-    offsets, offset = [], 0
+    offsets, offset = array.array('q'), 0
     while offset < len(self._map):
       offsets.append(offset)
       _, offset = self._parts(len(offsets) - 1, offset)
-    return np.array(offsets, np.int64)
+    return np.array(offsets)
 
   def _check_index(self, keys: np.ndarray, offsets: np.ndarray):
     """Refuses an index that does not name each record, and no other."""
-    order = np.argsort(offsets, kind='stable')
-    keys, offsets = keys[order], offsets[order]
-    ends = self._ends(keys, offsets)
-    expected = np.concatenate([[0], ends[:-1]])
-    wrong = (offsets != expected) | (ends < 0) | (ends > len(self._map))
-    if not wrong.any() and len(ends) and ends[-1] == len(self._map):
-      return
+    offsets, keys = _sorted(offsets, keys)
     remedy = 'Use the .idx of this pack, or remove it: the pack is then walked'
-    if not wrong.any():
+    end = 0
+    for block in _blocks(len(keys)):
+      ends = self._ends(keys[block], offsets[block])
+      expected = np.concatenate([[end], ends[:-1]])
+      end = int(ends[-1])
+      wrong = offsets[block] != expected
+      wrong |= (ends < 0) | (ends > len(self._map))
+      if not wrong.any():
+        continue
+      bad = int(np.argmax(wrong))
+      key, offset = keys[block][bad], offsets[block][bad]
+      if offset == expected[bad]:
+        # Raises, with what is wrong there, such as the end of a truncated pack.
+        self._parts(key, offset)
       raise ValueError(
-        f'{self.path} and its .idx disagree: the pack goes on at offset '
-        f'{ends[-1] if len(ends) else 0}, after the last indexed record. '
-        f'{remedy}'
+        f'{self.path} and its .idx disagree: record {key} is indexed at '
+        f'offset {offset}, where the pack has its next record at '
+        f'{expected[bad]}. {remedy}'
       )
-    bad = int(np.argmax(wrong))
-    if offsets[bad] == expected[bad]:
-      # Raises, with what is wrong there, such as the end of a truncated pack.
-      self._parts(keys[bad], offsets[bad])
-    raise ValueError(
-      f'{self.path} and its .idx disagree: record {keys[bad]} is indexed at '
-      f'offset {offsets[bad]}, where the pack has its next record at '
-      f'{expected[bad]}. {remedy}'
-    )
+    if end != len(self._map):
+      raise ValueError(
+        f'{self.path} and its .idx disagree: the pack goes on at offset {end}, '
+        f'after the last indexed record. {remedy}'
+      )
 
   def _words(self, dtype: str) -> np.ndarray:
     """The whole pack as four-byte numbers: every record starts at one."""
@@ -172,7 +174,7 @@ class _Pack:
 
   def _ends(self, keys: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The offset behind each record, -1 where there is none; int64 [N]."""
-    # A pack has millions of records: array operations, where they suffice.
+    # Array operations, where they suffice: there are millions of records.
     ends = np.full(len(offsets), -1)
     # Nothing is added to what may be the largest number there is.
     inside = (
@@ -216,13 +218,22 @@ class _Pack:
     ranges, _ = self._parts(key, offset)
     return MAGIC_BYTES.join(self._map[start:stop] for start, stop in ranges)
 
-  def read_headers(
+  def read_labels(
     self, keys: np.ndarray, offsets: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The start of the image in each payload (0: none), and its label.
+    """The label of each record, float32 [N], and whether it has an image.
 
     The label of a record with extra labels is the first of them.
     """
+    labels, is_image = (
+      np.empty(len(keys), np.float32),
+      np.empty(len(keys), bool),
+    )
+    for block in _blocks(len(keys)):
+      labels[block], is_image[block] = self._labels(keys[block], offsets[block])
+    return labels, is_image
+
+  def _labels(self, keys, offsets):
     first = offsets // 4
     words, floats = self._words('<u4'), self._words('<f4')
     flags, lengths = _flag_and_length(words[first + 1])
@@ -246,13 +257,50 @@ class _Pack:
         f'{where} has {lengths[index]} bytes, its image header takes '
         f'{starts[index]}: this is no pack of images'
       )
-    return np.where(starts < lengths, starts, 0), labels
+    return labels, starts < lengths
 
   def _refuse_truncated(self, where: str):
     raise ValueError(
       f'{where} goes on behind the end of the file at {len(self._map)} bytes: '
       'the pack is truncated, copy it again'
     )
+
+
+def _numbers(index_path: str) -> tuple[np.ndarray, np.ndarray]:
+  """The two columns of an index, int64 [N] each, read in pieces."""
+  numbers = array.array('q')
+  with open(index_path, 'rb') as file:
+    while lines := file.readlines(_INDEX_BYTES):
+      fields = b''.join(lines).split()
+      # An array of texts takes as much for each as for the longest.
+      if max(map(len, fields), default=0) > _MAX_DIGITS:
+        raise ValueError('a number is too long')
+      some = np.array(fields, f'S{_MAX_DIGITS}').astype(np.int64)
+      numbers.frombytes(some.tobytes())
+  table = np.array(numbers, copy=False).reshape(-1, 2)
+  return table[:, 0].copy(), table[:, 1].copy()
+
+
+def _sorted(values, others):
+  """Both in the order of the first, which files mostly have already."""
+  if np.all(values[1:] >= values[:-1]):
+    return values, others
+  order = np.argsort(values, kind='stable')
+  return values[order], others[order]
+
+
+def _blocks(count: int) -> Iterator[slice]:
+  """Records to look at together: an array of all takes much memory."""
+  for start in range(0, count, _RECORDS):
+    yield slice(start, start + _RECORDS)
+
+
+def _contiguous(numbers: np.ndarray) -> tuple[np.ndarray, Names]:
+  """Labels 0 .. K-1 of numbers from 0 on, and the K numbers as text."""
+  is_there = np.zeros(numbers.max(initial=0) + 1, bool)
+  is_there[numbers] = True
+  labels = np.cumsum(is_there, dtype=np.int32)[numbers] - 1
+  return labels, Names(map(str, np.flatnonzero(is_there).tolist()))
 
 
 def _flag_and_length(word):

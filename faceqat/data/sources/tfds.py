@@ -5,17 +5,20 @@ build` does that, and needs TensorFlow. Reading does not; TFDS itself is
 imported when a source is made.
 """
 
+import array
 import contextlib
 import os
 import pathlib
 import re
 import struct
-from typing import Any
+from collections.abc import Iterable
+from typing import IO, Any
 
 import numpy as np
 
 from faceqat.data.sources.crc32c import masked_crc32c
 from faceqat.data.sources.labelled import EncodedSource
+from faceqat.data.sources.name_list import Names
 from faceqat.files import strict_json
 from faceqat.files.image_size import ImageSize
 
@@ -97,21 +100,39 @@ class TFDSSource(EncodedSource):
       ) from error
 
   def _read_people(self, tfds):
-    values = [self._example(i)[self._label] for i in range(len(self._records))]
-    kept, labels = np.unique(np.array(values), return_inverse=True)
-    feature = self._features[self._label]
-    names = [str(value) for value in kept]
+    count, feature = len(self._records), self._features[self._label]
+    values = (self._example(index)[self._label] for index in range(count))
+    if isinstance(feature, tfds.features.Text):
+      texts = (value.decode('utf-8', 'replace') for value in values)
+      self._set_people(*_numbered(texts, count))
+      return
+    numbers = np.fromiter(values, np.int64, count)
+    kept, labels = np.unique(numbers, return_inverse=True)
+    names = map(str, kept.tolist())
     if isinstance(feature, tfds.features.ClassLabel):
       # So TFDS marks what has no label, as in the test split of a contest.
       if np.any(kept < 0):
         raise ValueError(
-          f'{self.name(int(np.argmin(values)))} has no label: give another '
+          f'{self.name(int(np.argmin(numbers)))} has no label: give another '
           'split'
         )
-      names = [feature.int2str(int(value)) for value in kept]
-    elif isinstance(feature, tfds.features.Text):
-      names = [value.decode('utf-8', 'replace') for value in kept]
-    self._set_people(labels, names)
+      names = map(feature.int2str, kept.tolist())
+    self._set_people(labels, Names(names))
+
+
+def _numbered(texts: Iterable[str], count: int) -> tuple[np.ndarray, Names]:
+  """The labels of `count` names, and the different names, sorted."""
+  number_of: dict[str, int] = {}
+  numbers = np.fromiter(
+    (number_of.setdefault(text, len(number_of)) for text in texts),
+    np.int32,
+    count,
+  )
+  names = sorted(number_of)
+  label_of = np.empty(len(names), np.int32)
+  for label, name in enumerate(names):
+    label_of[number_of[name]] = label
+  return label_of[numbers], Names(names)
 
 
 def find_folder(path: str, data_dir: str | os.PathLike = '') -> pathlib.Path:
@@ -276,48 +297,55 @@ class _TFRecords:
 
   def __init__(self, instructions):
     self._files = [os.fspath(part.filename) for part in instructions]
-    places = []
-    for number, part in enumerate(instructions):
-      found = _scan(self._files[number])
+    # Of each file, the number in it of the first record that counts.
+    self._skipped = [part.skip for part in instructions]
+    offsets = []
+    for path, part in zip(self._files, instructions):
+      found = _scan(path)
       if len(found) != part.examples_in_shard:
         raise ValueError(
-          f'{self._files[number]} has {len(found)} records, TFDS wrote '
+          f'{path} has {len(found)} records, TFDS wrote '
           f'{part.examples_in_shard}: prepare the data set again'
         )
       taken = found[part.skip : part.skip + part.examples_in_shard]
-      taken = taken[: part.take] if part.take >= 0 else taken
-      places += [(number, *place) for place in taken]
-    # File, number in it, offset and length of each.
-    self._places = np.array(places, np.int64).reshape(-1, 4)
+      offsets.append(taken[: part.take] if part.take >= 0 else taken)
+    self._starts = np.cumsum([0, *map(len, offsets)])
+    self._offsets = np.concatenate([np.zeros(0, np.int64), *offsets])
 
   def __len__(self) -> int:
-    return len(self._places)
+    return len(self._offsets)
 
   def __getitem__(self, index: int) -> bytes:
-    file_number, number, offset, length = self._places[index]
+    file_number = int(np.searchsorted(self._starts, index, 'right')) - 1
     path = self._files[file_number]
+    number = index - self._starts[file_number] + self._skipped[file_number]
     with open(path, 'rb') as file:
-      file.seek(offset)
+      file.seek(self._offsets[index])
+      length = _read_length(file, path, number)
       record, checksum = file.read(length), file.read(_CHECKSUM.size)
     _compare(record, checksum, path, number)
     return record
 
 
-def _scan(path: str) -> list[tuple[int, int, int]]:
-  """(number, offset, length) of each whole record of a file."""
-  places, size, offset = [], os.path.getsize(path), 0
+def _scan(path: str) -> np.ndarray:
+  """The offset of each whole record of a file, int64."""
+  offsets, size, offset = array.array('q'), os.path.getsize(path), 0
+  head = _LENGTH.size + _CHECKSUM.size
   with open(path, 'rb') as file:
-    while len(length_bytes := file.read(_LENGTH.size)) == _LENGTH.size:
-      checksum = file.read(_CHECKSUM.size)
-      _compare(length_bytes, checksum, path, len(places), ' length')
-      (length,) = _LENGTH.unpack(length_bytes)
-      offset += _LENGTH.size + _CHECKSUM.size
-      if offset + length + _CHECKSUM.size > size:
-        break
-      places.append((len(places), offset, length))
-      offset += length + _CHECKSUM.size
+    while size - offset >= head:
       file.seek(offset)
-  return places
+      end = offset + head + _read_length(file, path, len(offsets))
+      if end + _CHECKSUM.size > size:
+        break
+      offsets.append(offset)
+      offset = end + _CHECKSUM.size
+  return np.array(offsets)
+
+
+def _read_length(file: IO[bytes], path: str, number: int) -> int:
+  length, checksum = file.read(_LENGTH.size), file.read(_CHECKSUM.size)
+  _compare(length, checksum, path, number, ' length')
+  return _LENGTH.unpack(length)[0]
 
 
 def _compare(data: bytes, checksum: bytes, path: str, number: int, what=''):

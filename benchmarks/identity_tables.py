@@ -15,7 +15,6 @@ from absl import flags
 from benchmarks import page_tables, timing
 from benchmarks.classifier_step import Task
 from faceqat import command
-from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.resume import read_saved, restore_first
 
@@ -200,8 +199,7 @@ def _moved(state, task):
   people = list(map(str, range(task.people)))
   with tempfile.TemporaryDirectory() as folder:
     with contextlib.closing(Checkpointer(folder)) as checkpointer:
-      whole = sharding.without_padding(state, task.people)
-      checkpointer.save(whole, {}, config)
+      checkpointer.save(state, {}, config, classes=task.people)
     with contextlib.closing(Checkpointer(folder)) as checkpointer:
       return restore_first(
         checkpointer,

@@ -4,7 +4,7 @@ The scales and margins of the papers are for 10,000 people and more; with some
 hundred people a training starts slowly with them, or not at all.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 # Of losses that have no form in parts; True is refused.
 _WHOLE = {'sharded': False}
@@ -21,7 +21,9 @@ def _margin(name: str, **margins: float) -> ConfigDict:
       'label_smoothing': 0.0,
       # For many people: each device holds a part of the class weights, and the
       # logits of a few thousand people at a time. The losses are the same.
-      'sharded': False,
+      # None: where there are `objective.PEOPLE_TO_SHARD` people or more, or the
+      # two fields below ask for it.
+      'sharded': config_dict.placeholder(bool),
       # Where sharded: the share of the people whom a step compares its images
       # with, beside their own (PartialFC, An 2022); 1.0: all.
       'sample_rate': 1.0,

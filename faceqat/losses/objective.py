@@ -138,11 +138,16 @@ def _combined(
   return Margin('combined', scale, (m1, m2, m3), label_smoothing)
 
 
+# From so many people on a margin loss is in parts where `sharded` is None.
+# Fewer cost little either way; see docs/identities.md.
+PEOPLE_TO_SHARD = 10_000
+
+
 @dataclasses.dataclass(frozen=True)
 class _Split:
   """The fields that say how the classes of a margin loss are held."""
 
-  sharded: bool
+  sharded: bool | None
   sample_rate: Annotated[float, '(0, 1]']
   dtype: Annotated[str, ('float32', 'bfloat16')]
 
@@ -152,11 +157,18 @@ class _Split:
       ('sample_rate', self.sample_rate, 1),
       ('dtype', self.dtype, 'float32'),
     ):
-      if value != plain and not self.sharded:
+      if value != plain and self.sharded is False:
         raise ValueError(
           f'{name} is {value!r}, which needs the classifier in parts; give '
           'loss.sharded=True'
         )
+
+  def is_in_parts(self, people: int) -> bool:
+    """The number of devices plays no part: a run may go on with others."""
+    if self.sharded is not None:
+      return self.sharded
+    is_asked_for = self.sample_rate != 1 or self.dtype != 'float32'
+    return is_asked_for or people >= PEOPLE_TO_SHARD
 
 
 # By loss.name; what they take are the other fields of the block.
@@ -172,11 +184,14 @@ _MAKERS: dict[str, Callable[..., Objective]] = {
 }
 
 
-def make_objective(config: ml_collections.ConfigDict) -> Objective:
+def make_objective(
+  config: ml_collections.ConfigDict, people: int = 0
+) -> Objective:
   """Reads the block `loss`.
 
   Args:
     config: `name`, and the fields of that loss as `configs/losses.py` has them.
+    people: of the training; where `sharded` is None, they decide.
 
   Raises:
     ValueError: an unknown name, a field too many or too few, a value out of
@@ -203,6 +218,6 @@ def make_objective(config: ml_collections.ConfigDict) -> Objective:
       )
     return objective
   split = make_of_block(_Split, split, block='loss', owner=owner)
-  if not split.sharded:
+  if not split.is_in_parts(people):
     return objective
   return ShardedMargin(objective, split.sample_rate, split.dtype)

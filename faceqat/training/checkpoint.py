@@ -20,7 +20,8 @@ from faceqat.calibration.older_configs import with_added_fields
 from faceqat.files import strict_json
 from faceqat.models.build import make_model
 from faceqat.models.network import Network, variable_shapes
-from faceqat.training import distributed
+from faceqat.training import distributed, sharding
+from faceqat.training.array_digest import digest_arrays
 from faceqat.training.train_state import TrainState, named_leaves
 
 # The metric of Orbax that the best checkpoint is chosen by.
@@ -42,6 +43,10 @@ class Checkpointer:
   classifier, the objective's state, optimiser), `data` (the position) and
   `config`. An evaluation does not read `training`, which is larger than the
   network. Each part is compared with its digest; older checkpoints have none.
+
+  What is split over devices is written and read in parts, each from and to its
+  device. Its padding is written as well, but is in no digest: it is cut or
+  added where a checkpoint is read on another number of devices.
 
   Of several processes the first one saves. Any process that has the folder can
   read alone: none waits for another.
@@ -93,24 +98,32 @@ class Checkpointer:
     data: dict[str, Any],
     config: ml_collections.ConfigDict,
     score: float | None = None,
+    classes: int = 0,
   ):
     """Writes a checkpoint in the background; it appears whole or not at all.
+
+    Where arrays are split over devices, it is written at once: there may be no
+    room for a copy of them, and the next step overwrites them.
 
     Args:
       state: of the training.
       data: the position in the training data, as JSON takes it.
       config: of the run.
       score: 0 or more; None: the checkpoint is no candidate for the best.
+      classes: rows of what is split that are no padding.
     """
     step = int(state.step)
     if not distributed.is_first() or step in self._manager.all_steps():
       return
     # A copy, as the next step overwrites the state.
-    state = jax.tree.map(np.array, state)
+    state = jax.tree_util.tree_map_with_path(
+      lambda path, leaf: leaf if sharding.is_split(path) else np.array(leaf),
+      state,
+    )
     training, settings = _training_part(state), config.to_dict()
     digests = {
       'variables': digest_arrays(state.variables),
-      'training': digest_arrays(training),
+      'training': digest_arrays(training, classes),
       'data': _digest_json(data),
       'config': _digest_json(settings),
     }
@@ -125,6 +138,8 @@ class Checkpointer:
       ),
       metrics={_SCORE: -1.0 if score is None else score},
     )
+    if _split_leaves(training):
+      self._manager.wait_until_finished()
 
   @property
   def latest_step(self) -> int | None:
@@ -170,19 +185,29 @@ class Checkpointer:
     """
     return self._read(step, data=ocp.args.JsonRestore())['data']
 
-  def restore(self, step: int, state: TrainState) -> TrainState:
+  def restore(
+    self, step: int, state: TrainState, classes: int = 0
+  ) -> TrainState:
     """Reads a state of the shapes and types of `state`, as numpy's arrays.
+
+    Args:
+      step: of the checkpoint.
+      state: what is split over devices in it comes to lie there.
+      classes: as of `save`.
 
     Raises:
       ValueError: the checkpoint is of another model, or damaged.
     """
+    state = jax.tree_util.tree_map_with_path(_destination, state)
     training = _training_part(state)
     self._check_shapes(step, 'variables', state.variables)
-    self._check_shapes(step, 'training', training)
+    self._check_shapes(step, 'training', training, classes)
     items = self._read(
       step,
-      variables=ocp.args.StandardRestore(_on_host(state.variables)),
-      training=ocp.args.StandardRestore(_on_host(training)),
+      classes,
+      variables=ocp.args.StandardRestore(state.variables),
+      # Padding is cut or added.
+      training=ocp.args.StandardRestore(training, strict=False),
     )
     variables, training = items['variables'], items['training']
     return TrainState(
@@ -204,13 +229,12 @@ class Checkpointer:
     Raises:
       ValueError: the checkpoint is of another model, or damaged.
     """
+    variables = jax.tree_util.tree_map_with_path(_destination, variables)
     self._check_shapes(step, 'variables', variables)
-    items = self._read(
-      step, variables=ocp.args.StandardRestore(_on_host(variables))
-    )
+    items = self._read(step, variables=ocp.args.StandardRestore(variables))
     return items['variables']
 
-  def _read(self, step: int, **parts) -> dict[str, Any]:
+  def _read(self, step: int, classes: int = 0, **parts) -> dict[str, Any]:
     """Reads parts of a checkpoint and compares them with their digests."""
     folder = self.folder / str(step)
     has_digests = (folder / 'digests').is_dir()
@@ -220,9 +244,11 @@ class Checkpointer:
         step, args=ocp.args.Composite(**parts, **more)
       )
       for name, how in parts.items() if has_digests else ():
-        is_json = isinstance(how, ocp.args.JsonRestore)
-        digest = _digest_json if is_json else digest_arrays
-        if digest(items[name]) != items['digests'].get(name):
+        if isinstance(how, ocp.args.JsonRestore):
+          digest = _digest_json(items[name])
+        else:
+          digest = digest_arrays(items[name], classes)
+        if digest != items['digests'].get(name):
           raise OSError(f'{folder / name} is not what was saved')
     return items
 
@@ -249,11 +275,15 @@ class Checkpointer:
         f'{remedy}'
       ) from error
 
-  def _check_shapes(self, step: int, item: str, wanted: Any):
+  def _check_shapes(self, step: int, item: str, wanted: Any, classes: int = 0):
     """Compares names and shapes before anything is read."""
     with self._reading(step):
       there = _shapes(self._manager.item_metadata(step)[item])
     here = _shapes(wanted)
+    for name in _split_leaves(wanted).keys() & there.keys():
+      # Padding may be other.
+      if there[name][0] >= classes:
+        there[name] = (here[name][0], *there[name][1:])
     for name in sorted(there.keys() | here.keys()):
       if there.get(name) != here.get(name):
         raise ValueError(
@@ -304,24 +334,28 @@ def load_network(workdir: str, which: str | int = 'latest') -> Network:
   return Network(model, variables, config, step)
 
 
-def digest_arrays(tree: Any) -> str:
-  """SHA-256 of the names, types, shapes and values of arrays."""
-  digest = hashlib.sha256()
-  for name, leaf in named_leaves(tree).items():
-    array = np.ascontiguousarray(leaf)
-    digest.update(f'{name} {array.dtype} {np.shape(leaf)} '.encode())
-    # Not every type of number has a buffer of its own.
-    digest.update(array.reshape(-1).view(np.uint8).data)
-  return digest.hexdigest()
+def _split_leaves(tree: Any) -> dict[str, Any]:
+  """What of a part of a checkpoint is split over devices: the rest is numpy's.
+
+  It has arrays, or as `_destination` gives them.
+  """
+  return {
+    name: leaf
+    for name, leaf in named_leaves(tree).items()
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
+  }
 
 
 def _score(metrics: dict[str, float]) -> float:
   return metrics[_SCORE]
 
 
-def _on_host(tree: Any) -> Any:
-  """Arrays to read into without the devices of the training."""
-  return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+def _destination(path: tuple, leaf: Any) -> Any:
+  """What to read into: on the host, but for what is split over devices."""
+  place = getattr(leaf, 'sharding', None)
+  if sharding.is_split(path) and place is not None:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+  return np.empty(leaf.shape, leaf.dtype)
 
 
 def _training_part(state: TrainState) -> dict[str, Any]:

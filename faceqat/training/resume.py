@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 from faceqat.data import datasets
 from faceqat.data.contents import CHANGED_PEOPLE
+from faceqat.losses.margin_objective import ShardedMargin
+from faceqat.losses.objective import make_objective
 from faceqat.training import class_parts, distributed, sharding
 from faceqat.training.checkpoint import Checkpointer, latest_config
 from faceqat.training.class_rows import follow_names, with_classes
@@ -138,7 +140,8 @@ def open_data(
   """Opens the training set; people whom a run has held out stay held out.
 
   Returns:
-    The config with `data.held_out`, the names of those people, and the set.
+    The config with `data.held_out`, the names of those people, and with
+    `loss.sharded`, where that is None, as the run has it; and the set.
 
   Raises:
     ValueError: as `datasets.make_training_data`; or people may have come or
@@ -150,18 +153,19 @@ def open_data(
       f'data.changed_people is {config.data.changed_people!r}; give '
       f'{" or ".join(CHANGED_PEOPLE)}'
     )
-  before = {}
+  before = {'data': {}, 'loss': {}}
   # The folder is not locked yet: a run that still writes there may save another
   # checkpoint, but holds out the same people.
   if distributed.is_first() and (found := latest_config(workdir)):
-    before = found[0].data.to_dict()
+    before = {name: found[0][name].to_dict() for name in before}
   before = distributed.value_of_first(before)
-  names = before.get('held_out')
+  names = before['data'].get('held_out')
   with config.unlocked():
     if names is not None:
       config.data.held_out = names
     elif (
-      before.get('validation_people') and config.data.changed_people != 'refuse'
+      before['data'].get('validation_people')
+      and config.data.changed_people != 'refuse'
     ):
       raise ValueError(
         f'{workdir} is of a version that did not note who was held out of '
@@ -172,6 +176,10 @@ def open_data(
       config.data, jax.process_index(), jax.process_count()
     )
     config.data.held_out = data.held_out
+    if config.loss.get('sharded', False) is None:
+      objective = make_objective(config.loss, len(data.train.class_names))
+      is_sharded = isinstance(objective, ShardedMargin)
+      config.loss.sharded = before['loss'].get('sharded', is_sharded)
   return config, data
 
 
@@ -186,7 +194,8 @@ def restore_first(
 
   Args:
     checkpointer, saved: of the run.
-    state: of a new run; new people keep what it has of them.
+    state: of a new run; new people keep what it has of them. What is split of
+      it is given away.
     mesh: to put it on, however many devices the run had.
     people: the names of the classes, which what was learnt of people follows.
   """
@@ -199,19 +208,39 @@ def restore_first(
       'several processes; add or remove people in a run of one process without '
       'such a checkpoint'
     )
-  wanted = with_classes(state, len(before))
-  if in_parts:
-    wanted = class_parts.without(wanted)
   # Others read as well where each has classes of its own.
   if distributed.is_first() or class_parts.are_apart(state):
-    restored = checkpointer.restore(saved.step, wanted)
-    if before != list(people):
-      initial = sharding.without_padding(state, len(people))
-      restored = follow_names(restored, initial, before, people)
-    if in_parts:
-      restored = class_parts.restore(folder, saved.step, state, restored, mesh)
-    state = restored
+    state = _restored(checkpointer, saved.step, state, mesh, before, people)
   return sharding.place(state, mesh)
+
+
+def _restored(checkpointer, step, state, mesh, before, people):
+  folder = checkpointer.folder
+  if class_parts.folder_of(folder, step).is_dir():
+    rest = checkpointer.restore(step, class_parts.without(state))
+    return class_parts.restore(folder, step, state, rest, mesh)
+  if before == list(people):
+    # A process that has a part reads all of what one process wrote.
+    is_apart = class_parts.are_apart(state)
+    wanted = with_classes(state, len(people)) if is_apart else _emptied(state)
+    return checkpointer.restore(step, wanted, len(people))
+  wanted = with_classes(state, len(before))
+  restored = checkpointer.restore(step, wanted, len(before))
+  initial = sharding.without_padding(state, len(people))
+  return follow_names(restored, initial, before, people)
+
+
+def _emptied(state: TrainState) -> TrainState:
+  """Makes room where what is split lies: its arrays are gone."""
+
+  def emptied(path, leaf):
+    if not sharding.is_split(path):
+      return leaf
+    shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    leaf.delete()
+    return shape
+
+  return jax.tree_util.tree_map_with_path(emptied, state)
 
 
 def _differences(

@@ -20,7 +20,8 @@ from faceqat.models.network import variable_shapes
 from faceqat.models.weights.pixels import SeveralProjectsError
 from faceqat.models.weights.pretrained import PACKAGED, load_pretrained
 from faceqat.quant.spec import FLOAT
-from faceqat.training.checkpoint import digest_arrays, load_network
+from faceqat.training.array_digest import digest_arrays
+from faceqat.training.checkpoint import load_network
 from faceqat.training.start import is_run
 
 Batch = dict[str, Any]

@@ -301,15 +301,14 @@ class Trainer:
 
   def _save(self, score: float | None = None):
     state, checkpointer = self.state, self._checkpointer
+    classes = len(self._data.train.class_names)
     if class_parts.are_apart(state):
       class_parts.save(
         checkpointer.folder, int(state.step), state, checkpointer.steps
       )
       state = class_parts.without(state)
-    else:
-      people = self._data.train.class_names
-      state = sharding.without_padding(state, len(people))
-    checkpointer.save(state, self._iterator.get_state(), self._config, score)
+    position = self._iterator.get_state()
+    checkpointer.save(state, position, self._config, score, classes)
 
   def _save_before_error(self):
     self._save()

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 from tiny_run import make_config
 
 from configs import losses
+from faceqat.losses.margin_objective import ShardedMargin
 from faceqat.losses.objective import (
+  PEOPLE_TO_SHARD,
   Center,
   Distillation,
   LinearSoftmax,
@@ -167,7 +169,7 @@ WRONG = [
   ('arcface', {'margin': 28.6}, r'margin is 28\.6; .* an angle in radians'),
   ('triplet', {'scale': 16.0}, r"scale is no field of the loss 'triplet'; it "),
   ('distillation', {'scale': 1.0}, r"scale is no field .*'; it has teacher"),
-  ('combined', {'m3': None}, "m3 is missing from the fields of .* 'combined'"),
+  ('combined', {'m3': ...}, "m3 is missing from the fields of .* 'combined'"),
   ('combined', {'m1': 0.0}, r'm1 is 0\.0; it is a factor'),
   ('linear_softmax', {'label_smoothing': 1.0}, r'.*ing is 1\.0; .* \[0, 1\)'),
   (
@@ -184,7 +186,16 @@ WRONG = [
     {'sample_rate': 0.0, 'sharded': True},
     r'sample_rate is 0\.0; it',
   ),
-  ('arcface', {'sample_rate': 0.1}, r'sample_rate is 0\.1, which needs .*True'),
+  (
+    'arcface',
+    {'sample_rate': 0.1, 'sharded': False},
+    r'sample_rate is 0\.1, which needs .*True',
+  ),
+  (
+    'cosface',
+    {'dtype': 'bfloat16', 'sharded': False},
+    r"dtype is 'bfloat16', which needs .*True",
+  ),
   ('arcface', {'dtype': 'float16'}, "dtype is 'float16'; choose one of float3"),
   *(
     (name, {'sharded': True}, rf"sharded is True, but the loss '{name}' has no")
@@ -196,9 +207,28 @@ WRONG = [
 @pytest.mark.parametrize(('name', 'changes', 'message'), WRONG)
 def test_a_wrong_block_is_refused_and_the_field_named(name, changes, message):
   block = {**losses.LOSSES.get(name, dict)(), 'name': name, **changes}
-  block = {key: value for key, value in block.items() if value is not None}
+  block = {key: value for key, value in block.items() if value is not ...}
   with pytest.raises(ValueError, match=rf'^loss\.{message}'):
     make_objective(ConfigDict(block))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'people', 'is_sharded'),
+  [
+    ({}, PEOPLE_TO_SHARD - 1, False),
+    ({}, PEOPLE_TO_SHARD, True),
+    ({'sharded': False}, PEOPLE_TO_SHARD, False),
+    ({'sharded': True}, 2, True),
+    ({'sample_rate': 0.1}, 2, True),
+    ({'dtype': 'bfloat16'}, 2, True),
+  ],
+)
+def test_a_margin_loss_of_many_people_is_in_parts(changes, people, is_sharded):
+  block = losses.arcface()
+  block.update(changes)
+  objective = make_objective(block, people)
+  assert isinstance(objective, ShardedMargin if is_sharded else Margin)
+  assert objective.samples == ('sample_rate' in changes)
 
 
 def test_the_name_alone_takes_the_margin_away():

@@ -12,11 +12,13 @@ import pytest
 from mean_colour import MeanColour
 from tiny_run import make_config, read_log, taken_batches
 
+from faceqat.losses import objective
 from faceqat.losses.objective import make_objective
 from faceqat.losses.sampled_classes import is_drawn, places
 from faceqat.quant.spec import Mode
 from faceqat.training import sharding
-from faceqat.training.checkpoint import Checkpointer
+from faceqat.training.array_digest import digest_arrays
+from faceqat.training.checkpoint import Checkpointer, latest_config
 from faceqat.training.checks import check_sample
 from faceqat.training.loop import train
 from faceqat.training.plan import make_recipe
@@ -56,9 +58,9 @@ def start(devices, **loss):
   """The mesh, the first state, and a function that makes a step."""
   config = config_of(**loss)
   mesh = sharding.make_mesh(BATCH, jax.devices()[:devices])
-  objective = make_objective(config.loss).placed(mesh, PEOPLE)
+  loss = make_objective(config.loss).placed(mesh, PEOPLE)
   (stage,) = make_stages(config)
-  recipe, _ = make_recipe(config, MeanColour(), objective, stage)
+  recipe, _ = make_recipe(config, MeanColour(), loss, stage)
   state = create_state(recipe, num_classes=PEOPLE, image_size=4)
   step = jax.jit(functools.partial(train_step, recipe=recipe, mode=Mode(True)))
   return mesh, sharding.place(state, mesh), step
@@ -74,12 +76,12 @@ def learn(moves, tmp_path=None, **loss):
   for number, batch in enumerate(batches()):
     if number and moves[number] != moves[number - 1]:
       with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
-        whole = sharding.without_padding(state, PEOPLE)
-        checkpointer.save(whole, {}, config_of(**loss))
-        checkpointer._manager.wait_until_finished()
+        checkpointer.save(state, {}, config_of(**loss), classes=PEOPLE)
         mesh, initial, step = start(moves[number], **loss)
         saved = read_saved(checkpointer)
         names = list(map(str, range(PEOPLE)))
+        # It is given away.
+        initial = jax.tree.map(jnp.copy, initial)
         state = restore_first(checkpointer, saved, initial, mesh, names)
     state, metrics = step(state, sharding.shard_batch(batch, mesh))
     losses.append({name: float(value) for name, value in metrics.items()})
@@ -174,13 +176,15 @@ def test_half_precision_is_near_and_comes_back_from_a_checkpoint(tmp_path):
   for array in rows_of(last):
     assert array.dtype == jnp.bfloat16
     assert not np.any(array[PEOPLE:])
+    # By its parts, as by what a checkpoint of one device has.
+    whole = {'rows': np.asarray(array)[:PEOPLE]}
+    assert digest_arrays({'rows': array}, PEOPLE) == digest_arrays(whole)
   mesh, initial, _ = start(8, **loss)
   with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
-    whole = sharding.without_padding(last, PEOPLE)
-    checkpointer.save(whole, {}, config_of(**loss))
-    checkpointer._manager.wait_until_finished()
+    checkpointer.save(last, {}, config_of(**loss), classes=PEOPLE)
     names = list(map(str, range(PEOPLE)))
     saved = read_saved(checkpointer)
+    initial = jax.tree.map(jnp.copy, initial)
     back = restore_first(checkpointer, saved, initial, mesh, names)
   for a, b in zip(rows_of(back), rows_of(last), strict=True):
     assert a.sharding.is_equivalent_to(b.sharding, 2)
@@ -195,17 +199,24 @@ def test_the_rate_is_that_of_the_sample_and_its_places_hold_it():
     assert np.sum(drawn) < places(0.1, 20_000, 0) < 2_500
 
 
-def test_a_run_moves_to_another_number_of_devices(float_run, tmp_path):
-  """It is that of the dense head, and its checkpoint knows of no devices."""
+def test_a_run_moves_to_another_number_of_devices(
+  float_run, tmp_path, monkeypatch
+):
+  """It is that of the dense head, and its checkpoint knows of no devices.
+
+  What it was by the number of its people, it stays.
+  """
   config = make_config(total_steps=2)
   config.quant.update(enabled=False, calibration_steps=0)
-  config.loss.sharded = True
+  assert config.loss.sharded is None
+  assert latest_config(float_run)[0].loss.sharded is False
 
   def stop(number):
     if number == 0:
       os.kill(os.getpid(), signal.SIGTERM)
 
-  with taken_batches(stop):
+  with taken_batches(stop), monkeypatch.context() as patch:
+    patch.setattr(objective, 'PEOPLE_TO_SHARD', 12)
     assert train(config, str(tmp_path)) == signal.SIGTERM
   assert train(config, str(tmp_path), jax.devices()[:1]) is None
   moved, dense = read_log(tmp_path), read_log(float_run)
@@ -235,6 +246,6 @@ def test_a_penalty_of_a_sample_is_refused():
 
 def test_fewer_people_than_devices_are_refused():
   mesh = sharding.make_mesh(BATCH)
-  objective = make_objective(config_of(sharded=True).loss)
+  loss = make_objective(config_of(sharded=True).loss)
   with pytest.raises(ValueError, match='splits 7 people over 8 devices'):
-    objective.placed(mesh, 7)
+    loss.placed(mesh, 7)

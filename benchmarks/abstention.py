@@ -299,8 +299,9 @@ def read_faces(args, embedder: embedders.Embedder) -> Measured:
   shown = LazyImages(
     len(pair_set.images), lambda index: spoil(pair_set.images[index])
   )
-  form = f'{args.blur:g}_{args.shrink}_{args.dark:g}'
-  name = f'{pair_set.name}_{form}'
+  name = pair_set.name
+  if args.blur or args.shrink or args.dark != 1:
+    name += f'_{args.blur:g}_{args.shrink}_{args.dark:g}'
   faces = shown
   if args.photographs:
     cut = face_cutter(embedder)

@@ -45,7 +45,7 @@ def test_sets_are_opened_and_warned_of_once(start, tmp_path, capsys):
     assert printed.count(text) == 1
   # Before the training.
   assert printed.index('has no list') < printed.index('trains on')
-  assert printed.index('step 1/1') < printed.index('evaluating float: ')
+  assert printed.index('step 1/1') < printed.index('evaluating float')
   assert (tmp_path / 'run' / 'results.json').is_file()
 
 

@@ -51,13 +51,14 @@ def on_pairs(
   """
   results, cosines = {}, {}
   float_images = None
-  for precision, predict in predicts.items():
-    progress.note(
-      f'evaluating {precision}: {len(pair_set):,} pairs ({pair_set.name})'
-    )
-    embeddings = verification.embed_pairs(predict, pair_set, batch_size)
-    if embedded is not None:
-      embedded[precision] = embeddings
+  progress.note(
+    f'evaluating {", ".join(predicts)}: {len(pair_set):,} pairs '
+    f'({pair_set.name})'
+  )
+  found = verification.embed_pairs_each(predicts, pair_set, batch_size)
+  if embedded is not None:
+    embedded.update(found)
+  for precision, embeddings in found.items():
     cosines[precision] = verification.cosine(
       embeddings.first, embeddings.second
     )

@@ -11,7 +11,7 @@ Of P pairs, `scores` are [P] float64 or integers, higher for the same person;
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +48,20 @@ def embed(
   Raises:
     ValueError: there is no image, or an embedding is not finite.
   """
+  return embed_each({'': predict}, images, batch_size)['']
+
+
+def embed_each(
+  predicts: Mapping[str, Predict],
+  images: Sequence[np.ndarray],
+  batch_size: int,
+) -> dict[str, np.ndarray]:
+  """`embed` by several networks, of images that are decoded once for all."""
   if not len(images):
     raise ValueError('There is no image to embed')
 
-  sums, pending = [], None
+  sums = {name: [] for name in predicts}
+  pending = {}
   starts = range(0, len(images), batch_size)
   for start in track(starts, 'batch', len(starts), images=batch_size):
     stop = min(start + batch_size, len(images))
@@ -60,15 +70,20 @@ def embed(
       batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
     )
     mirrored = np.ascontiguousarray(batch[:, :, ::-1])
-    # Both go to the device before the previous batch is waited for.
-    running = predict(batch), predict(mirrored)
-    if pending:
-      sums.append(sum_views(*pending))
+    # All go to the device before the previous batch is waited for.
+    running = {
+      name: (predict(batch), predict(mirrored))
+      for name, predict in predicts.items()
+    }
+    for name, views in pending.items():
+      sums[name].append(sum_views(*views))
     pending = running
-  sums.append(sum_views(*pending))
-  embeddings = np.concatenate(sums)[: len(images)]
-  check_finite(embeddings)
-  return embeddings
+  found = {}
+  for name, views in pending.items():
+    parts = [*sums[name], sum_views(*views)]
+    found[name] = np.concatenate(parts)[: len(images)]
+    check_finite(found[name])
+  return found
 
 
 def sum_views(plain, mirrored) -> np.ndarray:
@@ -115,11 +130,20 @@ def embed_pairs(
   predict: Predict, pair_set: PairSet, batch_size: int
 ) -> PairEmbeddings:
   """`embed` for both images of every pair; one in several pairs only once."""
+  return embed_pairs_each({'': predict}, pair_set, batch_size)['']
+
+
+def embed_pairs_each(
+  predicts: Mapping[str, Predict], pair_set: PairSet, batch_size: int
+) -> dict[str, PairEmbeddings]:
+  """`embed_pairs` by several networks, as `embed_each`."""
   ends = np.stack([pair_set.first, pair_set.second])
   used, rows = np.unique(ends, return_inverse=True)
   images = LazyImages(len(used), lambda i: pair_set.images[int(used[i])])
-  embeddings = embed(predict, images, batch_size)
-  return PairEmbeddings(embeddings, rows.reshape(ends.shape))
+  return {
+    name: PairEmbeddings(embeddings, rows.reshape(ends.shape))
+    for name, embeddings in embed_each(predicts, images, batch_size).items()
+  }
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:

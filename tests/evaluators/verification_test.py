@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import verification
+from faceqat.faces.lazy_images import LazyImages
 
 
 def _pair_set(num_pairs=60, num_images=40, seed=0, size=8):
@@ -48,6 +49,26 @@ def test_embedding_is_the_sum_with_the_mirror_image():
   assert embeddings.dtype == np.float32
   flipped = verification.embed(_predict, images[:, :, ::-1], batch_size=3)
   np.testing.assert_array_equal(embeddings, flipped)
+
+
+def test_several_networks_see_each_image_once():
+  pair_set = _pair_set()
+  read = []
+
+  def pixels(index):
+    read.append(index)
+    return pair_set.images[index]
+
+  lazy = LazyImages(len(pair_set.images), pixels)
+  predicts = {'one': _predict, 'other': lambda images: _predict(images) * 2}
+  found = verification.embed_pairs_each(
+    predicts, dataclasses.replace(pair_set, images=lazy), 7
+  )
+  assert len(read) == len(set(read)) == len(found['one'].images)
+  for name, predict in predicts.items():
+    alone = verification.embed_pairs(predict, pair_set, 7)
+    np.testing.assert_array_equal(found[name].images, alone.images)
+    np.testing.assert_array_equal(found[name].rows, alone.rows)
 
 
 @pytest.mark.parametrize('dtype', ['int8', 'int16', 'uint8', 'int32'])

@@ -29,6 +29,7 @@ from faceqat.evaluators.precisions import (
 from faceqat.evaluators.verification import Predict
 from faceqat.faces import alignment
 from faceqat.faces.fingerprint import Fingerprint, names_template
+from faceqat.fields import check_value
 from faceqat.files import atomic, folders
 from faceqat.files.image_size import ImageSize
 from faceqat.report import hardest
@@ -95,23 +96,16 @@ def open_sets(
 
 def _check_settings(settings: ml_collections.ConfigDict):
   """Refuses numbers of an `eval` block, before a long evaluation."""
-  images, share = settings.identification_images, settings.unknown_share
-  for name, is_right, remedy in (
-    ('batch_size', settings.batch_size >= 1, 'it is 1 or more'),
-    ('agreement_images', settings.agreement_images >= 1, 'it is 1 or more'),
-    (
-      'identification_images',
-      images == 0 or images >= 2,
-      'give 2 or more, one for the gallery, or 0 to leave identification out',
-    ),
-    (
-      'unknown_share',
-      images == 0 or 0 <= share < 1,
-      'give a share of the people below 1, or 0 to leave the open set out',
-    ),
-  ):
-    if not is_right:
-      raise ValueError(f'eval.{name} is {settings[name]}; {remedy}')
+  for name in ('batch_size', 'agreement_images'):
+    check_value(f'eval.{name}', settings[name], '[1, inf)')
+  images = settings.identification_images
+  if images < 0 or images == 1:
+    raise ValueError(
+      f'eval.identification_images is {images}; give 2 or more, one for the '
+      'gallery, or 0 to leave identification out'
+    )
+  if images:
+    check_value('eval.unknown_share', settings.unknown_share, '[0, 1)')
 
 
 def _open_people(

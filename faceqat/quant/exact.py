@@ -56,7 +56,7 @@ def nearest_steps(
   return xp.clip(steps, lower, upper)
 
 
-def divide(x: jax.Array, divisor: int) -> jax.Array:
+def nearest_quotient(x: jax.Array, divisor: int) -> jax.Array:
   """Returns x / divisor, the float32 that is nearest.
 
   Args:

@@ -189,7 +189,7 @@ def _kernel_scale(kernel, layer, step):
   xp = exact.namespace(kernel)
   widest = numerics.widest_weight(kernel, per_channel=layer.per_channel)
   widest = xp.maximum(widest, _least_width(widest))
-  return exact.divide(widest, _largest(layer))
+  return exact.nearest_quotient(widest, _largest(layer))
 
 
 def _largest(layer: LayerQuant) -> int:

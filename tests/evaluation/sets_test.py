@@ -155,8 +155,8 @@ def test_templates_have_a_table_of_their_own(config, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'unknown_share': 1.0}, 'unknown_share is 1.0; give a share'),
-    ({'unknown_share': -0.5}, 'unknown_share is -0.5; give a share'),
+    ({'unknown_share': 1.0}, 'unknown_share is 1.0; it lies in'),
+    ({'unknown_share': -0.5}, 'unknown_share is -0.5; it lies in'),
     ({'agreement_images': 0}, 'agreement_images is 0; it is 1 or more'),
     ({'identification_images': 1}, 'identification_images is 1; give 2'),
     ({'templates': 'nowhere'}, r'nowhere/meta has 0 lists \*_face_tid_mid'),

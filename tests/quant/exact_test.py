@@ -66,7 +66,7 @@ def test_halves_go_up_and_the_rest_to_the_nearest():
 @pytest.mark.parametrize('divisor', ODD)
 def test_quotients_are_rounded_correctly(divisor):
   x = magnitudes()
-  run = functools.partial(exact.divide, divisor=divisor)
+  run = functools.partial(exact.nearest_quotient, divisor=divisor)
   for got in (run(x), jax.jit(run)(x), jax.jit(lambda: run(x[:99]))()):
     np.testing.assert_array_equal(got, x[: len(got)] / F32(divisor))
 
@@ -74,7 +74,7 @@ def test_quotients_are_rounded_correctly(divisor):
 @pytest.mark.parametrize('divisor', [0, 2, -3, 257])
 def test_other_divisors_are_refused(divisor):
   with pytest.raises(ValueError, match='odd'):
-    exact.divide(F32(1), divisor)
+    exact.nearest_quotient(F32(1), divisor)
 
 
 def test_inverse_roots_are_within_a_unit_in_the_last_place():

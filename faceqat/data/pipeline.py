@@ -206,12 +206,12 @@ def make_train_iterator(
   seed: int,
   augment: AugmentFn | None,
   skip_damaged: bool,
+  num_threads: int,
   skipped: images.SkippedImages | None = None,
   people_per_batch: int = 0,
   changed_people: str = 'refuse',
   process_index: int = 0,
   process_count: int = 1,
-  num_threads: int = 8,
 ) -> TrainIterator:
   """Makes endless shuffled batches; every epoch has its own order.
 
@@ -225,13 +225,13 @@ def make_train_iterator(
     augment: (image, rng) -> image, such as augment.Augment(...); None for none.
     skip_damaged: replace a damaged image by one drawn at random, count and log
       it, instead of raising an error that names it.
+    num_threads: threads that read and decode ahead, a batch each.
     skipped: takes damaged images; those that it has are not logged again.
     people_per_batch: P different people, with batch_size / P images of each, as
       `sampler.PeopleOrder` chooses them; 0: every epoch has each image once.
     changed_people: as of `Contents.check`.
     process_index: this process.
     process_count: all processes.
-    num_threads: threads that read and decode ahead, a batch each.
 
   Returns:
     An iterator over {'image': uint8 [b, H, W, 3], 'label': int32 [b]} with

@@ -1,4 +1,4 @@
-"""How the faces of a config's sets are aligned, as far as the sets say."""
+"""Reads how a config's faces are aligned, as far as their sets say."""
 
 import dataclasses
 

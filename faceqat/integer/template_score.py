@@ -1,4 +1,4 @@
-"""What templates are, and the scores of a few on the host, without JAX.
+"""Templates, and the scores of a few on the host, without JAX.
 
 A template stands for a face: an int8 embedding less its zero point, or the sum
 of two, of an image and of its mirror image. `matching` says what a score is.

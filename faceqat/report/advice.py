@@ -1,4 +1,4 @@
-"""What to try where a layer loses much to quantization."""
+"""Advises on layers that lose much to quantization."""
 
 from collections.abc import Mapping
 from typing import Any

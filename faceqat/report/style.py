@@ -1,4 +1,4 @@
-"""How every figure looks: colours, lines, axes."""
+"""The look of every figure: colours, lines, axes."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

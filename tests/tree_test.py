@@ -1,6 +1,7 @@
 """Test files mirror the tree of the modules."""
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -47,15 +48,42 @@ def test_no_test_imports_another():
   assert [path for path in paths if imports.search(path.read_text())] == []
 
 
+@functools.cache
+def nodes():
+  """(file, node) of all syntax trees of the package."""
+  return [
+    (path.name, node)
+    for path in (ROOT / 'faceqat').rglob('*.py')
+    for node in ast.walk(ast.parse(path.read_text()))
+  ]
+
+
 def test_the_text_of_an_error_has_no_full_stop_at_its_end():
   """A command puts it into a line of its own, and others build on it."""
   texts = []
-  for path in (ROOT / 'faceqat').rglob('*.py'):
-    for node in ast.walk(ast.parse(path.read_text())):
-      if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        for text in node.exc.args[:1]:
-          last = text.values[-1] if isinstance(text, ast.JoinedStr) else text
-          if isinstance(last, ast.Constant) and isinstance(last.value, str):
-            texts.append(last.value)
+  for _, node in nodes():
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+      for text in node.exc.args[:1]:
+        last = text.values[-1] if isinstance(text, ast.JoinedStr) else text
+        if isinstance(last, ast.Constant) and isinstance(last.value, str):
+          texts.append(last.value)
   assert len(texts) > 300
   assert [text for text in texts if text.endswith('.')] == []
+
+
+def test_a_file_is_read_in_one_sitting():
+  folders = 'benchmarks', 'configs', 'examples', 'faceqat', 'launch', 'tests'
+  paths = [path for name in folders for path in (ROOT / name).rglob('*.py')]
+  counts = {path: len(path.read_text().splitlines()) for path in paths}
+  assert len(counts) > 600
+  assert {path for path, count in counts.items() if count > 400} == set()
+
+
+def test_few_functions_have_more_than_sixty_lines():
+  long = [
+    f'{name}: {node.name}'
+    for name, node in nodes()
+    if isinstance(node, ast.FunctionDef)
+    and node.end_lineno - node.lineno + 1 > 60
+  ]
+  assert len(long) <= 5, long

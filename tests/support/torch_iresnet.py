@@ -7,8 +7,6 @@ import functools
 
 import numpy as np
 
-NAMINGS = ['face_evolve_ir', 'face_evolve_ir_se', 'arcface_torch']
-
 
 def units(numbers, channels):
   """(stage, index in it, inputs, outputs, stride) of each unit, in order."""

@@ -6,7 +6,6 @@ Written from the projects' own names, and not from what reads them.
 import numpy as np
 from torch_iresnet import draw_batch_norm, in_float32
 
-NAMINGS = ['insightface', 'output_layer', 'xiaoccer']
 # What is left is 3x2: exchanged sides would not fit.
 HEIGHT, WIDTH = 48, 32
 

@@ -49,12 +49,15 @@ class Row(NamedTuple):
     misses: of pairs of one person, those that do not.
     elsewhere: between which the false matches of another camera are expected,
       at 95 % (other_cameras.py); None where nobody measured it.
+    normalised: the score by z-norm that as many false matches reach
+      (normalised_scores.py); None where nobody measured it.
   """
 
   threshold: float
   false_matches: Rate
   misses: Rate
   elsewhere: tuple[float, float] | None = None
+  normalised: float | None = None
 
 
 def measure(

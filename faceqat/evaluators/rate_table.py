@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluators import intervals, match_rates
+from faceqat.evaluators import intervals, match_rates, normalised_scores
 from faceqat.evaluators.match_rates import Rate, Row
 from faceqat.evaluators.verification import PairEmbeddings, cosine
 from faceqat.files import atomic, strict_json
@@ -112,6 +112,7 @@ def measure(
     rows = match_rates.measure(embedded.images, people, genuine, RATES)
     count = len(np.unique(people))
     moments = match_rates.moments(embedded.images, people)
+    rows = _with_normalised(rows, embedded.images, people)
   table = MatchTable(
     images=len(embedded.images),
     people=count,
@@ -121,6 +122,14 @@ def measure(
     **origin,
   )
   return _not_empty(table)
+
+
+def _with_normalised(
+  rows: Sequence[Row], images: np.ndarray, people: np.ndarray
+) -> list[Row]:
+  shares = [row.false_matches.value for row in rows]
+  found = normalised_scores.thresholds(images, people, shares)
+  return [row._replace(normalised=each) for row, each in zip(rows, found)]
 
 
 def known(table: MatchTable) -> MatchTable:
@@ -192,11 +201,16 @@ def to_text(table: MatchTable, indent: int | None = None) -> str:
       'misses': row.misses._asdict(),
       # As a device compares in integers.
       **({'threshold_q29': _in_integers(row)} if table.program else {}),
-      **({'elsewhere': row.elsewhere} if row.elsewhere else {}),
+      **_if_known('elsewhere', row.elsewhere),
+      **_if_known('normalised', row.normalised),
     }
     for row in table.rows
   ]
   return json.dumps({**table._asdict(), 'rows': rows}, indent=indent)
+
+
+def _if_known(name: str, value: Any) -> dict[str, Any]:
+  return {} if value is None else {name: value}
 
 
 def row_of(fields: Mapping[str, Any]) -> Row:
@@ -206,6 +220,7 @@ def row_of(fields: Mapping[str, Any]) -> Row:
     Rate(**fields['false_matches']),
     Rate(**fields['misses']),
     _limits_of(fields.get('elsewhere')),
+    None if (score := fields.get('normalised')) is None else float(score),
   )
 
 
@@ -228,7 +243,10 @@ def of_text(text: str | bytes) -> MatchTable:
     fields = strict_json.parse(text, dict)
     rows = tuple(map(row_of, fields.pop('rows')))
     table = MatchTable(**fields, rows=rows)
-    numbers = [(r.threshold, *r.false_matches, *r.misses) for r in rows]
+    numbers = [
+      (r.threshold, *r.false_matches, *r.misses, r.normalised or 0)
+      for r in rows
+    ]
     if not np.isfinite(np.array(numbers, float)).all():
       raise ValueError('a number is not finite')
     if not rows or np.any(np.diff([row.threshold for row in rows]) <= 0):

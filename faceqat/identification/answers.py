@@ -33,7 +33,8 @@ class Answers:
     people: the gallery's, by label.
     images: the gallery's, by row.
     matches: of the probes.
-    threshold: the score that a match has to reach, or None.
+    threshold: the score that a match has to reach, or None; an array has one
+      for each row of the gallery.
     prototypes: the rows of the matches are labels.
     not_usable: P reasons why a face cannot be recognised, '' where it can;
       empty where none was looked at.
@@ -44,7 +45,7 @@ class Answers:
   people: Sequence[str]
   images: Sequence[str]
   matches: Matches
-  threshold: float | int | None
+  threshold: float | int | np.ndarray | None
   prototypes: bool
   not_usable: Sequence[str] = ()
 
@@ -63,7 +64,14 @@ class Answers:
     Of a face that is not usable none.
     """
     least = -np.inf if self.threshold is None else self.threshold
+    if isinstance(least, np.ndarray):
+      least = least[self.matches.rows]
     return (self.matches.scores >= least) & ~self.refused[:, np.newaxis]
+
+  @property
+  def middle_threshold(self) -> float:
+    """The cosine to reach, of an image of the gallery in the middle."""
+    return float(np.median(as_cosine(self.threshold)))
 
   @functools.cached_property
   def refused(self) -> np.ndarray:
@@ -180,7 +188,7 @@ def show(answers: Answers, precision: str, gallery: Gallery) -> None:
     title = titles.get(name) or f'{name.replace("top", "top-")} %'
     row[title] = f'{100 * value:.2f}'
   if answers.threshold is not None:
-    row['threshold'] = f'{float(as_cosine(answers.threshold)):.4f}'
+    row['threshold'] = f'{answers.middle_threshold:.4f}'
   print(Table(list(row), [list(row.values())]))
 
 
@@ -222,7 +230,7 @@ def draw(
     chosen = sorted(chosen, key=lambda p: order.index(verdicts[p][0]))
     title += f', {max_rows} shown, wrong ones first'
   if answers.threshold is not None:
-    title += f'; threshold {float(as_cosine(answers.threshold)):.3f}'
+    title += f'; threshold {answers.middle_threshold:.3f}'
   _, first_images = np.unique(labels, return_index=True)
   rows = []
   for p in chosen[:max_rows]:

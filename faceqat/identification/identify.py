@@ -274,7 +274,7 @@ def _answer_probes(
 def _answer(
   gallery: Gallery,
   faces: Faces,
-  threshold: float | int | None,
+  threshold: float | int | np.ndarray | None,
   settings: Settings,
   not_usable: list[str],
 ) -> Answers:

@@ -13,6 +13,7 @@ import numpy as np
 from faceqat.evaluators import (
   intervals,
   match_rates,
+  normalised_scores,
   rate_table,
   verification,
 )
@@ -95,8 +96,10 @@ def of_strangers(
   best: np.ndarray,
   table: MatchTable | None,
   settings: Settings,
-) -> float | int:
+) -> float | int | np.ndarray:
   """The score that a stated share of strangers reaches.
+
+  An array [N] has one for each image of the gallery.
 
   Args:
     gallery: of the people known.
@@ -126,12 +129,14 @@ def of_strangers(
 
 def _of_few(
   gallery: Gallery, strangers: Faces, table: MatchTable | None, rate: float
-) -> float | int:
+) -> float | int | np.ndarray:
   """The score by strangers who are fewer than the rate needs images of."""
   people = len(set(strangers.people))
   row = _row_to_move(table, len(gallery.images), people, rate)
   if row is None:
     return _of_pairs(gallery, strangers, rate)
+  if row.normalised is not None:
+    return _normalised(gallery, strangers, table, row, rate)
   return _moved(gallery, strangers, table, row, rate)
 
 
@@ -144,7 +149,9 @@ def _row_to_move(
     ValueError: they are too few for either.
   """
   row = None
-  if table is not None and table.deviation:
+  if table is not None and (
+    table.deviation or table.rows[0].normalised is not None
+  ):
     row = _row_for(table, templates, rate)
   if row is not None and people >= retrieval.ENOUGH_STRANGERS:
     return row
@@ -156,6 +163,32 @@ def _row_to_move(
     'where the network has false-match rates that go as low for a gallery of '
     f'{templates:,} images; evaluate it, or give images of {needed:,} people'
   )
+
+
+def _normalised(
+  gallery: Gallery, strangers: Faces, table: MatchTable, row: Row, rate: float
+) -> np.ndarray:
+  """A threshold for each image of the gallery, by how it resembles strangers.
+
+  One that resembles many is reached more often, and asks for a higher score.
+  """
+  _, first = np.unique(strangers.people, return_index=True)
+  mean, deviation = normalised_scores.statistics(
+    gallery.templates, strangers.templates[first]
+  )
+  cosines = np.minimum(mean + row.normalised * deviation, 1.0)
+  least, middle, most = np.quantile(cosines, (0, 0.5, 1))
+  print(
+    f'threshold {middle:.4f}, {least:.4f} to {most:.4f} by image of the '
+    f'gallery: one of {len(gallery.images):,} gives some {100 * rate:.2g} % of '
+    f'strangers a name at most, by the rates of {table.faces}, where '
+    f'{100 * row.false_matches.value:.2g} % of the scores of different people '
+    f'are {row.normalised:.2f} deviations above those with {len(first):,} '
+    'strangers'
+  )
+  if gallery.integer:
+    return np.ceil(cosines * template_score.ONE).astype(np.int64)
+  return cosines
 
 
 def _moved(

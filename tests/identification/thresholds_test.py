@@ -133,3 +133,37 @@ def test_rates_are_moved_to_another_camera_by_few_strangers(known, capsys):
     choose(known, shifted(45, seed=0), 0.01, None)
   with pytest.raises(ValueError, match='go as low for a gallery of 3 images'):
     choose(known, shifted(45, seed=0), 1e-6, table)
+
+
+def test_each_image_has_a_threshold_by_how_it_resembles_strangers(
+  known, capsys
+):
+  # All faces of this camera are more alike, and one of the gallery most.
+  def shifted(count, seed):
+    faces = make_strangers(count, seed)
+    return dataclasses.replace(faces, templates=faces.templates + 40)
+
+  templates = (known.templates + 40).astype(np.int16)
+  templates[1] += 60
+  known = dataclasses.replace(known, templates=templates)
+  table = make_table(thresholds=(0.41, 0.55, 0.75))
+  # Of normal scores 1 % are above 2.33.
+  table = table._replace(
+    rows=tuple(row._replace(normalised=2.33) for row in table.rows)
+  )
+  found = choose(known, shifted(45, seed=0), 0.1, table)
+  assert found.shape == (3,)
+  assert found.dtype == np.int64
+  assert np.argmax(found) == 1
+  assert '2.33 deviations above those with 45' in capsys.readouterr().out
+  others = shifted(3000, seed=1).templates.astype(float)
+  one, other = (
+    x / np.linalg.norm(x, axis=1, keepdims=True)
+    for x in (others, templates.astype(float))
+  )
+  scores = one @ other.T * matching.ONE
+  # Cosines near 1 are less spread than normal ones: fewer than 1 % reach them.
+  shares = np.mean(scores >= found, axis=0)
+  assert 0 < shares.min() <= shares.max() <= 0.01
+  # The threshold of another one lets many more be taken for the second one.
+  assert np.mean(scores[:, 1] >= found[2]) > 5 * shares[1]

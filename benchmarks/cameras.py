@@ -10,10 +10,10 @@ from 40 pixels of width; JPEG of quality 15; a third as bright. Embeddings are
 kept in --cache.
 
 A rate is stated with limits that include how sets differ: at the threshold that
-one source states as it is, the logarithms of the rates of the known sets have a
-mean and a deviation, and a further set lies within Student's t times the
-deviation, times sqrt(1 + 1 / sets), of the mean (the prediction interval of a
-further draw; Geisser 1993, "Predictive Inference"). Each set is tried with
+one source states as it is, the logits of the rates of the known sets have a
+mean and a deviation, and a further set is expected within Student's t times the
+deviation, times the root of 1 + 1 / sets, of the mean (the prediction interval
+of a further draw; Geisser 1993, "Predictive Inference"). Each set is tried with
 limits of those sets alone that share neither its source, and so no person, nor
 its form. The modes:
 
@@ -25,11 +25,10 @@ its form. The modes:
            the same); s-norm: the mean of both
   ... own  against the strangers in place of a cohort of the stating source
 
-`inside` counts the sets whose measured rate lies within the limits, `at most`
-those whose rate is not above the upper one, and `exact` those whose own 95 %
-interval over people holds the rate that is stated without limits.
-
---write=NAME puts the limits of all sets into the rates that ship with it.
+People are drawn --draws times. `inside` counts the cells (a set, a draw) whose
+measured rate lies within the limits, `at most` those whose rate is not above
+the upper one, and `exact` those whose own 95 % interval over people holds the
+rate that is stated without limits.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,10 +41,8 @@ from absl import flags
 from benchmarks import face_folders, page_tables, transfer
 from benchmarks.face_folders import Faces
 from faceqat import command
-from faceqat.calibration import packaged_files
-from faceqat.evaluators import other_cameras, rate_table
+from faceqat.evaluators import intervals, normalised_scores
 from faceqat.evaluators.match_rates import Rate
-from faceqat.evaluators.rate_table import MatchTable
 from faceqat.identification import embedders
 from faceqat.report.results_tables import short_percent
 
@@ -86,8 +83,8 @@ def define_flags():
   flags.DEFINE_list('images', ['1', '1', '4'], 'Of a person, by source.')
   flags.DEFINE_integer('strangers', 40, 'People to recalibrate on.')
   flags.DEFINE_integer('cohort', 80, 'People that scores are normalised by.')
+  flags.DEFINE_integer('draws', 5, 'How often strangers are drawn.')
   flags.DEFINE_list('rates', ['0.1', '0.01', '0.001'], 'That are stated.')
-  flags.DEFINE_enum('write', None, packaged_files.NAMES, 'What is completed.')
   flags.mark_flags_as_required(['model', 'sets'])
 
 
@@ -127,9 +124,9 @@ class Parts(NamedTuple):
   cohort: np.ndarray
 
 
-def split(faces: Faces, strangers: int, cohort: int) -> Parts:
+def split(faces: Faces, strangers: int, cohort: int, seed: int = 0) -> Parts:
   """Draws so many people for the two smaller parts."""
-  drawn = np.random.default_rng(0).permutation(np.unique(faces.people))
+  drawn = np.random.default_rng(seed).permutation(np.unique(faces.people))
   small = [drawn[:strangers], drawn[strangers : strangers + cohort]]
   rest = ~np.isin(faces.people, np.concatenate(small))
   return Parts(
@@ -158,9 +155,8 @@ def scores_by_mode(parts: Parts, cohort: np.ndarray) -> dict[str, np.ndarray]:
   cosines = own @ own.T
   pairs = (known @ known.T)[np.triu_indices(len(known), 1)]
   found = {'stated': cosines, 'moved': (cosines - pairs.mean()) / pairs.std()}
-  for name, others in (('', transfer.unit(cohort)), (' own', known)):
-    against = own @ others.T
-    mean, spread = against.mean(axis=1), against.std(axis=1)
+  for name, others in (('', cohort), (' own', parts.strangers)):
+    mean, spread = normalised_scores.statistics(parts.faces.templates, others)
     standard = (cosines - mean[:, np.newaxis]) / spread[:, np.newaxis]
     found[f'z-norm{name}'] = standard
     found[f's-norm{name}'] = (standard + standard.T) / 2
@@ -177,6 +173,7 @@ def run_cells(
   rates: Sequence[float],
   strangers: int,
   cohort: int,
+  seed: int = 0,
 ) -> list[Cell]:
   """Every mode for each rate and each set that is left out.
 
@@ -185,7 +182,9 @@ def run_cells(
   """
   first, second = list(dict.fromkeys(key.source for key in sets))[:2]
   parts = {
-    key: split(faces, strangers, cohort if key.source in (first, second) else 0)
+    key: split(
+      faces, strangers, cohort if key.source in (first, second) else 0, seed
+    )
     for key, faces in sets.items()
   }
   cells = []
@@ -196,9 +195,25 @@ def run_cells(
         continue
       for mode, rate in dict.fromkeys(x[1:] for x in found):
         known = [found[x, mode, rate] for x in known_to(key, sets)]
-        limits = other_cameras.limits_of(known)
+        limits = limits_of(known)
         cells.append(Cell(mode, key, rate, limits, found[key, mode, rate]))
   return cells
+
+
+def limits_of(rates: Sequence[Rate]) -> tuple[float, float]:
+  """Between which the rate of a further set is expected, at 95 %.
+
+  >>> rates = [Rate(x, 0, 1, int(x * 1e6), 10**6) for x in (0.01, 0.02, 0.04)]
+  >>> [round(limit, 4) for limit in limits_of(rates)]
+  [0.0006, 0.409]
+  """
+  # Half a match more of either kind, so that a set without any has a logit.
+  hits = np.array([rate.count + 0.5 for rate in rates])
+  logits = np.log(hits / (np.array([rate.pairs + 1 for rate in rates]) - hits))
+  spread = np.var(logits, ddof=1) * (1 + 1 / len(logits))
+  ends = intervals.around(logits.mean(), spread, len(logits) - 1)
+  low, high = 1 / (1 + np.exp(-np.array(ends)))
+  return float(low), float(high)
 
 
 def measure(
@@ -229,7 +244,7 @@ def measure(
 def show(cells: Sequence[Cell]):
   """Prints how many cells hold, and those of the middle rate."""
   page_tables.print_titles(
-    ('mode', 'stated %', 'sets', 'inside', 'at most', 'exact', 'limits %')
+    ('mode', 'stated %', 'cells', 'inside', 'at most', 'exact', 'limits %')
   )
   for mode, rate in dict.fromkeys((cell.mode, cell.stated) for cell in cells):
     some = [x for x in cells if (x.mode, x.stated) == (mode, rate)]
@@ -246,39 +261,29 @@ def show(cells: Sequence[Cell]):
       )
     )
   print()
+  show_sets(cells)
+
+
+def show_sets(cells: Sequence[Cell]):
+  """Prints the measured rates of every set at the rate in the middle."""
   stated = sorted({cell.stated for cell in cells})
-  middle = stated[len(stated) // 2]
+  stated = stated[len(stated) // 2]
+  modes = ('stated', 'moved', 'z-norm own')
   page_tables.print_titles(
-    ('set', 'form', 'mode', 'stated %', 'limits %', 'measured %')
+    ('set', 'form', *(f'{x}, of {short_percent(stated)} %' for x in modes))
   )
-  for cell in cells:
-    if cell.stated == middle and cell.mode in ('stated', 'moved'):
-      value, low, high = map(short_percent, cell.measured[:3])
-      page_tables.print_row(
-        (
-          *cell.key,
-          cell.mode,
-          short_percent(cell.stated),
-          ' to '.join(map(short_percent, cell.limits)),
-          f'{value} [{low}, {high}]',
-        )
-      )
-
-
-def with_limits(table: MatchTable, sets: Mapping[Key, Faces]) -> MatchTable:
-  """A table whose rows have the limits of all sets, where all support them."""
-  scores = {}
-  for key, faces in sets.items():
-    unit = transfer.unit(faces.templates)
-    scores[key] = unit @ unit.T
-  rows = []
-  for row in table.rows:
-    rates = [
-      transfer.measured(scores[key], faces.people, row.threshold)
-      for key, faces in sets.items()
-    ]
-    rows.append(other_cameras.with_limits(row, rates))
-  return table._replace(rows=tuple(rows), other_sets=len(sets))
+  for key in dict.fromkeys(cell.key for cell in cells):
+    row = []
+    for mode in modes:
+      found = [
+        x.measured[:3]
+        for x in cells
+        if (x.key, x.mode, x.stated) == (key, mode, stated)
+      ]
+      # Means over the draws.
+      value, low, high = map(short_percent, np.mean(found, axis=0))
+      row.append(f'{value} [{low}, {high}]')
+    page_tables.print_row((*key, *row))
 
 
 def read_sets(args, embedder: embedders.Embedder) -> dict[Key, Faces]:
@@ -301,12 +306,13 @@ def main():
   args = flags.FLAGS
   sets = read_sets(args, embedders.load(args.model))
   rates = list(map(float, args.rates))
-  show(run_cells(sets, rates, args.strangers, args.cohort))
-  if args.write:
-    path = packaged_files.rates_path_of(args.write)
-    table = with_limits(rate_table.load(path), sets)
-    rate_table.save(table, path)
-    print(f'\n{path}: {path.stat().st_size:,} bytes')
+  show(
+    [
+      cell
+      for seed in range(args.draws)
+      for cell in run_cells(sets, rates, args.strangers, args.cohort, seed)
+    ]
+  )
 
 
 if __name__ == '__main__':

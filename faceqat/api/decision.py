@@ -16,8 +16,6 @@ class Rate(NamedTuple):
     faces: on which set.
     beyond: of a score below or above all measured thresholds, what is known of
       the share, 'at most 0.001 %'; else ''.
-    elsewhere: between which it is expected on faces of another camera, at 95 %;
-      None where nobody measured it.
   """
 
   value: float
@@ -25,18 +23,14 @@ class Rate(NamedTuple):
   high: float
   faces: str
   beyond: str = ''
-  elsewhere: tuple[float, float] | None = None
 
   def describe(self) -> str:
     """A sentence for people, in per cent with two digits."""
     value, low, high = map(short_percent, self[:3])
     share = self.beyond or f'{value} % [{low}, {high}]'
-    where = self.faces
-    if self.elsewhere:
-      where += '; {} to {} % elsewhere'.format(
-        *map(short_percent, self.elsewhere)
-      )
-    return f'{share} of pairs of different people reach this score ({where})'
+    return (
+      f'{share} of pairs of different people reach this score ({self.faces})'
+    )
 
 
 class Decision(NamedTuple):
@@ -81,8 +75,4 @@ def rate_of_score(table: MatchTable, score: float) -> Rate:
     beyond = f'at most {short_percent(most.value)} %'
     return Rate(most.value, 0.0, most.high, table.faces, beyond)
   low = min(missed[0].false_matches.low, most.low)
-  one, other = missed[0].elsewhere, reached[-1].elsewhere
-  elsewhere = None
-  if one and other:
-    elsewhere = min(one[0], other[0]), max(one[1], other[1])
-  return Rate(most.value, low, most.high, table.faces, elsewhere=elsewhere)
+  return Rate(most.value, low, most.high, table.faces)

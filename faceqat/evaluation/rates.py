@@ -1,18 +1,12 @@
 """The false-match rates of an evaluation: measured, compared, and by group."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from faceqat.data.benchmarks.pairs import PairSet
-from faceqat.evaluators import (
-  group_rates,
-  match_rates,
-  other_cameras,
-  rate_table,
-)
-from faceqat.evaluators.match_rates import Row
+from faceqat.evaluators import group_rates, match_rates, rate_table
 from faceqat.evaluators.rate_table import MatchTable
 from faceqat.evaluators.verification import PairEmbeddings
 from faceqat.report.results_tables import (
@@ -83,33 +77,26 @@ def compare(
   stated: Mapping[str, MatchTable],
   pair_set: PairSet,
   embedded: Mapping[str, PairEmbeddings],
-) -> dict[str, list[Row]]:
+):
   """Prints what the rates that one set states are on another one.
 
   Args:
-    stated: by precision, of the first set; the last one is printed.
+    stated: by precision, of the first set; the last one is compared.
     pair_set: other pairs, which say who they show.
     embedded: their images, by precision.
-
-  Returns:
-    The rows of each table as measured here; {} of fewer than three people.
   """
-  found = {}
-  for precision, table in stated.items():
-    images, rows = embedded[precision].images, embedded[precision].rows
-    people = np.zeros(len(images), np.int64)
-    people[rows] = pair_set.people.T
-    genuine = rows[:, pair_set.same]
-    thresholds = [row.threshold for row in table.rows]
-    try:
-      found[precision] = match_rates.at_thresholds(
-        images, people, genuine, thresholds
-      )
-    except ValueError as error:
-      print(f'the rates of {table.faces} are not compared: {error}')
-      return {}
   precision, table = list(stated.items())[-1]
-  pairs = list(zip(table.rows, found[precision]))
+  images, rows = embedded[precision].images, embedded[precision].rows
+  people = np.zeros(len(images), np.int64)
+  people[rows] = pair_set.people.T
+  genuine = rows[:, pair_set.same]
+  thresholds = [row.threshold for row in table.rows]
+  try:
+    found = match_rates.at_thresholds(images, people, genuine, thresholds)
+  except ValueError as error:
+    print(f'the rates of {table.faces} are not compared: {error}')
+    return
+  pairs = list(zip(table.rows, found))
   print(f'false-match rates of {table.faces} on {pair_set.name}, {precision}:')
   print(transfer_table(pairs))
   broken = [
@@ -122,50 +109,6 @@ def compare(
       f'WARNING: {len(broken)} of {len(pairs)} thresholds let more through on '
       f'{pair_set.name} than {table.faces} states: choose thresholds on faces '
       'of the camera that will be used'
-    )
-  return found
-
-
-def state_elsewhere(
-  stated: Mapping[str, MatchTable],
-  others: Sequence[Mapping[str, list[Row]]],
-  folder: pathlib.Path,
-):
-  """Writes between which limits each rate is expected on another camera.
-
-  Args:
-    stated: by precision, of the first set.
-    others: what `compare` gave for each other set. Too few of them say nothing.
-    folder: of the results.
-  """
-  others = [found for found in others if found]
-  count = 1 + len(others)
-  if count < other_cameras.LEAST_SETS:
-    return
-  tables = {
-    precision: table._replace(
-      rows=tuple(
-        other_cameras.with_limits(
-          row,
-          [
-            row.false_matches,
-            *(found[precision][i].false_matches for found in others),
-          ],
-        )
-        for i, row in enumerate(table.rows)
-      ),
-      other_sets=count,
-    )
-    for precision, table in stated.items()
-  }
-  rate_table.save_measured(tables, folder)
-  row = rate_table.default_row(list(tables.values())[-1])
-  if row.elsewhere:
-    low, high = map(short_percent, row.elsewhere)
-    print(
-      f'on faces of another camera {low} to {high} % of the pairs of different '
-      f'people are expected to reach {row.threshold:.4f}, by how these {count} '
-      'sets differ (95 %)'
     )
 
 

@@ -155,7 +155,7 @@ def evaluate_sets(
     The results on the first benchmark, and on the people.
   """
   settings = config.eval
-  everything, stated, others = {}, {}, []
+  everything, stated = {}, {}
   for pair_set in sets.benchmarks:
     embedded = {}
     results, cosines = on_pairs(
@@ -175,11 +175,14 @@ def evaluate_sets(
       stated = tables
       rates.measure_groups(pair_set, embedded, tables, groups, folder)
     elif stated and pair_set.people is not None:
-      others.append(rates.compare(stated, pair_set, embedded))
+      rates.compare(stated, pair_set, embedded)
     _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
     everything[pair_set.name] = results
-    _say_if_one_fold(pair_set)
-  rates.state_elsewhere(stated, others, outdir)
+    if not verification.has_folds(pair_set.fold):
+      print(
+        f'{pair_set.name} is one fold: there are no other pairs to choose a '
+        'threshold on, and so no accuracy; give a list of two folds or more'
+      )
   if len(everything) > 1:
     print(benchmarks_table(everything))
   if sets.templates is not None:
@@ -187,16 +190,10 @@ def evaluate_sets(
   return next(iter(everything.values()))
 
 
-def _say_if_one_fold(pair_set: PairSet):
-  if not verification.has_folds(pair_set.fold):
-    print(
-      f'{pair_set.name} is one fold: there are no other pairs to choose a '
-      'threshold on, and so no accuracy; give a list of two folds or more'
-    )
-
-
 def _save_pairs(
-  pair_set: PairSet, cosines: Mapping[str, np.ndarray], folder: pathlib.Path
+  pair_set: PairSet,
+  cosines: Mapping[str, np.ndarray],
+  folder: pathlib.Path,
 ):
   """Writes the scores of each precision, and the hardest pairs of the last."""
   # It takes a second to import.

@@ -47,8 +47,6 @@ class Row(NamedTuple):
     threshold: a cosine; `score >= threshold` is a match.
     false_matches: of pairs of two people, those that match.
     misses: of pairs of one person, those that do not.
-    elsewhere: between which the false matches of another camera are expected,
-      at 95 % (other_cameras.py); None where nobody measured it.
     normalised: the score by z-norm that as many false matches reach
       (normalised_scores.py); None where nobody measured it.
   """
@@ -56,7 +54,6 @@ class Row(NamedTuple):
   threshold: float
   false_matches: Rate
   misses: Rate
-  elsewhere: tuple[float, float] | None = None
   normalised: float | None = None
 
 

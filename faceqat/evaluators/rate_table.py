@@ -57,7 +57,6 @@ class MatchTable(NamedTuple):
     mean, deviation: of the cosines of pairs of two people; 0: not known.
     least_norm: length of the sum of an embedding and its mirror image's, below
       which a face is not usable; 0: lengths mean nothing, or nobody looked.
-    other_sets: how many sets the rows' `elsewhere` was measured on.
   """
 
   network: str
@@ -71,7 +70,6 @@ class MatchTable(NamedTuple):
   mean: float = 0.0
   deviation: float = 0.0
   least_norm: float = 0.0
-  other_sets: int = 0
 
 
 def default_row(table: MatchTable) -> Row:
@@ -201,16 +199,11 @@ def to_text(table: MatchTable, indent: int | None = None) -> str:
       'misses': row.misses._asdict(),
       # As a device compares in integers.
       **({'threshold_q29': _in_integers(row)} if table.program else {}),
-      **_if_known('elsewhere', row.elsewhere),
-      **_if_known('normalised', row.normalised),
+      **({} if row.normalised is None else {'normalised': row.normalised}),
     }
     for row in table.rows
   ]
   return json.dumps({**table._asdict(), 'rows': rows}, indent=indent)
-
-
-def _if_known(name: str, value: Any) -> dict[str, Any]:
-  return {} if value is None else {name: value}
 
 
 def row_of(fields: Mapping[str, Any]) -> Row:
@@ -219,18 +212,8 @@ def row_of(fields: Mapping[str, Any]) -> Row:
     float(fields['threshold']),
     Rate(**fields['false_matches']),
     Rate(**fields['misses']),
-    _limits_of(fields.get('elsewhere')),
     None if (score := fields.get('normalised')) is None else float(score),
   )
-
-
-def _limits_of(found: Sequence[float] | None) -> tuple[float, float] | None:
-  if found is None:
-    return None
-  low, high = map(float, found)
-  if not 0 <= low <= high <= 1:
-    raise ValueError(f'the limits {low:g} to {high:g} are no shares')
-  return low, high
 
 
 def of_text(text: str | bytes) -> MatchTable:

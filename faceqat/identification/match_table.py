@@ -10,8 +10,9 @@ from faceqat.evaluators.match_rates import Row
 from faceqat.evaluators.rate_table import MatchTable, default_row, load
 from faceqat.report.results_tables import short_percent
 
-_MEASURE = (
-  'measure one on yours with --false_positive_rate=RATE --calibration=STRANGERS'
+_ADVICE = (
+  'faces of another camera may reach it many times as often: measure one on '
+  'yours with --false_positive_rate=RATE --calibration=STRANGERS'
 )
 
 
@@ -63,7 +64,7 @@ def about_default(table: MatchTable, templates: int, means: bool) -> str:
   return (
     f'threshold {row.threshold:.4f}: {_with_limits(*rate[:3])} of the pairs of '
     f'different people in {_measured_on(table)} reach it.{least} {follows}; '
-    f'{_advice(table, row)}'
+    f'{_ADVICE}'
   )
 
 
@@ -71,9 +72,7 @@ def about_gallery(
   table: MatchTable, row: Row, templates: int, rate: float
 ) -> str:
   """A sentence on the threshold of a share of strangers and a gallery."""
-  advice = f'; {_advice(table, row)}'
-  if table.faces == '--calibration':
-    advice = ''
+  advice = '' if table.faces == '--calibration' else f'; {_ADVICE}'
   return (
     f'threshold {row.threshold:.4f}: a gallery of {templates:,} gives at most '
     f'{_shown(rate)} of strangers like those in {_measured_on(table)} a name, '
@@ -98,7 +97,7 @@ def about_given(table: MatchTable, threshold: float) -> str:
     share = f'between {_shown(least.value)} and {_shown(most.value)}'
   return (
     f'--threshold={threshold:g}: {share} of the pairs of different people in '
-    f'{_measured_on(table)} reach it; {_advice(table, None)}'
+    f'{_measured_on(table)} reach it; {_ADVICE}'
   )
 
 
@@ -111,19 +110,6 @@ def about_missing(name: str, digest: str) -> str:
     'that everybody is given a name without --threshold or '
     '--false_positive_rate=RATE --calibration=STRANGERS; leave --precision and '
     '--contract out, or install faceqat again, to have a threshold'
-  )
-
-
-def _advice(table: MatchTable, row: Row | None) -> str:
-  """What a threshold may do on faces of another camera."""
-  if row is None or row.elsewhere is None:
-    return (
-      f'faces of another camera may reach it many times as often: {_MEASURE}'
-    )
-  low, high = map(short_percent, row.elsewhere)
-  return (
-    f'on faces of another camera {low} to {high} % are expected to, by how '
-    f'{table.other_sets} sets differ: {_MEASURE}'
   )
 
 

@@ -41,17 +41,3 @@ def test_a_rate_lies_between_those_of_the_measured_thresholds(score, expected):
 def test_a_rate_in_words_says_no_more_than_was_measured(score, share):
   found = decision.rate_of_score(SFACE, score).describe()
   assert found == f'{share} of pairs of different people reach this score (LFW)'
-
-
-def test_other_cameras_are_those_of_both_thresholds_next_to_a_score():
-  table = make_table()
-  limits = (0.005, 0.02), (1e-5, 3e-4), None
-  table = table._replace(
-    rows=tuple(
-      row._replace(elsewhere=each) for row, each in zip(table.rows, limits)
-    )
-  )
-  assert decision.rate_of_score(table, 0.3).elsewhere == (1e-5, 0.02)
-  found = decision.rate_of_score(table, table.rows[1].threshold)
-  assert found.describe().endswith('score (DRAWN; 0.001 to 0.03 % elsewhere)')
-  assert decision.rate_of_score(table, 0.4).elsewhere is None

@@ -43,6 +43,16 @@ def test_shares_are_of_those_whom_they_are_about():
   assert answers.summarize(make_answers(above))['fpir'] == 0
 
 
+def test_each_image_of_a_gallery_may_have_a_threshold():
+  found = make_answers(np.array([0.55, 0.25]))
+  # By the image that matched: the first is of Ann, the second of Bob.
+  np.testing.assert_array_equal(
+    found.accepted,
+    [[True, False], [True, False], [True, False], [True, True], [False, False]],
+  )
+  assert found.middle_threshold == pytest.approx(0.4)
+
+
 def test_what_nobody_can_know_is_left_out():
   assert answers.summarize(make_answers(truth=[None, None])) == {}
   assert answers.summarize(make_answers(0.0, truth=['Eve'])) == {

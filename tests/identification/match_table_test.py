@@ -72,36 +72,6 @@ def test_the_threshold_is_that_of_one_false_match_in_ten_thousand():
   assert 'at most' not in text
 
 
-def test_what_other_cameras_do_is_said_where_it_is_known():
-  table = make_table()
-  known = [row._replace(elsewhere=(2e-5, 6e-4)) for row in table.rows]
-  table = table._replace(rows=tuple(known), other_sets=9)
-  text = match_table.about_default(table, 12, False)
-  assert (
-    'on faces of another camera 0.002 to 0.06 % are expected to, by how 9 sets '
-    'differ: measure' in text
-  )
-  text = match_table.about_gallery(table, table.rows[1], 12, 0.01)
-  assert 'another camera 0.002 to 0.06 %' in text
-  for text in (
-    match_table.about_default(make_table(), 12, False),
-    match_table.about_given(table, 0.3),
-  ):
-    assert 'another camera may reach it many times as often' in text
-
-
-def test_limits_of_other_cameras_are_read_as_they_were_written(tmp_path):
-  table = make_table()
-  rows = [row._replace(elsewhere=(0.01, 0.02)) for row in table.rows[:1]]
-  table = table._replace(rows=(*rows, *table.rows[1:]), other_sets=3)
-  path = tmp_path / 'rates.json'
-  rate_table.save(table, path)
-  assert rate_table.load(path) == table
-  path.write_text(path.read_text().replace('0.02\n', '-0.02\n', 1))
-  with pytest.raises(ValueError, match='are no shares'):
-    rate_table.load(path)
-
-
 @pytest.mark.parametrize(
   ('threshold', 'share'),
   [

@@ -1,7 +1,7 @@
 """Checks values against what a declaration allows, and blocks of the config.
 
 What a field may hold is declared as `Annotated[type, allowed]`, where `allowed`
-is an interval such as '[0, 1)', a `range` of whole numbers (`at_least(1)` for
+is an interval such as '[0, 1)', a `range` of whole numbers (`whole_from(1)` for
 one without an end), or the accepted names.
 """
 
@@ -17,7 +17,7 @@ T = TypeVar('T')
 Allowed = str | range | Collection[str]
 
 
-def at_least(least: int) -> range:
+def whole_from(least: int) -> range:
   """The whole numbers from `least` on."""
   return range(least, sys.maxsize)
 
@@ -93,7 +93,7 @@ def check_value(name: str, value: Any, allowed: Allowed):
   """Refuses a value that is not allowed.
 
   >>> check_value('rate', 0.5, '[0, 1)')
-  >>> check_value('batch_size', 0, at_least(1))
+  >>> check_value('batch_size', 0, whole_from(1))
   Traceback (most recent call last):
   ValueError: batch_size is 0; give a whole number, 1 or more
 

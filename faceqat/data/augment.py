@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from faceqat.fields import at_least, check_values
+from faceqat.fields import check_values, whole_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Augment:
   """
 
   flip_probability: Annotated[float, '[0, 1]']
-  max_shift: Annotated[int, at_least(0)]
+  max_shift: Annotated[int, whole_from(0)]
   max_brightness: Annotated[float, '[0, 1)']
 
   def __post_init__(self):

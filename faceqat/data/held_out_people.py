@@ -16,7 +16,7 @@ from faceqat.data.pipeline import only_people, split_off, subset
 from faceqat.data.sampler import by_person
 from faceqat.data.sources.labelled import Subset
 from faceqat.faces.made import are_made, independent_of
-from faceqat.fields import at_least, check_value
+from faceqat.fields import check_value, whole_from
 
 
 class Split(NamedTuple):
@@ -79,7 +79,7 @@ def split_holdout(source, images_per_person: int) -> tuple[Subset, Subset]:
   Raises:
     ValueError: k is below 1, or nobody has 3k images.
   """
-  check_value('images_per_person', images_per_person, at_least(1))
+  check_value('images_per_person', images_per_person, whole_from(1))
   held, made = np.zeros(len(source), bool), are_made(source)
   for members in by_person(source.labels):
     members = members[~made[members]]

@@ -14,7 +14,7 @@ from faceqat.data.sampler import PeopleOrder
 from faceqat.data.sources.labelled import Subset
 from faceqat.data.sources.name_list import Names
 from faceqat.faces import images
-from faceqat.fields import at_least, check_value
+from faceqat.fields import check_value, whole_from
 
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
@@ -307,7 +307,7 @@ def batches(
   Raises:
     ValueError: batch_size is below 1.
   """
-  check_value('batch_size', batch_size, at_least(1))
+  check_value('batch_size', batch_size, whole_from(1))
   return _batches(_examples(source, skipped), batch_size)
 
 

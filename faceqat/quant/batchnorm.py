@@ -91,7 +91,7 @@ class FoldedBatchNorm(nn.Module):
     scale, bias = self.scale * sign, self.bias
     if isinstance(self.norm, BatchRenorm) and not self.is_initializing():
       # The same reductions as those of _normalize, which XLA computes once.
-      origin, offset, var = moments(jax.lax.stop_gradient(y))
+      origin, offset, var = batch_moments(jax.lax.stop_gradient(y))
       r, d = self._renorm(origin + offset, var, factor)
       scale, bias = scale * r, bias + self.scale * d
     y, mean, var = _normalize(y, scale, bias, self.norm.epsilon * square)
@@ -131,7 +131,7 @@ def _normalize(y, scale, bias, epsilon):
   return _normalize_fwd(y, scale, bias, epsilon)[0]
 
 
-def moments(y):
+def batch_moments(y):
   """Returns an origin o, the mean of y - o, and the variance of y, all [C].
 
   E[y^2] - E[y]^2 loses all digits of a variance that is small beside the mean.
@@ -150,7 +150,7 @@ def moments(y):
 
 
 def _normalize_fwd(y, scale, bias, epsilon):
-  origin, offset, var = moments(y)
+  origin, offset, var = batch_moments(y)
   spread = jax.lax.rsqrt(var + epsilon)
   # Not y less the mean, which is rounded: y - origin is exact where it matters.
   normalized = (y - origin - offset) * (scale * spread) + bias

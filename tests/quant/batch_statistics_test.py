@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from defaults import batch_norm, batch_renorm
 
-from faceqat.quant.batchnorm import FoldedBatchNorm, moments
+from faceqat.quant.batchnorm import FoldedBatchNorm, batch_moments
 from faceqat.quant.norm import BatchNorm
 from faceqat.quant.spec import Mode
 
@@ -69,7 +69,7 @@ def test_a_variance_small_beside_the_mean_is_exact(far, mode, kind, start):
 
 @pytest.mark.parametrize('compile_it', [True, False])
 def test_statistics_are_those_of_float64(far, compile_it):
-  run = jax.jit(moments) if compile_it else moments
+  run = jax.jit(batch_moments) if compile_it else batch_moments
   origin, offset, var = (np.float64(value) for value in run(far))
   mean, wanted = exact_statistics(far)
   # Float32 sums of some thousand terms, of deviations about the middle row;

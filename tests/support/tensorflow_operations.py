@@ -183,7 +183,7 @@ def _normalization(ours: Step, theirs: Step) -> Iterator[Comparison]:
 
   @jax.jit
   def moments(x):
-    origin, offset, var = batchnorm.moments(x)
+    origin, offset, var = batchnorm.batch_moments(x)
     return origin + offset, var
 
   mean, var = moments(x)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from faceqat import command
 from faceqat.data.drawn import face_drawing, face_parameters
-from faceqat.fields import at_least, check_value
+from faceqat.fields import check_value, whole_from
 from faceqat.files.image_size import ImageSize, height_width
 
 # Images are kept once drawn, up to this many bytes of them in a source.
@@ -73,7 +73,7 @@ class SyntheticFaces:
       ('seed', seed, 0),
       ('first_person', first_person, 0),
     ):
-      check_value(f'SyntheticFaces: {name}', value, at_least(least))
+      check_value(f'SyntheticFaces: {name}', value, whole_from(least))
     self.num_people = num_people
     self.images_per_person = images_per_person
     self.image_size = height_width(image_size)

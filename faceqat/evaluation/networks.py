@@ -92,13 +92,20 @@ def evaluate_network(
     network, contract, images, outdir
   )
   _draw_curves(outdir, network.config)
-  predicts = {name: run for name, run in predicts.items() if name in precisions}
-  if not predicts:
-    raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
+  predicts = _chosen(predicts, precisions, why_float)
   _note_costs(network, size)
   return evaluate_sets(
     predicts, sizes, sets, config, outdir, full, digests, groups
   )
+
+
+def _chosen(
+  predicts: dict[str, Predict], precisions: Sequence[str], why_float: str
+) -> dict[str, Predict]:
+  chosen = {name: run for name, run in predicts.items() if name in precisions}
+  if not chosen:
+    raise ValueError(f'of {", ".join(precisions)} there is none: {why_float}')
+  return chosen
 
 
 def _note_costs(network: Network, size: ImageSize):

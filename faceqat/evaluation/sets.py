@@ -178,11 +178,7 @@ def evaluate_sets(
       rates.compare(stated, pair_set, embedded)
     _finish(pair_set.name, pair_set.same, cosines, results, sizes, folder, full)
     everything[pair_set.name] = results
-    if not verification.has_folds(pair_set.fold):
-      print(
-        f'{pair_set.name} is one fold: there are no other pairs to choose a '
-        'threshold on, and so no accuracy; give a list of two folds or more'
-      )
+    _say_if_one_fold(pair_set)
   if len(everything) > 1:
     print(benchmarks_table(everything))
   if sets.templates is not None:
@@ -190,10 +186,16 @@ def evaluate_sets(
   return next(iter(everything.values()))
 
 
+def _say_if_one_fold(pair_set: PairSet):
+  if not verification.has_folds(pair_set.fold):
+    print(
+      f'{pair_set.name} is one fold: there are no other pairs to choose a '
+      'threshold on, and so no accuracy; give a list of two folds or more'
+    )
+
+
 def _save_pairs(
-  pair_set: PairSet,
-  cosines: Mapping[str, np.ndarray],
-  folder: pathlib.Path,
+  pair_set: PairSet, cosines: Mapping[str, np.ndarray], folder: pathlib.Path
 ):
   """Writes the scores of each precision, and the hardest pairs of the last."""
   # It takes a second to import.

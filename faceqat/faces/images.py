@@ -114,8 +114,6 @@ def wanted_and_stored(
 def resize(image: Image.Image, size: _Size) -> Image.Image:
   """Resizes an image, bilinear, and averaged where it gets smaller."""
   height, width = size
-  if image.size == (width, height):
-    return image
   return image.resize((width, height), Image.Resampling.BILINEAR)
 
 

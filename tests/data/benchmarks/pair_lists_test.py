@@ -54,14 +54,6 @@ def test_one_number_in_the_header_is_one_fold(tmp_path):
   assert pair_set.fold.tolist() == [0, 0, 0, 0]
 
 
-def test_spaces_do_in_place_of_tabs_and_windows_line_ends_do(tmp_path):
-  path = make_lfw(tmp_path)
-  path.write_bytes(
-    path.read_bytes().replace(b'\t', b'  ').replace(b'\n', b'\r\n')
-  )
-  assert len(read(tmp_path, path)) == 4
-
-
 @pytest.mark.parametrize(
   'header', ['', 'ten 300', '10 300 1', '0 1', '-1', '2.5']
 )

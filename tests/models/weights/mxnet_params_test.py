@@ -74,13 +74,6 @@ def test_another_file_is_refused(tmp_path, data):
   check_refused(tmp_path, data, r'no MXNet .* wanted 12 01 00 00')
 
 
-def test_a_missing_file_is_named(tmp_path):
-  with pytest.raises(
-    ValueError, match=r'weight file .*none\.params cannot be read: No such'
-  ):
-    mxnet_params.read_params(tmp_path / 'none.params')
-
-
 def changed(offset, form, value):
   """A file of one tensor [2, 3, 4], with a number replaced."""
   data = bytearray(mxnet_files.params_bytes({'weight': TENSORS['arg:weight']}))

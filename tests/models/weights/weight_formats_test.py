@@ -9,7 +9,12 @@ from safetensors.numpy import save_file
 from small_programs import small_program
 
 from faceqat.integer import program as integer_program
-from faceqat.models.weights import safetensors_file
+from faceqat.models.weights import (
+  mxnet_params,
+  onnx_initializers,
+  safetensors_file,
+  torch_checkpoint,
+)
 from faceqat.models.weights.weight_formats import format_of, tensorflow_prefix
 
 TENSORS = {
@@ -77,11 +82,20 @@ def test_what_is_no_weight_file_says_what_is(tmp_path, content, message):
     format_of(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-  with pytest.raises(ValueError, match=r'a\.pth cannot be read: No such file'):
-    format_of(tmp_path / 'a.pth')
-  with pytest.raises(ValueError, match=r'a\.st cannot be read: No such file'):
-    safetensors_file.read_safetensors(tmp_path / 'a.st')
+@pytest.mark.parametrize(
+  'read',
+  [
+    format_of,
+    mxnet_params.read_params,
+    onnx_initializers.read_initializers,
+    safetensors_file.read_safetensors,
+    torch_checkpoint.read,
+  ],
+)
+def test_what_cannot_be_opened_is_named(read, tmp_path):
+  for path in (tmp_path / 'none', tmp_path):
+    with pytest.raises(ValueError, match=f'{path} cannot be read: (No|Is a)'):
+      read(path)
 
 
 def test_safetensors_are_read_as_they_were_written(tmp_path):

@@ -19,7 +19,8 @@ from faceqat.calibration import packaged_program
 
 # What is not in the requirements, and what it is for.
 _OPTIONAL = {
-  'tflite-micro': "LiteRT for microcontrollers, to measure a program's memory",
+  'tflite-micro': 'TFLM, LiteRT for microcontrollers: convert --target=tflm',
+  'ethos-u-vela': "Vela, for Arm's Ethos-U: convert --target=ethos-u",
   'torch': 'PyTorch, to compare with; its weight files are read without it',
   'tensorflow': "reads TensorFlow's checkpoints",
   'tensorflow-datasets': 'data sets tfds:NAME',

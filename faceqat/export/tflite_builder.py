@@ -256,6 +256,33 @@ def read_metadata(content: bytes) -> dict:
   return {}
 
 
+def read_operators(content: bytes) -> list[str]:
+  """The operators of a file's graph, as they run; others by their own names.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  names = {
+    number: name
+    for name, number in vars(schema.BuiltinOperator).items()
+    if isinstance(number, int)
+  }
+  with _reading():
+    model = schema.Model.GetRootAs(content)
+    codes = []
+    for index in range(model.OperatorCodesLength()):
+      code = model.OperatorCodes(index)
+      custom = code.CustomCode()
+      # Files from before there were more than 127 have the other field alone.
+      number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+      codes.append(custom.decode() if custom else names[number])
+    graph = model.Subgraphs(0)
+    return [
+      codes[graph.Operators(index).OpcodeIndex()]
+      for index in range(graph.OperatorsLength())
+    ]
+
+
 class Ends(NamedTuple):
   """The inputs and outputs of a graph.
 

@@ -67,9 +67,12 @@ def _load(content: bytes):
       'TFLM is not installed: pip install faceqat[tflm], on Linux and x86-64'
     ) from error
   try:
-    return runtime.Interpreter.from_bytes(content, arena_size=_ARENA)
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=_ARENA)
   except RuntimeError as error:
     raise ValueError(f'TFLM does not take the file: {error}') from error
+  # It reads the weights from there, and does not keep them alive itself.
+  interpreter.content = content
+  return interpreter
 
 
 def _printed_by(function: Callable[[], None]) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import layer_network
 import numpy as np
 import pytest
+import tflm_check
 from jaxpr_walk import forbidden_types
 
 from faceqat.data.drawn.synthetic import SyntheticFaces
@@ -63,6 +64,16 @@ def check_integers_equal_the_oracle(backbone):
   embedding = expected[backbone.program.output]
   # A network that answers the same to everything would prove nothing.
   assert len(np.unique(embedding, axis=0)) == len(backbone.images)
+
+
+def check_tflm_has_the_integers(backbone):
+  """Every tensor of one image, and the embeddings of all."""
+  tflm_check.check_integers(
+    backbone.program,
+    backbone.images,
+    {name: value[:1] for name, value in backbone.integers.items()},
+    backbone.integers[backbone.program.output],
+  )
 
 
 def check_program_has_no_float(backbone):
@@ -212,6 +223,7 @@ def check_bfloat16_runs(backbone):
 
 _ALWAYS = (
   check_integers_equal_the_oracle,
+  check_tflm_has_the_integers,
   check_program_has_no_float,
   check_embeddings_are_close,
 )

@@ -9,7 +9,9 @@ import importlib
 from faceqat.export.targets.target import Target
 
 # Of the modules, with a hyphen for each underscore, in the order of a list.
-NAMES = ('litert', 'onnxruntime', 'tflm', 'mediapipe', 'litert-js')
+NAMES = (
+  *('litert', 'onnxruntime', 'tflm', 'ethos-u', 'mediapipe', 'litert-js'),
+)
 
 
 def find(name: str) -> Target:

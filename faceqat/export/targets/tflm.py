@@ -1,13 +1,14 @@
 """TFLM, LiteRT's runtime for microcontrollers."""
 
-from faceqat.export import tflite, tflm
+from faceqat.export import tflite, tflm, tflm_rules
 from faceqat.export.targets.target import Target
 
 _FILE = 'model.tflite'
 
 
 def _write(program, network):
-  return {_FILE: tflite.to_bytes(program)}
+  tflm_rules.check_program(program)
+  return {_FILE: tflite.to_bytes(program, batch=1)}
 
 
 def _run(program, folder):
@@ -21,7 +22,7 @@ def _measure(folder):
 
 
 TARGET = Target(
-  promise='the same bits on microcontrollers, by the reference kernels',
+  promise='the same bits on microcontrollers, and the bytes of the arena',
   write=_write,
   contracts=('tflite_ref',),
   run=_run,

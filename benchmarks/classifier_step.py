@@ -21,6 +21,7 @@ from faceqat.training.optimizer import make_log_decay, make_optimizer
 from faceqat.training.train_state import (
   Recipe,
   create_state,
+  make_create,
   state_shapes,
   train_step,
 )
@@ -108,6 +109,13 @@ class Task:
       self.recipe, num_classes=self.people, image_size=self._image_size
     )
     return sharding.place(state, self.mesh)
+
+  def bytes_at_start(self) -> int:
+    """The most that one device holds as the first state is made."""
+    create = make_create(self.recipe, self.people, self._image_size)
+    # A training compiles it quickly, which takes more on a CPU alone.
+    lowered = jax.jit(create.__wrapped__).lower(jax.random.key(0))
+    return self.bytes_of(lowered.compile())
 
   def batch(self, seed: int) -> dict[str, jax.Array]:
     """Noise with labels, on the devices."""

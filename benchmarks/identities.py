@@ -14,16 +14,19 @@ On a GPU,
   python -m benchmarks.identities --card=100000000
 
 trains that many people of 128 numbers on one card, a tenth of them sampled in a
-step, and prints images per second and the peak of its memory. Where there is no
-GPU it prints what the card would hold, by the same analysis.
+step, and prints images per second and the peak of its memory. Before, it prints
+what the card will hold, by the same analysis; where a device has less, that is
+all. It does the same with fewer people on a CPU.
 
 The devices have to be asked for before JAX starts, so each table is made in a
 process of its own.
 """
 
 import os
+import resource
 import subprocess
 import sys
+import time
 
 from absl import flags
 
@@ -49,6 +52,7 @@ def _run(devices: int, *words: str):
   count = f'--xla_force_host_platform_device_count={devices}'
   own = os.environ.get('XLA_FLAGS', '').split()
   command_line = [sys.executable, '-m', 'benchmarks.identity_tables', *words]
+  start, cpu = time.perf_counter(), _cpu_seconds()
   with subprocess.Popen(
     command_line,
     cwd=ROOT,
@@ -60,6 +64,14 @@ def _run(devices: int, *words: str):
       print(line, end='', flush=True)
   if process.returncode:
     raise subprocess.CalledProcessError(process.returncode, command_line)
+  seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
+  print(f'({seconds:.0f} s, {cpu:.0f} s of processors)\n', flush=True)
+
+
+def _cpu_seconds() -> float:
+  """Of the processes that have ended."""
+  usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == '__main__':

@@ -5,12 +5,17 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from faceqat.losses import blocked_softmax, margin, sampled_classes
 from faceqat.losses.margin import Margins, margin_loss
 from faceqat.losses.objective_base import Objective
 from faceqat.losses.sharded_softmax import sharded_margin_loss
+
+# Up to so many classes, those in parts begin with the class weights of all in
+# one array, from which they are taken; beyond, that would hold several times as
+# much as a training.
+AS_MARGIN = 2**18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,10 +106,51 @@ class ShardedMargin(Objective):
     return dataclasses.replace(self, mesh=mesh, classes=classes)
 
   def initial(self, key, dimension, classes):
-    """The class weights of `Margin`, one class a row, and padding."""
+    """The class weights of `Margin`, one class a row, and padding.
+
+    Those of more than `AS_MARGIN` classes are others, drawn alike.
+    """
+    if classes > AS_MARGIN:
+      return {'rows': self._initial_in_blocks(key, dimension, classes)}
     weights = self.margin.initial(key, dimension, classes)['weights']
     rows = weights.T.astype(self.dtype)
     return {'rows': jnp.pad(rows, ((0, -classes % self.mesh.size), (0, 0)))}
+
+  def _initial_in_blocks(self, key, dimension, classes):
+    """Of each class by its number, wherever it lies."""
+    (axis,) = self.mesh.axis_names
+    share = -(-classes // self.mesh.size)
+    size = min(self.block, share)
+
+    def draw(number):
+      return 0.01 * jax.random.normal(
+        jax.random.fold_in(key, number), (dimension,)
+      )
+
+    def part():
+      first = jax.lax.axis_index(axis) * share
+
+      def add(block, rows):
+        # The last block begins where it just fits.
+        start = jnp.minimum(block * size, share - size)
+        numbers = first + start + jnp.arange(size)
+        drawn = jnp.where(
+          (numbers < classes)[:, None], jax.vmap(draw)(numbers), 0
+        )
+        return jax.lax.dynamic_update_slice(
+          rows, drawn.astype(self.dtype), (start, 0)
+        )
+
+      rows = jnp.zeros((share, dimension), self.dtype)
+      return jax.lax.fori_loop(0, -(-share // size), add, rows)
+
+    return jax.shard_map(
+      part,
+      mesh=self.mesh,
+      in_specs=(),
+      out_specs=PartitionSpec(axis),
+      check_vma=False,
+    )()
 
   def initial_state(self, dimension, classes):
     """Nothing is decayed yet."""

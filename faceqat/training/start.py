@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 import flax.traverse_util
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -208,27 +209,32 @@ def with_class_means(
   labels = np.asarray(source.labels)[order]
   rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
   predict = make_predict(model, state.variables, FLOAT)
-  weights = np.zeros((model.embedding_size, len(source.class_names)))
-  counts = np.zeros(len(source.class_names))
+  learnt = classifier[name]
+  rows = len(learnt) if name == 'rows' else len(source.class_names)
+  # Of many people, in parts, the half of the bytes.
+  dtype = np.float32 if name == 'rows' else np.float64
+  sums, counts = np.zeros((rows, model.embedding_size), dtype), np.zeros(rows)
   for batch in batches(
     subset(source, order[rank < _IMAGES_PER_CLASS]), batch_size, skipped
   ):
     embeddings = np.asarray(predict(batch['image']), np.float64)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     known, known_labels = batch['_mask'], batch['label'][batch['_mask']]
-    np.add.at(weights.T, known_labels, embeddings[known])
+    np.add.at(sums, known_labels, embeddings[known])
     np.add.at(counts, known_labels, 1)
-  weights /= np.maximum(counts, 1)
-  if name == 'rows':
-    rows = classifier[name]
-    padding = len(rows) - len(counts)
-    known = np.pad(counts > 0, (0, padding))[:, None]
-    means = np.pad(weights.T, ((0, padding), (0, 0))).astype(rows.dtype)
-    classifier[name] = jnp.where(known, means, rows)
-  else:
-    classifier[name] = jnp.where(
-      jnp.asarray(counts > 0),
-      jnp.asarray(weights, jnp.float32),
-      classifier[name],
-    )
+  sums /= np.maximum(counts, 1)[:, None]
+  is_known = (counts > 0)[:, None]
+  if name == 'weights':
+    sums, is_known = sums.T, is_known.T
+  means = _beside(learnt, sums.astype(learnt.dtype))
+  classifier[name] = jnp.where(_beside(learnt, is_known), means, learnt)
   return state.replace(params={**state.params, 'classifier': classifier})
+
+
+def _beside(learnt: jax.Array, values: np.ndarray) -> jax.Array:
+  """An array of the host on the devices of another, each with its part."""
+  return jax.make_array_from_callback(
+    learnt.shape,
+    learnt.sharding,
+    lambda index: np.broadcast_to(values, learnt.shape)[index],
+  )

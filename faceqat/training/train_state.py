@@ -87,7 +87,7 @@ def create_state(
   recipe: Recipe, *, num_classes: int, image_size: ImageSize
 ) -> TrainState:
   """Initialises a model, what its objective learns, and the optimiser."""
-  create = _make_create(recipe, num_classes, height_width(image_size))
+  create = make_create(recipe, num_classes, height_width(image_size))
   return create(jax.random.key(recipe.seed))
 
 
@@ -95,12 +95,12 @@ def state_shapes(
   recipe: Recipe, *, num_classes: int, image_size: ImageSize
 ) -> TrainState:
   """The shapes and types of what `create_state` makes."""
-  create = _make_create(recipe, num_classes, height_width(image_size))
+  create = make_create(recipe, num_classes, height_width(image_size))
   return create.eval_shape(jax.random.key(recipe.seed))
 
 
 @functools.cache
-def _make_create(
+def make_create(
   recipe: Recipe, num_classes: int, size: tuple[int, int]
 ) -> Callable[[jax.Array], TrainState]:
   """From a random key to a state; compiled once."""

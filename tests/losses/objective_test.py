@@ -196,6 +196,11 @@ WRONG = [
     {'dtype': 'bfloat16', 'sharded': False},
     r"dtype is 'bfloat16', which needs .*True",
   ),
+  (
+    'arcface',
+    {'sample_rate': 1.5, 'sharded': True},
+    r'sample_rate is 1\.5; it lies in',
+  ),
   ('arcface', {'dtype': 'float16'}, "dtype is 'float16'; choose one of float3"),
   *(
     (name, {'sharded': True}, rf"sharded is True, but the loss '{name}' has no")

@@ -31,8 +31,11 @@ def say(*words):
   os.write(_OUTPUT, f'{" ".join(map(str, words))}\n'.encode())
 
 
-def train_in_parts(workdir, config):
-  """Trains until process 1 gets a signal, continues, and is stopped again."""
+def train_in_parts(workdir, config, dense_workdir, dense_config):
+  """Trains until process 1 gets a signal, continues, and is stopped again.
+
+  Then trains to the end with a classifier that is whole on each device.
+  """
   from tiny_run import taken_batches
 
   from faceqat.evaluators.predict import make_predict
@@ -50,6 +53,7 @@ def train_in_parts(workdir, config):
     for _ in range(2):
       stopped_by = train(config, workdir)
       say('stopped by', stopped_by.name, 'after', len(batches), 'batches')
+  train(ml_collections.ConfigDict(json.loads(dense_config)), dense_workdir)
   if distributed.is_first():
     # Loading must not wait for the other process.
     network = load_network(workdir)

@@ -49,7 +49,18 @@ COMMANDS = {
     '--parts=2',
     '--rounds=1',
   ): '| 2 |',
-  ('benchmarks.identities', '--small', '--tables=milliseconds'): '| 1,000 |',
+  (
+    'benchmarks.identities',
+    '--small',
+    '--tables=milliseconds',
+    '--tables=resident',
+  ): '| sampled |',
+  ('benchmarks.identities', '--card=2000'): 'GB at the peak, loss ',
+  (
+    'benchmarks.listings',
+    '--people=100',
+    '--folders=50',
+  ): '| ArrayRecord, people in the records | 50 |',
   (
     'benchmarks.linear_baseline',
     SMOKE,

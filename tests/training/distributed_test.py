@@ -43,7 +43,7 @@ def run_two(function, *arguments):
   return results
 
 
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one_does(float_run, tmp_path):
   # Plain gradient descent that learns little, as in the test of eight devices.
   config = make_config(total_steps=5, log_steps=1, eval_steps=9)
   config.optimizer.update(name='sgd', learning_rate=1e-3)
@@ -54,7 +54,15 @@ def test_two_processes_train_as_one_does(tmp_path):
   train(config, str(tmp_path / 'one'))
 
   workdir = tmp_path / 'two'
-  first, second = run_two('train_in_parts', str(workdir), config.to_json())
+  dense_workdir, dense_config = tmp_path / 'dense', make_config(total_steps=2)
+  dense_config.quant.update(enabled=False, calibration_steps=0)
+  first, second = run_two(
+    'train_in_parts',
+    str(workdir),
+    config.to_json(),
+    str(dense_workdir),
+    dense_config.to_json(),
+  )
   assert first[0] == second[0] == 0, first[2] + second[2]
   # Only the second process got the signal. It prints nothing else.
   stops = [
@@ -66,6 +74,19 @@ def test_two_processes_train_as_one_does(tmp_path):
   assert sum('SIGTERM: saved step 2 in' in line for line in first[1]) == 1
   assert sum('continues from step 2 of 5' in line for line in first[1]) == 1
   assert first[1][-1] == 'step 4 read alone: (1, 16)'
+
+  # Dense, too; the parts of a run in parts lie beside its checkpoints.
+  assert (workdir / 'classes').is_dir()
+  assert not (dense_workdir / 'classes').exists()
+  two, one = read_log(dense_workdir), read_log(float_run)
+  # The same sums in another order; then a step of Adam, which makes whole steps
+  # of gradients that are zero but for rounding, and moving statistics of them.
+  for line, name, rtol in (
+    (0, 'train/loss', 1e-5),
+    (1, 'train/loss', 0.02),
+    (-1, 'validation/loss', 0.1),
+  ):
+    np.testing.assert_allclose(two[line][name], one[line][name], rtol=rtol)
 
   # Continued by one process to the end.
   train(config, str(workdir))

@@ -1,6 +1,7 @@
 """A classifier split over devices learns what one on each device learns."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from mean_colour import MeanColour
 from tiny_run import make_config, read_log, taken_batches
 
-from faceqat.losses import objective
+from faceqat.losses import margin_objective, objective
 from faceqat.losses.objective import make_objective
 from faceqat.losses.sampled_classes import is_drawn, places
 from faceqat.quant.spec import Mode
@@ -235,6 +236,26 @@ def test_a_run_moves_to_another_number_of_devices(
   # Twelve people, who are 16 rows on eight devices.
   assert items['training']['classifier']['rows'].shape == (12, 16)
   assert '(12, 16)' in (tmp_path / 'parameters.txt').read_text()
+
+
+def test_first_class_weights_of_many_do_not_depend_on_devices(monkeypatch):
+  monkeypatch.setattr(margin_objective, 'AS_MARGIN', PEOPLE - 1)
+  found = []
+  for devices in (1, 8):
+    mesh = sharding.make_mesh(BATCH, jax.devices()[:devices])
+    loss = make_objective(config_of(sharded=True).loss).placed(mesh, PEOPLE)
+    # Blocks that overlap.
+    loss = dataclasses.replace(loss, block=4)
+    initial = jax.jit(loss.initial, static_argnums=(1, 2))
+    rows = initial(jax.random.key(0), 16, PEOPLE)['rows']
+    assert len(rows.addressable_shards) == devices
+    found.append(np.asarray(rows))
+  one, eight = found
+  np.testing.assert_array_equal(eight[:PEOPLE], one)
+  assert not np.any(eight[PEOPLE:])
+  assert len(np.unique(one)) == one.size
+  # Six deviations of 592 numbers.
+  assert abs(np.std(one) - 0.01) < 6 * 0.01 / np.sqrt(2 * one.size)
 
 
 def test_a_penalty_of_a_sample_is_refused():

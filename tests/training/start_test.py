@@ -4,6 +4,7 @@ import json
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import (
@@ -169,7 +170,7 @@ class Source(types.SimpleNamespace):
 
 def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
   source, backbone = Source(), {'kernel': np.ones(2)}
-  params = {'backbone': backbone, 'classifier': {'weights': np.zeros((3, 3))}}
+  params = {'backbone': backbone, 'classifier': {'weights': jnp.zeros((3, 3))}}
   state = TrainState(0, params, {}, {}, {}, np.ones(()), ())
   # Fifteen images in batches of four: the last one is padded.
   new = with_class_means(state, Colour(), source, batch_size=4)
@@ -188,7 +189,7 @@ def test_class_weights_are_the_mean_embeddings_of_the_first_eight_images():
     )
   assert new.params['backbone'] is backbone
   # Those that are damaged are left out; who has no other keeps random weights.
-  params['classifier']['weights'] = np.full((3, 3), 7.0)
+  params['classifier']['weights'] = jnp.full((3, 3), 7.0)
   spoilt = Source(damaged=(0, *np.flatnonzero(source.labels == 1)))
   left = with_class_means(state, Colour(), spoilt, 4, SkippedImages())
   found = left.params['classifier']['weights']

@@ -24,7 +24,7 @@ class Names(Sequence[str]):
     for name in names:
       text += name.encode(*_TEXT)
       ends.append(len(text))
-    self._text, self._ends = text, np.array(ends)
+    self._text, self._ends = text, np.array(ends, copy=False)
 
   def __len__(self) -> int:
     return len(self._ends) - 1

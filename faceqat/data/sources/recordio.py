@@ -300,7 +300,7 @@ def _contiguous(numbers: np.ndarray) -> tuple[np.ndarray, Names]:
   is_there = np.zeros(numbers.max(initial=0) + 1, bool)
   is_there[numbers] = True
   labels = np.cumsum(is_there, dtype=np.int32)[numbers] - 1
-  return labels, Names(map(str, np.flatnonzero(is_there).tolist()))
+  return labels, Names(map(str, np.flatnonzero(is_there)))
 
 
 def _flag_and_length(word):

@@ -108,7 +108,7 @@ class TFDSSource(EncodedSource):
       return
     numbers = np.fromiter(values, np.int64, count)
     kept, labels = np.unique(numbers, return_inverse=True)
-    names = map(str, kept.tolist())
+    names = map(str, kept)
     if isinstance(feature, tfds.features.ClassLabel):
       # So TFDS marks what has no label, as in the test split of a contest.
       if np.any(kept < 0):
@@ -116,7 +116,7 @@ class TFDSSource(EncodedSource):
           f'{self.name(int(np.argmin(numbers)))} has no label: give another '
           'split'
         )
-      names = map(feature.int2str, kept.tolist())
+      names = (feature.int2str(int(number)) for number in kept)
     self._set_people(labels, Names(names))
 
 

@@ -50,6 +50,10 @@ TESTS = {
   'test_the_command_draws_halves_and_writes_groups',
   'benchmarks.match_bounds': 'match_bounds_test::'
   'test_the_command_prints_both_tables',
+  'examples.browser': 'browser_page_test::'
+  'test_the_command_writes_a_folder_that_is_whole',
+  'tests.support.browser_page': 'browser_page_test::'
+  'test_the_small_form_compares_python_with_itself',
   'examples.overview': 'overview_test::'
   'test_scores_and_decisions_are_those_of_the_integers',
   'benchmarks.camera_forms': 'camera_forms_test::'
@@ -112,9 +116,10 @@ CONFIGS = {
 }
 # What stands for something of the reader's, where it has to be of some form.
 PLACEHOLDERS = {'CONFIG': 'configs/mbv2_int8.py', 'BYTES': '1000'}
-# Programs of others that the launch scripts are about; the tests of launch/
-# run the scripts against stand-ins.
-FOREIGN = ('docker', 'gcloud', 'scancel', 'id', 'sed')
+# Programs of others: npm, which installs what an example needs, and those that
+# the launch scripts are about; the tests of launch/ run these scripts against
+# stand-ins.
+FOREIGN = ('docker', 'gcloud', 'scancel', 'id', 'npm', 'sed')
 MAIN = ('faceqat.main', '--config=configs/mbv2_int8.py')
 # By its file, or by its name.
 CONFIG = re.compile(r'--config=(?:configs/(?=\w+\.py))?(\w+)(?=\.py|:| |$)')

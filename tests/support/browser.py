@@ -98,7 +98,7 @@ class Browser:
         return answer['result']
 
   def open(self, path, width, height=900, scheme='light'):
-    """Shows a file at a width, and clears the events."""
+    """Shows a file, or an address, at a width, and clears the events."""
     self.events.clear()
     self.call(
       'Emulation.setDeviceMetricsOverride',
@@ -111,14 +111,21 @@ class Browser:
       'Emulation.setEmulatedMedia',
       features=[{'name': 'prefers-color-scheme', 'value': scheme}],
     )
-    self.call('Page.navigate', url=path.resolve().as_uri())
+    url = path if isinstance(path, str) else path.resolve().as_uri()
+    self.call('Page.navigate', url=url)
     while not any(m == 'Page.loadEventFired' for m, _ in self.events):
       self._receive()
 
   def evaluate(self, expression):
-    """The value of JavaScript, even where the page forbids scripts."""
+    """The value of JavaScript, even where the page forbids scripts.
+
+    Of a promise it is what that is kept with.
+    """
     answer = self.call(
-      'Runtime.evaluate', expression=expression, returnByValue=True
+      'Runtime.evaluate',
+      expression=expression,
+      returnByValue=True,
+      awaitPromise=True,
     )
     assert 'exceptionDetails' not in answer, answer
     return answer['result'].get('value')

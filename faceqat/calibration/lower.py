@@ -37,7 +37,7 @@ def lower(
       accumulator could overflow.
     TypeError: the model uses an operation that has no integer form.
   """
-  program = _record(network, normalize)
+  program, _ = _record(network, normalize)
   if weight_bits is not None:
     rounded = [
       operator.name
@@ -45,7 +45,7 @@ def lower(
       if not (isinstance(operator, ops.Conv2D) and operator.depthwise)
     ]
     network = with_weight_bits(network, weight_bits, rounded)
-    program = _record(network, normalize)
+    program, _ = _record(network, normalize)
   return dataclasses.replace(program, contract=contract)
 
 
@@ -62,7 +62,18 @@ def weighted_operators(program: IntegerProgram) -> list[ops.Weighted]:
   return [x for x in program.operators if isinstance(x, ops.Weighted)]
 
 
-def _record(network: Network, normalize: bool) -> IntegerProgram:
+def real_weights(network: Network) -> tracing.Reals:
+  """What each operator of a network is in float, its norms folded.
+
+  Raises as `lower` does.
+  """
+  _, reals = _record(network, normalize=False)
+  return reals
+
+
+def _record(
+  network: Network, normalize: bool
+) -> tuple[IntegerProgram, tracing.Reals]:
   # On the host: JAX would compile a program for the shapes of each layer.
   variables = jax.tree.map(np.asarray, network.variables)
 
@@ -78,7 +89,7 @@ def _record(network: Network, normalize: bool) -> IntegerProgram:
   faces = fingerprint.of_run(network.config)
   # Older runs do not say for which faces they are.
   faces = faces or Fingerprint(fingerprint.UNKNOWN, size)
-  return tracing.trace(
+  return tracing.trace_with_reals(
     embed,
     image_shape=(*height_width(size), 3),
     metadata={

@@ -54,7 +54,7 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
 
 
 class OnnxGraph:
-  """Collects one graph; its batch dimension, the first, is open.
+  """Collects one graph, whose first dimension is the batch.
 
   A name that is not a tensor's of the program has a colon.
   """
@@ -96,20 +96,23 @@ class OnnxGraph:
   def model(
     self,
     inputs: Mapping[str, tuple[Sequence[int], str]],
-    outputs: Mapping[str, Sequence[int]],
+    outputs: Mapping[str, tuple[Sequence[int], str]],
     metadata: Mapping[str, str],
+    batch: int | None = None,
   ) -> onnx.ModelProto:
     """The checked model.
 
     Args:
-      inputs: shape without the batch and dtype, by name.
-      outputs: shapes of int8 tensors by name.
+      inputs, outputs: shape without the batch and dtype, by name.
       metadata: the file's `metadata_props`.
+      batch: its size; None leaves it open.
     """
 
     def describe(name, shape, dtype):
       kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-      return helper.make_tensor_value_info(name, kind, ['batch', *shape])
+      return helper.make_tensor_value_info(
+        name, kind, [batch or 'batch', *shape]
+      )
 
     opset, ir_version = _VERSIONS[self._types]
     model = helper.make_model(
@@ -117,7 +120,7 @@ class OnnxGraph:
         self._nodes,
         'faceqat',
         [describe(name, *kind) for name, kind in inputs.items()],
-        [describe(name, shape, 'int8') for name, shape in outputs.items()],
+        [describe(name, *kind) for name, kind in outputs.items()],
         list(self._constants.values()),
       ),
       opset_imports=[helper.make_opsetid('', opset)],
@@ -202,7 +205,7 @@ class ProgramGraph(OnnxGraph, abc.ABC):
       self.write(operator, read, tensors[operator.output])
     for name in outputs:
       self.write_int8(tensors[name])
-    outputs = {name: tensors[name].shape for name in outputs}
+    outputs = {name: (tensors[name].shape, 'int8') for name in outputs}
     return self.model(inputs, outputs, {**metadata, **self.METADATA})
 
 

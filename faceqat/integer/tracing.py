@@ -8,6 +8,7 @@ holds. Layers call them where they would compute on an array.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +21,18 @@ from faceqat.integer.tensors import QParams, Tensor
 ActivationRange = tuple[float, float] | None
 
 
+# By operator: what it was before it was quantized. Of a layer with weights,
+# `kernel` and `bias`; of a PReLU, `alpha`; of what can cut, `activation_range`.
+Reals = dict[str, Mapping[str, Any]]
+
+
 class Tape:
   """The tensors and operators of one trace, in the order they were made."""
 
   def __init__(self, image: Tensor):
     self.tensors = {image.name: image}
     self.operators = []
+    self.reals: Reals = {}
 
   def append(self, operator: Operator, output: QParams) -> Symbol:
     """Adds an operator; its output's shape follows from its inputs."""
@@ -63,6 +70,16 @@ def trace(
     TypeError: the model used an operation that has no integer form.
     ValueError: an operator does not fit its inputs, or could overflow.
   """
+  return trace_with_reals(fn, image_shape=image_shape, metadata=metadata)[0]
+
+
+def trace_with_reals(
+  fn: Callable[[Symbol], Symbol],
+  *,
+  image_shape: tuple[int, int, int],
+  metadata: Mapping[str, str] | None = None,
+) -> tuple[IntegerProgram, Reals]:
+  """The same, with the real numbers that the program was made of."""
   image = Tensor('image', tuple(image_shape), scale=1 / 128, zero_point=0)
   tape = Tape(image)
   try:
@@ -92,7 +109,7 @@ def trace(
     metadata=dict(metadata or {}),
   )
   check_accumulators(program)
-  return program
+  return program, tape.reals
 
 
 def apply(
@@ -100,6 +117,7 @@ def apply(
   *inputs: Symbol,
   name: str,
   output: QParams | None = None,
+  reals: Mapping[str, Any] | None = None,
   **fields,
 ) -> Symbol:
   """Records an operator.
@@ -110,6 +128,7 @@ def apply(
     name: the layer's path; becomes the output tensor's name.
     output: how the result is quantized; None where `kind` fixes it, or hands
       on the quantization of its input.
+    reals: what it was before it was quantized; see `Reals`.
     **fields: the operator's other fields.
 
   Returns:
@@ -120,7 +139,9 @@ def apply(
   operator = kind(name=name, inputs=names, **fields)
   if kind.SAME_QPARAMS:
     output = inputs[0].tensor.qparams
-  return inputs[0].tape.append(operator, kind.OUTPUT or output)
+  tape = inputs[0].tape
+  tape.reals[name] = reals or {}
+  return tape.append(operator, kind.OUTPUT or output)
 
 
 def _check_symbols(values: Sequence, operator: str):
@@ -210,6 +231,7 @@ def weighted(
   weights: np.ndarray,
   weight_scale: np.ndarray,
   weight_bits: int = 8,
+  kernel: np.ndarray | None = None,
   bias: np.ndarray | None,
   activation_range: ActivationRange = None,
   output: QParams,
@@ -224,6 +246,7 @@ def weighted(
     weights: int8 [kh, kw, I, O], depthwise [kh, kw, 1, C], dense [I, O].
     weight_scale: float32 [O] or scalar, real value of one weight step.
     weight_bits: 2..8.
+    kernel: the real numbers that `weights` were made of; None: not known.
     bias: real [O] or None; quantized here.
     activation_range: see `activation_limits`.
     output: how the result is quantized.
@@ -252,6 +275,11 @@ def weighted(
     bias=quantize_bias(bias, scale, x.tensor.scale, name),
     clamp=activation_limits(activation_range, output),
     output=output,
+    reals={
+      'kernel': weights * scale if kernel is None else kernel,
+      'bias': bias,
+      'activation_range': activation_range,
+    },
     **fields,
   )
 
@@ -270,10 +298,11 @@ def add(
   whose zero is their least, becomes an operator behind '<name>/sum'.
   """
   limits = activation_limits(activation_range, output)
+  reals = {'activation_range': activation_range}
   if limits == (output.qmin, output.qmax):
-    return apply(ops.Add, a, b, name=name, output=output)
+    return apply(ops.Add, a, b, name=name, output=output, reals=reals)
   total = apply(ops.Add, a, b, name=f'{name}/sum', output=output)
-  return apply(ops.Clamp, total, name=name, limits=limits)
+  return apply(ops.Clamp, total, name=name, limits=limits, reals=reals)
 
 
 def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
@@ -298,4 +327,5 @@ def concat(xs: Sequence[Symbol], *, name: str, output: QParams) -> Symbol:
 def clamp(x: Symbol, *, name: str, activation_range: ActivationRange) -> Symbol:
   """Records an activation that stands alone, quantized as its input."""
   limits = activation_limits(activation_range, x.tensor.qparams)
-  return apply(ops.Clamp, x, name=name, limits=limits)
+  reals = {'activation_range': activation_range}
+  return apply(ops.Clamp, x, name=name, limits=limits, reals=reals)

@@ -191,6 +191,7 @@ class _Linear(QuantLayer):
       'weights': values,
       'weight_scale': scale,
       'weight_bits': layer.weight_bits,
+      'kernel': kernel,
       'bias': bias,
     }
     return fields, values * scale

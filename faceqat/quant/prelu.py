@@ -54,6 +54,7 @@ class PReLU(QuantLayer):
         alpha=values,
         alpha_scale=float(scale[0]),
         output=quantizer.qparams(),
+        reals={'alpha': alpha},
       )
     if mode.quantize:
       alpha = fake_quant_kernel(alpha, slopes)
@@ -82,6 +83,7 @@ class PReLU(QuantLayer):
         weight_scale=scale.copy(),
         rise_scale=rises.qparams().scale,
         output=quantizer.qparams(),
+        reals={'alpha': alpha},
       )
     if mode.quantize:
       factors = fake_quant_kernel(factors, weights)

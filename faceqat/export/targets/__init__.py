@@ -11,6 +11,7 @@ from faceqat.export.targets.target import Target
 # Of the modules, with a hyphen for each underscore, in the order of a list.
 NAMES = (
   *('litert', 'onnxruntime', 'tflm', 'ethos-u', 'mediapipe', 'litert-js'),
+  *('ncnn', 'mnn'),
 )
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from small_programs import PROGRAM
 
+from faceqat.calibration import packaged_network, packaged_program
 from faceqat.calibration.lower import lower
 from faceqat.evaluators import verification
 from faceqat.evaluators.predict import make_predict
@@ -188,3 +190,26 @@ def test_precisions_that_do_not_exist_are_refused(exported, float_run):
     with pytest.raises(ValueError, match='no activation'):
       embedders.load(float_run, precision)
   assert embedders.load(float_run, 'float').image_size == (32, 32)
+
+
+def test_a_packaged_network_starts_as_the_program_that_is_kept(
+  tmp_path, monkeypatch
+):
+  path = tmp_path / 'program.safetensors'
+  integer_program.save(PROGRAM, path)
+  lowered = []
+  monkeypatch.setattr(packaged_program, 'kept_file', lambda name: path)
+  monkeypatch.setattr(packaged_network, 'load_packaged', lowered.append)
+  monkeypatch.setattr(embedders, 'of_network', lambda *_: None)
+  kept = embedders.load('sface_int8')
+  assert kept.digest(1) == embedders.load(path).digest(1)
+  assert not lowered
+  for settings in ({'precision': 'float'}, {'contract': 'xnnpack'}):
+    embedders.load('sface_int8', **settings)
+  assert lowered == 2 * ['sface_int8']
+
+
+def test_a_contract_that_does_not_exist_is_refused_by_name(float_run):
+  for path in (float_run, 'sface_int8'):
+    with pytest.raises(ValueError, match="'zz'; choose from tflite_ref, xnnp"):
+      embedders.load(path, contract='zz')

@@ -55,7 +55,16 @@ class _ConfigParser(flags.ArgumentParser):
 
   def parse(self, argument: str) -> ConfigDict:
     config_files.make_importable()
-    return self._of_files.parse(config_files.path_of(argument))
+    path = config_files.path_of(argument)
+    if os.path.isdir(path.partition(':')[0]):
+      raise ValueError(f'{path} is a folder; give the file of a config')
+    try:
+      return self._of_files.parse(path)
+    except (ImportError, NameError, SyntaxError) as error:
+      kind = type(error).__name__
+      raise ValueError(
+        f'{path} is no file of Python with a config ({kind}: {error})'
+      ) from error
 
   def flag_type(self) -> str:
     return self._of_files.flag_type()

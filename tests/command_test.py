@@ -75,6 +75,11 @@ def test_a_wrong_flag_is_one_sentence(flag, parts, tmp_path):
       ['configs/mbv3.py does not exist; give the file of a config, as --con'],
     ),
     (['--workdir=x', f'--config={SMOKE}r'], ["no form 'smoker'; there are"]),
+    (['--workdir=x', '--config=configs'], ['configs is a folder; give the f']),
+    (
+      ['--workdir=x', '--config=Makefile'],
+      ['Makefile is no file of Python with a config (SyntaxError: '],
+    ),
   ],
 )
 def test_a_missing_or_unknown_config_is_one_sentence(flags, parts):

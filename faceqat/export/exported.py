@@ -61,7 +61,7 @@ def read_tflite(path: pathlib.Path) -> Exported:
       raise ValueError(_FOREIGN)
     run = litert.make_runner(content, contract, threads=threads())
   except ValueError as error:
-    raise ValueError(f'--model={path}: {error}') from error
+    raise ValueError(f'{path}: {error}') from error
 
   def embed(images):
     if ends.input_kind == 'int8':
@@ -99,7 +99,7 @@ def read_onnx(path: pathlib.Path) -> Exported:
     if 'contract' not in metadata or not is_int8 or not _is_size(size):
       raise ValueError(_FOREIGN)
   except ValueError as error:
-    raise ValueError(f'--model={path}: {error}') from error
+    raise ValueError(f'{path}: {error}') from error
 
   def embed(images):
     (embeddings,) = run(images).values()

@@ -57,8 +57,8 @@ def write(path: str | os.PathLike, content: bytes):
     os.replace(temporary, path)
   except BaseException as error:
     temporary.unlink(missing_ok=True)
-    # The error of a full disk does not say which.
-    if isinstance(error, OSError) and error.errno and error.filename is None:
+    # Else it names the temporary file, or none, as that of a full disk.
+    if isinstance(error, OSError) and error.errno:
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
 

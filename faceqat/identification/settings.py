@@ -127,6 +127,10 @@ def check(
       'make it',
     ),
     (
+      pathlib.Path(settings.save_gallery or 'file').is_dir(),
+      f'--save_gallery={settings.save_gallery} is a folder; give a file',
+    ),
+    (
       held_out and own,
       '--held_out takes its own gallery and probes; leave --gallery and '
       '--probe out',

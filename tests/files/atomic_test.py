@@ -102,3 +102,11 @@ def test_a_missing_folder_is_named(tmp_path):
   path = tmp_path / 'new' / 'file'
   with pytest.raises(FileNotFoundError, match=rf'{path} .*no folder .*make it'):
     atomic.write(path, b'x')
+
+
+def test_a_folder_in_the_place_of_the_file_is_named_as_it_was_given(tmp_path):
+  (tmp_path / 'out').mkdir()
+  with pytest.raises(IsADirectoryError) as raised:
+    atomic.write(tmp_path / 'out', b'x')
+  assert raised.value.filename == str(tmp_path / 'out')
+  assert [path.name for path in tmp_path.iterdir()] == ['out']

@@ -11,7 +11,9 @@ from faceqat import command
 def complaints(stderr):
   """The lines of standard error that do not say how far the work is."""
   lines = stderr.splitlines()
-  return [line for line in lines if not re.search(r'( \.\.\.| left)$', line)]
+  return [
+    line for line in lines if not re.search(r'( \.\.\.( \d+ s)?| left)$', line)
+  ]
 
 
 @contextlib.contextmanager

@@ -147,7 +147,7 @@ def print_milliseconds(small: bool):
     'it the median ratio to dense\n'
   )
   page_tables.print_titles(('people', 'dense', 'blocked', '', 'sampled', ''))
-  for people in (1000,) if small else (10**4, 10**5, 10**6):
+  for people in (1000,) if small else (10**3, 10**4, 10**5, 10**6):
     passes = {
       form: _pass(Task(form, people, dimension, batch_size, 1))
       for form in ('dense', 'blocked', 'sampled')

@@ -144,7 +144,7 @@ PEOPLE_TO_SHARD = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
-class _Split:
+class _Sharding:
   """The fields that say how the classes of a margin loss are held."""
 
   sharded: bool | None
@@ -163,7 +163,7 @@ class _Split:
           'loss.sharded=True'
         )
 
-  def is_in_parts(self, people: int) -> bool:
+  def applies_to(self, people: int) -> bool:
     """The number of devices plays no part: a run may go on with others."""
     if self.sharded is not None:
       return self.sharded
@@ -203,21 +203,23 @@ def make_objective(
     raise ValueError(
       f'loss.name is {name!r}; choose one of {", ".join(_MAKERS)}'
     )
-  split = {
+  fields_of_sharding = {
     field.name: fields.pop(field.name)
-    for field in dataclasses.fields(_Split)
+    for field in dataclasses.fields(_Sharding)
     if field.name in fields
   }
   owner = f'the loss {name!r}'
   objective = make_of_block(_MAKERS[name], fields, block='loss', owner=owner)
   if not isinstance(objective, Margin):
-    if split.get('sharded'):
+    if fields_of_sharding.get('sharded'):
       raise ValueError(
         f'loss.sharded is True, but the loss {name!r} has no form in parts; '
         f'choose one of {", ".join(margin.LOSSES)}, or loss.sharded=False'
       )
     return objective
-  split = make_of_block(_Split, split, block='loss', owner=owner)
-  if not split.is_in_parts(people):
+  sharding = make_of_block(
+    _Sharding, fields_of_sharding, block='loss', owner=owner
+  )
+  if not sharding.applies_to(people):
     return objective
-  return ShardedMargin(objective, split.sample_rate, split.dtype)
+  return ShardedMargin(objective, sharding.sample_rate, sharding.dtype)

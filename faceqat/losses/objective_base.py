@@ -13,7 +13,7 @@ Batch = dict[str, jax.Array]
 # Of the parameters and states below, by name, the axis over the classes.
 CLASS_AXES = {'weights': 1, 'bias': 0, 'centers': 0, 'rows': 0, 'decayed': 0}
 # Of these, what is split over the devices of a mesh; the rest is on each.
-SPLIT = ('rows', 'decayed')
+SHARDED = ('rows', 'decayed')
 # Losses [B], or one loss []; scores by name; the objective's next state.
 Scored = tuple[jax.Array, dict[str, jax.Array], Any]
 

@@ -117,7 +117,7 @@ class Checkpointer:
       return
     # A copy, as the next step overwrites the state.
     state = jax.tree_util.tree_map_with_path(
-      lambda path, leaf: leaf if sharding.is_split(path) else np.array(leaf),
+      lambda path, leaf: leaf if sharding.is_sharded(path) else np.array(leaf),
       state,
     )
     training, settings = _training_part(state), config.to_dict()
@@ -138,7 +138,7 @@ class Checkpointer:
       ),
       metrics={_SCORE: -1.0 if score is None else score},
     )
-    if _split_leaves(training):
+    if _sharded_leaves(training):
       self._manager.wait_until_finished()
 
   @property
@@ -280,7 +280,7 @@ class Checkpointer:
     with self._reading(step):
       there = _shapes(self._manager.item_metadata(step)[item])
     here = _shapes(wanted)
-    for name in _split_leaves(wanted).keys() & there.keys():
+    for name in _sharded_leaves(wanted).keys() & there.keys():
       # Padding may be other.
       if there[name][0] >= classes:
         there[name] = (here[name][0], *there[name][1:])
@@ -334,7 +334,7 @@ def load_network(workdir: str, which: str | int = 'latest') -> Network:
   return Network(model, variables, config, step)
 
 
-def _split_leaves(tree: Any) -> dict[str, Any]:
+def _sharded_leaves(tree: Any) -> dict[str, Any]:
   """What of a part of a checkpoint is split over devices: the rest is numpy's.
 
   It has arrays, or as `_destination` gives them.
@@ -353,7 +353,7 @@ def _score(metrics: dict[str, float]) -> float:
 def _destination(path: tuple, leaf: Any) -> Any:
   """What to read into: on the host, but for what is split over devices."""
   place = getattr(leaf, 'sharding', None)
-  if sharding.is_split(path) and place is not None:
+  if sharding.is_sharded(path) and place is not None:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
   return np.empty(leaf.shape, leaf.dtype)
 

@@ -29,7 +29,7 @@ def are_apart(state: Any) -> bool:
 def without(state: Any) -> Any:
   """A state whose split leaves are None."""
   return jax.tree_util.tree_map_with_path(
-    lambda path, leaf: None if sharding.is_split(path) else leaf, state
+    lambda path, leaf: None if sharding.is_sharded(path) else leaf, state
   )
 
 
@@ -79,7 +79,7 @@ def restore(
       leaf.shape, leaf.dtype, sharding=sharding.placement(path, mesh)
     )
     for path, leaf in leaves
-    if sharding.is_split(path)
+    if sharding.is_sharded(path)
   }
   with ocp.StandardCheckpointer() as checkpointer:
     # Padding is cut or added.
@@ -94,7 +94,9 @@ def restore(
 def _of_classes(state):
   """The split leaves by name."""
   leaves = jax.tree_util.tree_leaves_with_path(state)
-  return {_name(path): leaf for path, leaf in leaves if sharding.is_split(path)}
+  return {
+    _name(path): leaf for path, leaf in leaves if sharding.is_sharded(path)
+  }
 
 
 def _name(path):

@@ -234,7 +234,7 @@ def _emptied(state: TrainState) -> TrainState:
   """Makes room where what is split lies: its arrays are gone."""
 
   def emptied(path, leaf):
-    if not sharding.is_split(path):
+    if not sharding.is_sharded(path):
       return leaf
     shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
     leaf.delete()

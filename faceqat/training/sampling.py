@@ -48,7 +48,7 @@ def step_on_sample(
       ones are trained in float32.
   """
   before = state.objective_state
-  small = _map_split(_take, mesh, sample.rows, state)
+  small = _map_sharded(_take, mesh, sample.rows, state)
   behind = before['log_decay'] - small.objective_state['decayed']
   classifier = dict(small.params['classifier'])
   classifier['rows'] *= jnp.exp(behind)[:, None]
@@ -73,10 +73,10 @@ def step_on_sample(
       'decayed': jnp.full(sample.rows.shape, after),
     }
   )
-  return _map_split(_put, mesh, sample.rows, state, small), metrics
+  return _map_sharded(_put, mesh, sample.rows, state, small), metrics
 
 
-def _map_split(function, mesh: Mesh, rows: jax.Array, *states: Any) -> Any:
+def _map_sharded(function, mesh: Mesh, rows: jax.Array, *states: Any) -> Any:
   """Of split leaves `function(rows, leaf, ...)`, on each device its part.
 
   Of the others, that of the last state.
@@ -85,7 +85,7 @@ def _map_split(function, mesh: Mesh, rows: jax.Array, *states: Any) -> Any:
   run = jax.shard_map(function, mesh=mesh, in_specs=part, out_specs=part)
   return jax.tree_util.tree_map_with_path(
     lambda path, *leaves: (
-      run(rows, *leaves) if sharding.is_split(path) else leaves[-1]
+      run(rows, *leaves) if sharding.is_sharded(path) else leaves[-1]
     ),
     *states,
   )

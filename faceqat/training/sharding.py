@@ -1,7 +1,7 @@
 """The device mesh, and the placement of arrays on it.
 
 What has an entry for each person in the sharded classifier is split over the
-devices; `objective_base.SPLIT` names it. It is padded with zeros until it
+devices; `objective_base.SHARDED` names it. It is padded with zeros until it
 divides. All else is on every device.
 """
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from faceqat.losses.objective_base import CLASS_AXES, SPLIT
+from faceqat.losses.objective_base import CLASS_AXES, SHARDED
 from faceqat.training import distributed
 
 
@@ -59,14 +59,16 @@ def class_axis(path: tuple, names: Container[str] = CLASS_AXES) -> int | None:
   return CLASS_AXES.get(name) if is_learnt and name in names else None
 
 
-def is_split(path: tuple) -> bool:
+def is_sharded(path: tuple) -> bool:
   """Whether a leaf of a state is split over the devices, by its first axis."""
-  return class_axis(path, SPLIT) is not None
+  return class_axis(path, SHARDED) is not None
 
 
 def placement(path: tuple, mesh: Mesh) -> NamedSharding:
   """Where a leaf of a state lies."""
-  spec = PartitionSpec(*mesh.axis_names) if is_split(path) else PartitionSpec()
+  spec = (
+    PartitionSpec(*mesh.axis_names) if is_sharded(path) else PartitionSpec()
+  )
   return NamedSharding(mesh, spec)
 
 
@@ -77,13 +79,13 @@ def place(state: Any, mesh: Mesh) -> Any:
   in every process, with or without padding, or on the mesh already.
   """
   parts = jax.tree_util.tree_map_with_path(
-    lambda path, leaf: leaf if is_split(path) else None, state
+    lambda path, leaf: leaf if is_sharded(path) else None, state
   )
   rest = jax.tree_util.tree_map_with_path(
-    lambda path, leaf: None if is_split(path) else leaf, state
+    lambda path, leaf: None if is_sharded(path) else leaf, state
   )
   parts = jax.tree_util.tree_map_with_path(
-    lambda path, leaf: _split(leaf, placement(path, mesh)), parts
+    lambda path, leaf: _sharded(leaf, placement(path, mesh)), parts
   )
   return jax.tree.map(
     lambda part, whole: whole if part is None else part,
@@ -93,7 +95,7 @@ def place(state: Any, mesh: Mesh) -> Any:
   )
 
 
-def _split(leaf, sharding):
+def _sharded(leaf, sharding):
   if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(
     sharding, leaf.ndim
   ):
@@ -118,7 +120,7 @@ def constrain(state: Any, mesh: Mesh) -> Any:
 def without_padding(state: Any, classes: int) -> Any:
   """A state whose split leaves are numpy's, with a row for each class."""
   return jax.tree_util.tree_map_with_path(
-    lambda path, leaf: np.asarray(leaf)[:classes] if is_split(path) else leaf,
+    lambda path, leaf: np.asarray(leaf)[:classes] if is_sharded(path) else leaf,
     state,
   )
 

@@ -173,6 +173,10 @@ def int8() -> ConfigDict:
         # convolution and a sum, which LiteRT's default runs several times as
         # fast.
         'prelu': 'operator',
+        # Over an image: 'operator' is the runtimes' own, with a range of its
+        # own; 'average_pool', in the range of its input, is for runtimes
+        # without it.
+        'mean': 'operator',
       },
       # Shell patterns on layer paths. The embedding has zero point 0, so that a
       # dot product of two embeddings is a cosine up to their norms.

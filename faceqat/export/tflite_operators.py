@@ -63,7 +63,9 @@ def _limited(graph, code, version, inputs, options, output, limits=None):
   """Appends an operator and what cuts its result at `limits`."""
   low, high = limits or (output.qmin, output.qmax)
   steps = [(code, version, inputs, options)]
-  if low > _INT8[0]:
+  if graph.contract == 'xnnpack' and _is_narrow_vector(output, low):
+    steps += [_negation(graph, output, which) for which in ('minus', 'plus')]
+  elif low > _INT8[0]:
     steps.append(_bound('MAXIMUM', graph, output, 'low', low))
   if high < _INT8[1]:
     steps.append(_bound('MINIMUM', graph, output, 'high', high))
@@ -72,11 +74,42 @@ def _limited(graph, code, version, inputs, options, output, limits=None):
     if index:
       inputs = [result, *inputs]
     if index + 1 < len(steps):
-      name = f'{output.name}:{code.lower()}'
+      name = f'{output.name}:{index}_{code.lower()}'
       result = graph.activation(output, name)
     else:
       result = graph.indices[output.name]
     graph.builder.operator(code, version, inputs, result, options)
+
+
+def _is_narrow_vector(output: Tensor, low: int) -> bool:
+  """Whether negating a tensor twice is quick, and cuts -128 alone."""
+  return len(output.shape) == 1 and (output.zero_point, low) == (0, -127)
+
+
+def _negation(graph, output: Tensor, which: str):
+  """(code, version, inputs, options) that negates an input yet to come first.
+
+  128 does not fit int8, so -128 becomes 127, and by a second negation -127.
+  XNNPACK takes no MAXIMUM, which would be a part of the graph of its own.
+  """
+  ones = np.ones(output.shape, np.float32)
+  constants = [
+    graph.builder.constant(
+      f'{output.name}:{which}',
+      np.full((1, 1, 1, *output.shape), -1, np.int8),
+      scale=ones,
+      axis=3,
+    ),
+    graph.builder.constant(
+      f'{output.name}:{which}_bias',
+      np.zeros(output.shape, np.int32),
+      scale=ones * np.float32(output.scale),
+    ),
+  ]
+  options = schema.DepthwiseConv2DOptionsT(
+    padding=schema.Padding.VALID, strideH=1, strideW=1, depthMultiplier=1
+  )
+  return 'DEPTHWISE_CONV_2D', _CHANNEL_SCALES_VERSION, constants, options
 
 
 def _bound(code: str, graph, output: Tensor, which: str, value: int):

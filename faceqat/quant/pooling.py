@@ -25,10 +25,28 @@ _BELOW_TIES = 1 - 2.0**-16
 
 
 class MeanPool(QuantLayer):
-  """The mean over height and width: `[B, H, W, C]` to `[B, C]`."""
+  """The mean over height and width: `[B, H, W, C]` to `[B, C]`.
+
+  `LayerQuant.mean` chooses its integer form. 'operator' is the runtimes' MEAN,
+  with a range of its own. 'average_pool' is an `AveragePool` over the whole
+  image, `<layer>/average`, in the range of its input.
+  """
 
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
+    if self._own().mean == 'average_pool':
+      pool = AveragePool(
+        quant=self.quant,
+        window=tuple(x.shape[1:3]),
+        padding='VALID',
+        name='average',
+      )
+      return self._unranged(
+        functools.partial(tracing.apply, ops.Reshape),
+        lambda pooled: pooled[:, 0, 0],
+        pool(x, mode),
+      )
+
     def mean(x):
       return jnp.mean(x.astype(jnp.float32), axis=(1, 2)).astype(x.dtype)
 

@@ -12,6 +12,7 @@ from faceqat.quant.observers import OBSERVERS
 
 BITS = range(2, 9)
 PRELU_FORMS = ('operator', 'sum')
+MEAN_FORMS = ('operator', 'average_pool')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,7 @@ class LayerQuant:
     step_initialization: of the weights' steps: 'mse' (least squared error) or
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
     prelu: the form of a PReLU, one of `PRELU_FORMS`; see `prelu.PReLU`.
+    mean: of a mean over an image, one of `MEAN_FORMS`; see `pooling.MeanPool`.
   """
 
   weight_bits: Annotated[int, BITS]
@@ -93,6 +95,7 @@ class LayerQuant:
   learned_steps: bool
   step_initialization: Annotated[str, INITIALIZATIONS]
   prelu: Annotated[str, PRELU_FORMS]
+  mean: Annotated[str, MEAN_FORMS]
 
   def __post_init__(self):
     check_values(self)

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from ai_edge_litert import interpreter
 from ai_edge_litert import schema_py_generated as schema
 from tflite_file import read, write
 
@@ -84,6 +85,38 @@ def test_fused_activations_agree_at_any_scale(contract):
     np.testing.assert_array_equal(result, np.clip(EVERY_INT8, *clamp))
     fused += len(read(content)[0]) == 1
   assert fused > 55
+
+
+@pytest.mark.parametrize('contract', CONTRACTS)
+def test_a_narrow_embedding_is_one_part_of_the_graph(contract):
+  """-128 alone is cut, in XNNPACK's own graph."""
+  scale = 0.0371
+  operator = ops.Dense(
+    name='out',
+    inputs=('in',),
+    weights=np.eye(256, dtype=np.int8),
+    weight_scale=np.ones(256, np.float32),
+    bias=np.zeros(256, np.int32),
+    clamp=(-127, 127),
+  )
+  content = write(
+    operator,
+    Tensor('in', (256,), scale, 0),
+    QParams(scale, 0, narrow=True),
+    contract=contract,
+  )
+  every = EVERY_INT8.reshape(1, 256)
+  result = litert.make_runner(content, contract)(every)['out']
+  np.testing.assert_array_equal(result, np.maximum(every, -127))
+  (_, *rest), _ = read(content)
+  names = [name for name, _, _ in rest]
+  negated = ['DEPTHWISE_CONV_2D'] * 2
+  assert names == {'tflite_ref': ['MAXIMUM'], 'xnnpack': negated}[contract]
+  if contract == 'xnnpack':
+    loaded = interpreter.Interpreter(model_content=content)
+    loaded.allocate_tensors()
+    parts = [part['op_name'] for part in loaded._get_ops_details()]
+    assert parts.count('DELEGATE') == 1
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """Pooling layers on arrays: what they average, and what padding counts."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from defaults import make_spec
+from tflite_file import read
 
+from faceqat.export import litert, tflite
 from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import CONTRACTS
 from faceqat.quant.convolution import explicit_padding
 from faceqat.quant.pooling import AveragePool, L2Pool, MaxPool, MeanPool
 from faceqat.quant.spec import FAKE_QUANT, FLOAT, Mode
@@ -87,6 +92,42 @@ def test_a_mean_is_that_of_the_whole_image():
   )
   # Float32 sums of 90.
   np.testing.assert_allclose(got, x.mean((1, 2)), atol=1e-5)
+
+
+class _Mean(nn.Module):
+  @nn.compact
+  def __call__(self, x, mode):
+    return MeanPool(make_spec({'mean': 'average_pool'}), name='mean')(x, mode)
+
+
+@pytest.mark.parametrize('contract', CONTRACTS)
+def test_a_mean_may_be_the_runtimes_average_pool(contract):
+  """The raw sum over the count, halves away from zero, in the input's steps."""
+  layer = _Mean()
+  x = random_image(4, 5, 7, 3)
+  np.testing.assert_allclose(
+    layer.apply({}, x, FLOAT), x.mean((1, 2)), rtol=1e-4, atol=1e-7
+  )
+  program = dataclasses.replace(
+    tracing.trace(
+      lambda image: layer.apply({}, image, FAKE_QUANT), image_shape=(4, 6, 3)
+    ),
+    contract=contract,
+  )
+  kinds = [type(operator) for operator in program.operators]
+  assert kinds == [ops.AveragePool, ops.Reshape]
+  assert program.output == 'mean'
+  assert program.tensors['mean'].qparams == program.tensors['image'].qparams
+  images = np.random.default_rng(1).integers(0, 256, (200, 4, 6, 3), np.uint8)
+  # Sums of 24 of which one in 24 is a tie; and those on either side of zero.
+  totals = (images.astype(np.int64) - 128).sum((1, 2))
+  wanted = np.sign(totals) * ((np.abs(totals) + 12) // 24)
+  assert (np.abs(totals) % 24 == 12).any(where=totals < 0)
+  np.testing.assert_array_equal(make_evaluator(program)(images), wanted)
+  content = tflite.to_bytes(program)
+  assert 'AVERAGE_POOL_2D' in [code for code, _, _ in read(content)[0]]
+  (result,) = litert.make_runner(content, contract)(images).values()
+  np.testing.assert_array_equal(result, wanted)
 
 
 def test_averages_of_bfloat16_are_summed_in_float32():

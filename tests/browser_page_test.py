@@ -260,12 +260,14 @@ def test_what_is_wrong_with_a_photograph_is_said(page, tmp_path):
   for name, image in (('both', both), ('smaller', smaller)):
     image.save(tmp_path / f'{name}.png')
   Image.new('RGB', (200, 100), 'grey').save(tmp_path / 'nobody.png')
+  Image.new('RGB', (1, 1)).save(tmp_path / 'pixel.png')
   Image.new('1', (7100, 7100)).save(tmp_path / 'large.png')
   (tmp_path / 'text.png').write_text('no image')
   says = {
     'both': 'It shows several faces of similar size: crop it to one of them.',
     'smaller': 'Face found of 2: the largest is taken.',
     'nobody': 'No face is found in it.',
+    'pixel': 'No face is found in it.',
     'large': 'large.png is too large (7100 x 7100 pixels, at most 50 million '
     'are taken): make it smaller.',
     'text': 'text.png is no image that this browser can read: save it as JPEG '
@@ -275,6 +277,27 @@ def test_what_is_wrong_with_a_photograph_is_said(page, tmp_path):
     name: page.choose(0, tmp_path / f'{name}.png')['state'] for name in says
   }
   assert found == says
+
+
+def test_a_photograph_may_be_dropped(page):
+  page.open()
+  page.window.evaluate(
+    """fetch('samples/one.png').then(answer => answer.blob()).then(blob => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([blob], 'one.png', {type: blob.type}));
+      const event = new DragEvent('drop', {dataTransfer, cancelable: true});
+      document.querySelectorAll('.slot')[1].dispatchEvent(event);
+    })"""
+  )
+  state = "document.querySelectorAll('.state')[1].textContent"
+  assert page.wait_for(f"!{state}.startsWith('Looking') && {state}") == (
+    'Face found.'
+  )
+  assert page.side(1)['embeddings']
+  # Beside both sides it does not replace the page.
+  assert not page.window.evaluate(
+    "dispatchEvent(new DragEvent('drop', {cancelable: true}))"
+  )
 
 
 def complaints(window):

@@ -113,7 +113,8 @@ export async function take(slot, file, isDrawn = false) {
     const image = await readPhotograph(file);
     if (turn !== slot.turn) return;
     showPhotograph(slot, file);
-    found = { ...(await ask(image)), image };
+    const { width, height } = image;
+    found = { ...(await ask(image)), image: { width, height } };
   } catch (error) {
     if (turn === slot.turn) say(slot, `${file.name} ${error.message}`, true);
     return;
@@ -125,11 +126,12 @@ export async function take(slot, file, isDrawn = false) {
   compare();
 }
 
+/** What the worker finds in an image, which it takes for itself. */
 function ask(image) {
   const id = ++count;
   return new Promise((resolve) => {
     waiting.set(id, resolve);
-    worker.postMessage({ id, image });
+    worker.postMessage({ id, image }, [image.data.buffer]);
   });
 }
 

@@ -4,15 +4,15 @@
 
 Exports the program of a run, or of a packaged network, and runs each file in a
 process of its own, on one image at a time: in LiteRT with XNNPACK, in ONNX
-Runtime, and in TFLM, the runtime of microcontrollers, where tflite-micro is
-installed (pip install -r requirements-benchmarks.txt). Needs Linux.
+Runtime, and in TFLM, the runtime of microcontrollers, where it is installed
+(pip install faceqat[tflm]). Needs Linux.
 """
 
 import dataclasses
-import importlib.util
 import json
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +44,8 @@ RUNTIMES = {
   'ONNX Runtime, QDQ': Runtime('onnx_runtime', 'onnx_qdq', 'tflite_ref'),
   'TFLM': Runtime('tflm', 'tflite', 'tflite_ref'),
 }
-_TITLES = ('runtime', 'file', 'bytes', 'ms/image', 'memory KiB', 'differing')
 _NOTES = (
+  'Of each time, the fastest round: other work on a machine only adds to it.',
   'Memory: by how much resident memory grows at its peak, from when the file',
   "is read until it has run on all images; of TFLM, the arena's bytes in use,",
   'which are all but the file, the code and the stack.',
@@ -56,14 +56,17 @@ _NOTES = (
 
 
 def measure(
-  program: IntegerProgram, images: np.ndarray, threads: int, rounds: int
+  program: IntegerProgram,
+  images: np.ndarray,
+  threads: Sequence[int],
+  rounds: int,
 ) -> Table:
   """One runtime a row.
 
   Args:
     program: its contract is replaced by that of each runtime.
     images: [B, H, W, 3] uint8, to run on one at a time.
-    threads: of each runtime.
+    threads: of each runtime, one number after the other.
     rounds: over all images, timed.
   """
   programs = {
@@ -81,34 +84,44 @@ def measure(
       form = FORMATS[one.format]
       path = pathlib.Path(folder, form.file)
       path.write_bytes(form.to_bytes(programs[one.contract]))
-      figures = _run(one.name, path, threads, rounds)
-      cells = ['-', '-', '-']
-      if 'reason' in figures:
-        notes.append(f'{title} is not measured: {figures["reason"]}')
+      # One after the other, so that what else runs here disturbs them alike.
+      figures = [_run(one.name, path, count, rounds) for count in threads]
+      cells = ['-'] * (len(threads) + 2)
+      if 'reason' in figures[0]:
+        notes.append(f'{title} is not measured: {figures[0]["reason"]}')
       else:
         outputs = np.load(path.with_name('outputs.npy'))
         cells = _cells(figures, expected[one.contract], outputs)
       rows.append([title, form.file, f'{path.stat().st_size:,}', *cells])
-  return Table(_TITLES, rows, notes)
+  times = [f'ms, {n} thread{"s" if n > 1 else ""}' for n in threads]
+  titles = ['runtime', 'file', 'bytes', *times, 'memory KiB', 'differing']
+  return Table(titles, rows, notes)
 
 
 def _run(name: str, path: pathlib.Path, threads: int, rounds: int) -> dict:
   """What `one_runtime` prints, or the 'reason' why it cannot run."""
-  if name == 'tflm' and not importlib.util.find_spec('tflite_micro'):
-    return {'reason': 'tflite-micro is not installed'}
   arguments = (name, path, path.parent, threads, rounds)
   printed = running.run_module('benchmarks.one_runtime', *map(str, arguments))
   return json.loads(printed)
 
 
-def _cells(figures: dict, expected: np.ndarray, outputs: np.ndarray):
+def _cells(figures: list[dict], expected: np.ndarray, outputs: np.ndarray):
   compared = exactness.compare_integers(expected, outputs)
-  milliseconds = figures.get('milliseconds')
+  times = [each.get('milliseconds') for each in figures]
   return [
-    '-' if milliseconds is None else f'{milliseconds:.2f}',
-    f'{figures["memory"] / 1024:,.0f}',
+    *('-' if time is None else f'{time:.2f}' for time in times),
+    f'{figures[-1]["memory"] / 1024:,.0f}',
     f'{compared.differing:,} of {compared.outputs:,}',
   ]
+
+
+def _numbers(texts: Sequence[str]) -> list[int]:
+  wrong = [text for text in texts if not text.isdecimal() or int(text) < 1]
+  if wrong or not texts:
+    raise ValueError(
+      f'--threads={",".join(texts)} has to be numbers of threads, such as 1,2'
+    )
+  return [int(text) for text in texts]
 
 
 def main():
@@ -118,17 +131,19 @@ def main():
       'the memory of a process is read from /proc/self, which this system does '
       'not have; run benchmarks.device_cost on Linux'
     )
+  threads = _numbers(args.threads)
   # The processes that it starts are kept to them too.
-  timing.limit_threads(args.threads)
+  timing.limit_threads(max(threads))
   network = load_network(args.model)
   images = load_example_images(network.config, args.images, args.num_images)
-  table = measure(lower(network), images, args.threads, args.rounds)
-  print(f'{args.model}, {args.threads} threads, {len(images)} images')
+  table = measure(lower(network), images, threads, args.rounds)
+  print(f'{args.model}, {len(images)} images')
   print(table)
 
 
 if __name__ == '__main__':
-  timing.define_flags(rounds=21)
+  flags.DEFINE_integer('rounds', 21, 'Timed passes.', lower_bound=1)
+  flags.DEFINE_list('threads', ['1', '2'], 'Of a runtime, one after the other.')
   flags.DEFINE_string(
     'model', None, 'Folder of a training run, or a packaged network.'
   )

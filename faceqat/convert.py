@@ -79,7 +79,13 @@ def define_flags():
     f'{_NUM_IMAGES[True]} with targets.',
     lower_bound=1,
   )
-  command.group_flags('what is compared', 'images', 'num_images')
+  flags.DEFINE_bool(
+    'accuracy',
+    False,
+    "With targets: also what each costs on the pairs of the run's evaluation "
+    'set, where it does not give the same bits.',
+  )
+  command.group_flags('what is compared', 'images', 'num_images', 'accuracy')
   for name in ('model', 'out'):
     flags.register_validator(
       name,
@@ -112,6 +118,8 @@ def _convert(args: flags.FlagValues):
   from faceqat.export import roundtrip
   from faceqat.export.formats import choose_formats
 
+  if args.accuracy:
+    raise ValueError('--accuracy is of targets; give --target, or leave it out')
   contract = args.contract or CONTRACTS[0]
   formats = choose_formats(args.formats, contract)
   program, _, images = _read(args, [contract])
@@ -132,6 +140,7 @@ def _convert(args: flags.FlagValues):
 
 def _convert_for_targets(args: flags.FlagValues):
   """Writes what suits each target, under a contract that it keeps."""
+  from faceqat.data import datasets
   from faceqat.export import targets
   from faceqat.export.targets import roundtrip
   from faceqat.export.targets.target import choose_contract
@@ -148,7 +157,13 @@ def _convert_for_targets(args: flags.FlagValues):
     for name, contract in contracts.items()
   }
   out = pathlib.Path(args.out)
-  results = roundtrip.export(programs, network, out, images)
+  pairs = None
+  if args.accuracy:
+    config = network.config
+    pairs = datasets.make_evaluation_pairs(
+      config.eval, image_size=config.data.image_size
+    )
+  results = roundtrip.export(programs, network, out, images, pairs)
   print('\n\n'.join(map(str, roundtrip.tables(results))))
   _write_json(out / 'targets.json', roundtrip.results_json(results))
   _end(

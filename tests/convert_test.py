@@ -199,6 +199,7 @@ def test_a_broken_contract_fails_and_names_the_layer(
     ({'target': 'litert', 'weights': 'int4'}, 'no convolution with int4'),
     ({'target': 'tflm', 'formats': 'tflite'}, 'leave --formats out'),
     ({'target': 'tflm', 'contract': 'xnnpack'}, 'leave --contract out'),
+    ({'accuracy': True}, '--accuracy is of targets'),
     ({'target': 'caffe'}, 'no such target'),
     ({'step': '7'}, "no checkpoint '7'"),
     ({'images': 'nowhere'}, 'nowhere is no folder with images'),

@@ -10,6 +10,7 @@ from small_programs import (
   small_program,
 )
 
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.export import targets, tflite
 from faceqat.export.targets import litert, roundtrip, target
 from faceqat.integer.program import CONTRACTS
@@ -150,3 +151,33 @@ def test_real_embeddings_are_compared_in_steps_and_by_cosine():
   assert near.largest == pytest.approx(10)
   assert near.least_cosine == pytest.approx(0.5**0.5)
   assert near.cosine == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_what_a_target_costs_is_measured_where_its_bits_differ(
+  tmp_path, monkeypatch
+):
+  """Of a file that gives all faces one embedding: half of the pairs."""
+  program = small_program()
+  exact = targets.find('onnxruntime')
+  blind = dataclasses.replace(
+    exact,
+    contracts=(),
+    run_taps=None,
+    run=lambda *_: lambda images: np.ones((len(images), 5), np.float32),
+  )
+  find = {'onnxruntime': exact, 'blind': blind}.__getitem__
+  monkeypatch.setattr(roundtrip, 'find', find)
+  # Two of one person are one picture, so that the program is mostly right.
+  pictures = np.random.default_rng(0).integers(0, 256, (40, 2, 2, 3), np.uint8)
+  first, number = np.arange(40), np.arange(40) % 2
+  pairs = PairSet(
+    'drawn', pictures, first, (first + number) % 40, number == 0, first // 4
+  )
+  programs = dict.fromkeys(['onnxruntime', 'blind'], program)
+  results = roundtrip.export(programs, None, tmp_path, pictures[:2], pairs)
+  whole, other = results.values()
+  assert whole.accuracy > 0.9
+  assert (whole.cost, other.accuracy) == (0, 0.5)
+  assert other.cost == whole.accuracy - 0.5
+  table, *_ = roundtrip.tables(results)
+  assert table.rows[1][-2:] == ['50.00', f'+{100 * other.cost:.2f}']

@@ -1,6 +1,7 @@
 """Writes the files of several targets, and runs each where that can be."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from faceqat import progress
+from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import exactness, verification
 from faceqat.export import roundtrip
 from faceqat.export.formats import make_run
@@ -24,7 +26,12 @@ _TITLES = (
   *('target', 'contract', 'bytes', 'outputs', 'differing', 'largest'),
   *('cosine', 'least', 'ms/image'),
 )
+# Behind them, where pairs were given.
+_OF_PAIRS = ('accuracy %', 'cost')
+_NOTE_OF_PAIRS = "Cost: points of accuracy that are less than the program's."
 _MISSING = '-'
+# Of the evaluator; files run on one image at a time, as some take no more.
+_BATCH_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Result:
     milliseconds: per image, one at a time; None where it was not run, or where
       the time tells nothing.
     figures: what its runtime or compiler says of the files.
+    accuracy: of its embeddings, on the pairs that were given; else None.
+    cost: how much less that is than its program's, a share of the pairs.
   """
 
   contract: str | None
@@ -66,6 +75,8 @@ class Result:
   nearness: Nearness | None = None
   milliseconds: float | None = None
   figures: Sequence[Figures] = ()
+  accuracy: float | None = None
+  cost: float | None = None
 
   @property
   def broken(self) -> bool:
@@ -78,6 +89,7 @@ def export(
   network: Network | None,
   outdir: pathlib.Path,
   images: np.ndarray,
+  pairs: PairSet | None = None,
 ) -> dict[str, Result]:
   """Writes the files of targets to `outdir/NAME`, and compares what they give.
 
@@ -89,29 +101,47 @@ def export(
     network: that they were lowered from; None: not known.
     outdir: made if it does not exist.
     images: `[B, H, W, 3] uint8`.
+    pairs: to measure on what each target costs; None: not measured.
 
   Returns:
     By target.
 
   Raises:
-    ValueError: a target cannot hold the program; nothing is written then.
+    ValueError: a target cannot hold the program, or the pairs give no
+      accuracy; nothing is written then.
   """
+  if pairs and not verification.has_folds(np.asarray(pairs.fold)):
+    raise ValueError(
+      f'the pairs of {pairs.name} are one fold, which has no accuracy; leave '
+      '--accuracy out'
+    )
   # All of them, before anything is written: one may refuse the program.
   contents = {
     name: _contents(name, program, network)
     for name, program in programs.items()
   }
-  expected: dict[str, np.ndarray] = {}
+
+  @functools.cache
+  def expected(contract: str) -> np.ndarray:
+    return _embed_each(_evaluator(programs_of[contract]), images)[0]
+
+  @functools.cache
+  def accuracy(contract: str) -> float:
+    program = programs_of[contract]
+    return _accuracy(program, _evaluator(program), pairs, _BATCH_SIZE)
+
+  programs_of = {program.contract: program for program in programs.values()}
   results = {}
   for name, program in programs.items():
     folder = folders.make(outdir / name)
     atomic.clear(folder)
     for file, content in contents[name].items():
       atomic.write(folder / file, content)
-    if find(name).run and program.contract not in expected:
-      expected[program.contract], _ = _embed_each(_evaluator(program), images)
+    result = _run(name, program, folder, images, expected)
+    if pairs and result.nearness:
+      result = _with_accuracy(result, name, program, folder, pairs, accuracy)
     results[name] = dataclasses.replace(
-      _run(name, program, folder, images, expected.get(program.contract)),
+      result,
       files={file: len(content) for file, content in contents[name].items()},
     )
   return results
@@ -125,12 +155,18 @@ def report_path(outdir: pathlib.Path, name: str) -> pathlib.Path:
 def tables(results: Mapping[str, Result]) -> list[Table]:
   """One target a row, then a table for each that its runtime says more of."""
   rows, notes = [], []
+  on_pairs = any(one.accuracy is not None for one in results.values())
   for name, result in results.items():
     cells = [result.contract or 'none', f'{sum(result.files.values()):,}']
-    rows.append([name, *cells, *_cells(result)])
+    cells += _cells(result)
+    if on_pairs:
+      cells += _cells_of_pairs(result)
+    rows.append([name, *cells])
     if result.not_run:
       notes.append(f'{name}: not run: {result.not_run}')
-  found = [Table(_TITLES, rows, notes)]
+  if on_pairs:
+    notes.append(_NOTE_OF_PAIRS)
+  found = [Table([*_TITLES, *(_OF_PAIRS if on_pairs else ())], rows, notes)]
   for name, result in results.items():
     if result.figures:
       titles = list(result.figures[0])
@@ -180,6 +216,31 @@ def _evaluator(program: IntegerProgram) -> Predict:
   return lambda images: run(images)[program.output]
 
 
+def _with_accuracy(result, name, program, folder, pairs, accuracy) -> Result:
+  """The result with what the target costs; the same bits cost nothing."""
+  whole = found = accuracy(program.contract)
+  if result.nearness.differing != 0:
+    progress.note(f'{folder} runs on {len(pairs.same):,} pairs')
+    run = find(name).run(program, folder)
+    found = _accuracy(program, run, pairs, batch_size=1)
+  return dataclasses.replace(result, accuracy=found, cost=whole - found)
+
+
+def _accuracy(
+  program: IntegerProgram, run: Predict, pairs: PairSet, batch_size: int
+) -> float:
+  zero_point = program.tensors[program.output].zero_point
+
+  def predict(images):
+    embeddings = run(images)
+    if np.issubdtype(embeddings.dtype, np.integer):
+      return embeddings.astype(np.int16) - np.int16(zero_point)
+    return embeddings
+
+  found = verification.evaluate(predict, pairs, batch_size=batch_size)
+  return dict(found)['accuracy']
+
+
 def _run(name, program, folder, images, expected) -> Result:
   """Runs what was written for a target, as far as that can be here."""
   target = find(name)
@@ -196,14 +257,15 @@ def _run(name, program, folder, images, expected) -> Result:
   except ImportError as error:
     return dataclasses.replace(result, not_run=str(error))
   progress.note(f'{folder} runs on {len(images)} images')
+  wanted = expected(program.contract)
   actual, seconds = _embed_each(predict, images)
   result = dataclasses.replace(
     result,
-    nearness=_compare(program.tensors[program.output], expected, actual),
+    nearness=_compare(program.tensors[program.output], wanted, actual),
     milliseconds=1e3 * seconds / len(images) if target.timed else None,
   )
   if result.broken:
-    differ = (expected != actual).any(1)
+    differ = (wanted != actual).any(1)
     run = target.run_taps(program)
     print(roundtrip.write_report(program, run, images[differ], report))
   return result
@@ -255,6 +317,12 @@ def _cells(result: Result) -> list[str]:
     f'{near.least_cosine:.4f}',
     _MISSING if time is None else f'{time:.2f}',
   ]
+
+
+def _cells_of_pairs(result: Result) -> list[str]:
+  if result.accuracy is None or result.cost is None:
+    return [_MISSING] * len(_OF_PAIRS)
+  return [f'{100 * result.accuracy:.2f}', f'{100 * result.cost:+.2f}']
 
 
 def _cell(value: str | int) -> str:

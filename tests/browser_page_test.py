@@ -97,7 +97,9 @@ def test_a_run_of_drawn_faces_says_that_it_is_one(
 def test_what_cannot_be_a_page_is_refused(
   program, stand_in, tmp_path, monkeypatch
 ):
-  with pytest.raises(ValueError, match=r'--runtime=.*npm ci --prefix'):
+  with pytest.raises(
+    ValueError, match=r'--runtime=.*npm ci --ignore-scripts --prefix'
+  ):
     build.build(str(program), tmp_path, tmp_path / 'page')
   network = onnx_graph.to_bytes(
     onnx_integer.to_model(integer_program.load(program))
@@ -129,9 +131,7 @@ def test_the_detector_is_opencvs_for_images_of_any_size():
 @pytest.fixture(scope='module')
 def runtime():
   if not build.RUNTIME.is_dir():
-    pytest.skip(
-      'no onnxruntime-web here: npm ci --prefix examples/browser installs it'
-    )
+    pytest.skip('no onnxruntime-web here: docs/browser.md installs it')
   return build.RUNTIME
 
 

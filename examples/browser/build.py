@@ -95,7 +95,8 @@ def _runtime(folder: pathlib.Path) -> dict[str, bytes]:
   except OSError as error:
     raise ValueError(
       f'--runtime={folder}: {error.filename} cannot be read '
-      f'({error.strerror}); install it with npm ci --prefix {FOLDER}'
+      f'({error.strerror}); install it with npm ci --ignore-scripts '
+      f'--prefix {FOLDER}'
     ) from error
 
 

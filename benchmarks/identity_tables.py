@@ -246,11 +246,15 @@ def print_card(people: int):
   task = Task('sampled', people, 128, 512, 1, dtype='bfloat16')
   print(f'{people:,} people of 128 numbers, 512 images a step, 0.1 sampled')
   compiled = task.compiled()
-  needed = max(task.bytes_of(compiled), task.bytes_at_start())
-  print(f'{needed / 1e9:,.3f} GB by analysis', flush=True)
+  in_step, at_first = task.bytes_of(compiled), task.bytes_at_start()
+  print(
+    f'by analysis {in_step / 1e9:,.3f} GB in a step, {at_first / 1e9:,.3f} GB '
+    'as the first state is made',
+    flush=True,
+  )
   device = jax.devices()[0]
   there = memory_of(device)
-  if needed > there:
+  if max(in_step, at_first) > there:
     print(f'{device} has {there / 1e9:,.1f} GB: nothing is trained')
     return
   state, batch = task.initial(), task.batch(0)

@@ -10,8 +10,9 @@ the exit status is 1 and a file names the first layer that differs.
   python -m faceqat.convert --target=list
   python -m faceqat.convert --model=runs/mbv2_int8 --out=export --target=tflm
 
-writes what suits a runtime or a chip to export/tflm. What a target cannot hold,
-or would compute otherwise, is an error that names the layer and a way out.
+A target is a runtime or a chip: its files go to a folder of its name, here
+export/tflm. What it cannot hold, or would compute otherwise, is an error that
+names the layer and a way out.
 """
 
 import dataclasses

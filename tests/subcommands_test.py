@@ -111,7 +111,7 @@ def test_help_says_what_has_to_be_given_and_what_may_be(helped):
   assert 'that have to be given:\n  --model=TEXT\n      Folder of' in needed
   assert re.search(r'--out=TEXT\n      Folder for the files\.\n', needed)
   assert '  --contract=tflite_ref|xnnpack\n      Whose rounding' in others
-  assert re.search(r'--num_images=N\n .*\(default: 32\)\n', others)
+  assert re.search(r'--step=TEXT\n .*\(default: latest\)\n', others)
   assert '  --[no]normalize\n' in others
   assert '\nwhat is compared:\n  --images=TEXT\n' in others
   # An older name of a flag.

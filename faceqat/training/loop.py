@@ -52,20 +52,9 @@ def train(
   config, data, iterator = _open_data(config, workdir)
   mesh = sharding.make_mesh(config.batch_size, devices, config.micro_batches)
   num_classes = len(data.train.class_names)
-  plan = Plan(config, mesh, num_classes)
-  check_memory(
-    plan.objective,
-    mesh,
-    people=num_classes,
-    dimension=plan.model.embedding_size,
-    batch_size=config.batch_size,
-    optimizer=config.optimizer.name,
-  )
-  state = create_state(
-    plan.recipe_at(0),
-    num_classes=num_classes,
-    image_size=config.data.image_size,
-  )
+  plan = _make_plan(config, mesh, num_classes)
+  recipe, size = plan.recipe_at(0), config.data.image_size
+  state = create_state(recipe, num_classes=num_classes, image_size=size)
   plan.model.quant.check_patterns(layer_paths(state))
   progress.note('\n'.join(data.summary))
 
@@ -96,6 +85,22 @@ def train(
   if iterator.num_skipped:
     print(f'damaged images were skipped {iterator.num_skipped} times')
   return stop.signal
+
+
+def _make_plan(
+  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, num_classes: int
+) -> Plan:
+  """The plan of a training whose classifier fits the devices."""
+  plan = Plan(config, mesh, num_classes)
+  check_memory(
+    plan.objective,
+    mesh,
+    people=num_classes,
+    dimension=plan.model.embedding_size,
+    batch_size=config.batch_size,
+    optimizer=config.optimizer.name,
+  )
+  return plan
 
 
 def _open_data(

@@ -167,15 +167,13 @@ def to_bytes(
       graph, program.tensors[program.output], output_type
     )
     outputs = {'embedding': embedding}
+  shown = program.tensors if taps else [program.output]
   metadata = {
     **digests.of_program(program),
     **program.metadata,
     'input': _INPUTS[input_type],
     'contract': program.contract,
-    'shapes': {
-      name: program.tensors[name].shape
-      for name in (program.tensors if taps else [program.output])
-    },
+    'shapes': {name: program.tensors[name].shape for name in shown},
   }
   standard = None if taps else tflite_metadata.to_bytes('image', 'embedding')
   return graph.builder.finish({'image': pixels}, outputs, metadata, standard)

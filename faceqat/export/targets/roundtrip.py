@@ -116,10 +116,7 @@ def export(
       '--accuracy out'
     )
   # All of them, before anything is written: one may refuse the program.
-  contents = {
-    name: _contents(name, program, network)
-    for name, program in programs.items()
-  }
+  contents = {n: _contents(n, p, network) for n, p in programs.items()}
 
   @functools.cache
   def expected(contract: str) -> np.ndarray:

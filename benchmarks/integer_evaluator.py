@@ -38,23 +38,27 @@ from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
 from faceqat.integer import kernels, multipliers
 from faceqat.integer.arithmetic import multiply_by_quantized_multiplier
 from faceqat.integer.evaluator import make_evaluator
-from faceqat.integer.operators import Conv2D, PReLU, Requantize
+from faceqat.integer.operators import Conv2D, PReLU, Requantize, SumPReLU
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.build import make_model
 from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT, Mode
 
 
-def make_network(name: str, depth_multiplier: float) -> Network:
+def make_network(
+  name: str, depth_multiplier: float, prelu: str = 'operator'
+) -> Network:
   """Returns an untrained network with the statistics that lowering needs."""
   block = task.make_model_block(name)
   block.depth_multiplier = depth_multiplier
   # The moving statistics become those of the one batch.
   block.norm.momentum = 0.0
+  quant = common.int8()
+  quant.default.prelu = prelu
   config = ConfigDict(
     {
       'model': block,
-      'quant': common.int8(),
+      'quant': quant,
       'data': {'image_size': task.IMAGE_SIZE},
     }
   )
@@ -116,7 +120,7 @@ def without_prelu(program: IntegerProgram) -> IntegerProgram:
     program,
     operators=tuple(
       Requantize(name=operator.name, inputs=operator.inputs)
-      if isinstance(operator, PReLU)
+      if isinstance(operator, (PReLU, SumPReLU))
       else operator
       for operator in program.operators
     ),

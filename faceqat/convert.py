@@ -50,8 +50,9 @@ def define_flags():
   flags.DEFINE_list(
     'formats',
     None,
-    'Of program, tflite, onnx, onnx_qdq, tflite_int8; by default all that go '
-    'with the contract, with uint8 images.',
+    'Of program, tflite, onnx, onnx_qdq; by default all that go with the '
+    'contract, with uint8 images and int8 embeddings. tflite_int8 takes int8 '
+    'images; tflite_uint8_embedding and tflite_float_embedding end so.',
   )
   flags.DEFINE_enum(
     'contract',

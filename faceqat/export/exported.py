@@ -11,8 +11,9 @@ import numpy as np
 from faceqat.export import digests
 from faceqat.integer.program import CONTRACTS
 
-# The bits that are flipped in bytes `q + 128` to have `q`.
-_TO_INT8 = {'int8': 0, 'uint8': 128}
+_KINDS = ('int8', 'uint8', 'float32')
+# How far real numbers may be from whole steps: they are rounded to float32.
+_ROUNDING = 1e-3
 # Height and width of the faces of a network, in pixels: far above any in use.
 _MAX_SIZE = 4096
 
@@ -55,9 +56,7 @@ def read_tflite(path: pathlib.Path) -> Exported:
     if contract not in CONTRACTS:
       raise ValueError(_FOREIGN)
     ends = tflite_builder.read_ends(content)
-    if ends.output_kind == 'float32':
-      raise ValueError(_REAL)
-    if ends.output_kind not in _TO_INT8 or not _is_size(ends.image_size):
+    if ends.output_kind not in _KINDS or not _is_size(ends.image_size):
       raise ValueError(_FOREIGN)
     run = litert.make_runner(content, contract, threads=threads())
   except ValueError as error:
@@ -67,10 +66,9 @@ def read_tflite(path: pathlib.Path) -> Exported:
     if ends.input_kind == 'int8':
       images = (images ^ 128).view(np.int8)
     (embeddings,) = run(images).values()
-    return embeddings.view(np.int8) ^ np.int8(-flip)
+    return to_integers(embeddings, ends.scale, zero_point)
 
-  flip = _TO_INT8[ends.output_kind]
-  zero_point = ends.zero_point - flip
+  zero_point = ends.zero_point - (128 if ends.output_kind == 'uint8' else 0)
   return Exported(embed, ends.image_size, zero_point, metadata, checked)
 
 
@@ -109,6 +107,32 @@ def read_onnx(path: pathlib.Path) -> Exported:
   return Exported(embed, size, 0, metadata, checked)
 
 
+def to_integers(
+  embeddings: np.ndarray, scale: float, zero_point: int
+) -> np.ndarray:
+  """The program's integers in what a file gives, whatever it ends in.
+
+  Args:
+    embeddings: int8; uint8 `q + 128`; or real `(q - zero_point) * scale`.
+    scale, zero_point: of the program's.
+
+  Returns:
+    int8.
+
+  Raises:
+    ValueError: real numbers that are no whole steps.
+  """
+  if embeddings.dtype == np.int8:
+    return embeddings
+  if embeddings.dtype == np.uint8:
+    return (embeddings ^ 128).view(np.int8)
+  steps = embeddings / scale
+  whole = np.rint(steps)
+  if np.abs(steps - whole).max() > _ROUNDING:
+    raise ValueError(f'its embeddings are no multiples of their scale, {scale}')
+  return (whole + zero_point).astype(np.int8)
+
+
 def _is_size(size: tuple[int, ...]) -> bool:
   return len(size) == 2 and all(0 < side <= _MAX_SIZE for side in size)
 
@@ -118,10 +142,6 @@ def threads() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
 
 
-_REAL = (
-  'its embeddings are float32, for apps; give the program, or a file with int8 '
-  'or uint8 embeddings'
-)
 _FOREIGN = (
   'it was not written by faceqat.convert: it does not say whose rounding its '
   'int8 embeddings follow; export the network with python -m faceqat.convert'

@@ -17,7 +17,7 @@ from faceqat.export import (
   onnx_runtime,
   tflite,
 )
-from faceqat.export.exported import threads
+from faceqat.export.exported import threads, to_integers
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import CONTRACTS, IntegerProgram
@@ -62,12 +62,24 @@ def _read_program(program, path, taps):
 
 
 def _embedding(run, program):
-  """Names a file's one output as the program does."""
-  return lambda images: {program.output: next(iter(run(images).values()))}
+  """Names a file's one output as the program does, in its integers."""
+  tensor = program.tensors[program.output]
+
+  def embed(images):
+    (output,) = run(images).values()
+    return {
+      program.output: to_integers(output, tensor.scale, tensor.zero_point)
+    }
+
+  return embed
 
 
-def _tflite_format(file: str, input_type: str) -> Format:
-  to_bytes = functools.partial(tflite.to_bytes, input_type=input_type)
+def _tflite_format(
+  file: str, input_type: str = 'uint8', output_type: str = 'int8'
+) -> Format:
+  to_bytes = functools.partial(
+    tflite.to_bytes, input_type=input_type, output_type=output_type
+  )
 
   def read(program, path, taps):
     content = to_bytes(program, taps=True) if taps else path.read_bytes()
@@ -99,11 +111,18 @@ FORMATS = {
   'program': Format(
     'program.safetensors', CONTRACTS, integer_program.to_bytes, _read_program
   ),
-  'tflite': _tflite_format('model.tflite', 'uint8'),
+  'tflite': _tflite_format('model.tflite'),
   'onnx': _onnx_format('model.onnx', ('tflite_ref',), onnx_integer.to_model),
   'onnx_qdq': _onnx_format('model_qdq.onnx', (), onnx_qdq.to_model),
   # For a camera pipeline that subtracts 128 itself.
   'tflite_int8': _tflite_format('model_int8.tflite', 'int8'),
+  # For apps that take no int8, or real numbers alone.
+  'tflite_uint8_embedding': _tflite_format(
+    'model_uint8_embedding.tflite', output_type='uint8'
+  ),
+  'tflite_float_embedding': _tflite_format(
+    'model_float_embedding.tflite', output_type='float32'
+  ),
 }
 # Written unless formats are named.
 _USUAL = ('program', 'tflite', 'onnx', 'onnx_qdq')

@@ -290,12 +290,14 @@ class Ends(NamedTuple):
     input_kind: 'uint8' or 'int8'; other types are numbers, as text.
     image_size: height and width of the images.
     output_kind: 'int8', 'uint8' or 'float32'.
-    zero_point: of the embeddings; 0 of real ones.
+    scale, zero_point: of the embeddings; of real ones, those that they were
+      made of.
   """
 
   input_kind: str
   image_size: tuple[int, int]
   output_kind: str
+  scale: float
   zero_point: int
 
 
@@ -310,12 +312,17 @@ def read_ends(content: bytes) -> Ends:
     graph = schema.Model.GetRootAs(content).Subgraphs(0)
     image = graph.Tensors(graph.Inputs(0))
     output = graph.Tensors(graph.Outputs(0))
-    quantization = output.Quantization()
+    integers = output
+    if names.get(output.Type()) == 'float32':
+      last = graph.Operators(graph.OperatorsLength() - 1)
+      integers = graph.Tensors(last.Inputs(0))
+    quantization = integers.Quantization()
     return Ends(
       names.get(image.Type(), str(image.Type())),
       (int(image.Shape(1)), int(image.Shape(2))),
       names.get(output.Type(), str(output.Type())),
-      int(quantization.ZeroPoint(0)) if quantization else 0,
+      float(quantization.Scale(0)),
+      int(quantization.ZeroPoint(0)),
     )
 
 

@@ -39,16 +39,21 @@ def test_what_is_in_a_file_is_read_and_run(change, tmp_path):
     np.testing.assert_array_equal(embeddings[0], other)
 
 
-def test_other_ends_of_a_file_are_read_or_named(tmp_path):
+def test_files_with_other_ends_give_the_same_integers(tmp_path):
   wanted = read(tmp_path, 'tflite')
   for kind in ('uint8', 'float32'):
     content = tflite.to_bytes(PROGRAM, output_type=kind, batch=1)
     (tmp_path / kind).write_bytes(content)
-  file = exported.read_tflite(tmp_path / 'uint8')
-  assert file.zero_point == wanted.zero_point
-  np.testing.assert_array_equal(file.run(IMAGES), wanted.run(IMAGES))
-  with pytest.raises(ValueError, match=r'float32: its embeddings are float32'):
-    exported.read_tflite(tmp_path / 'float32')
+    file = exported.read_tflite(tmp_path / kind)
+    assert file.zero_point == wanted.zero_point
+    np.testing.assert_array_equal(file.run(IMAGES), wanted.run(IMAGES))
+
+
+def test_real_numbers_that_are_no_steps_are_refused():
+  reals = np.float32([[0.5, -0.25]])
+  np.testing.assert_array_equal(exported.to_integers(reals, 0.25, 3), [[5, 2]])
+  with pytest.raises(ValueError, match=r'no multiples of their scale, 0\.3'):
+    exported.to_integers(reals, 0.3, 3)
 
 
 def changed_onnx(change):

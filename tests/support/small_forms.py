@@ -31,6 +31,11 @@ COMMANDS = {
     '--threads=1',
   ): 'LiteRT, no PReLU',
   (
+    'benchmarks.prelu_forms',
+    '--depth_multiplier=0.1',
+    '--rounds=1',
+  ): 'none          1  ',
+  (
     'benchmarks.device_cost',
     '--model={run}',
     '--num_images=1',

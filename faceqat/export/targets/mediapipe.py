@@ -3,13 +3,12 @@
 import numpy as np
 
 from faceqat.export import tflite
+from faceqat.export.exported import to_integers
 from faceqat.export.targets import litert
 from faceqat.export.targets.target import Target
 from faceqat.integer import operators as ops
 
 _FILE = 'model.tflite'
-# Of a step: it hands on (q - zero_point) * scale, rounded to float32.
-_ROUNDING = 1e-3
 
 
 def _write(program, network):
@@ -45,11 +44,8 @@ def _run(program, folder):
         yield embedder.embed(image).embeddings[0].embedding
 
   def predict(images):
-    steps = np.stack(list(embed(images))) / embedding.scale
-    whole = np.rint(steps)
-    if np.abs(steps - whole).max() > _ROUNDING:
-      raise ValueError('MediaPipe gives numbers that are no integers in steps')
-    return (whole + embedding.zero_point).astype(np.int8)
+    reals = np.stack(list(embed(images)))
+    return to_integers(reals, embedding.scale, embedding.zero_point)
 
   return predict
 

@@ -304,7 +304,7 @@ def test_float_images_are_refused():
   ('fields', 'message'),
   [
     ({'use_bias': True}, 'layer .*: use_bias is on beside a norm'),
-    ({'activation': 'gelu'}, "activation 'gelu' is not one of relu, relu6"),
+    ({'activation': 'gelu'}, "activation is 'gelu'; choose one of relu, relu6"),
   ],
 )
 @pytest.mark.parametrize('kind', [layers.QuantConv, layers.QuantDense])

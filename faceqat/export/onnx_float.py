@@ -30,7 +30,7 @@ def to_model(program: IntegerProgram, reals: Reals) -> onnx.ModelProto:
 
   Returns:
     A checked model from float32 images [1, 3, H, W] to the float32 embedding
-    [1, D]; opset 17. Tensors have the names that they have in the program.
+    [1, D]; opset 18. Tensors have the names that they have in the program.
   """
   graph = _FloatGraph(reals)
   for operator in program.operators:
@@ -47,7 +47,6 @@ def to_model(program: IntegerProgram, reals: Reals) -> onnx.ModelProto:
       'contract': 'none',
       'input': INPUT,
     },
-    batch=1,
   )
 
 
@@ -80,6 +79,7 @@ class _FloatGraph(OnnxGraph):
 
   def __init__(self, reals: Reals):
     super().__init__()
+    self.batch = 1
     self._reals = reals
 
   def value(self, tensor: Tensor) -> str:

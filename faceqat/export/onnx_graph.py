@@ -6,7 +6,7 @@ of a program have in common: its inputs, operators and outputs, in this order.
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,10 +24,10 @@ except ImportError as error:
     "Writing .onnx files needs the package 'onnx': pip install onnx"
   ) from error
 
-# 18 (2022) is old enough for every runtime in use and has all that is needed,
-# BitwiseAnd last; only 4-bit integers came with 21 (2024). The file format's
-# versions belong to them.
-_VERSIONS = {'int8': (18, 8), 'int4': (21, 10)}
+# The file format's version for each of the operators. 18 (2022) is old enough
+# for every runtime in use and has what integers need, BitwiseAnd last; 4-bit
+# integers came with 21 (2024).
+_IR_VERSIONS = {18: 8, 21: 10}
 
 NCHW = (0, 3, 1, 2)
 NHWC = (0, 2, 3, 1)
@@ -54,22 +54,33 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
 
 
 class OnnxGraph:
-  """Collects one graph, whose first dimension is the batch.
+  """Collects one graph.
 
   A name that is not a tensor's of the program has a colon.
+
+  Attributes:
+    opset: the version of the operators.
+    batch: the first dimension; a name leaves it open.
   """
 
   def __init__(self):
     self._nodes = []
     self._constants = {}
-    self._types = 'int8'
+    self.opset = 18
+    self.batch: int | str = 'batch'
 
   def node(self, kind: str, inputs: Sequence[str], name: str, **attributes):
     """Appends a node; returns the name of its one output, which is its own."""
+    return self.nodes(kind, inputs, [name], **attributes)[0]
+
+  def nodes(
+    self, kind: str, inputs: Sequence[str], names: list[str], **attributes
+  ) -> list[str]:
+    """Appends a node of several outputs, named after the first."""
     self._nodes.append(
-      helper.make_node(kind, list(inputs), [name], name=name, **attributes)
+      helper.make_node(kind, list(inputs), names, name=names[0], **attributes)
     )
-    return name
+    return names
 
   def cast(self, value: str, dtype, name: str) -> str:
     """Appends a Cast."""
@@ -90,7 +101,7 @@ class OnnxGraph:
     self._constants[name] = helper.make_tensor(
       name, TensorProto.UINT4, values.shape, packed, raw=True
     )
-    self._types = 'int4'
+    self.opset = 21
     return name
 
   def model(
@@ -98,23 +109,18 @@ class OnnxGraph:
     inputs: Mapping[str, tuple[Sequence[int], str]],
     outputs: Mapping[str, tuple[Sequence[int], str]],
     metadata: Mapping[str, str],
-    batch: int | None = None,
   ) -> onnx.ModelProto:
     """The checked model.
 
     Args:
       inputs, outputs: shape without the batch and dtype, by name.
       metadata: the file's `metadata_props`.
-      batch: its size; None leaves it open.
     """
 
     def describe(name, shape, dtype):
       kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-      return helper.make_tensor_value_info(
-        name, kind, [batch or 'batch', *shape]
-      )
+      return helper.make_tensor_value_info(name, kind, [self.batch, *shape])
 
-    opset, ir_version = _VERSIONS[self._types]
     model = helper.make_model(
       helper.make_graph(
         self._nodes,
@@ -123,8 +129,8 @@ class OnnxGraph:
         [describe(name, *kind) for name, kind in outputs.items()],
         list(self._constants.values()),
       ),
-      opset_imports=[helper.make_opsetid('', opset)],
-      ir_version=ir_version,
+      opset_imports=[helper.make_opsetid('', self.opset)],
+      ir_version=_IR_VERSIONS[self.opset],
       producer_name='faceqat',
     )
     helper.set_model_props(model, dict(metadata))
@@ -146,8 +152,8 @@ class ProgramGraph(OnnxGraph, abc.ABC):
     """The name of what stands for a tensor between operators."""
 
   @abc.abstractmethod
-  def read_pixels(self, pixels: str, image: Tensor, taps: bool):
-    """Appends what makes the image's `value` of uint8 [B, 3, H, W]."""
+  def read_image(self, image: Tensor, taps: bool) -> 'GraphInput':
+    """Appends what makes the image's `value` of the graph's input."""
 
   @abc.abstractmethod
   def read_int8(self, tensor: Tensor):
@@ -161,24 +167,30 @@ class ProgramGraph(OnnxGraph, abc.ABC):
   def write_int8(self, tensor: Tensor):
     """Appends what makes an int8 output of a tensor's `value`."""
 
+  def write_embedding(self, tensor: Tensor) -> str:
+    """Appends what makes the output of a program; returns its dtype."""
+    self.write_int8(tensor)
+    return 'int8'
+
   def program_model(
     self, program: IntegerProgram, taps: bool
   ) -> onnx.ModelProto:
     """The model of a program; `to_model` of either form says what it takes."""
-    image = program.tensors[program.input]
-    pixels = f'{image.name}:uint8' if taps else image.name
-    value = self.node('Transpose', [pixels], f'{image.name}:nchw', perm=NCHW)
-    self.read_pixels(value, image, taps)
-    inputs = {pixels: (image.shape, 'uint8')}
-    outputs = program.tensors if taps else [program.output]
+    read = self.read_image(program.tensors[program.input], taps)
     metadata = {
       **digests.of_program(program),
       **program.metadata,
-      'input': 'uint8 pixels [B, H, W, 3]',
+      'input': read.description,
     }
-    return self._finish(
-      program.tensors, program.operators, inputs, outputs, metadata
-    )
+    self._write_all(program.tensors, program.operators)
+    if taps:
+      outputs = self._int8_outputs(program.tensors, program.tensors)
+    else:
+      embedding = program.tensors[program.output]
+      dtype = self.write_embedding(embedding)
+      outputs = {embedding.name: (embedding.shape, dtype)}
+    inputs = {read.name: (read.shape, read.dtype)}
+    return self.model(inputs, outputs, {**metadata, **self.METADATA})
 
   def operators_model(
     self,
@@ -196,17 +208,46 @@ class ProgramGraph(OnnxGraph, abc.ABC):
     """
     for name in inputs:
       self.read_int8(tensors[name])
-    inputs = {name: (tensors[name].shape, 'int8') for name in inputs}
-    return self._finish(tensors, operators, inputs, outputs, {})
+    self._write_all(tensors, operators)
+    return self.model(
+      {name: (tensors[name].shape, 'int8') for name in inputs},
+      self._int8_outputs(tensors, outputs),
+      self.METADATA,
+    )
 
-  def _finish(self, tensors, operators, inputs, outputs, metadata):
+  def _write_all(self, tensors, operators):
     for operator in operators:
       read = [tensors[name] for name in operator.inputs]
       self.write(operator, read, tensors[operator.output])
-    for name in outputs:
+
+  def _int8_outputs(self, tensors, names):
+    for name in names:
       self.write_int8(tensors[name])
-    outputs = {name: (tensors[name].shape, 'int8') for name in outputs}
-    return self.model(inputs, outputs, {**metadata, **self.METADATA})
+    return {name: (tensors[name].shape, 'int8') for name in names}
+
+
+class GraphInput(NamedTuple):
+  """The images that a graph takes.
+
+  Attributes:
+    name: of the input.
+    shape, dtype: of an image.
+    description: of all, for the metadata.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: str
+  description: str
+
+
+def read_pixels(graph: OnnxGraph, image: Tensor, taps: bool):
+  """Appends uint8 [B, 3, H, W] of uint8 images; its name, and the input."""
+  # The name of the image is that of the tap.
+  name = f'{image.name}:uint8' if taps else image.name
+  pixels = graph.node('Transpose', [name], f'{image.name}:pixels', perm=NCHW)
+  description = 'uint8 pixels [B, H, W, 3]'
+  return pixels, GraphInput(name, image.shape, 'uint8', description)
 
 
 def window_attributes(operator: Operator) -> dict[str, list[int]]:

@@ -12,13 +12,15 @@ unsigned-by-signed kernels saturate on x86 without VNNI.
 import numpy as np
 import onnx
 
-from faceqat.export.onnx_graph import NCHW, NHWC, ProgramGraph
+from faceqat.export.onnx_graph import NCHW, NHWC, ProgramGraph, read_pixels
 from faceqat.export.onnx_operators import WRITERS
 from faceqat.integer.program import IntegerProgram, check_accumulators
 from faceqat.integer.tensors import Tensor
 
 
-def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
+def to_model(
+  program: IntegerProgram, *, taps: bool = False, widest_sum: int | None = None
+) -> onnx.ModelProto:
   """Writes a program as an ONNX graph of integer operators.
 
   Args:
@@ -32,7 +34,8 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
     Its `metadata_props` are contract, input and the program's own.
 
   Raises:
-    ValueError: another contract, or an int32 that could overflow.
+    ValueError: another contract, or an int32 that could overflow; a sum that no
+      part keeps below `widest_sum`.
   """
   if program.contract != 'tflite_ref':
     raise ValueError(
@@ -41,7 +44,7 @@ def to_model(program: IntegerProgram, *, taps: bool = False) -> onnx.ModelProto:
       "dataclasses.replace(program, contract='tflite_ref'), or write .tflite"
     )
   check_accumulators(program)
-  return IntegerGraph().program_model(program, taps)
+  return IntegerGraph(widest_sum).program_model(program, taps)
 
 
 class IntegerGraph(ProgramGraph):
@@ -50,11 +53,18 @@ class IntegerGraph(ProgramGraph):
   # The base class declares it a ClassVar, which ruff does not see.
   METADATA = {'contract': 'tflite_ref'}  # noqa: RUF012
 
+  def __init__(self, widest_sum: int | None = None):
+    super().__init__()
+    self.widest_sum = widest_sum
+
   def value(self, tensor):
     return f'{tensor.name}:nchw'
 
-  def read_pixels(self, pixels, image, taps):
-    """Appends nothing: a pixel is q + 128 already."""
+  def read_image(self, image, taps):
+    # A pixel is q + 128 already.
+    pixels, read = read_pixels(self, image, taps)
+    self.node('Identity', [pixels], self.value(image))
+    return read
 
   def read_int8(self, tensor: Tensor):
     value, name = tensor.name, f'{tensor.name}:'

@@ -139,12 +139,9 @@ def _prelu_integer(graph, operator: ops.PReLU, inputs, output, result):
 def _prelu_real(graph, operator: ops.PReLU, inputs, output, result):
   (source,) = inputs
   alpha = operator.alpha.reshape(-1, *(1,) * (len(source.shape) - 1))
-  name = f'{operator.name}:alpha'
-  constants = [
-    graph.constant(alpha, np.int8, f'{name}_quantized'),
-    graph.constant(operator.alpha_scale, np.float32),
-  ]
-  slope = graph.node('DequantizeLinear', constants, name)
+  slope = graph.constant_reals(
+    alpha, operator.alpha_scale, f'{operator.name}:alpha'
+  )
   return graph.node('PRelu', [graph.value(source), slope], result)
 
 

@@ -98,7 +98,9 @@ def rescaling_case(reach, channels, zero_point):
   limits = [graph.constant(v, np.int32) for v in _LIMITS]
   graph.cast(graph.node('Clip', [result, *limits], 'x:cut'), np.int8, 'y')
   wanted = np.clip(oracle.rescale(x, q31, shifts) + zero_point, *_LIMITS)
-  return graph.model({'x': (x.shape[1:], 'int32')}, {'y': x.shape[1:]}, {}), (
+  return graph.model(
+    {'x': (x.shape[1:], 'int32')}, {'y': (x.shape[1:], 'int8')}, {}
+  ), (
     x,
     wanted,
   )

@@ -9,18 +9,25 @@ from faceqat.export import onnx_qdq, onnx_runtime
 from faceqat.integer import operators as ops
 from faceqat.integer.tensors import Tensor
 
-CONFIGS = {'default': {}, 'int8 fused': {'session.qdqisint8allowed': '1'}}
+# The form of activations, and ONNX Runtime's options.
+CONFIGS = {
+  'uint8': ('uint8', {}),
+  'int8 fused': ('int8', {'session.qdqisint8allowed': '1'}),
+}
 
 
 def run(model, *arrays, **options):
   return onnx_runtime.make_runner(model.SerializeToString(), **options)(*arrays)
 
 
-@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_a_network_stays_near_the_program(config):
+@pytest.mark.parametrize(
+  ('activations', 'config'), CONFIGS.values(), ids=CONFIGS
+)
+def test_a_network_stays_near_the_program(activations, config):
   _, _, images, program = layer_network.lowered()
   wanted = layer_network.integers()
-  model = onnx_qdq.to_model(program, taps=True)
+  form = onnx_qdq.QdqForm(activations=activations)
+  model = onnx_qdq.to_model(program, form, taps=True)
   got = run(model, images, session_config=config)
   assert set(got) == set(program.tensors)
   np.testing.assert_array_equal(got[program.input], wanted[program.input])
@@ -54,6 +61,8 @@ def test_every_float_operator_stands_between_integers():
   between = {'Relu', 'Clip', 'Flatten', 'Transpose', 'Unsqueeze'}
   computed = 0
   for node in graph.node:
+    if node.name.endswith(':shifted'):
+      continue  # From uint8 to int8, at the end.
     if node.op_type in {'Conv', 'Gemm', 'Add', 'PRelu', 'GlobalAveragePool'}:
       computed += 1
       for name in node.input:
@@ -85,8 +94,10 @@ def test_metadata_promises_no_bits():
   assert model.opset_import[0].version == 18
 
 
-@pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
-def test_what_only_moves_values_is_exact_all_the_same(config):
+@pytest.mark.parametrize(
+  ('activations', 'config'), CONFIGS.values(), ids=CONFIGS
+)
+def test_what_only_moves_values_is_exact_all_the_same(activations, config):
   qparams = {'scale': 0.0371, 'zero_point': 55}
   tensors = [
     Tensor('a', (4, 4, 16), **qparams),
@@ -99,7 +110,7 @@ def test_what_only_moves_values_is_exact_all_the_same(config):
     ops.MaxPool(name='pooled', inputs=('a',), window=(2, 2), strides=(2, 2)),
     ops.Reshape(name='flat', inputs=('a',)),
   ]
-  model = onnx_qdq.QdqGraph().operators_model(
+  model = onnx_qdq.QdqGraph(onnx_qdq.QdqForm(activations)).operators_model(
     {tensor.name: tensor for tensor in tensors},
     operators,
     ['a'],
@@ -112,3 +123,24 @@ def test_what_only_moves_values_is_exact_all_the_same(config):
   np.testing.assert_array_equal(got['flat'], a.reshape(1, -1))
   blocks = a.reshape(1, 2, 2, 2, 2, 16)
   np.testing.assert_array_equal(got['pooled'], blocks.max((2, 4)))
+
+
+@pytest.mark.parametrize('activations', ['uint8', 'int8'])
+def test_every_zero_point_is_written_out(activations):
+  _, _, _, program = layer_network.lowered()
+  form = onnx_qdq.QdqForm(activations=activations)
+  model = onnx_qdq.to_model(program, form)
+  constants = {c.name: c for c in model.graph.initializer}
+  kinds = set()
+  for node in model.graph.node:
+    if node.op_type in ('QuantizeLinear', 'DequantizeLinear'):
+      _, scale, zero = node.input
+      assert constants[scale].dims == constants[zero].dims
+      kinds.add(constants[zero].data_type)
+  # Of activations, weights and biases; pixels are uint8 in any case.
+  types = onnx.TensorProto
+  assert kinds == {types.UINT8, types.INT8, types.INT32}
+  names = [
+    node.name for node in model.graph.node if node.output[0] == 'same:quantized'
+  ]
+  assert len(names) == 1

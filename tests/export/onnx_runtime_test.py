@@ -13,7 +13,7 @@ def content(kind='Max'):
   graph = OnnxGraph()
   graph.node(kind, ['a', 'b'], 'y')
   inputs = {name: ((3,), 'int8') for name in 'ab'}
-  return graph.model(inputs, {'y': (3,)}, {}).SerializeToString()
+  return graph.model(inputs, {'y': ((3,), 'int8')}, {}).SerializeToString()
 
 
 def test_arrays_go_in_by_order_and_come_out_by_name():

@@ -80,6 +80,16 @@ COMMANDS = {
     '--batch_size=2',
     '--threads=1',
   ): 'cosine to our float embeddings of 2 images',
+  (
+    'benchmarks.target_accuracy',
+    '--model={run}',
+    '--path={faces}',
+    '--pairs={faces}/pairs.txt',
+    '--stored_size=112',
+    '--targets=onnxruntime-qdq',
+    '--rounds=1',
+    '--threads=1',
+  ): 'onnxruntime-qdq',
   ('benchmarks.duplicates', '{faces}'): 'turned by 2 degrees',
   (
     'benchmarks.detectors',

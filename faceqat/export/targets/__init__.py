@@ -10,7 +10,8 @@ from faceqat.export.targets.target import Target
 
 # Of the modules, with a hyphen for each underscore, in the order of a list.
 NAMES = (
-  *('litert', 'onnxruntime', 'tflm', 'ethos-u', 'mediapipe', 'litert-js'),
+  *('litert', 'onnxruntime', 'onnxruntime-qdq', 'openvino', 'openvino-qdq'),
+  *('tensorrt', 'rknn', 'tflm', 'ethos-u', 'web', 'mediapipe', 'litert-js'),
   *('ncnn', 'mnn'),
 )
 

@@ -4,7 +4,7 @@ from faceqat.export import onnx_graph, onnx_integer, onnx_runtime
 from faceqat.export.exported import threads
 from faceqat.export.targets.target import Target
 
-_FILE = 'model.onnx'
+FILE = 'model.onnx'
 
 
 def _content(program, taps=False):
@@ -12,11 +12,11 @@ def _content(program, taps=False):
 
 
 def _write(program, network):
-  return {_FILE: _content(program)}
+  return {FILE: _content(program)}
 
 
 def _run(program, folder):
-  content = (folder / _FILE).read_bytes()
+  content = (folder / FILE).read_bytes()
   run = onnx_runtime.make_runner(content, threads=threads())
 
   def predict(images):

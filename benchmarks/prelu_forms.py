@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import statistics
 
+import numpy as np
 from absl import flags
 
 from benchmarks import timing
@@ -20,21 +21,42 @@ from benchmarks.integer_evaluator import make_network, without_prelu
 from faceqat import command
 from faceqat.calibration.lower import lower
 from faceqat.export import litert, tflite
-from faceqat.quant.spec import PRELU_FORMS
+from faceqat.integer.operators import PReLU, SumPReLU
+from faceqat.integer.program import IntegerProgram
 from faceqat.report.table import Table
 
 _MODEL = 'mobilefacenet'
 
 
+def with_operators(program: IntegerProgram) -> IntegerProgram:
+  """The program with a PRELU, of slopes of 1/4, in place of each sum."""
+
+  def prelu(operator):
+    alpha = np.full(operator.weights.shape, 32, np.int8)
+    return PReLU(
+      name=operator.name,
+      inputs=operator.inputs,
+      alpha=alpha,
+      alpha_scale=1 / 128,
+    )
+
+  return dataclasses.replace(
+    program,
+    operators=tuple(
+      prelu(x) if isinstance(x, SumPReLU) else x for x in program.operators
+    ),
+  )
+
+
 def make_files(depth_multiplier: float) -> dict[str, bytes]:
   """A file for each form, and one without PReLUs."""
+  network = make_network(_MODEL, depth_multiplier, 'sum')
+  program = dataclasses.replace(lower(network), contract='xnnpack')
   programs = {
-    form: dataclasses.replace(
-      lower(make_network(_MODEL, depth_multiplier, form)), contract='xnnpack'
-    )
-    for form in PRELU_FORMS
+    'operator': with_operators(program),
+    'sum': program,
+    'none': without_prelu(program),
   }
-  programs['none'] = without_prelu(programs['sum'])
   return {name: tflite.to_bytes(x) for name, x in programs.items()}
 
 

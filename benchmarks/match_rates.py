@@ -16,6 +16,7 @@ from benchmarks import face_folders, page_tables
 from faceqat import command
 from faceqat.calibration import packaged_files
 from faceqat.calibration.lower import lower
+from faceqat.calibration.packaged_network import load_packaged
 from faceqat.data.benchmarks import pair_lists
 from faceqat.evaluators import rate_table
 from faceqat.evaluators.rate_table import MatchTable
@@ -58,7 +59,7 @@ def main():
     pair_set,
     embedded,
     network=digest,
-    program=integer_program.digest(lower(embedder.network)),
+    program=integer_program.digest(lower(load_packaged(args.name))),
     faces=args.faces,
     provenance=args.provenance,
   )

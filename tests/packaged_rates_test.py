@@ -36,6 +36,10 @@ def test_rates_are_measured_written_and_printed(
 ):
   network = embedders.load(quantized_run[0])
   monkeypatch.setattr(embedders, 'load', lambda name: network)
+  # Which gives the kept program of a packaged network, without its layers.
+  monkeypatch.setattr(
+    match_rates, 'load_packaged', lambda name: network.network
+  )
   path = tmp_path / 'rates.json'
   monkeypatch.setattr(packaged_files, 'rates_path_of', lambda name: path)
   images = people / 'gallery'

@@ -58,9 +58,9 @@ class Checkpointer:
   def __init__(self, workdir: str | os.PathLike, *, create: bool = True):
     self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
     if not create and not self.folder.is_dir():
-      raise ValueError(
-        f'{workdir} holds no checkpoints; give the folder of a training run'
-      )
+      is_there = os.path.exists(workdir)
+      fault = 'holds no checkpoints' if is_there else 'does not exist'
+      raise ValueError(f'{workdir} {fault}; give the folder of a training run')
     if create:
       self.folder.mkdir(parents=True, exist_ok=True)
     alone = ocp.options.MultiprocessingOptions(

@@ -9,14 +9,12 @@ devices. The step is that of a training (ArcFace, SGD with momentum, clipping)
 on embeddings that cost nothing. `--tables` chooses some of them, `--small`
 makes them small.
 
-On a GPU,
-
   python -m benchmarks.identities --card=100000000
 
-trains that many people of 128 numbers on one card, a tenth of them sampled in a
-step, and prints images per second and the peak of its memory. Before, it prints
-what the card will hold, by the same analysis; where a device has less, that is
-all. It does the same with fewer people on a CPU.
+`--card` trains that many people of 128 numbers on one GPU, a tenth of them
+sampled in a step, and prints images per second and the peak of its memory.
+Before, it prints what the card will hold, by the same analysis; where a device
+has less, that is all. It does the same with fewer people on a CPU.
 
 The devices have to be asked for before JAX starts, so each table is made in a
 process of its own.

@@ -334,6 +334,9 @@ def _sentence_of(error: Exception) -> str:
     return f'there is no flag {unknown[1]!r}; ' + (
       f'did you mean {near}?' if near else '-h lists them'
     )
+  choice = re.match(r"flag (--\S+): \('Non-boolean argument", message)
+  if choice:
+    return f'{choice[1]}: give True or False'
   # An error in a config file arrives in a traceback, on its last line.
   return message.strip().splitlines()[-1].strip().removeprefix('ValueError: ')
 

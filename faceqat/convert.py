@@ -30,6 +30,10 @@ from faceqat.integer.program import CONTRACTS, IntegerProgram
 
 _WEIGHT_BITS = {'int8': None, 'int4': 4}
 _LIST = ['list']
+STATUSES = {
+  **command.STATUSES,
+  1: 'a wrong flag or input, or a broken contract; standard error names it',
+}
 # To compare on, by whether targets are given.
 _NUM_IMAGES = {False: 32, True: 200}
 
@@ -72,7 +76,8 @@ def define_flags():
   flags.DEFINE_string(
     'images',
     None,
-    "Folder of images to compare on; by default the run's evaluation set.",
+    "Folder of aligned faces, of the network's size, to compare on; by "
+    "default the run's evaluation set.",
   )
   flags.DEFINE_integer(
     'num_images',
@@ -192,13 +197,13 @@ def _read(args: flags.FlagValues, contracts: Collection[str]):
     )
   folders.check_out(pathlib.Path(args.out))
   network = own_faces.load_network(args.model, args.step, args.calibrate)
+  count = args.num_images or _NUM_IMAGES[bool(args.target)]
+  images = load_example_images(network.config, args.images, count)
   program = lower(
     network,
     weight_bits=_WEIGHT_BITS[args.weights],
     normalize=args.normalize,
   )
-  count = args.num_images or _NUM_IMAGES[bool(args.target)]
-  images = load_example_images(network.config, args.images, count)
   return program, network, images
 
 
@@ -238,4 +243,4 @@ def _with_rates(
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main)
+  command.run(main, statuses=STATUSES)

@@ -21,6 +21,11 @@ from faceqat.calibration import packaged_program
 _OPTIONAL = {
   'tflite-micro': 'TFLM, LiteRT for microcontrollers: convert --target=tflm',
   'ethos-u-vela': "Vela, for Arm's Ethos-U: convert --target=ethos-u",
+  'openvino': 'convert --target=openvino and openvino-qdq',
+  'mediapipe': 'convert --target=mediapipe',
+  'ncnn': 'convert --target=ncnn, which needs pnnx as well',
+  'pnnx': 'makes the files of --target=ncnn',
+  'mnn': 'convert --target=mnn',
   'torch': 'PyTorch, to compare with; its weight files are read without it',
   'tensorflow': "reads TensorFlow's checkpoints",
   'tensorflow-datasets': 'data sets tfds:NAME',

@@ -53,6 +53,7 @@ def check_refused(result, *parts):
     ('--config.model.nam=x', ['no field', "'nam'", '"name"']),
     ('--config.lr=1', ['no field', "'lr'"]),
     ('--config.batch_size=many', ['--config.batch_size=many', 'int']),
+    ('--config.data.check_images=maybe', ['images=maybe: give True or False']),
     ('--workdri=x', ["'workdri'", 'workdir']),
     ('extra', ["unexpected argument 'extra'"]),
   ],

@@ -26,7 +26,7 @@ def test_it_says_what_is_there(capsys, monkeypatch, tmp_path):
     f'integer program: {kept}',
   ):
     assert text in printed
-  for name in ('torch', 'tensorflow', 'tflite-micro', 'pillow-heif'):
+  for name in ('torch', 'tensorflow', 'tflite-micro', 'openvino', 'pnnx'):
     assert f'  {name} ' in printed
 
 

@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from faceqat.export import extras
+
 FILE = 'model.mnn'
 
 # The converter itself: the command around it also sends what it did to its
 # maker. In a process of its own, as it prints and may end the whole process.
 _CONVERT = 'import sys, _tools; _tools.mnnconvert(sys.argv)'
-_MISSING = 'MNN is not installed: pip install faceqat[mnn]'
+_MISSING = f'MNN is not installed: {extras.how_to_install("mnn")}'
 
 
 def convert(path: pathlib.Path) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from faceqat.export import extras
+
 PARAM, BIN = 'model.ncnn.param', 'model.ncnn.bin'
 
 
@@ -20,7 +22,7 @@ def convert(path: pathlib.Path) -> dict[str, bytes]:
   """
   pnnx = pathlib.Path(sys.executable).with_name('pnnx')
   if not pnnx.exists():
-    raise ImportError('pnnx is not installed: pip install faceqat[ncnn]')
+    raise ImportError(f'pnnx is not installed: {extras.how_to_install("ncnn")}')
   with tempfile.TemporaryDirectory() as folder:
     model = pathlib.Path(folder) / 'model.onnx'
     model.write_bytes(path.read_bytes())
@@ -52,7 +54,7 @@ def make_runner(
     import ncnn
   except ImportError as error:
     raise ImportError(
-      'ncnn is not installed: pip install faceqat[ncnn]'
+      f'ncnn is not installed: {extras.how_to_install("ncnn")}'
     ) from error
   net = ncnn.Net()
   if net.load_param(str(folder / PARAM)) or net.load_model(str(folder / BIN)):

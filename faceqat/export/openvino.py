@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from faceqat.export import extras
+
 
 def make_runner(
   path: pathlib.Path, *, threads: int = 1
@@ -27,7 +29,7 @@ def make_runner(
     import openvino
   except ImportError as error:
     raise ImportError(
-      'OpenVINO is not installed: pip install faceqat[openvino]'
+      f'OpenVINO is not installed: {extras.how_to_install("openvino")}'
     ) from error
   core = openvino.Core()
   settings = {

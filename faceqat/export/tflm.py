@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from faceqat.export import extras
+
 # Far above what any network here takes; the recorder says what it does take.
 _ARENA = 1 << 27
 
@@ -64,7 +66,8 @@ def _load(content: bytes):
     from tflite_micro import runtime
   except ImportError as error:
     raise ImportError(
-      'TFLM is not installed: pip install faceqat[tflm], on Linux and x86-64'
+      'TFLM is not installed, which is there for Linux on x86-64: '
+      f'{extras.how_to_install("tflm")}'
     ) from error
   try:
     interpreter = runtime.Interpreter.from_bytes(content, arena_size=_ARENA)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-from faceqat.export import tflite_builder
+from faceqat.export import extras, tflite_builder
 
 # Names the program, where it is not found beside Python or on PATH.
 VARIABLE = 'VELA'
@@ -62,7 +62,7 @@ def find_program() -> str:
       'package ethos-u-vela'
     )
   raise ImportError(
-    'Vela is not installed: pip install faceqat[ethos-u]; or install '
+    f'Vela is not installed: {extras.how_to_install("ethos-u")}; or install '
     f'ethos-u-vela in another environment and name its program, {VARIABLE}='
     '.../bin/vela'
   )

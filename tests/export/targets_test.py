@@ -114,7 +114,8 @@ def test_a_runtime_that_is_missing_is_named_with_its_extra(
 ):
   monkeypatch.setitem(sys.modules, 'tflite_micro', None)
   result = export('tflm', small_program(), tmp_path, IMAGES[:, :2, :2])
-  assert 'pip install faceqat[tflm]' in result.not_run
+  assert 'pip install faceqat[tflm], or in a checkout ' in result.not_run
+  assert 'pip install -r requirements-tflm.txt' in result.not_run
   assert (tmp_path / 'tflm' / 'model.tflite').exists()
   table, *_ = roundtrip.tables({'tflm': result})
   assert table.rows[0][3:] == ['-'] * 6
@@ -181,3 +182,4 @@ def test_what_a_target_costs_is_measured_where_its_bits_differ(
   assert other.cost == whole.accuracy - 0.5
   table, *_ = roundtrip.tables(results)
   assert table.rows[1][-2:] == ['50.00', f'+{100 * other.cost:.2f}']
+  assert table.notes[-1].startswith('accuracy: on 40 pairs (drawn); ')

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceqat.export import tflite
+from faceqat.export import extras, tflite
 from faceqat.export.exported import to_integers
 from faceqat.export.targets import litert
 from faceqat.export.targets.target import Target
@@ -29,7 +29,7 @@ def _run(program, folder):
     from mediapipe.tasks.python import BaseOptions, vision
   except ImportError as error:
     raise ImportError(
-      'MediaPipe is not installed: pip install faceqat[mediapipe]'
+      f'MediaPipe is not installed: {extras.how_to_install("mediapipe")}'
     ) from error
   embedding = program.tensors[program.output]
   options = vision.ImageEmbedderOptions(

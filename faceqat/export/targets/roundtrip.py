@@ -28,7 +28,9 @@ _TITLES = (
 )
 # Behind them, where pairs were given.
 _OF_PAIRS = ('accuracy %', 'cost')
-_NOTE_OF_PAIRS = "Cost: points of accuracy that are less than the program's."
+_NOTE_OF_PAIRS = (
+  "accuracy: on {}; cost: by how many points it is less than the program's"
+)
 _MISSING = '-'
 # Of the evaluator; files run on one image at a time, as some take no more.
 _BATCH_SIZE = 64
@@ -67,6 +69,7 @@ class Result:
     figures: what its runtime or compiler says of the files.
     accuracy: of its embeddings, on the pairs that were given; else None.
     cost: how much less that is than its program's, a share of the pairs.
+    pairs: how many they are, and of which set.
   """
 
   contract: str | None
@@ -77,6 +80,7 @@ class Result:
   figures: Sequence[Figures] = ()
   accuracy: float | None = None
   cost: float | None = None
+  pairs: str = ''
 
   @property
   def broken(self) -> bool:
@@ -152,7 +156,7 @@ def report_path(outdir: pathlib.Path, name: str) -> pathlib.Path:
 def tables(results: Mapping[str, Result]) -> list[Table]:
   """One target a row, then a table for each that its runtime says more of."""
   rows, notes = [], []
-  on_pairs = any(one.accuracy is not None for one in results.values())
+  on_pairs = next((x.pairs for x in results.values() if x.pairs), '')
   for name, result in results.items():
     cells = [result.contract or 'none', f'{sum(result.files.values()):,}']
     cells += _cells(result)
@@ -162,7 +166,7 @@ def tables(results: Mapping[str, Result]) -> list[Table]:
     if result.not_run:
       notes.append(f'{name}: not run: {result.not_run}')
   if on_pairs:
-    notes.append(_NOTE_OF_PAIRS)
+    notes.append(_NOTE_OF_PAIRS.format(on_pairs))
   found = [Table([*_TITLES, *(_OF_PAIRS if on_pairs else ())], rows, notes)]
   for name, result in results.items():
     if result.figures:
@@ -220,7 +224,10 @@ def _with_accuracy(result, name, program, folder, pairs, accuracy) -> Result:
     progress.note(f'{folder} runs on {len(pairs.same):,} pairs')
     run = find(name).run(program, folder)
     found = _accuracy(program, run, pairs, batch_size=1)
-  return dataclasses.replace(result, accuracy=found, cost=whole - found)
+  of = f'{len(pairs.same):,} pairs ({pairs.name})'
+  return dataclasses.replace(
+    result, accuracy=found, cost=whole - found, pairs=of
+  )
 
 
 def _accuracy(

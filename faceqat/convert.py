@@ -159,10 +159,11 @@ def _convert_for_targets(args: flags.FlagValues):
     for name in args.target
   }
   program, network, images = _read(args, contracts.values())
-  programs = {
-    name: _with_rates(program, args.model, contract)
-    for name, contract in contracts.items()
+  by_contract = {
+    contract: _with_rates(program, args.model, contract)
+    for contract in dict.fromkeys(contracts.values())
   }
+  programs = {name: by_contract[x] for name, x in contracts.items()}
   out = pathlib.Path(args.out)
   pairs = None
   if args.accuracy:
@@ -235,7 +236,8 @@ def _with_rates(
   if table.program != integer_program.digest(program):
     print(
       f'without the false-match rates in {model}, which are of another step, '
-      'contract or form of the network; evaluate it so to have them'
+      'contract or form of the network; faceqat.evaluate with the same --step '
+      'and --contract measures them'
     )
     return program
   return rate_table.with_table(program, table)

@@ -228,7 +228,8 @@ def _of_run(
   if table and not embedder.table:
     print(
       f'the false-match rates in {path} are of another step, precision or '
-      'contract, and are not used; evaluate it so to have a threshold'
+      'contract, and are not used; faceqat.evaluate with the same --step and '
+      '--contract measures a threshold'
     )
   return embedder
 

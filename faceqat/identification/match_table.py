@@ -106,10 +106,9 @@ def about_missing(name: str, digest: str) -> str:
   table = load(packaged_files.rates_path_of(name))
   return (
     f'the false-match rates that ship with {name} are not used, as they are of '
-    f'another network ({table.network[:12]} there, {digest[:12]} here), so '
-    'that everybody is given a name without --threshold or '
-    '--false_positive_rate=RATE --calibration=STRANGERS; leave --precision and '
-    '--contract out, or install faceqat again, to have a threshold'
+    f'another network ({table.network[:12]} there, {digest[:12]} here); leave '
+    '--precision and --contract out, or install faceqat again, to have a '
+    'threshold'
   )
 
 

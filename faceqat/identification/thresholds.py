@@ -26,6 +26,12 @@ from faceqat.identification.gallery import Gallery
 from faceqat.identification.settings import Settings
 from faceqat.integer import template_score
 
+_NONE_KNOWN = (
+  'warning: no false-match rates are known of this network, so that everybody '
+  'is given the nearest name, strangers too; give --threshold=COSINE, or '
+  '--false_positive_rate=RATE --calibration=STRANGERS'
+)
+
 
 def check(
   table: MatchTable | None,
@@ -77,6 +83,8 @@ def of_table(
 ) -> float | None:
   """The cosine to reach, if any; prints what is known of it."""
   if table is None:
+    if settings.threshold is None:
+      print(_NONE_KNOWN)
     return settings.threshold
   if settings.threshold is not None:
     print(match_table.about_given(table, settings.threshold))

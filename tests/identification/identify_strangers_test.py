@@ -178,7 +178,9 @@ def test_rates_of_another_network_are_not_used(
 ):
   ship('ef' * 32)
   assert ask(tmp_path / 'out')[0]['accepted'] == ''
-  assert 'false-match' not in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert 'warning: no false-match rates are known' in printed
+  assert 'DRAWN' not in printed
   # One that ought to have some says why it has none.
   monkeypatch.setattr(packaged_files, 'NAMES', (program,))
   assert ask(tmp_path / 'out')[0]['accepted'] == ''

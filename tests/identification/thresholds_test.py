@@ -56,6 +56,15 @@ def choose(known, strangers, rate, table=None):
   return thresholds.of_strangers(known, strangers, best, table, settings)
 
 
+@pytest.mark.parametrize(
+  ('given', 'warned'), [(None, True), (0.4, False), (-1.0, False)]
+)
+def test_that_a_network_names_everybody_is_said(given, warned, known, capsys):
+  assert thresholds.of_table(None, known, Settings(threshold=given)) == given
+  printed = capsys.readouterr().out
+  assert printed.startswith('warning: no false-match rates') == warned
+
+
 def test_pairs_of_few_strangers_bound_the_share_of_others(known, capsys):
   strangers = make_strangers(60, seed=0)
   retrieval.check_rate(0.1, 60, 60, 3)

@@ -122,6 +122,21 @@ def test_a_runtime_that_is_missing_is_named_with_its_extra(
   assert table.notes == [f'tflm: not run: {result.not_run}']
 
 
+def test_what_a_compiler_made_of_another_network_does_not_stay(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setenv('VELA', str(tmp_path / 'none'))
+  compiled = tmp_path / 'ethos-u' / 'model_ethos-u55-128.tflite'
+  compiled.parent.mkdir()
+  compiled.write_bytes(b'another network')
+  mine = compiled.with_name('mine.txt')
+  mine.touch()
+  result = export('ethos-u', small_program(), tmp_path, IMAGES[:, :2, :2])
+  assert result.not_run
+  assert not compiled.exists()
+  assert mine.exists()
+
+
 def test_a_broken_contract_is_explained(tmp_path, monkeypatch, capsys):
   right = tflite.to_bytes
 

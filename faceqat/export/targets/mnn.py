@@ -17,4 +17,5 @@ TARGET = Target(
   'that its converter makes of it, and ranges for its own quantization',
   write=float_files.write,
   run=_run,
+  made=(mnn.FILE,),
 )

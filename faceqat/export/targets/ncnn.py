@@ -18,4 +18,5 @@ TARGET = Target(
   'that pnnx makes of it, and ranges for its own quantization',
   write=float_files.write,
   run=_run,
+  made=(ncnn.PARAM, ncnn.BIN),
 )

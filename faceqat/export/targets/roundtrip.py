@@ -136,6 +136,8 @@ def export(
   for name, program in programs.items():
     folder = folders.make(outdir / name)
     atomic.clear(folder)
+    for file in find(name).made:
+      (folder / file).unlink(missing_ok=True)
     for file, content in contents[name].items():
       atomic.write(folder / file, content)
     result = _run(name, program, folder, images, expected)

@@ -40,6 +40,8 @@ class Target:
     timed: whether the time that `run` takes here tells anything of a device.
     measure: what a runtime or a compiler says of the files in a folder; it may
       add files to it. Raises ImportError as `run` does.
+    made: the names of files that `run` or `measure` add. Those of an earlier
+      export are removed first, as they may be of another network.
   """
 
   promise: str
@@ -50,6 +52,7 @@ class Target:
   run_taps: Callable[[IntegerProgram], Taps] | None = None
   timed: bool = True
   measure: Callable[[pathlib.Path], list[Figures]] | None = None
+  made: tuple[str, ...] = ()
 
 
 def choose_contract(name: str, target: Target, wanted: str | None) -> str:

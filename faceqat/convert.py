@@ -225,19 +225,20 @@ def _end(broken: Mapping[str, pathlib.Path], success: str):
 def _with_rates(
   program: IntegerProgram, model: str, contract: str
 ) -> IntegerProgram:
-  """The program under a contract, with the false-match rates of its run."""
+  """The program under a contract, with the false-match rates measured of it."""
   from faceqat.evaluators import rate_table
+  from faceqat.identification import match_table
   from faceqat.integer import program as integer_program
 
   program = dataclasses.replace(program, contract=contract)
-  table = rate_table.load_measured(model).get('integer')
+  table = match_table.of_model(model)
   if table is None:
     return program
   if table.program != integer_program.digest(program):
     print(
-      f'without the false-match rates in {model}, which are of another step, '
-      'contract or form of the network; faceqat.evaluate with the same --step '
-      'and --contract measures them'
+      f'{contract}: without the false-match rates of {model}, which were '
+      'measured of another step, contract, calibration or form of it; '
+      'faceqat.evaluate with the same flags measures those of a run'
     )
     return program
   return rate_table.with_table(program, table)

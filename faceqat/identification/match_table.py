@@ -7,7 +7,12 @@ scores. Other networks have the table of their evaluation (`embedders.load`).
 
 from faceqat.calibration import packaged_files
 from faceqat.evaluators.match_rates import Row
-from faceqat.evaluators.rate_table import MatchTable, default_row, load
+from faceqat.evaluators.rate_table import (
+  MatchTable,
+  default_row,
+  load,
+  load_measured,
+)
 from faceqat.report.results_tables import short_percent
 
 _ADVICE = (
@@ -32,6 +37,17 @@ def find_program(digest: str) -> MatchTable | None:
     if path.is_file() and (table := load(path)).program == digest:
       return table
   return None
+
+
+def of_model(model: str) -> MatchTable | None:
+  """That of a packaged network's integers, or of those of a run's folder.
+
+  Raises:
+    ValueError: the file in the folder is damaged.
+  """
+  if model in packaged_files.NAMES:
+    return load(packaged_files.rates_path_of(model))
+  return load_measured(model).get('integer')
 
 
 def about_default(table: MatchTable, templates: int, means: bool) -> str:

@@ -55,6 +55,14 @@ def test_a_missing_table_is_named(tmp_path):
     rate_table.load(path)
 
 
+def test_a_model_has_the_table_that_ships_or_that_of_its_evaluation(tmp_path):
+  shipped = match_table.of_model('sface_int8')
+  assert shipped == match_table.find_program(shipped.program)
+  assert match_table.of_model(tmp_path) is None
+  rate_table.save_measured({'integer': make_table()}, tmp_path)
+  assert match_table.of_model(tmp_path) == make_table()
+
+
 def test_the_threshold_is_that_of_one_false_match_in_ten_thousand():
   assert rate_table.default_row(make_table()).threshold == 0.375
   # Twelve templates: at most twelve times the rate, and not above all.

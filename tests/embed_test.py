@@ -96,7 +96,7 @@ def test_a_table_has_the_numbers_of_the_array(faces, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('out', 'message'),
   [
-    ('e.txt', r'--out=.*e\.txt: give a file that ends with \.npy or \.csv'),
+    ('e.txt', r'e\.txt: give a file to write that ends with \.npy or \.csv'),
     ('none/e.npy', 'there is no folder .*none; make it'),
   ],
 )

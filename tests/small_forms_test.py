@@ -51,7 +51,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def outcomes(faces, quantized_run, tmp_path_factory):
-  """By module; what lacks a package is not there."""
+  """By their words; what lacks a package is not there."""
   folder = tmp_path_factory.mktemp('small_forms')
   workdir = folder / 'run'
   shutil.copytree(quantized_run[0], workdir)
@@ -69,7 +69,7 @@ def outcomes(faces, quantized_run, tmp_path_factory):
     'y1': mxnet_files.Y1(112).save(folder / 'y1').parent,
   }
   commands = {
-    words[0]: [word.format(**places) for word in words]
+    words: [word.format(**places) for word in words]
     for words in COMMANDS
     if not lacking(words[0])
   }
@@ -81,7 +81,7 @@ def outcomes(faces, quantized_run, tmp_path_factory):
 def test_a_command_runs_in_a_small_form(words, outcomes):
   if lacking(words[0]):
     pytest.skip(f'needs {lacking(words[0])}')
-  outcome = outcomes[words[0]]
+  outcome = outcomes[words]
   assert outcome['status'] == 0, outcome['complaints']
   assert COMMANDS[words] in outcome['printed']
 

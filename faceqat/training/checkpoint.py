@@ -58,8 +58,10 @@ class Checkpointer:
   def __init__(self, workdir: str | os.PathLike, *, create: bool = True):
     self.folder = pathlib.Path(workdir).resolve() / 'checkpoints'
     if not create and not self.folder.is_dir():
-      is_there = os.path.exists(workdir)
-      fault = 'holds no checkpoints' if is_there else 'does not exist'
+      fault = 'does not exist'
+      if os.path.exists(workdir):
+        is_folder = os.path.isdir(workdir)
+        fault = 'holds no checkpoints' if is_folder else 'is a file'
       raise ValueError(f'{workdir} {fault}; give the folder of a training run')
     if create:
       self.folder.mkdir(parents=True, exist_ok=True)

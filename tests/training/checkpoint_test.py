@@ -165,7 +165,7 @@ def test_a_folder_without_checkpoints_is_refused_and_left_empty(tmp_path):
   assert not list(tmp_path.iterdir())
   with pytest.raises(ValueError, match='nowhere does not exist; give the'):
     load_network(tmp_path / 'nowhere')
-  with pytest.raises(ValueError, match='checkpoint_test.py is a file; give '):
+  with pytest.raises(ValueError, match=r'checkpoint_test\.py is a file; give'):
     load_network(__file__)
   with opened(tmp_path) as checkpointer:
     assert checkpointer.latest_step is None

@@ -11,6 +11,8 @@ import os
 import pytest
 import settings
 
+from faceqat import interruption
+
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Cache every compiled program, however small.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
@@ -34,6 +36,11 @@ SLOWEST = (
   'networks_test.py',
   'install_test.py',
 )
+
+
+# A command that runs here would start the thread that ends a process after
+# SIGINT, which other tests send to theirs. Processes of their own test it.
+interruption.watch = lambda: None
 
 
 def pytest_collection_modifyitems(items):

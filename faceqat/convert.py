@@ -16,10 +16,12 @@ names the layer and a way out.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from absl import flags
 
@@ -136,11 +138,8 @@ def _convert(args: flags.FlagValues):
   print(roundtrip.results_table(results))
   _write_json(out / 'exactness.json', roundtrip.results_json(results))
   _end(
-    {
-      x: roundtrip.report_path(out, x)
-      for x, one in results.items()
-      if one.broken
-    },
+    results,
+    functools.partial(roundtrip.report_path, out),
     roundtrip.success(results, len(images)),
   )
 
@@ -175,11 +174,8 @@ def _convert_for_targets(args: flags.FlagValues):
   print('\n\n'.join(map(str, roundtrip.tables(results))))
   _write_json(out / 'targets.json', roundtrip.results_json(results))
   _end(
-    {
-      x: roundtrip.report_path(out, x)
-      for x, one in results.items()
-      if one.broken
-    },
+    results,
+    functools.partial(roundtrip.report_path, out),
     roundtrip.success(results, len(images)),
   )
 
@@ -212,10 +208,15 @@ def _write_json(path: pathlib.Path, results: dict):
   atomic.write(path, f'{json.dumps(results, indent=2)}\n'.encode())
 
 
-def _end(broken: Mapping[str, pathlib.Path], success: str):
+def _end(
+  results: Mapping[str, Any],
+  report_path: Callable[[str], pathlib.Path],
+  success: str,
+):
   """Says what was kept, or ends with the reports of what was not."""
+  broken = [name for name, one in results.items() if one.broken]
   if broken:
-    reports = ', '.join(map(str, broken.values()))
+    reports = ', '.join(str(report_path(name)) for name in broken)
     sys.exit(
       f'error: a contract is broken by {", ".join(broken)}; see {reports}'
     )

@@ -17,12 +17,7 @@ def _runner(program, content):
 
 def _run(program, folder):
   run = _runner(program, (folder / _FILE).read_bytes())
-
-  def predict(images):
-    (embeddings,) = run(images).values()
-    return embeddings
-
-  return predict
+  return lambda images: run(images)[program.output]
 
 
 TARGET = Target(

@@ -18,12 +18,7 @@ def _write(program, network):
 def _run(program, folder):
   content = (folder / FILE).read_bytes()
   run = onnx_runtime.make_runner(content, threads=threads())
-
-  def predict(images):
-    (embeddings,) = run(images).values()
-    return embeddings
-
-  return predict
+  return lambda images: run(images)[program.output]
 
 
 TARGET = Target(

@@ -37,12 +37,7 @@ def _check_sums(program: IntegerProgram):
 
 def _run(program, folder):
   run = openvino.make_runner(folder / _FILE, threads=threads())
-
-  def predict(images):
-    (embeddings,) = run(images).values()
-    return embeddings
-
-  return predict
+  return lambda images: run(images)[program.output]
 
 
 def _run_taps(program):

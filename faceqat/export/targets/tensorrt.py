@@ -9,6 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from faceqat.export import onnx_graph, onnx_qdq
 from faceqat.export.targets.target import Target
+from faceqat.integer.operators import SumPReLU
 from faceqat.integer.program import IntegerProgram
 
 _FORM = onnx_qdq.QdqForm(
@@ -57,9 +58,8 @@ def check_model(model: onnx.ModelProto):
 def _check_symmetric(program: IntegerProgram):
   """Raises ValueError that names the first layer with a zero point."""
   for operator in program.operators:
-    inner = getattr(operator, 'rise', None)
     output = program.tensors[operator.output]
-    if inner is not None:
+    if isinstance(operator, SumPReLU):
       operator.fail(
         'a PReLU as a sum has a zero point of -128 inside, and TensorRT takes '
         '0 alone; train with --config.quant.default.prelu=operator'

@@ -9,8 +9,6 @@ It replaces the file in faceqat/calibration, and prints the digest of the
 integer program, which a test compares.
 """
 
-import hashlib
-
 from absl import flags
 
 from faceqat import command
@@ -33,8 +31,7 @@ def main():
   packaged_network.package(load_network(args.run), args.provenance, path)
   print(f'{path}: {path.stat().st_size:,} bytes')
   program = lower(packaged_network.load_packaged(args.name))
-  content = integer_program.to_bytes(program)
-  print(f'program: SHA-256 {hashlib.sha256(content).hexdigest()}')
+  print(f'program: SHA-256 {integer_program.digest(program)}')
 
 
 if __name__ == '__main__':

@@ -22,7 +22,6 @@ from absl import flags
 
 from faceqat import command
 from faceqat.files import atomic
-from faceqat.integer import packing
 
 
 def _python(overrides: Mapping[str, Mapping[str, Any]]) -> str:
@@ -39,10 +38,10 @@ def define_flags():
   )
   flags.DEFINE_integer(
     'low',
-    packing.PACKED_BITS,
-    'Bits of a lowered layer; 2 and 3 take as many bytes as 4.',
+    4,
+    'Bits of a lowered layer.',
     lower_bound=2,
-    upper_bound=packing.PACKED_BITS,
+    upper_bound=4,
   )
   flags.DEFINE_string(
     'images',

@@ -17,7 +17,6 @@ from faceqat.calibration.lower import (
 )
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.evaluators import verification
-from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
@@ -67,7 +66,7 @@ def assign_bits(
   names = [
     operator.name
     for operator in weighted_operators(plain)
-    if operator.weight_bits > packing.PACKED_BITS
+    if operator.weight_bits > bits
   ]
   low = lower(with_weight_bits(network, bits, names))
 

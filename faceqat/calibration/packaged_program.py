@@ -58,7 +58,7 @@ def _lowered(name: str) -> bytes:
   from faceqat.calibration.packaged_network import load_packaged
   from faceqat.integer import program as integer_program
 
-  return integer_program.to_bytes(lower(load_packaged(name)))
+  return integer_program.digested_bytes(lower(load_packaged(name)))
 
 
 def _digest(content: bytes) -> str:

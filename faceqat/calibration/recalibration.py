@@ -5,7 +5,6 @@ it ships with; its weights stay. The same images make the same program on the
 same kind of processor: ranges are of float sums, whose order is its own.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -55,7 +54,7 @@ class Form(NamedTuple):
   Attributes:
     cosines: [N] float64 of its integer embeddings of held-out images to those
       of the float network as its weights are.
-    digest: SHA-256 of the program's file.
+    digest: of the program.
   """
 
   cosines: np.ndarray
@@ -135,9 +134,8 @@ def _embed(predict, images: np.ndarray) -> np.ndarray:
 def _form(network: Network, images: np.ndarray, floats: np.ndarray) -> Form:
   program = lower(network)
   integers = _embed(make_integer_predict(program), images)
-  content = integer_program.to_bytes(program)
   return Form(
-    verification.cosine(floats, integers), hashlib.sha256(content).hexdigest()
+    verification.cosine(floats, integers), integer_program.digest(program)
   )
 
 

@@ -21,11 +21,7 @@ BLANK = {'file_digest': f'{_FILE}{seal.BLANK}'}
 
 
 def of_program(program: IntegerProgram) -> dict[str, str]:
-  """An entry of the metadata: which program the file was made of.
-
-  The digits are what `sha256sum` prints of the program's own file, as long as
-  that has no false-match rates.
-  """
+  """An entry of the metadata: which program the file was made of."""
   return {'program_digest': f'{_PROGRAM}{integer_program.digest(program)}'}
 
 

@@ -97,7 +97,7 @@ class OnnxGraph:
 
   def constant_uint4(self, values: np.ndarray, name: str) -> str:
     """Adds integers in [0, 15], two in a byte, the low nibble first."""
-    packed = packing.pack(values.astype(np.uint8)).tobytes()
+    packed = packing.pack(values, 4).tobytes()
     self._constants[name] = helper.make_tensor(
       name, TensorProto.UINT4, values.shape, packed, raw=True
     )

@@ -120,7 +120,7 @@ class ModelBuilder:
     zero_points = [zero_point] * len(scale)
     tensor = self._tensor(name, values.shape, kind, scale, zero_points, axis)
     if kind == 'int4':
-      values = packing.pack(values)
+      values = packing.pack(values, 4)
     little = values.astype(values.dtype.newbyteorder('<'))
     tensor.buffer = self._buffer(little.tobytes())
     return len(self._tensors) - 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from faceqat.files import atomic
-from faceqat.integer import packing, program_file
+from faceqat.integer import program_file
 from faceqat.integer.accumulators import check_operator
 from faceqat.integer.operators import OPERATORS, Operator
 from faceqat.integer.tensors import QParams, Tensor
@@ -25,15 +25,6 @@ CONTRACTS = ('tflite_ref', 'xnnpack')
 # An entry of the metadata that was measured of the program and is no part of
 # it: its digest is that of the program without it.
 MATCH_RATES = 'match_rates'
-
-# Raised by the dataclasses where a description has values of wrong types.
-_MALFORMED = (
-  AttributeError,
-  KeyError,
-  OverflowError,
-  RecursionError,
-  TypeError,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,15 +118,28 @@ def with_metadata(
 
 
 def digest(program: IntegerProgram) -> str:
-  """SHA-256 of the file of the program without `MATCH_RATES`."""
+  """SHA-256 of `digested_bytes`, which names the program."""
+  return hashlib.sha256(digested_bytes(program)).hexdigest()
+
+
+def digested_bytes(program: IntegerProgram) -> bytes:
+  """The program without `MATCH_RATES`, in a form that stays what it is.
+
+  It is a file that `load` reads, in the format of earlier versions.
+  """
   metadata = dict(program.metadata)
   metadata.pop(MATCH_RATES, None)
   bare = dataclasses.replace(program, metadata=metadata)
-  return hashlib.sha256(to_bytes(bare)).hexdigest()
+  return program_file.to_bytes_2(*_describe(bare))
 
 
 def to_bytes(program: IntegerProgram) -> bytes:
   """The content of a program's file."""
+  return program_file.to_bytes(*_describe(program))
+
+
+def _describe(program: IntegerProgram) -> tuple[dict, dict[str, np.ndarray]]:
+  """What is JSON of a program, and its arrays."""
   arrays = {}
   operators = []
   for operator in program.operators:
@@ -146,10 +150,6 @@ def to_bytes(program: IntegerProgram) -> bytes:
         arrays[f'{operator.name}:{field.name}'] = value
       else:
         fields[field.name] = value
-    if fields.get('weight_bits', 8) <= packing.PACKED_BITS:
-      key = f'{operator.name}:weights'
-      fields['packed_shape'] = arrays[key].shape
-      arrays[key] = packing.pack(arrays[key])
     operators.append(fields)
   description = {
     'input': program.input,
@@ -159,7 +159,7 @@ def to_bytes(program: IntegerProgram) -> bytes:
     'tensors': [dataclasses.asdict(t) for t in program.tensors.values()],
     'operators': operators,
   }
-  return program_file.to_bytes(description, arrays)
+  return description, arrays
 
 
 def load(path: str | os.PathLike) -> IntegerProgram:
@@ -175,19 +175,9 @@ def load(path: str | os.PathLike) -> IntegerProgram:
     check_accumulators(program)
   except ValueError as error:
     raise ValueError(f'{os.fspath(path)}: {error}') from error
-  except _MALFORMED as error:
-    raise ValueError(
-      f'{os.fspath(path)}: its description is malformed '
-      f'({type(error).__name__}: {error}); convert the checkpoint again'
-    ) from error
+  except program_file.MALFORMED as error:
+    raise ValueError(program_file.malformed(os.fspath(path), error)) from error
   return program
-
-
-def _unpacked(fields: dict, shape) -> np.ndarray:
-  try:
-    return packing.unpack(fields['weights'], shape)
-  except ValueError as error:
-    raise ValueError(f'Operator {fields["name"]!r}: {error}') from None
 
 
 def _from_description(
@@ -205,8 +195,6 @@ def _from_description(
       )
     for name in OPERATORS[kind].ARRAYS:
       fields[name] = arrays.pop(f'{fields["name"]}:{name}')
-    if 'packed_shape' in fields:
-      fields['weights'] = _unpacked(fields, fields.pop('packed_shape'))
     operators.append(OPERATORS[kind](**fields))
   if arrays:
     raise ValueError(f'No operator uses the arrays {sorted(arrays)}')

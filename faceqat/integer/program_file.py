@@ -1,34 +1,93 @@
 """The file that holds a program: safetensors with a description and a digest.
 
-The header's one metadata entry is JSON: format version, SHA-256 and the
-description. The digest covers every byte of the file, with its own 64 digits
-taken as zeros.
+The header's one metadata entry is JSON: format version and SHA-256. The digest
+covers every byte of the file, with its own 64 digits taken as zeros. Then come
+two arrays of bytes: `description`, JSON that zlib compressed, and `packed`,
+what `packing` makes of the arrays.
+
+Versions 1 and 2 have the description in the entry and each array for itself;
+version 2 has weights of up to 4 bits two to a byte.
 """
 
 import json
+import math
 import os
+import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import safetensors.numpy
 
 from faceqat.files import seal, strict_json
+from faceqat.integer import packing
+from faceqat.integer.tensors import check_integers
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _KEY = 'faceqat_program'
-_MAX_HEADER_BYTES = 100_000_000  # As safetensors itself allows.
+# Of a header, as safetensors itself allows; and of a description.
+_MAX_BYTES = 100_000_000
+_NIBBLE = 4
+
+# Raised where a description has values of wrong types, or lacks some.
+MALFORMED = (
+  AttributeError,
+  KeyError,
+  OverflowError,
+  RecursionError,
+  TypeError,
+)
 
 
 def to_bytes(description: dict, arrays: dict) -> bytes:
-  """The file's content, of a `description` (JSON-able) and `arrays`."""
-  entry = {
-    'version': FORMAT_VERSION,
-    'sha256': seal.BLANK,
-    'description': description,
-  }
+  """The file's content.
+
+  Args:
+    description: JSON-able.
+    arrays: int8, int32 and float32, not empty.
+  """
+  records, packed = packing.pack_arrays(arrays)
+  text = json.dumps({**description, 'arrays': records}, allow_nan=False)
+  compressed = np.frombuffer(zlib.compress(text.encode(), 9), np.uint8)
+  return _sealed(
+    {'version': FORMAT_VERSION, 'sha256': seal.BLANK},
+    {'description': compressed, 'packed': packed},
+  )
+
+
+def to_bytes_2(description: dict, arrays: dict) -> bytes:
+  """The content of a file of version 2, whose SHA-256 names a program.
+
+  It depends on no library that compresses, and files that carry the digest of
+  a program are older than version 3.
+  """
+  arrays = dict(arrays)
+  operators = []
+  for fields, key in _weights_of_operators(description):
+    if fields.get('weight_bits', 8) <= _NIBBLE:
+      fields = {**fields, 'packed_shape': arrays[key].shape}
+      arrays[key] = packing.pack(arrays[key], _NIBBLE)
+    operators.append(fields)
+  return _sealed(
+    {
+      'version': 2,
+      'sha256': seal.BLANK,
+      'description': {**description, 'operators': operators},
+    },
+    arrays,
+  )
+
+
+def _weights_of_operators(description: dict) -> Iterator[tuple[dict, str]]:
+  """The fields of each operator, and the name that its weights would have."""
+  for fields in description['operators']:
+    yield fields, f'{fields["name"]}:weights'
+
+
+def _sealed(entry: dict, arrays: dict) -> bytes:
   arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
   text = json.dumps(entry, allow_nan=False)
-  # The digest stands before the description, so its zeros come first.
+  # The digest stands before what else there is, so its zeros come first.
   return seal.close(safetensors.numpy.save(arrays, metadata={_KEY: text}))
 
 
@@ -43,7 +102,7 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
   with open(path, 'rb') as file:
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), 'little')
-    if size < 8 or length > _MAX_HEADER_BYTES:
+    if size < 8 or length > _MAX_BYTES:
       raise ValueError(_foreign(name, 'it does not start as one'))
     if 8 + length > size:
       raise ValueError(
@@ -69,13 +128,65 @@ def read(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]]:
       f'{name} is damaged or cut short: its SHA-256 does not match: copy it '
       'again or convert the checkpoint again'
     )
-  if not isinstance(entry.get('description'), dict):
-    raise ValueError(f'{name} is damaged: it has no description')
   try:
     arrays = safetensors.numpy.load(content)
   except Exception as error:
     raise ValueError(f'{name} has unreadable arrays: {error}') from error
-  return entry['description'], arrays
+  try:
+    if version < 3:
+      return _read_2(entry, arrays)
+    return _read_3(**arrays)
+  except ValueError as error:
+    raise ValueError(f'{name}: {error}') from error
+  except MALFORMED as error:
+    raise ValueError(malformed(name, error)) from error
+
+
+def malformed(name: str, error: Exception) -> str:
+  """What is said of a description that has other things than were written."""
+  return (
+    f'{name}: its description is malformed ({type(error).__name__}: {error}); '
+    'convert the checkpoint again'
+  )
+
+
+def _read_2(entry: dict, arrays: dict) -> tuple[dict, dict]:
+  """Description and arrays of a file of version 1 or 2."""
+  description = entry.get('description')
+  if not isinstance(description, dict):
+    raise ValueError('it is damaged: it has no description')
+  for fields, key in _weights_of_operators(description):
+    if 'packed_shape' in fields:
+      arrays[key] = _unpack_nibbles(fields, arrays[key])
+  return description, arrays
+
+
+def _unpack_nibbles(fields: dict, packed: np.ndarray) -> np.ndarray:
+  """Weights of up to 4 bits, int8; takes their shape out of the fields."""
+  try:
+    shape = check_integers(
+      fields.pop('packed_shape'), 'the shape of packed weights', 1, 2**24
+    )
+    nibbles = packing.unpack(packed, _NIBBLE, math.prod(shape))
+  except ValueError as error:
+    raise ValueError(f'Operator {fields["name"]!r}: {error}') from None
+  # Moves bit 3 up to the sign, and back down with it.
+  return ((nibbles << 4).view(np.int8) >> 4).reshape(shape)
+
+
+def _read_3(*, description: np.ndarray, packed: np.ndarray):
+  """Description and arrays, of the arrays that the file has."""
+  inflate = zlib.decompressobj()
+  try:
+    text = inflate.decompress(description.tobytes(), _MAX_BYTES)
+  except zlib.error as error:
+    raise ValueError(f'its description is damaged: {error}') from error
+  if not inflate.eof:
+    raise ValueError(
+      f'its description is cut short, or longer than {_MAX_BYTES:,} bytes'
+    )
+  fields = strict_json.parse(text, dict)
+  return fields, packing.unpack_arrays(fields.pop('arrays'), packed)
 
 
 def is_program(content: bytes) -> bool:

@@ -124,8 +124,8 @@ def test_a_damaged_table_in_a_file_is_named(tmp_path):
     embedders.load(path)
 
 
-def test_the_digest_of_a_program_is_that_of_its_file(tmp_path):
-  content = integer_program.to_bytes(PROGRAM)
+def test_the_digest_of_a_program_is_that_of_a_form_without_its_rates():
+  content = integer_program.digested_bytes(PROGRAM)
   assert integer_program.digest(PROGRAM) == hashlib.sha256(content).hexdigest()
   other = dataclasses.replace(PROGRAM, metadata={'model': 'another'})
   assert integer_program.digest(other) != integer_program.digest(PROGRAM)

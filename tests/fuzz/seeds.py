@@ -154,10 +154,14 @@ def torch_files_of(kind: str) -> list[bytes]:
 
 def programs() -> list[bytes]:
   """With zeros for the digest, which `prepare` fills in."""
-  content = integer_program.to_bytes(PROGRAM)
-  start = content.index(rb'sha256\": \"') + len(rb'sha256\": \"')
-  zeros = seal.BLANK.encode()
-  return [content[:start] + zeros + content[start + len(zeros) :]]
+  mark, zeros = rb'sha256\": \"', seal.BLANK.encode()
+  found = []
+  # That of earlier versions has a description that is not compressed.
+  for write in (integer_program.to_bytes, integer_program.digested_bytes):
+    content = write(PROGRAM)
+    start = content.index(mark) + len(mark)
+    found.append(content[:start] + zeros + content[start + len(zeros) :])
+  return found
 
 
 def galleries() -> list[bytes]:

@@ -1,7 +1,5 @@
 """--calibrate: what is read of a user's folder, what is printed and refused."""
 
-import hashlib
-
 import command_line
 import numpy as np
 import packaged_stand_in
@@ -13,6 +11,7 @@ from faceqat import convert, evaluate
 from faceqat.faces import detection, fingerprint
 from faceqat.faces.fingerprint import Fingerprint
 from faceqat.identification import own_faces
+from faceqat.integer import program as integer_program
 
 NAME = packaged_stand_in.NAME
 
@@ -50,7 +49,7 @@ def test_convert_writes_the_program_whose_digest_it_prints(
   assert 'warning: with fewer than 64 faces' in printed
   assert 'Calibrated on 15 images; cosines on 3 others.' in printed
   digests = [
-    hashlib.sha256((folder / 'program.safetensors').read_bytes()).hexdigest()
+    integer_program.digest(integer_program.load(folder / 'program.safetensors'))
     for folder in (plain, out)
   ]
   rows = [line.split() for line in printed.splitlines()]

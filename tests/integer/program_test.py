@@ -3,15 +3,16 @@ import dataclasses
 import hashlib
 import json
 import re
+import zlib
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from program_edits import array, delete, edit, put
+from program_edits import array, delete, edit, put, to_plain_bytes
 
 from faceqat.files import atomic
 from faceqat.integer import operators as ops
-from faceqat.integer import program
+from faceqat.integer import program, program_file
 from faceqat.integer.program import IntegerProgram
 from faceqat.integer.tensors import Tensor
 
@@ -121,10 +122,21 @@ def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
 
 
 def test_the_file_is_plain_safetensors(saved):
+  """And what lies in it is read without this package, as its page says."""
   arrays = safetensors.numpy.load_file(saved)
-  np.testing.assert_array_equal(
-    arrays['embedding:weights'], make_program().operators[4].weights
-  )
+  description = json.loads(zlib.decompress(arrays['description'].tobytes()))
+  start = 0
+  for record in description['arrays']:
+    count = int(np.prod(record['shape']))
+    size = -(-count * record['bits'] // 8)
+    packed = int.from_bytes(arrays['packed'][start : start + size], 'little')
+    start += size
+    if record['name'] == 'embedding:weights':
+      break
+  last = packed >> record['bits'] * (count - 1)
+  weights = make_program().operators[4].weights
+  assert record['least'] + last == weights[-1, -1]
+  assert record['shape'] == list(weights.shape)
 
 
 def refuses(path, *wanted):
@@ -162,10 +174,10 @@ def test_a_file_cut_short_or_lengthened_is_refused(saved):
 
 def test_a_newer_file_says_so_even_if_its_digest_differs(saved):
   content = saved.read_bytes()
-  changed = content.replace(rb'\"version\": 2', rb'\"version\": 3', 1)
+  changed = content.replace(rb'\"version\": 3', rb'\"version\": 4', 1)
   assert changed != content
   saved.write_bytes(changed)
-  refuses(saved, r'format version 3.*up to 2.*upgrade')
+  refuses(saved, r'format version 4.*up to 3.*upgrade')
 
 
 @pytest.mark.parametrize(
@@ -248,29 +260,43 @@ HOSTILE = {
   'array missing': lambda description, arrays: (
     arrays.pop('flat:x', None) or arrays.pop('embedding:bias')
   ),
-  'array unused': lambda description, arrays: arrays.update(x=np.zeros(3)),
-  'float weights': array('embedding:weights', np.float32),
+  'array unused': lambda description, arrays: arrays.update(
+    x=np.zeros(3, np.int8)
+  ),
   'flat weights': array('embedding:weights', np.ravel),
-  'int64 bias': array('embedding:bias', np.int64),
+  'int8 bias': array('embedding:bias', lambda x: x.astype(np.int8)),
   'bias of another length': array('embedding:bias', lambda x: x[:-1]),
   'NaN weight scale': array('embedding:weight_scale', lambda x: x * np.nan),
   'negative weight scale': array('embedding:weight_scale', np.negative),
-  'empty weights': array('embedding:weights', lambda x: x[:0]),
   'weight of -128': array('embedding:weights', lambda x: np.full_like(x, -128)),
   'bias that overflows': array(
     'embedding:bias', lambda x: np.full_like(x, 2**31 - 1)
   ),
 }
+# What the packing of version 3 cannot hold.
+HOSTILE_2 = {
+  **HOSTILE,
+  'float weights': array('embedding:weights', np.float32),
+  'int64 bias': array('embedding:bias', np.int64),
+  'empty weights': array('embedding:weights', lambda x: x[:0]),
+}
 
 
-def test_a_rewritten_file_loads_if_nothing_was_changed(saved):
-  edit(saved, lambda description, arrays: None)
+@pytest.mark.parametrize('write', [program_file.to_bytes, to_plain_bytes])
+def test_a_rewritten_file_loads_if_nothing_was_changed(saved, write):
+  edit(saved, lambda description, arrays: None, write)
   assert_same(program.load(saved), make_program())
 
 
 @pytest.mark.parametrize('change', HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_description_is_refused(saved, change):
   edit(saved, change)
+  refuses(saved)
+
+
+@pytest.mark.parametrize('change', HOSTILE_2.values(), ids=HOSTILE_2)
+def test_a_hostile_description_of_version_2_is_refused(saved, change):
+  edit(saved, change, to_plain_bytes)
   refuses(saved)
 
 
@@ -296,7 +322,7 @@ def test_a_program_is_saved_whole_or_not_at_all(saved, monkeypatch):
   assert written == {str(saved): program.to_bytes(other)}
 
 
-def test_the_digest_is_that_of_the_file_without_it(saved):
+def test_the_digest_in_a_file_is_that_of_the_file_without_it(saved):
   content = saved.read_bytes()
   entry = json.loads(
     json.loads(content[8 : 8 + int.from_bytes(content[:8], 'little')])[

@@ -135,7 +135,8 @@ def _convert(args: flags.FlagValues):
   program = _with_rates(program, args.model, contract)
   out = pathlib.Path(args.out)
   results = roundtrip.export(program, out, formats, images)
-  print(roundtrip.results_table(results))
+  print(f'{roundtrip.results_table(results)}\n')
+  print(roundtrip.parts_table(results))
   _write_json(out / 'exactness.json', roundtrip.results_json(results))
   _end(
     results,

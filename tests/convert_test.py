@@ -62,6 +62,9 @@ def test_every_file_gives_the_bits_of_its_contract(
       assert kept == 'none'
     else:
       assert (kept, differing, largest) == (contract, '0', '0')
+  # Which bytes are which, of all formats.
+  parts = table(printed, 'bytes')
+  assert parts['all'] == [cells[1] for cells in rows.values()]
   written = json.loads((out / 'exactness.json').read_text())
   assert list(written) == list(rows)
   for name, (_, _, outputs, differing, _, _) in rows.items():

@@ -16,8 +16,11 @@ from faceqat.export import (
   onnx_qdq,
   onnx_runtime,
   tflite,
+  tflite_builder,
 )
+from faceqat.export.byte_counts import Constant
 from faceqat.export.exported import threads, to_integers
+from faceqat.integer import packing, program_file
 from faceqat.integer import program as integer_program
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import CONTRACTS, IntegerProgram
@@ -35,6 +38,7 @@ class Format:
     contracts: whose bits it gives; where there are none, its differences are
       reported and break nothing.
     to_bytes: the file's content.
+    constants: those in the file's content.
     read: takes the program, the path of its file, and whether to give every
       tensor, which a runtime does for a variant of the file that is never
       saved; returns how the file runs.
@@ -43,6 +47,7 @@ class Format:
   file: str
   contracts: tuple[str, ...]
   to_bytes: Callable[[IntegerProgram], bytes]
+  constants: Callable[[bytes], list[Constant]]
   read: Callable[[IntegerProgram, pathlib.Path, bool], Run]
 
 
@@ -59,6 +64,13 @@ def make_run(program: IntegerProgram, *, taps: bool = False) -> Run:
 
 def _read_program(program, path, taps):
   return make_run(integer_program.load(path), taps=taps)
+
+
+def _program_constants(content):
+  return [
+    Constant(record['name'], record['bits'], packing.packed_size(record))
+    for record in program_file.records(content)
+  ]
 
 
 def _embedding(run, program):
@@ -91,7 +103,8 @@ def _tflite_format(
       return run
     return lambda images: run((images ^ 128).view(np.int8))
 
-  return Format(file, CONTRACTS, to_bytes, read)
+  constants = tflite_builder.read_constants
+  return Format(file, CONTRACTS, to_bytes, constants, read)
 
 
 def _onnx_format(file: str, contracts: tuple[str, ...], to_model) -> Format:
@@ -104,12 +117,16 @@ def _onnx_format(file: str, contracts: tuple[str, ...], to_model) -> Format:
     run = onnx_runtime.make_runner(content, threads=threads())
     return run if taps else _embedding(run, program)
 
-  return Format(file, contracts, to_bytes, read)
+  return Format(file, contracts, to_bytes, onnx_graph.read_constants, read)
 
 
 FORMATS = {
   'program': Format(
-    'program.safetensors', CONTRACTS, integer_program.to_bytes, _read_program
+    'program.safetensors',
+    CONTRACTS,
+    integer_program.to_bytes,
+    _program_constants,
+    _read_program,
   ),
   'tflite': _tflite_format('model.tflite'),
   'onnx': _onnx_format('model.onnx', ('tflite_ref',), onnx_integer.to_model),

@@ -5,12 +5,14 @@ of a program have in common: its inputs, operators and outputs, in this order.
 """
 
 import abc
+import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from faceqat.export import digests
+from faceqat.export.byte_counts import Constant
 from faceqat.integer import packing
 from faceqat.integer.operators import Operator
 from faceqat.integer.program import IntegerProgram
@@ -26,8 +28,10 @@ except ImportError as error:
 
 # The file format's version for each of the operators. 18 (2022) is old enough
 # for every runtime in use and has what integers need, BitwiseAnd last; 4-bit
-# integers came with 21 (2024).
-_IR_VERSIONS = {18: 8, 21: 10}
+# integers came with 21 (2024), those of 2 bits with 25 (2025).
+_IR_VERSIONS = {18: 8, 21: 10, 25: 13}
+# Types of few bits, and the first version that has them.
+_PACKED = {2: (TensorProto.UINT2, 25), 4: (TensorProto.UINT4, 21)}
 
 NCHW = (0, 3, 1, 2)
 NHWC = (0, 2, 3, 1)
@@ -51,6 +55,21 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
   sealed.CopyFrom(model)
   helper.set_model_props(sealed, {**digests.BLANK, **metadata})
   return digests.close(sealed.SerializeToString())
+
+
+def read_constants(content: bytes) -> list[Constant]:
+  """The constants of the graph in a file that this package wrote."""
+  graph = onnx.load_from_string(content).graph
+  return [
+    Constant(
+      constant.name,
+      # 'UINT4' has 4; 'FLOAT' has none, and is of 32.
+      int(re.sub(r'\D', '', kind) or 32),
+      len(constant.raw_data),
+    )
+    for constant in graph.initializer
+    for kind in [TensorProto.DataType.Name(constant.data_type)]
+  ]
 
 
 class OnnxGraph:
@@ -95,13 +114,14 @@ class OnnxGraph:
     self._constants[name] = numpy_helper.from_array(values, name)
     return name
 
-  def constant_uint4(self, values: np.ndarray, name: str) -> str:
-    """Adds integers in [0, 15], two in a byte, the low nibble first."""
-    packed = packing.pack(values, 4).tobytes()
+  def packed_constant(self, values: np.ndarray, bits: int, name: str) -> str:
+    """Adds integers in [0, 2^bits), of 2 or 4 bits."""
+    kind, opset = _PACKED[bits]
+    packed = packing.pack(values, bits).tobytes()
     self._constants[name] = helper.make_tensor(
-      name, TensorProto.UINT4, values.shape, packed, raw=True
+      name, kind, values.shape, packed, raw=True
     )
-    self.opset = 21
+    self.opset = max(self.opset, opset)
     return name
 
   def model(

@@ -19,7 +19,11 @@ from faceqat.integer.tensors import Tensor
 
 
 def to_model(
-  program: IntegerProgram, *, taps: bool = False, widest_sum: int | None = None
+  program: IntegerProgram,
+  *,
+  taps: bool = False,
+  widest_sum: int | None = None,
+  least_bits: int = 2,
 ) -> onnx.ModelProto:
   """Writes a program as an ONNX graph of integer operators.
 
@@ -27,10 +31,13 @@ def to_model(
     program: under the contract 'tflite_ref'.
     taps: make every activation an output under its name in the program, not
       the embedding alone; the input is then called '<image>:uint8'.
+    widest_sum: the largest integer that the runtime adds exactly; None: int32.
+    least_bits: of the integers that the runtime takes as weights: 2, 4 or 8.
 
   Returns:
     A checked model from uint8 images [B, H, W, 3] to the int8 embedding
-    [B, D]; opset 18, or 21 where weights of up to 4 bits are stored as such.
+    [B, D]; opset 18, or 21 where weights of up to 4 bits are stored as such,
+    or 25 with weights of 2 bits.
     Its `metadata_props` are contract, input and the program's own.
 
   Raises:
@@ -44,7 +51,7 @@ def to_model(
       "dataclasses.replace(program, contract='tflite_ref'), or write .tflite"
     )
   check_accumulators(program)
-  return IntegerGraph(widest_sum).program_model(program, taps)
+  return IntegerGraph(widest_sum, least_bits).program_model(program, taps)
 
 
 class IntegerGraph(ProgramGraph):
@@ -53,9 +60,10 @@ class IntegerGraph(ProgramGraph):
   # The base class declares it a ClassVar, which ruff does not see.
   METADATA = {'contract': 'tflite_ref'}  # noqa: RUF012
 
-  def __init__(self, widest_sum: int | None = None):
+  def __init__(self, widest_sum: int | None = None, least_bits: int = 2):
     super().__init__()
     self.widest_sum = widest_sum
+    self.least_bits = least_bits
 
   def value(self, tensor):
     return f'{tensor.name}:nchw'

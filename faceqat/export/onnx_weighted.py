@@ -101,14 +101,16 @@ def _bytes(
   graph, operator: ops.Weighted, value: str, source: Tensor, weights, name: str
 ) -> list[str]:
   """Names of the uint8 input and weights, and of their zero points."""
-  weights = weights.astype(np.int32)
-  if operator.weight_bits > 4:
-    weights = graph.constant(weights + 128, np.uint8, name)
-    zero = 128
+  fitting = [b for b in (2, 4, 8) if b >= operator.weight_bits]
+  bits = max(fitting[0], graph.least_bits)
+  zero = 2 ** (bits - 1)
+  weights = weights.astype(np.int32) + zero
+  if bits == 8:
+    weights = graph.constant(weights, np.uint8, name)
   else:
-    packed = graph.constant_uint4(weights + 8, f'{name}_uint4')
+    packed = graph.packed_constant(weights, bits, f'{name}_uint{bits}')
     # Runtimes do this once, when they load the file.
-    weights, zero = graph.cast(packed, np.uint8, name), 8
+    weights = graph.cast(packed, np.uint8, name)
   weights_zero = graph.constant(zero, np.uint8)
   source_zero = graph.constant(source.zero_point + 128, np.uint8)
   return [value, weights, source_zero, weights_zero]

@@ -9,6 +9,7 @@ import numpy as np
 
 from faceqat import progress
 from faceqat.evaluators import exactness
+from faceqat.export import byte_counts
 from faceqat.export.formats import FORMATS, Run, make_run
 from faceqat.files import atomic, folders
 from faceqat.integer.program import IntegerProgram
@@ -26,12 +27,14 @@ class Result:
   Attributes:
     contract: to which it is held; None where it is held to none.
     bytes: of the file.
+    parts: its bytes by what they hold.
     comparison: of its embeddings with the evaluator's.
     milliseconds: per image, one image at a time.
   """
 
   contract: str | None
   bytes: int
+  parts: Mapping[str, int]
   comparison: exactness.Comparison
   milliseconds: float
 
@@ -80,6 +83,7 @@ def export(
     results[name] = Result(
       contract=program.contract if form.contracts else None,
       bytes=len(content),
+      parts=byte_counts.by_part(content, form.constants(content)),
       comparison=comparison,
       milliseconds=1e3 * seconds / len(images),
     )
@@ -129,12 +133,18 @@ def results_table(results: Mapping[str, Result]) -> Table:
   return formats_table(results_json(results))
 
 
+def parts_table(results: Mapping[str, Result]) -> Table:
+  """The bytes of each file by what they hold."""
+  return byte_counts.parts_table({n: x.parts for n, x in results.items()})
+
+
 def results_json(results: Mapping[str, Result]) -> dict[str, dict]:
   """The same for `json.dump`, by format; no contract is None."""
   return {
     name: {
       'contract': result.contract,
       'bytes': result.bytes,
+      'parts': dict(result.parts),
       'outputs': result.comparison.outputs,
       'differing': result.comparison.differing,
       'largest': result.comparison.largest,

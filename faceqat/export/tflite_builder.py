@@ -5,6 +5,7 @@ It knows the file format and nothing of programs.
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ except ImportError as error:
   ) from error
 
 from faceqat.export import digests, tflite_metadata
+from faceqat.export.byte_counts import Constant
 from faceqat.files import strict_json
 from faceqat.integer import packing
 
@@ -58,6 +60,20 @@ class _Buffer(schema.BufferT):
     return schema.BufferEnd(builder)
 
 
+class _Builder(flatbuffers.Builder):
+  """Stores equal vectors once: most are zero points, all of them zeros."""
+
+  def __init__(self):
+    super().__init__(1 << 20)
+    self._vectors = {}
+
+  def CreateNumpyVector(self, x):  # noqa: N802
+    key = (x.dtype, x.tobytes())
+    if key not in self._vectors:
+      self._vectors[key] = super().CreateNumpyVector(x)
+    return self._vectors[key]
+
+
 class ModelBuilder:
   """Collects one graph, whose first dimension is the batch.
 
@@ -92,7 +108,7 @@ class ModelBuilder:
     batch = self._batch or 1
     tensor = self._tensor(name, (batch, *shape), kind, scales, zero_points, 0)
     if self._batch is None:
-      tensor.shapeSignature = [-1, *map(int, shape)]
+      tensor.shapeSignature = np.array([-1, *shape], np.int32)
     return len(self._tensors) - 1
 
   def constant(
@@ -140,7 +156,7 @@ class ModelBuilder:
       )
     tensor = schema.TensorT(
       name=name,
-      shape=[int(size) for size in shape],
+      shape=np.array(shape, np.int32),
       type=_TYPES[kind],
       quantization=quantization,
       hasRank=True,
@@ -218,7 +234,7 @@ class ModelBuilder:
       signatureDefs=[signature],
       buffers=self._buffers,
     )
-    builder = flatbuffers.Builder(1 << 20)
+    builder = _Builder()
     builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
     return digests.close(bytes(builder.Output()))
 
@@ -254,6 +270,29 @@ def read_metadata(content: bytes) -> dict:
         data = model.Buffers(entry.Buffer()).DataAsNumpy()
         return strict_json.parse(data.tobytes(), dict)
   return {}
+
+
+def read_constants(content: bytes) -> list[Constant]:
+  """The constant tensors of a file's graph, and the scales of all tensors.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  names = {number: name for name, number in _TYPES.items()}
+  found, scales = [], {}
+  with _reading():
+    model = schema.Model.GetRootAs(content)
+    graph = model.Subgraphs(0)
+    for index in range(graph.TensorsLength()):
+      tensor = graph.Tensors(index)
+      if size := model.Buffers(tensor.Buffer()).DataLength():
+        bits = int(re.sub(r'\D', '', names[tensor.Type()]))
+        found.append(Constant(tensor.Name().decode(), bits, size))
+      if (quantization := tensor.Quantization()) is not None:
+        # Equal ones are one vector.
+        scale = quantization.ScaleAsNumpy().tobytes()
+        scales[scale] = Constant(':weight_scale', 32, len(scale))
+  return [*found, *scales.values()]
 
 
 def read_operators(content: bytes) -> list[str]:

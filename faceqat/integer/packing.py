@@ -5,6 +5,7 @@ of nibbles in TFLite and ONNX, with 2 bits that of their quarters of a byte.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -94,6 +95,11 @@ def pack_arrays(
   return records, np.concatenate([np.zeros(0, np.uint8), *parts])
 
 
+def packed_size(record: Mapping) -> int:
+  """The bytes that the array of a record takes."""
+  return -(-math.prod(record['shape']) * record['bits'] // 8)
+
+
 def unpack_arrays(records: list[dict], packed: np.ndarray) -> dict:
   """Unpacks what `pack_arrays` gave; raises ValueError where it did not."""
   arrays = {}
@@ -123,7 +129,7 @@ def _unpack_first(
   bits = check_integer(record['bits'], 'its number of bits', 1, limits.bits)
   least = check_integer(record['least'], 'its least', limits.min, limits.max)
   count = math.prod(shape)
-  size = -(-count * bits // 8)
+  size = packed_size(record)
   integers = unpack(packed[:size], bits, count).astype(np.int64) + least
   if integers.max() > limits.max:
     raise ValueError(f'an element is {integers.max()}, beyond {limits.max}')

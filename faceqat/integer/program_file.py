@@ -176,6 +176,16 @@ def _unpack_nibbles(fields: dict, packed: np.ndarray) -> np.ndarray:
 
 def _read_3(*, description: np.ndarray, packed: np.ndarray):
   """Description and arrays, of the arrays that the file has."""
+  fields = _inflate(description)
+  return fields, packing.unpack_arrays(fields.pop('arrays'), packed)
+
+
+def records(content: bytes) -> list[dict]:
+  """What `packing.unpack_arrays` has to know of each array of a whole file."""
+  return _inflate(safetensors.numpy.load(content)['description'])['arrays']
+
+
+def _inflate(description: np.ndarray) -> dict:
   inflate = zlib.decompressobj()
   try:
     text = inflate.decompress(description.tobytes(), _MAX_BYTES)
@@ -185,8 +195,7 @@ def _read_3(*, description: np.ndarray, packed: np.ndarray):
     raise ValueError(
       f'its description is cut short, or longer than {_MAX_BYTES:,} bytes'
     )
-  fields = strict_json.parse(text, dict)
-  return fields, packing.unpack_arrays(fields.pop('arrays'), packed)
+  return strict_json.parse(text, dict)
 
 
 def is_program(content: bytes) -> bool:

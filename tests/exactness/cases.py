@@ -94,6 +94,13 @@ def compute(case: Case, kernel=kernels.compute) -> dict[str, np.ndarray]:
   return jax.tree.map(np.asarray, run(tuple(map(jnp.asarray, case.arrays))))
 
 
+def _of_few_bits(make, draft, rng, index, **options):
+  """Weights of 2, 3 and 4 bits in turn, which tie scans have all of, too."""
+  bits = 2 + (index + index // 3) % 3
+  label = make(draft, rng, index, bits=bits, **options)
+  return f'{label}, {bits} bits'
+
+
 def _all_pairs(draft, rng, first: QParams, second: QParams, per_channel):
   """Inputs 'a' and 'b' that hold every pair of int8 values."""
   values = np.arange(-128, 128, dtype=np.int8)
@@ -293,12 +300,12 @@ def _movement(draft, rng, index):
 _MAKERS = {
   'Conv2D': convolution,
   'Conv2D depthwise': lambda *args: convolution(*args, depthwise=True),
-  'Conv2D 4 bits': lambda *args: convolution(*args, bits=4),
-  'Conv2D depthwise 4 bits': lambda *args: convolution(
-    *args, depthwise=True, bits=4
+  'Conv2D of few bits': lambda *args: _of_few_bits(convolution, *args),
+  'Conv2D depthwise of few bits': lambda *args: _of_few_bits(
+    convolution, *args, depthwise=True
   ),
   'Dense': dense,
-  'Dense 4 bits': lambda *args: dense(*args, bits=4),
+  'Dense of few bits': lambda *args: _of_few_bits(dense, *args),
   'Add': _add,
   'Mul': _mul,
   'Requantize': _requantize,

@@ -30,7 +30,7 @@ def test_no_output_differs(kind):
   rules.check_no_output_differs(cases(kind), run, RUNTIME)
 
 
-@pytest.mark.parametrize('kind', [kind for kind in KINDS if '4 bits' in kind])
+@pytest.mark.parametrize('kind', [kind for kind in KINDS if 'few bits' in kind])
 def test_int4_weights_give_the_same_as_in_int8(kind):
   for case in cases(kind, seed=1, outputs=10_000):
     got, unpacked = run(case), run(case, pack_int4=False)

@@ -9,7 +9,12 @@ import flatbuffers.table
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from small_programs import PROGRAM, network_images, record_network
+from small_programs import (
+  PROGRAM,
+  network_images,
+  record_network,
+  small_program,
+)
 from tflite_file import read
 
 from faceqat.export import litert, tflite, tflite_builder, tflite_metadata
@@ -75,6 +80,17 @@ def test_the_ends_are_what_is_asked_for(output_type, batch, contract):
   assert image.quantization.zeroPoint == [128]
   if output_type == 'uint8':
     assert output.quantization.zeroPoint == [128]
+
+
+def test_zero_points_are_stored_once_for_each_number_of_channels():
+  """They are 8 of 20 bytes of a channel, in weights and bias each."""
+  sizes = [
+    len(tflite.to_bytes(small_program(channels=channels)))
+    for channels in (1000, 2000)
+  ]
+  # A weight for each of 12 inputs, an int32, two scales, and zeros once.
+  per_channel = 12 + 4 + 2 * 4 + 8
+  assert abs(sizes[1] - sizes[0] - 1000 * per_channel) < 64
 
 
 @pytest.mark.parametrize('weight_bits', [2, 4])

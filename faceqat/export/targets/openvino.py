@@ -14,11 +14,15 @@ from faceqat.integer.program import IntegerProgram
 _FILE = 'model.onnx'
 # It adds in float32, where all integers up to here are exact.
 _WIDEST_SUM = 2**24
+# OpenVINO 2026.4 has no UINT2: "Unsupported type".
+_LEAST_BITS = 4
 
 
 def _content(program, taps=False):
   _check_sums(program)
-  model = onnx_integer.to_model(program, taps=taps, widest_sum=_WIDEST_SUM)
+  model = onnx_integer.to_model(
+    program, taps=taps, widest_sum=_WIDEST_SUM, least_bits=_LEAST_BITS
+  )
   return onnx_graph.to_bytes(model)
 
 

@@ -15,13 +15,25 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from faceqat import compilation, config_files, interruption, progress
+from faceqat import (
+  compilation,
+  compilation_cache,
+  config_files,
+  interruption,
+  progress,
+)
 from faceqat.files.image_size import ImageSize, of_text
 
 # A flag that is defined here is one of the module that asked for it.
 flags.disclaim_key_flags()
 
 flags.DEFINE_bool('quiet', False, 'Print results, warnings and errors alone.')
+flags.DEFINE_string(
+  'compilation_cache',
+  None,
+  'Folder that keeps what XLA compiles for the next command, or none. By '
+  "default it is faceqat/compiled in the user's cache folder.",
+)
 
 # Errors that a user can mend: one sentence is enough.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
@@ -215,6 +227,7 @@ def run(
     progress.quiet = flags.FLAGS['quiet'].value
     try:
       _check_positional(argv[1:], positional)
+      compilation_cache.keep(flags.FLAGS['compilation_cache'].value)
       waits = progress.doing('loading') if loads else contextlib.nullcontext()
       with interruption.by_readers(), waits:
         return main(*argv[1:])

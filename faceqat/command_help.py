@@ -89,6 +89,7 @@ def _flags(needed: Sequence[str]) -> Iterator[tuple[str, str]]:
   yield (
     'flags of every command',
     f'{_flag(flags.FLAGS["quiet"])}\n'
+    f'{_flag(flags.FLAGS["compilation_cache"])}\n'
     '  --verbosity=1\n      Show where an error was raised.',
   )
 

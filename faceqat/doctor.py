@@ -14,8 +14,8 @@ import platform
 import re
 from collections.abc import Iterator
 
-from faceqat import command
-from faceqat.calibration import packaged_program
+from faceqat import command, compilation_cache
+from faceqat.files import folders
 
 # What is not in the requirements, and what it is for.
 _OPTIONAL = {
@@ -151,14 +151,15 @@ def _allocator() -> Iterator[str]:
 
 
 def _cache() -> Iterator[str]:
+  # Where a command keeps them, as it starts.
   folder = os.environ.get('JAX_COMPILATION_CACHE_DIR')
   if folder:
-    yield f'kept in {folder} (JAX_COMPILATION_CACHE_DIR)'
+    files = compilation_cache.entries(pathlib.Path(folder))
+    megabytes = sum(path.stat().st_size for path in files) / 2**20
+    yield f'{megabytes:.0f} MB in {folder}'
   else:
-    yield (
-      'not kept; JAX_COMPILATION_CACHE_DIR=FOLDER keeps them for the next run'
-    )
-  for path in sorted(packaged_program.cache_folder().glob('*.safetensors')):
+    yield 'not kept'
+  for path in sorted(folders.cache_folder().glob('*.safetensors')):
     yield f'integer program: {path}'
 
 

@@ -61,20 +61,28 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _compiled_once(tmp_path_factory):
-  """Shares compiled programs between the processes of this run.
+def _compiled_once(request, tmp_path_factory):
+  """Shares compiled programs between processes, and with later runs.
 
-  They are not kept for a later run, which may be on another processor.
+  Without pytest's own cache, as by `-p no:cacheprovider`, they are kept for
+  this run alone.
   """
   import jax
 
+  from faceqat import compilation_cache
+
+  cache = getattr(request.config, 'cache', None)
   folder = tmp_path_factory.getbasetemp()
-  if 'PYTEST_XDIST_WORKER' in os.environ:
+  if cache:
+    folder = cache.mkdir('compiled')
+  elif 'PYTEST_XDIST_WORKER' in os.environ:
     # The parent is common to all worker processes.
-    folder = folder.parent
+    folder = folder.parent / 'compiled'
+  else:
+    folder /= 'compiled'
   # Set for this process and for those that tests start.
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'compiled')
-  jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
+  compilation_cache.keep(str(folder))
+  jax.config.update('jax_compilation_cache_dir', str(folder))
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -8,11 +8,10 @@ false-match rates, so a file that has it is the program, whoever wrote it.
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 
 from faceqat.calibration import packaged_files
-from faceqat.files import atomic
+from faceqat.files import atomic, folders
 
 
 def kept_file(name: str) -> pathlib.Path | None:
@@ -32,7 +31,7 @@ def kept_file(name: str) -> pathlib.Path | None:
   """
   rates = json.loads(packaged_files.rates_path_of(name).read_bytes())
   digest = rates['program']
-  path = cache_folder() / f'{name}-{digest[:16]}.safetensors'
+  path = folders.cache_folder() / f'{name}-{digest[:16]}.safetensors'
   with contextlib.suppress(OSError):
     if _digest(path.read_bytes()) == digest:
       return path
@@ -45,12 +44,6 @@ def kept_file(name: str) -> pathlib.Path | None:
   except OSError:
     return None
   return path
-
-
-def cache_folder() -> pathlib.Path:
-  """Where programs are kept; it may not be there."""
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(cache) / 'faceqat'
 
 
 def _lowered(name: str) -> bytes:

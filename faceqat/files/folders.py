@@ -1,4 +1,4 @@
-"""Lists folders without litter, and splits paths as users write them."""
+"""Lists folders without litter, splits paths, and names the cache folder."""
 
 import os
 import pathlib
@@ -99,3 +99,9 @@ def split_paths(text: str) -> list[str]:
         del parts[:count]
         break
   return paths
+
+
+def cache_folder() -> pathlib.Path:
+  """`faceqat` in `XDG_CACHE_HOME` or ~/.cache; it may not be there."""
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(cache) / 'faceqat'

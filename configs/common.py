@@ -53,6 +53,9 @@ def data() -> ConfigDict:
       # Check all images before the first step (a million take some three
       # minutes), or only 20.
       'check_images': True,
+      # Keep decoded images of `path` in the user's cache folder, where all sets
+      # together take at most so many GB; 0: decode each whenever it is used.
+      'cache_gb': 4.0,
       # People in a batch, with batch_size / people_per_batch images each, as
       # triplets need; 0: images in random order.
       'people_per_batch': 0,

@@ -73,6 +73,8 @@ def _compiled_once(request, tmp_path_factory):
 
   cache = getattr(request.config, 'cache', None)
   folder = tmp_path_factory.getbasetemp()
+  # Decoded images and the like are not the user's.
+  os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
   if cache:
     folder = cache.mkdir('compiled')
   elif 'PYTEST_XDIST_WORKER' in os.environ:

@@ -4,6 +4,7 @@ import ml_collections
 
 _UNSTATED = {'template': '', 'channels': ''}
 _ADDED = {
+  'data.cache_gb': 0.0,
   'data.check_images': True,
   'data.fingerprint': _UNSTATED,
   'data.same_names': 'apart',

@@ -2,14 +2,31 @@
 
 It is small on purpose. Aligned faces have their eyes at fixed pixels, and an
 augmentation that moves them far shows the network what it will never meet.
+
+What is random is drawn on the host, for each image from its own generator. The
+pixels are moved on the device (augment_batch.py), to the same bits as here.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from faceqat.fields import check_values, whole_from
+
+
+class Draw(NamedTuple):
+  """What is done to an image, or with a first axis [B] to each of a batch.
+
+  Attributes:
+    mirrored: [] bool, after it is shifted.
+    shift: [2] int32, pixels down and to the right; the border is repeated.
+    tones: [256] uint8, the value that each pixel value becomes.
+  """
+
+  mirrored: np.ndarray
+  shift: np.ndarray
+  tones: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,28 +48,33 @@ class Augment:
   def __post_init__(self):
     check_values(self, 'data.augment.')
 
+  def draw(self, rng: np.random.Generator) -> Draw:
+    """Draws what is done to one image.
+
+    Args:
+      rng: always four draws, so that the generator moves on alike whatever the
+        settings are.
+    """
+    mirrored = rng.random() < self.flip_probability
+    shift = rng.integers(-self.max_shift, self.max_shift, size=2, endpoint=True)
+    factor = 1 + self.max_brightness * rng.uniform(-1, 1)
+    return Draw(np.bool_(mirrored), shift.astype(np.int32), tones(factor))
+
   def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Augments one image.
 
     Args:
       image: uint8 [H, W, 3]; left unchanged.
-      rng: always four draws, so that the generator moves on alike whatever the
-        settings are.
+      rng: as of `draw`.
 
     Returns:
       uint8 [H, W, 3].
     """
-    mirrored = rng.random() < self.flip_probability
-    down, right = rng.integers(
-      -self.max_shift, self.max_shift, size=2, endpoint=True
-    )
-    factor = 1 + self.max_brightness * rng.uniform(-1, 1)
-    image = shift(image, int(down), int(right))
-    if mirrored:
+    draw = self.draw(rng)
+    image = shift(image, *draw.shift.tolist())
+    if draw.mirrored:
       image = image[:, ::-1]
-    if self.max_brightness:
-      image = scale_brightness(image, factor)
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(draw.tones[image])
 
 
 def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -67,8 +89,9 @@ def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
   return image
 
 
-def scale_brightness(image: np.ndarray, factor: float) -> np.ndarray:
-  """Multiplies a uint8 image by a factor, rounded and limited to 255."""
-  # A table of the 256 values: no float image is made.
-  table = np.clip(np.rint(np.arange(256) * factor), 0, 255).astype(np.uint8)
-  return table[image]
+def tones(factor: float) -> np.ndarray:
+  """All 256 values times a factor, rounded and limited to 255; uint8 [256]."""
+  return np.minimum(np.rint(_VALUES * factor), 255).astype(np.uint8)
+
+
+_VALUES = np.arange(256)

@@ -9,6 +9,7 @@ import numpy as np
 
 from faceqat.data import held_out_people, places
 from faceqat.data.benchmarks import pair_lists, pairs
+from faceqat.data.decoded import keep_decoded
 from faceqat.data.drawn.synthetic import SyntheticFaces
 from faceqat.data.inspection import (
   check_evaluation_images,
@@ -89,6 +90,9 @@ def make_training_data(
       process_count=process_count,
     )
   everybody, validation, names, gone = source, None, [], []
+  if config.path:
+    source, why = keep_decoded(source, config.image_size, config.cache_gb)
+    notes += why
   if config.validation_people:
     source, held_out, gone = held_out_people.hold_out(source, config)
     names = list(held_out.class_names)

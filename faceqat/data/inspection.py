@@ -108,7 +108,7 @@ def usable(source, skipped: SkippedImages) -> np.ndarray:
     source[index]
 
   found, indices = [], np.arange(len(source))
-  results = _each(decode, indices, 'images held out')
+  results = each(decode, indices, 'looked at images held out')
   for index, result in zip(indices, results):
     if isinstance(result, DamagedImageError):
       skipped.add(result)
@@ -129,7 +129,7 @@ def _check_each(
   damaged = []
   whole = np.ones(len(indices), bool)
   digests = np.zeros(len(indices), np.uint64)
-  for place, result in enumerate(_each(digest, indices, what)):
+  for place, result in enumerate(each(digest, indices, f'looked at {what}')):
     if isinstance(result, DamagedImageError):
       damaged.append(result)
       whole[place] = False
@@ -138,10 +138,13 @@ def _check_each(
   return damaged, indices[whole], digests[whole]
 
 
-def _each(
+def each(
   function: Callable[[int], Any], indices: np.ndarray, what: str
 ) -> Iterator[Any]:
-  """Yields the function's value of each index, or its DamagedImageError."""
+  """Yields the function's value of each index, or its DamagedImageError.
+
+  Several threads call it. `what` is done then, as `looked at images`.
+  """
 
   def look(chunk: np.ndarray) -> list[Any]:
     results = []
@@ -157,7 +160,7 @@ def _each(
   pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
   try:
     results = itertools.chain.from_iterable(pool.map(look, chunks))
-    yield from track(results, f'looked at {what}', len(indices))
+    yield from track(results, what, len(indices))
   finally:
     pool.shutdown(cancel_futures=True)
 

@@ -71,6 +71,9 @@ class JoinedSource(View):
     ]
     self.made = np.concatenate([are_made(source) for source in sources])
 
+  def version(self) -> str:
+    return ' and '.join(source.version() for source in self._sources)
+
   def _find(self, index: int):
     number = bisect.bisect_right(self.starts, index) - 1
     return self._sources[number], int(index) - self.starts[number]

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
+from faceqat.data.augment import Augment
 from faceqat.data.contents import Contents, contents
 from faceqat.data.sampler import PeopleOrder
 from faceqat.data.sources.labelled import Subset
@@ -19,8 +20,6 @@ from faceqat.fields import check_value, whole_from
 # A slot of a batch whose image is damaged is filled by another one; after so
 # many damaged ones in a row the data set itself is broken.
 _MAX_DAMAGED_IN_A_ROW = 20
-
-AugmentFn = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def subset(source, indices: Sequence[int]) -> Subset:
@@ -75,10 +74,10 @@ def only_people(source, people: np.ndarray) -> Subset:
 
 @dataclasses.dataclass
 class _Load(grain.transforms.RandomMap):
-  """Index -> augmented image, label and how many damaged ones were met."""
+  """Index -> image, label, draw and how many damaged ones were met."""
 
   source: Any
-  augment: AugmentFn | None
+  augment: Augment | None
   # None: a damaged image is an error.
   passed_over: images.SkippedImages | None
   keep_person: bool
@@ -100,14 +99,14 @@ class _Load(grain.transforms.RandomMap):
           ) from error
         self.passed_over.add(error)
       index = next(others)
-    image = example['image']
-    if self.augment is not None:
-      image = self.augment(image, rng)
-    return {
-      'image': image,
+    loaded = {
+      'image': example['image'],
       'label': np.int32(example['label']),
       'skipped': np.int32(skipped),
     }
+    if self.augment is None:
+      return loaded
+    return {**loaded, 'draw': self.augment.draw(rng)}
 
   def _replacements(self, index: int, rng: np.random.Generator):
     """Other images, drawn for the slot of `index`."""
@@ -146,7 +145,7 @@ class TrainIterator:
   def __iter__(self) -> 'TrainIterator':
     return self
 
-  def __next__(self) -> dict[str, np.ndarray]:
+  def __next__(self) -> dict[str, Any]:
     batch = next(self._iterator)
     self.num_skipped += int(batch.pop('skipped').sum())
     return batch
@@ -204,7 +203,7 @@ def make_train_iterator(
   *,
   batch_size: int,
   seed: int,
-  augment: AugmentFn | None,
+  augment: Augment | None,
   skip_damaged: bool,
   num_threads: int,
   skipped: images.SkippedImages | None = None,
@@ -222,7 +221,8 @@ def make_train_iterator(
     source: a labelled source.
     batch_size: images in a *global* batch.
     seed: of the order and the augmentation, 0 to 2**32 - 1.
-    augment: (image, rng) -> image, such as augment.Augment(...); None for none.
+    augment: what is drawn for each image, which `augment_batch` then does on
+      the device; None: nothing.
     skip_damaged: replace a damaged image by one drawn at random, count and log
       it, instead of raising an error that names it.
     num_threads: threads that read and decode ahead, a batch each.
@@ -234,8 +234,8 @@ def make_train_iterator(
     process_count: all processes.
 
   Returns:
-    An iterator over {'image': uint8 [b, H, W, 3], 'label': int32 [b]} with
-    b = batch_size / process_count.
+    An iterator over {'image': uint8 [b, H, W, 3], 'label': int32 [b]} and, with
+    `augment`, 'draw': an `augment.Draw` of b; b = batch_size / process_count.
 
   Raises:
     ValueError: the batch does not divide over the processes or the people, or

@@ -23,6 +23,7 @@ from faceqat.training.train_state import TrainState
 # How a run is watched, and where its files lie: these may change unnoticed.
 _FREE = (
   'checkpoint_steps',
+  'data.cache_gb',
   'data.changed_people',
   'data.check_images',
   # The summary of the data names the people who are gone.

@@ -138,10 +138,9 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
   )
 
 
-def shard_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
+def shard_batch(batch: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
   """Joins each process's part of a batch into arrays split over `data`."""
   sharding = NamedSharding(mesh, PartitionSpec('data'))
-  return {
-    name: jax.make_array_from_process_local_data(sharding, value)
-    for name, value in batch.items()
-  }
+  return jax.tree.map(
+    lambda value: jax.make_array_from_process_local_data(sharding, value), batch
+  )

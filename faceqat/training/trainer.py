@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 
 from faceqat.calibration.calibrate import calibrate, has_ranges
 from faceqat.data import pipeline
+from faceqat.data.augment_batch import augment_batch
 from faceqat.data.datasets import TrainingData
 from faceqat.data.pipeline import TrainIterator
 from faceqat.models.network import Network
@@ -178,7 +180,8 @@ class Trainer:
         self._put(restart_optimizer(self.state, step.recipe))
       if step.mode.quantize:
         self._calibrate()
-      batch = self._with_targets(sharding.shard_batch(batch, self._mesh))
+      batch = augment_batch(sharding.shard_batch(batch, self._mesh))
+      batch = self._with_targets(batch)
       metrics = self._advance(number, step, batch)
       done = number + 1
       # A later signal belongs to the next step, unless this one is saved.
@@ -205,7 +208,7 @@ class Trainer:
   def _put(self, state: TrainState):
     self.state = sharding.place(state, self._mesh)
 
-  def _next_batch(self, number: int, start: int) -> dict[str, np.ndarray]:
+  def _next_batch(self, number: int, start: int) -> dict[str, Any]:
     try:
       return next(self._iterator)
     except ValueError:

@@ -23,6 +23,13 @@ def test_batches_are_uint8_images_with_their_labels():
   np.testing.assert_array_equal(batch['label'], source.labels[numbers(batch)])
 
 
+def test_a_batch_has_what_was_drawn_for_each_image():
+  batch = next(make(Numbered([3, 4, 5]), 6, augment_fn=AUGMENT))
+  assert sorted(batch) == ['draw', 'image', 'label']
+  shapes = [(part.shape, part.dtype) for part in batch['draw']]
+  assert shapes == [((6,), bool), ((6, 2), np.int32), ((6, 256), np.uint8)]
+
+
 def test_every_epoch_has_each_image_once_in_its_own_order():
   iterator = make(Numbered([10, 14]), 8)
   epochs = [order(iterator, 3) for _ in range(3)]
@@ -59,7 +66,7 @@ def test_global_batches_do_not_depend_on_the_number_of_processes(
   ]
   for batch in whole:
     for process, part in enumerate(parts):
-      local = next(part)
+      [local] = take(part, 1)
       for name in ('image', 'label'):
         expected = batch[name][process::process_count]
         np.testing.assert_array_equal(local[name], expected)
@@ -131,7 +138,8 @@ def test_people_per_batch_chooses_the_people_and_their_images():
 
 def test_augmentation_makes_the_repeats_of_an_image_differ():
   source = Numbered([100, 1])
-  batch = next(make(source, 8, people_per_batch=2, augment_fn=AUGMENT))
+  iterator = make(source, 8, people_per_batch=2, augment_fn=AUGMENT)
+  [batch] = take(iterator, 1)
   repeats = batch['image'][batch['label'] == 1]
   assert len({image.tobytes() for image in repeats}) == 4
 

@@ -2,9 +2,11 @@
 
 import itertools
 
+import jax
 import numpy as np
 
 from faceqat.data import pipeline
+from faceqat.data.augment_batch import augment_batch
 from faceqat.faces import images
 
 
@@ -43,7 +45,14 @@ def make(source, batch_size, *, seed=0, augment_fn=None, skip=False, **options):
 
 
 def take(iterator, count):
-  return list(itertools.islice(iterator, count))
+  return list(map(augmented, itertools.islice(iterator, count)))
+
+
+def augmented(batch):
+  """The batch as a training step gets it."""
+  if 'draw' not in batch:
+    return batch
+  return jax.tree.map(np.asarray, augment_batch(batch))
 
 
 def numbers(batch):

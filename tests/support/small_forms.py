@@ -49,6 +49,14 @@ COMMANDS = {
     '--threads=1',
   ): 'QAT / PyTorch QAT',
   (
+    'benchmarks.input_pipeline',
+    '--images={faces}',
+    '--batch_size=8',
+    '--batches=1',
+    '--rounds=1',
+    '--threads=1',
+  ): '| kept              |                 2 |',
+  (
     'benchmarks.micro_batches',
     '--config=tests/support/tiny_run.py',
     '--parts=2',

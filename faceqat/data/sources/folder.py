@@ -1,6 +1,7 @@
 """A folder of people: root/person/image.jpg."""
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -61,6 +62,9 @@ class FolderSource(EncodedSource):
   def name(self, index: int) -> str:
     person = self.class_names[self.labels[index]]
     return os.path.join(self.path, person, self._files[index])
+
+  def _stored(self) -> Iterable[str]:
+    return map(self.name, range(len(self)))
 
   def _bytes(self, index: int) -> bytes:
     return images.read_file(self.name(index))

@@ -6,8 +6,9 @@ files has `source.encoded(i)` too, their bytes.
 """
 
 import abc
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -63,9 +64,27 @@ class EncodedSource(abc.ABC):
       self._bytes(index), self.name(index), self.image_size, self.stored_size
     )
 
+  def version(self) -> str:
+    """A digest that changes when an image does, in a file or as it is given."""
+    settings = self.path, self.image_size, self.stored_size
+    digest = hashlib.sha256(repr(settings).encode(errors='surrogateescape'))
+    for path in self._stored():
+      path = os.path.abspath(path)
+      try:
+        found = os.stat(path)
+        state = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+      except OSError:
+        state = ()
+      digest.update(f'{path} {state}\n'.encode(errors='surrogateescape'))
+    return digest.hexdigest()
+
   @abc.abstractmethod
   def name(self, index: int) -> str:
     """The file or record of image `index`, for messages."""
+
+  def _stored(self) -> Iterable[str | os.PathLike]:
+    """The files that the images, and their order, are in."""
+    return [self.path]
 
   @abc.abstractmethod
   def _bytes(self, index: int) -> bytes:
@@ -93,6 +112,10 @@ class View(abc.ABC):
     return source.name(place)
 
   @abc.abstractmethod
+  def version(self) -> str:
+    """As of `EncodedSource`."""
+
+  @abc.abstractmethod
   def _find(self, index: int):
     """The source that image `index` is in, and its index there."""
 
@@ -111,6 +134,10 @@ class Subset(View):
     self.class_names = source.class_names
     self.made = are_made(source)[self._indices]
 
+  def version(self) -> str:
+    indices = hashlib.sha256(self._indices.tobytes()).hexdigest()
+    return f'{self._source.version()} at {indices}'
+
   def _find(self, index: int):
     return self._source, int(self._indices[index])
 
@@ -121,6 +148,9 @@ class SourceInRGB(Subset):
   def __init__(self, source):
     super().__init__(source, np.arange(len(source)))
     self.ignored = getattr(source, 'ignored', [])
+
+  def version(self) -> str:
+    return f'{super().version()} reversed'
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     example = super().__getitem__(index)

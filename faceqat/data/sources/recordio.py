@@ -69,6 +69,9 @@ class RecordIOSource(EncodedSource):
   def name(self, index: int) -> str:
     return self._pack.where(self._keys[index], self._offsets[index])
 
+  def _stored(self) -> list[str]:
+    return [self.path, _index_path(self.path)]
+
   def _bytes(self, index: int) -> bytes:
     payload = self._pack.payload(self._keys[index], self._offsets[index])
     (extra,) = struct.unpack_from('<I', payload)
@@ -110,7 +113,7 @@ class _Pack:
 
   def read_index(self) -> tuple[np.ndarray, np.ndarray]:
     """(keys, offsets), int64 [N] each, in the order of the keys."""
-    index_path = os.path.splitext(self.path)[0] + '.idx'
+    index_path = _index_path(self.path)
     if not os.path.exists(index_path):
       offsets = self._scan()
       return np.arange(len(offsets)), offsets
@@ -264,6 +267,10 @@ class _Pack:
       f'{where} goes on behind the end of the file at {len(self._map)} bytes: '
       'the pack is truncated, copy it again'
     )
+
+
+def _index_path(path: str) -> str:
+  return os.path.splitext(path)[0] + '.idx'
 
 
 def _numbers(index_path: str) -> tuple[np.ndarray, np.ndarray]:

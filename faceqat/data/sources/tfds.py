@@ -84,6 +84,9 @@ class TFDSSource(EncodedSource):
   def name(self, index: int) -> str:
     return f'{self.path}: example {index}'
 
+  def _stored(self) -> list[pathlib.Path]:
+    return sorted(self.folder.iterdir())
+
   def _bytes(self, index: int) -> bytes:
     return self._example(index)[self._image]
 

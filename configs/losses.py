@@ -103,6 +103,9 @@ def distillation() -> ConfigDict:
       # Of that network: 'sface', which the requirements install; a run; a file
       # of weights of the run's own model; or '', what `pretrained` names.
       'teacher': '',
+      # Weight of the error of what blocks put out, where the teacher has the
+      # same blocks; 0: embeddings alone.
+      'features': 0.0,
       **_WHOLE,
     }
   )

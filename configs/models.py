@@ -32,7 +32,8 @@ def mobilenet_v1() -> ConfigDict:
 
 
 def mobilefacenet() -> ConfigDict:
-  return _model('mobilefacenet', 128)
+  # Of the channels inside of blocks. A wider pretrained network is cut.
+  return _model('mobilefacenet', 128, inner_width=1.0)
 
 
 def iresnet(

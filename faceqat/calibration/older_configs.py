@@ -16,6 +16,11 @@ _ADDED = {
   'quant.default.prelu': 'operator',
   'quant.default.step_initialization': 'mse',
 }
+# Of one kind of model or loss alone.
+_ADDED_TO = {
+  'model': {'mobilefacenet': {'inner_width': 1.0}},
+  'loss': {'distillation': {'features': 0.0}},
+}
 
 
 def with_added_fields(
@@ -33,4 +38,9 @@ def with_added_fields(
       block = block.get(parent, {})
     if block and field not in block:
       block[field] = value
+  for name, kinds in _ADDED_TO.items():
+    block = config.get(name, {})
+    for field, value in kinds.get(block.get('name'), {}).items():
+      if field not in block:
+        block[field] = value
   return config

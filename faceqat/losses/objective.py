@@ -109,19 +109,54 @@ class Distillation(Objective):
   Attributes:
     teacher: its name, a run's folder or a file; '': the network that the run
       starts from.
+    features: weight of the error of block outputs beside that of embeddings,
+      for a teacher with blocks of the same shapes (FitNets, Romero et al. 2015,
+      without its regressor).
   """
 
   teacher: str
+  features: Annotated[float, '[0, inf)']
 
   needs_teacher = True
 
+  @property
+  def needs_features(self) -> bool:
+    return self.features > 0
+
+  @property
+  def validation(self) -> 'Distillation':
+    """Embeddings alone."""
+    return dataclasses.replace(self, features=0.0)
+
   def __call__(self, params, state, embeddings, batch):
-    """Losses [B], squared distances of unit vectors, and `cosine` [B]."""
+    """Losses [B], squared distances of unit vectors, and `cosine` [B].
+
+    With `features` they are added times their weight, and `feature_error` [B]
+    has them: the squared error of each block's output, relative to its squared
+    length, on average over the blocks.
+    """
     ours, teacher = (
       normalize(x, axis=1) for x in (embeddings, batch['target'])
     )
     cosines = jnp.sum(ours * teacher, axis=1)
-    return 2 - 2 * cosines, {'cosine': cosines}, state
+    losses, scores = 2 - 2 * cosines, {'cosine': cosines}
+    if self.features:
+      errors = [
+        relative_error(batch['features'][name], target)
+        for name, target in batch['target_features'].items()
+      ]
+      scores['feature_error'] = sum(errors) / len(errors)
+      losses += self.features * scores['feature_error']
+    return losses, scores, state
+
+
+def relative_error(x: jax.Array, target: jax.Array) -> jax.Array:
+  """|x - t|^2 / |t|^2 of each example, [B]; both are [B, ...]."""
+  axes = tuple(range(1, x.ndim))
+  x, target = x.astype(jnp.float32), target.astype(jnp.float32)
+  length = jnp.sum(jnp.square(target), axes)
+  tiny = jnp.finfo(jnp.float32).tiny
+  return jnp.sum(jnp.square(x - target), axes) / jnp.maximum(length, tiny)
 
 
 def _softmax(

@@ -28,6 +28,9 @@ class Objective:
 
   # A batch then holds the embeddings `target` [B, D] of a float network.
   needs_teacher = False
+  # It then also holds what blocks put out, [B, H, W, C] by name: `features` of
+  # the network in training, `target_features` of the teacher.
+  needs_features = False
   # Its loss is a mean over losses of single images. Only then it can be
   # measured on images left out, and averaged over micro-batches.
   per_example = True

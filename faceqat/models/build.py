@@ -13,7 +13,7 @@ from faceqat.quant.norm import GroupNorm, make_norm
 from faceqat.quant.spec import make_spec
 
 # The modules of `models` without a network.
-_SHARED = ('backbone', 'blocks', 'build', 'complexity', 'network')
+_SHARED = ('backbone', 'blocks', 'build', 'complexity', 'features', 'network')
 DTYPES = {'bfloat16': jnp.bfloat16, 'float32': jnp.float32}
 
 

@@ -2,8 +2,14 @@
 
 import functools
 
+from faceqat.fields import check_value
 from faceqat.models.backbone import Backbone, Conv
-from faceqat.models.blocks import InvertedResidual, conv_unit, scale_depth
+from faceqat.models.blocks import (
+  InvertedResidual,
+  conv_unit,
+  round_channels,
+  scale_depth,
+)
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
 from faceqat.quant.weightless import Flatten
@@ -24,7 +30,17 @@ class Model(Backbone):
   """MobileFaceNet; its global depthwise convolution keeps what a mean loses.
 
   In the paper the embedding has 128 numbers.
+
+  Attributes:
+    inner_width: of the channels inside of the blocks, between expansion and
+      projection, and of the last convolution; the residual path keeps its own.
   """
+
+  inner_width: float
+
+  def _inner(self, channels: int) -> int:
+    check_value('model.inner_width', self.inner_width, '(0, 1]')
+    return round_channels(channels * self.inner_width)
 
   def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     unit = functools.partial(conv_unit, conv, mode=mode, activation='prelu')
@@ -37,7 +53,7 @@ class Model(Backbone):
       for repeat in range(scale_depth(repeats, self.depth_multiplier)):
         x = InvertedResidual(
           features=features,
-          expanded=x.shape[-1] * expansion,
+          expanded=self._inner(x.shape[-1] * expansion),
           strides=stride if repeat == 0 else 1,
           activation='prelu',
           padding=PADDING,
@@ -45,10 +61,11 @@ class Model(Backbone):
           name=f'block_{index}',
         )(x, mode)
         index += 1
-    x = unit(x, name='last', features=512, kernel_size=(1, 1))
+    features = self._inner(512)
+    x = unit(x, name='last', features=features, kernel_size=(1, 1))
     x = conv(
       name='global_depthwise',
-      features=512,
+      features=features,
       kernel_size=tuple(x.shape[1:3]),
       padding='VALID',
       depthwise=True,

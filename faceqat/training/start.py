@@ -22,6 +22,7 @@ from faceqat.faces.made import are_made
 from faceqat.models.weights.assign import assign, without_steps
 from faceqat.models.weights.pixels import Pixels
 from faceqat.models.weights.pretrained import load_pretrained
+from faceqat.models.weights.pruning import prune
 from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import latest_config, load_network
 from faceqat.training.resume import Saved
@@ -115,7 +116,8 @@ def _of_run(variables: dict[str, Any], workdir: str) -> dict[str, Any]:
   values = {}
   for collection in ('params', 'batch_stats'):
     values |= flax.traverse_util.flatten_dict(there[collection], sep='/')
-  return assign(variables, without_steps(values), workdir)
+  values = prune(without_steps(values), variables)
+  return assign(variables, values, workdir)
 
 
 def with_fingerprint(

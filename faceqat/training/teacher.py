@@ -13,9 +13,9 @@ import numpy as np
 
 from faceqat.calibration import packaged_network
 from faceqat.data import places
-from faceqat.evaluators.predict import make_predict
 from faceqat.faces import fingerprint
 from faceqat.files.image_size import ImageSize, height_width
+from faceqat.models.features import by_block, is_block
 from faceqat.models.network import variable_shapes
 from faceqat.models.weights.pixels import SeveralProjectsError
 from faceqat.models.weights.pretrained import PACKAGED, load_pretrained
@@ -60,8 +60,12 @@ def load_teacher(
       embeddings or images are of other sizes than the run's.
   """
   name, size = config.loss.teacher, config.data.image_size
-  if not name:
+  whole = config.model.get('inner_width', 1.0) == 1
+  if not name and whole:
     return Teacher(model, jax.tree.map(jnp.copy, start), height_width(size))
+  if not whole:
+    # The network from which inner channels were cut.
+    name, model = name or config.pretrained, model.clone(inner_width=1.0)
   if name in PACKAGED or is_run(name, _FIELD):
     packaged = name in PACKAGED
     found = (packaged_network.load_float if packaged else load_network)(name)
@@ -76,18 +80,27 @@ def load_teacher(
   return teacher
 
 
-def make_teacher(teacher: Teacher) -> Callable[[Batch], Batch]:
+def make_teacher(
+  teacher: Teacher, features: bool = False
+) -> Callable[[Batch], Batch]:
   """Makes a function that adds `target` [B, D], a teacher's embeddings.
 
   Images of another size than the teacher's are resized for it.
+
+  Args:
+    teacher: the network.
+    features: also add `target_features`, what its blocks put out.
   """
-  predict = make_predict(teacher.model, teacher.variables, FLOAT)
 
   def with_targets(batch: Batch) -> Batch:
     images = batch['image']
     if images.shape[1:3] != teacher.image_size:
       images = _resized(images, size=teacher.image_size)
-    return {**batch, 'target': predict(images)}
+    target, found = _embed(
+      teacher.variables, images, model=teacher.model, features=features
+    )
+    batch = {**batch, 'target': target}
+    return {**batch, 'target_features': found} if features else batch
 
   return with_targets
 
@@ -136,6 +149,25 @@ def check_same(
       'network now: give the teacher that it learnt from to go on, or another '
       '--workdir to start anew'
     )
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'features'))
+def _embed(
+  variables: dict[str, Any],
+  images: jax.Array,
+  *,
+  model: nn.Module,
+  features: bool,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """[B, D], and by block [B, H, W, C] where `features` are asked for."""
+  embeddings, found = model.apply(
+    variables,
+    images,
+    FLOAT,
+    mutable=['intermediates'],
+    capture_intermediates=is_block if features else False,
+  )
+  return embeddings, by_block(found.get('intermediates', {}))
 
 
 @functools.partial(jax.jit, static_argnames='size')

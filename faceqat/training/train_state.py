@@ -19,6 +19,7 @@ from faceqat.compilation import jit_once
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.losses.objective_base import Objective
 from faceqat.losses.regularization import Regularization
+from faceqat.models.features import by_block, is_block
 from faceqat.quant.spec import FLOAT, Mode
 from faceqat.training import rounding, sampling, sharding
 
@@ -220,15 +221,21 @@ def _add_gradients(state, batch, key, recipe, mode):
 
   def compute_loss(trained):
     params = {**state.params, **trained}
+    objective = recipe.objective
     embeddings, updated = recipe.model.apply(
       {**state.variables, 'params': params['backbone']},
       batch['image'],
       mode,
-      mutable=['batch_stats', 'quant_stats'],
+      mutable=['batch_stats', 'quant_stats', 'intermediates'],
+      capture_intermediates=is_block if objective.needs_features else False,
       rngs={'dropout': key},
     )
-    losses, scores, objective_state = recipe.objective(
-      params['classifier'], state.objective_state, embeddings, batch
+    features = by_block(updated.pop('intermediates', {}))
+    losses, scores, objective_state = objective(
+      params['classifier'],
+      state.objective_state,
+      embeddings,
+      {**batch, 'features': features},
     )
     scores = jax.tree.map(jnp.mean, scores)
     updated = {**updated, 'objective_state': objective_state}

@@ -136,7 +136,10 @@ class Trainer:
     if saved is not None:
       check_same(saved.config, config, saved.folder)
     variables = sharding.replicate(teacher.variables, self._mesh)
-    self._with_targets = make_teacher(teacher._replace(variables=variables))
+    self._with_targets = make_teacher(
+      teacher._replace(variables=variables),
+      self._plan.objective.needs_features,
+    )
     return config
 
   def _continue_from(self, saved: resume.Saved):

@@ -14,6 +14,7 @@ from faceqat.models.weights import (
   iresnet_torch,
   mobilefacenet_torch,
   mobilefacenet_y1,
+  pruning,
   sface_onnx,
   torch_network,
   weight_formats,
@@ -105,6 +106,7 @@ def load_pretrained(
       f'{path} is of {kind} and cannot be read for {_wanted(name, known)}'
     )
   values, project = _READERS[name, kind](path, given=given)
+  values = pruning.prune(values, variables)
   weights = f'{project.name}: {project.pixels}'
   sentence = f'{path} has the weights of {project.name}, which saw '
   sentence += f'{project.pixels}: folded into the first convolution'

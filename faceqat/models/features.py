@@ -15,8 +15,10 @@ def is_block(module: nn.Module, method: str) -> bool:
 
 def by_block(intermediates: Mapping[str, Any]) -> dict[str, jax.Array]:
   """[B, H, W, C] by the name of a block, of what a call has captured."""
-  found = flax.traverse_util.flatten_dict(dict(intermediates), sep='/')
+  found = flax.traverse_util.flatten_dict(dict(intermediates))
+  # Beside them is what layers sow.
   return {
-    path.removesuffix('/__call__'): outputs[0]
-    for path, outputs in found.items()
+    '/'.join(path): outputs[0]
+    for (*path, name), outputs in found.items()
+    if name == '__call__'
   }

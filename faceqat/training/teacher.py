@@ -13,6 +13,7 @@ import numpy as np
 
 from faceqat.calibration import packaged_network
 from faceqat.data import places
+from faceqat.evaluators.predict import make_predict
 from faceqat.faces import fingerprint
 from faceqat.files.image_size import ImageSize, height_width
 from faceqat.models.features import by_block, is_block
@@ -91,16 +92,18 @@ def make_teacher(
     teacher: the network.
     features: also add `target_features`, what its blocks put out.
   """
+  predict = make_predict(teacher.model, teacher.variables, FLOAT)
 
   def with_targets(batch: Batch) -> Batch:
     images = batch['image']
     if images.shape[1:3] != teacher.image_size:
       images = _resized(images, size=teacher.image_size)
-    target, found = _embed(
-      teacher.variables, images, model=teacher.model, features=features
+    if not features:
+      return {**batch, 'target': predict(images)}
+    target, found = _embed_by_block(
+      teacher.variables, images, model=teacher.model
     )
-    batch = {**batch, 'target': target}
-    return {**batch, 'target_features': found} if features else batch
+    return {**batch, 'target': target, 'target_features': found}
 
   return with_targets
 
@@ -151,21 +154,17 @@ def check_same(
     )
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'features'))
-def _embed(
-  variables: dict[str, Any],
-  images: jax.Array,
-  *,
-  model: nn.Module,
-  features: bool,
+@functools.partial(jax.jit, static_argnames='model')
+def _embed_by_block(
+  variables: dict[str, Any], images: jax.Array, *, model: nn.Module
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """[B, D], and by block [B, H, W, C] where `features` are asked for."""
+  """Embeddings [B, D], and [B, H, W, C] by block."""
   embeddings, found = model.apply(
     variables,
     images,
     FLOAT,
     mutable=['intermediates'],
-    capture_intermediates=is_block if features else False,
+    capture_intermediates=is_block,
   )
   return embeddings, by_block(found.get('intermediates', {}))
 

@@ -221,17 +221,19 @@ def _add_gradients(state, batch, key, recipe, mode):
 
   def compute_loss(trained):
     params = {**state.params, **trained}
-    objective = recipe.objective
+    mutable, captures = ['batch_stats', 'quant_stats'], False
+    if recipe.objective.needs_features:
+      mutable, captures = [*mutable, 'intermediates'], is_block
     embeddings, updated = recipe.model.apply(
       {**state.variables, 'params': params['backbone']},
       batch['image'],
       mode,
-      mutable=['batch_stats', 'quant_stats', 'intermediates'],
-      capture_intermediates=is_block if objective.needs_features else False,
+      mutable=mutable,
+      capture_intermediates=captures,
       rngs={'dropout': key},
     )
     features = by_block(updated.pop('intermediates', {}))
-    losses, scores, objective_state = objective(
+    losses, scores, objective_state = recipe.objective(
       params['classifier'],
       state.objective_state,
       embeddings,

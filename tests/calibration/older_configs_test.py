@@ -1,6 +1,6 @@
 from ml_collections import ConfigDict
 
-from configs import mbv2_int8
+from configs import mbv2_int8, mobilefacenet_y1_int8
 from faceqat.calibration.older_configs import with_added_fields
 
 
@@ -26,3 +26,11 @@ def test_what_a_run_says_stays():
   config.quant.default.step_initialization = 'lsq'
   assert with_added_fields(config).to_dict() == config.to_dict()
   assert with_added_fields(ConfigDict({'data': {}})).to_dict() == {'data': {}}
+
+
+def test_fields_of_one_model_or_loss_are_added_to_it_alone():
+  config = mobilefacenet_y1_int8.get_config()
+  older = ConfigDict(config.to_dict())
+  del older.model.inner_width
+  del older.loss.features
+  assert with_added_fields(older).to_dict() == config.to_dict()

@@ -34,7 +34,7 @@ OBJECTIVES = {
   'linear_softmax': LinearSoftmax(0.0),
   'center': Center(0.0, weight=0.003, alpha=0.5),
   'triplet': Triplet('batch_all', 0.2, False),
-  'distillation': Distillation(''),
+  'distillation': Distillation('', 0.0),
 }
 BLOCKS = sorted(losses.LOSSES)
 SMOOTHED = sorted(
@@ -168,7 +168,8 @@ WRONG = [
   ('triplets', {}, r"name is 'triplets'; choose one of softmax, arcface, cos"),
   ('arcface', {'margin': 28.6}, r'margin is 28\.6; .* an angle in radians'),
   ('triplet', {'scale': 16.0}, r"scale is no field of the loss 'triplet'; it "),
-  ('distillation', {'scale': 1.0}, r"scale is no field .*'; it has teacher"),
+  ('distillation', {'scale': 1.0}, r"scale is no field .*'; it has feat"),
+  ('distillation', {'features': -1.0}, r'features is -1\.0; it is 0 or more'),
   ('combined', {'m3': ...}, "m3 is missing from the fields of .* 'combined'"),
   ('combined', {'m1': 0.0}, r'm1 is 0\.0; it is a factor'),
   ('linear_softmax', {'label_smoothing': 1.0}, r'.*ing is 1\.0; .* \[0, 1\)'),
@@ -252,7 +253,9 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
   unit, target_unit = (
     x / np.linalg.norm(x, axis=1, keepdims=True) for x in (embeddings, targets)
   )
-  losses, scores, _ = Distillation('')({}, {}, embeddings, {'target': targets})
+  losses, scores, _ = Distillation('', 0.0)(
+    {}, {}, embeddings, {'target': targets}
+  )
   # Both round sums of eight float32 products.
   np.testing.assert_allclose(
     losses, np.sum((unit - target_unit) ** 2, 1), rtol=1e-5, atol=1e-6
@@ -265,6 +268,27 @@ def test_distillation_is_the_squared_distance_of_unit_vectors():
 def test_the_gradient_of_distillation_is_finite_where_an_embedding_is_zero():
   targets = np.ones((2, 4), np.float32)
   grads = jax.grad(
-    lambda x: Distillation('')({}, {}, x, {'target': targets})[0].sum()
+    lambda x: Distillation('', 0.0)({}, {}, x, {'target': targets})[0].sum()
   )(np.zeros((2, 4), np.float32))
   assert np.all(np.isfinite(grads))
+
+
+def test_features_add_the_relative_error_of_block_outputs():
+  rng = np.random.default_rng(0)
+  embeddings, targets = rng.normal(size=(2, 3, 8))
+  ours, theirs = rng.normal(size=(2, 2, 3, 4, 4, 5))
+  batch = {
+    'target': targets,
+    'features': dict(zip(('block_0', 'block_1'), ours, strict=True)),
+    'target_features': dict(zip(('block_0', 'block_1'), theirs, strict=True)),
+  }
+  objective = Distillation('', 2.0)
+  alone, _, _ = objective.validation({}, {}, embeddings, batch)
+  losses, scores, _ = objective({}, {}, embeddings, batch)
+  axes = (2, 3, 4)
+  errors = np.mean(
+    np.sum((ours - theirs) ** 2, axes) / np.sum(theirs**2, axes), axis=0
+  )
+  # Sums of 80 float32 squares.
+  np.testing.assert_allclose(scores['feature_error'], errors, rtol=1e-5)
+  np.testing.assert_allclose(losses, alone + 2 * errors, rtol=1e-5)

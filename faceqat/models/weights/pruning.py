@@ -99,7 +99,8 @@ def _moments(
   if f'{layer}_prelu/alpha' not in values:
     return m, s**2
   a = np.float64(values[f'{layer}_prelu/alpha'])
-  ratio = m / np.maximum(s, np.finfo(np.float64).tiny)
+  # Beyond 40 deviations the distribution is 0 or 1.
+  ratio = np.clip(m / np.maximum(s, 1e-30), -40, 40)
   below, density = stats.norm.cdf(ratio), stats.norm.pdf(ratio)
   first = a * m + (1 - a) * (m * below + s * density)
   square = (m**2 + s**2) * below + m * s * density

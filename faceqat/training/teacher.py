@@ -16,7 +16,7 @@ from faceqat.data import places
 from faceqat.evaluators.predict import make_predict
 from faceqat.faces import fingerprint
 from faceqat.files.image_size import ImageSize, height_width
-from faceqat.models.features import by_block, is_block
+from faceqat.models.features import block_shapes, embed_by_block
 from faceqat.models.network import variable_shapes
 from faceqat.models.weights.pixels import SeveralProjectsError
 from faceqat.models.weights.pretrained import PACKAGED, load_pretrained
@@ -28,6 +28,8 @@ from faceqat.training.start import is_run
 Batch = dict[str, Any]
 
 _FIELD = 'loss.teacher'
+
+_embed_by_block = jax.jit(embed_by_block, static_argnums=0)
 
 
 class Teacher(NamedTuple):
@@ -58,15 +60,27 @@ def load_teacher(
 
   Raises:
     ValueError: there is no such network, it is for other faces, or its
-      embeddings or images are of other sizes than the run's.
+      embeddings, images or blocks are of other sizes than the run's.
   """
-  name, size = config.loss.teacher, config.data.image_size
-  whole = config.model.get('inner_width', 1.0) == 1
-  if not name and whole:
-    return Teacher(model, jax.tree.map(jnp.copy, start), height_width(size))
-  if not whole:
+  name, whole, size = config.loss.teacher, model, config.data.image_size
+  if config.model.get('inner_width', 1.0) < 1:
     # The network from which inner channels were cut.
-    name, model = name or config.pretrained, model.clone(inner_width=1.0)
+    name, whole = name or config.pretrained, model.clone(inner_width=1.0)
+  if name:
+    teacher = _named(name, whole, config)
+  else:
+    start = jax.tree.map(jnp.copy, start)
+    teacher = Teacher(model, start, height_width(size))
+  if config.loss.features:
+    _check_blocks(teacher, model, height_width(size))
+  return teacher
+
+
+def _named(
+  name: str, model: nn.Module, config: ml_collections.ConfigDict
+) -> Teacher:
+  """A packaged network, a run, or the model with the weights of a file."""
+  size = config.data.image_size
   if name in PACKAGED or is_run(name, _FIELD):
     packaged = name in PACKAGED
     found = (packaged_network.load_float if packaged else load_network)(name)
@@ -100,9 +114,7 @@ def make_teacher(
       images = _resized(images, size=teacher.image_size)
     if not features:
       return {**batch, 'target': predict(images)}
-    target, found = _embed_by_block(
-      teacher.variables, images, model=teacher.model
-    )
+    target, found = _embed_by_block(teacher.model, teacher.variables, images)
     return {**batch, 'target': target, 'target_features': found}
 
   return with_targets
@@ -152,21 +164,6 @@ def check_same(
       'network now: give the teacher that it learnt from to go on, or another '
       '--workdir to start anew'
     )
-
-
-@functools.partial(jax.jit, static_argnames='model')
-def _embed_by_block(
-  variables: dict[str, Any], images: jax.Array, *, model: nn.Module
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Embeddings [B, D], and [B, H, W, C] by block."""
-  embeddings, found = model.apply(
-    variables,
-    images,
-    FLOAT,
-    mutable=['intermediates'],
-    capture_intermediates=is_block,
-  )
-  return embeddings, by_block(found.get('intermediates', {}))
 
 
 @functools.partial(jax.jit, static_argnames='size')
@@ -226,3 +223,24 @@ def _check_sizes(teacher: Teacher, config: ml_collections.ConfigDict):
       f'data.image_size is {(height, width)}, which cannot be resized to them '
       'without stretching faces; give a size of the same shape'
     )
+
+
+def _check_blocks(
+  teacher: Teacher, model: nn.Module, image_size: tuple[int, int]
+):
+  """Refuses a teacher whose blocks put out other shapes than the run's."""
+  ours = block_shapes(model, image_size)
+  theirs = block_shapes(teacher.model, teacher.image_size)
+  if ours and ours == theirs:
+    return
+  names = [name for name in ours if theirs.get(name) != ours[name]]
+  raise ValueError(
+    'loss.features is for a teacher with the same blocks as model.name: '
+    + (
+      f'{names[0]} puts out {ours[names[0]]} here, and in the teacher '
+      f'{theirs.get(names[0], "there is none")}'
+      if names
+      else f'here there are {len(ours)}, in the teacher {len(theirs)}'
+    )
+    + '; set loss.features=0, or give a teacher of the same kind'
+  )

@@ -73,6 +73,23 @@ def test_a_run_teaches_what_it_computes_in_float(float_run, capsys):
   np.testing.assert_array_equal(batch['target'], expected)
 
 
+def test_blocks_are_learnt_too_and_are_right_at_the_start(float_run, tmp_path):
+  config = taught_config('', pretrained=str(float_run))
+  config.model.features = load_network(float_run).model.features
+  config.loss.features = 1.0
+  config.data.augment.update(flip_probability=0.0)
+  config.update(total_steps=2, eval_steps=2, checkpoint_steps=2, log_steps=1)
+  # Both networks normalise with the statistics of the start.
+  config.quant.freeze_bn_step = 0
+  train(config, str(tmp_path), ONE)
+  lines = read_log(tmp_path)
+  errors = [line.get('train/feature_error') for line in lines]
+  # The same sums of float32, compiled apart.
+  assert errors[0] < 1e-9
+  assert errors[1] > 1e-6
+  assert 'validation/feature_error' not in lines[-1]
+
+
 def test_images_of_another_size_are_resized_for_the_teacher():
   class Pixels:
     def apply(self, variables, images, mode):
@@ -197,6 +214,11 @@ WRONG = [
   (
     wrong('loss', teacher='nowhere.params'),
     r'^loss\.teacher: .*nowhere\.params.*, make a run of it \(--config\.pre',
+  ),
+  (
+    wrong('loss', features=1.0),
+    r'^loss\.features is .*: block puts out \(16, 16, 4\) here, and in the '
+    r'teacher \(16, 16, 8\); set ',
   ),
 ]
 

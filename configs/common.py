@@ -180,6 +180,10 @@ def int8() -> ConfigDict:
         # own; 'average_pool', in the range of its input, is for runtimes
         # without it.
         'mean': 'operator',
+        # Of a convolution that reads a residual sum: 'shared', the sum itself;
+        # 'own', a copy with the bits of the layer '<block>/input', where the
+        # sum has more.
+        'input': 'shared',
       },
       # Shell patterns on layer paths. The embedding has zero point 0, so that a
       # dot product of two embeddings is a cosine up to their norms.

@@ -9,7 +9,7 @@ from faceqat.fields import check_value
 from faceqat.quant.prelu import PReLU
 from faceqat.quant.quant_layer import Value
 from faceqat.quant.spec import Mode
-from faceqat.quant.weightless import Add
+from faceqat.quant.weightless import Add, Requantize
 
 # The last batch norm of a block that adds its input begins with it, so that the
 # block begins near the identity (Goyal et al. 2017, section 5.1, who begin at
@@ -65,6 +65,22 @@ def conv_unit(
   return x
 
 
+def convolution_input(
+  conv: functools.partial, x: Value, mode: Mode, *, path: tuple[str, ...]
+) -> Value:
+  """A residual sum as the convolution after it reads it.
+
+  A residual path adds up many small changes, and a few bits lose them; a
+  convolution needs no more than its own input bits (as in LSQ, where additions
+  are in float). `LayerQuant.input` of the layer at `path` chooses. The layer is
+  made in the caller's compact method, by the last name of the path.
+  """
+  quant = conv.keywords['quant']
+  if quant.layer('/'.join(path)).input == 'shared':
+    return x
+  return Requantize(quant=quant, name=path[-1])(x, mode)
+
+
 class InvertedResidual(nn.Module):
   """Expand 1x1, depthwise 3x3, project 1x1, add (Sandler et al. 2018, fig. 3).
 
@@ -92,7 +108,8 @@ class InvertedResidual(nn.Module):
     unit = functools.partial(
       conv_unit, self.conv, mode=mode, activation=self.activation
     )
-    y = x
+    path = (*self.path, 'input')
+    y = convolution_input(self.conv, x, mode, path=path)
     if self.always_expand or self.expanded != x.shape[-1]:
       y = unit(y, name='expand', features=self.expanded, kernel_size=(1, 1))
     y = unit(

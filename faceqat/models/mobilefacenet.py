@@ -7,6 +7,7 @@ from faceqat.models.backbone import Backbone, Conv
 from faceqat.models.blocks import (
   InvertedResidual,
   conv_unit,
+  convolution_input,
   round_channels,
   scale_depth,
 )
@@ -61,6 +62,7 @@ class Model(Backbone):
           name=f'block_{index}',
         )(x, mode)
         index += 1
+    x = convolution_input(conv, x, mode, path=('last_input',))
     features = self._inner(512)
     x = unit(x, name='last', features=features, kernel_size=(1, 1))
     x = conv(

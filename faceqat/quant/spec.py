@@ -13,6 +13,7 @@ from faceqat.quant.observers import OBSERVERS
 BITS = range(2, 9)
 PRELU_FORMS = ('operator', 'sum')
 MEAN_FORMS = ('operator', 'average_pool')
+INPUT_FORMS = ('shared', 'own')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,9 @@ class LayerQuant:
       'lsq' (twice their mean magnitude over sqrt(Qp), as in the paper).
     prelu: the form of a PReLU, one of `PRELU_FORMS`; see `prelu.PReLU`.
     mean: of a mean over an image, one of `MEAN_FORMS`; see `pooling.MeanPool`.
+    input: of the first convolution after a residual sum, one of `INPUT_FORMS`:
+      'shared', the sum itself; 'own', a copy in this layer's range and bits
+      (`blocks.convolution_input`), so that the sum may keep more of them.
   """
 
   weight_bits: Annotated[int, BITS]
@@ -96,6 +100,7 @@ class LayerQuant:
   step_initialization: Annotated[str, INITIALIZATIONS]
   prelu: Annotated[str, PRELU_FORMS]
   mean: Annotated[str, MEAN_FORMS]
+  input: Annotated[str, INPUT_FORMS]
 
   def __post_init__(self):
     check_values(self)

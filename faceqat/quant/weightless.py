@@ -53,6 +53,15 @@ class Add(QuantLayer):
     )
 
 
+class Requantize(QuantLayer):
+  """The same values in a range of its own, with fewer bits."""
+
+  @nn.compact
+  def __call__(self, x: Value, mode: Mode) -> Value:
+    emit = functools.partial(tracing.apply, ops.Requantize)
+    return self._quantized(mode, emit, lambda x: x, x)
+
+
 class Multiply(QuantLayer):
   """The product of two tensors.
 

@@ -1,12 +1,15 @@
 import functools
 
+import flax.linen as nn
 import jax
+import layer_network as table
 import numpy as np
 import pytest
 from defaults import batch_norm, make_spec
 
+from faceqat.integer.evaluator import make_evaluator
 from faceqat.models import blocks
-from faceqat.quant.layers import QuantConv
+from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.spec import FLOAT
 
 
@@ -48,3 +51,37 @@ def test_a_block_that_adds_its_input_begins_near_the_identity(
   }
   np.testing.assert_array_equal(gammas.pop('project'), np.float32(wanted))
   np.testing.assert_array_equal(np.concatenate(list(gammas.values())), 1)
+
+
+@pytest.mark.parametrize('form', ['shared', 'own'])
+def test_a_convolution_may_read_fewer_bits_than_the_sum_keeps(form):
+  quant = make_spec(
+    {'activation_bits': 8},
+    {'block/input': {'activation_bits': 4, 'input': form}},
+  )
+
+  class Two(nn.Module):
+    @nn.compact
+    def __call__(self, images, mode):
+      conv = functools.partial(QuantConv, norm=batch_norm(), quant=quant)
+      x = conv(name='stem', features=8)(input_image(images), mode)
+      fields = {'features': 8, 'expanded': 16, 'strides': 1, 'conv': conv}
+      return blocks.InvertedResidual(
+        activation='relu6', name='block', **fields
+      )(x, mode)
+
+  images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
+  variables = table.random_variables(Two(), (6, 6, 3))
+  variables = table.calibrate(Two(), variables, images)
+  program = table.lower(Two(), variables, (6, 6, 3))
+  reads = {op.name: op.inputs for op in program.operators}
+  assert reads['block/add'] == ('stem', 'block/project')
+  assert program.tensors['stem'].bits == 8
+  if form == 'shared':
+    assert reads['block/expand'] == ('stem',)
+    return
+  assert reads['block/expand'] == ('block/input',)
+  assert reads['block/input'] == ('stem',)
+  values = make_evaluator(program, taps=True)(images)
+  assert set(np.unique(values['block/input'])) <= set(range(-8, 8))
+  assert len(np.unique(values['stem'])) > 16

@@ -24,7 +24,6 @@ from faceqat.quant.weightless import (
   L2Normalize,
   Multiply,
   ReLU6,
-  Requantize,
   Sigmoid,
 )
 
@@ -91,7 +90,6 @@ LAYERS = {
   'dense': dense('mean', 6, activation='relu'),
   'dense_bias': dense('flatten', 6, **BIAS),
   'normalized': (L2Normalize, {}, ('dense_bias',)),
-  'requantized': (Requantize, {}, ('add',)),
 }
 LINEAR = (QuantConv, QuantDense)
 WEIGHTED = sorted(

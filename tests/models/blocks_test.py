@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from defaults import batch_norm, make_spec
 
+from faceqat.export import litert, tflite
 from faceqat.integer.evaluator import make_evaluator
+from faceqat.integer.program import CONTRACTS
 from faceqat.models import blocks
 from faceqat.quant.layers import QuantConv, input_image
 from faceqat.quant.spec import FLOAT
@@ -82,6 +85,11 @@ def test_a_convolution_may_read_fewer_bits_than_the_sum_keeps(form):
     return
   assert reads['block/expand'] == ('block/input',)
   assert reads['block/input'] == ('stem',)
-  values = make_evaluator(program, taps=True)(images)
-  assert set(np.unique(values['block/input'])) <= set(range(-8, 8))
-  assert len(np.unique(values['stem'])) > 16
+  for contract in CONTRACTS:
+    shipped = dataclasses.replace(program, contract=contract)
+    values = make_evaluator(shipped, taps=True)(images)
+    assert set(np.unique(values['block/input'])) <= set(range(-8, 8))
+    assert len(np.unique(values['stem'])) > 16
+    content = tflite.to_bytes(shipped, taps=True)
+    for name, value in litert.make_runner(content, contract)(images).items():
+      np.testing.assert_array_equal(value, values[name], err_msg=name)

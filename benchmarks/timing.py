@@ -4,9 +4,11 @@ Machines are noisy and drift, so only ratios within one run mean anything.
 """
 
 import os
+import pathlib
+import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
@@ -75,6 +77,16 @@ def interleave(
 def median_ratio(seconds: list[float], reference: list[float]) -> float:
   """The median, over rounds, of the ratio of two passes of the same round."""
   return statistics.median(a / b for a, b in zip(seconds, reference))
+
+
+def processor(features: Sequence[str]) -> str:
+  """A line with those of some instruction sets that the processor has."""
+  try:
+    words = {*pathlib.Path('/proc/cpuinfo').read_text().split()}
+  except OSError:
+    return f'processor {platform.machine()}'
+  found = ' '.join(name for name in features if name in words)
+  return f'processor {platform.machine()} with {found or "none of these"}'
 
 
 def allocator() -> str:

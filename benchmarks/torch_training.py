@@ -1,4 +1,4 @@
-"""The PyTorch side of `training_step`: eager, channels_last; QAT by fx mode.
+"""The PyTorch side of `training_step`: eager or compiled; QAT by fx mode.
 
 The networks are plain modules, which fx can trace. Layer for layer they match
 `faceqat.models`, with the same number of parameters. At stride 2 the padding is
@@ -6,6 +6,7 @@ symmetric, as is usual in PyTorch; it costs the same.
 """
 
 import math
+import shutil
 import warnings
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from torch.ao.quantization.quantize_fx import prepare_qat_fx
 from torch.nn import functional
 
 from benchmarks import training_task as task
-from faceqat.models import mobilefacenet, mobilenet_v2
+from faceqat.models import iresnet, mobilefacenet, mobilenet_v2
 
 
 def make_steps(
@@ -24,41 +25,80 @@ def make_steps(
 ) -> tuple[dict[str, Callable[[], float]], int]:
   """Makes the steps of a model, as `training_step.make_steps` does."""
   torch.set_num_threads(threads)
-  torch.manual_seed(0)
+  batch = make_batch(batch_size, 'cpu')
+  steps = {}
+  # To compile it needs a compiler of C++.
+  for compiles in (False, True) if shutil.which('g++') else (False,):
+    for bfloat16 in (False, True):
+      words = ['PyTorch', 'bf16' if bfloat16 else 'float']
+      steps[' '.join([*words, 'compiled'] if compiles else words)] = make_step(
+        make_network(name), batch, bfloat16=bfloat16, compiles=compiles
+      )
+  steps['PyTorch QAT'] = make_step(make_network(name, quantize=True), batch)
+  network = make_network(name)
+  size = sum(parameter.numel() for parameter in network.parameters())
+  return steps, size + task.NUM_CLASSES * task.EMBEDDING_SIZE
+
+
+def make_batch(batch_size: int, device: str) -> tuple[torch.Tensor, ...]:
+  """Images [B, 3, H, W] uint8, channels last in memory, and labels [B]."""
   images, labels = map(torch.from_numpy, task.make_batch(batch_size))
   # [B, H, W, 3] seen as [B, 3, H, W] is what PyTorch calls channels_last.
-  images, labels = images.permute(0, 3, 1, 2), labels.long()
-
-  def make_step(network):
-    network = network.to(memory_format=torch.channels_last)
-    arcface = ArcFace(
-      task.EMBEDDING_SIZE, task.NUM_CLASSES, task.SCALE, task.MARGIN
-    )
-    parameters = [*network.parameters(), *arcface.parameters()]
-    optimizer = torch.optim.SGD(
-      parameters,
-      task.LEARNING_RATE,
-      task.MOMENTUM,
-      weight_decay=task.WEIGHT_DECAY,
-    )
-
-    def run():
-      optimizer.zero_grad()
-      loss = arcface(network((images.float() - 128) / 128), labels)
-      loss.backward()
-      optimizer.step()
-      return loss.item()
-
-    return run, sum(parameter.numel() for parameter in parameters)
-
-  float_step, size = make_step(_make_network(name, quantize=False))
-  qat_step, _ = make_step(_make_network(name, quantize=True))
-  return {'PyTorch float': float_step, 'PyTorch QAT': qat_step}, size
+  return images.permute(0, 3, 1, 2).to(device), labels.long().to(device)
 
 
-def _make_network(name: str, quantize: bool) -> nn.Module:
+def make_step(
+  network: nn.Module,
+  batch: tuple[torch.Tensor, ...],
+  *,
+  bfloat16: bool = False,
+  compiles: bool = False,
+) -> Callable[[], float]:
+  """A function that takes a step on a batch and returns its loss.
+
+  Args:
+    network: of `make_network`.
+    batch: of `make_batch`; the network is put on its device.
+    bfloat16: by autocast.
+    compiles: forward and backward, by torch.compile.
+  """
+  images, labels = batch
+  device = images.device.type
+  network = network.to(device, memory_format=torch.channels_last)
+  arcface = ArcFace(
+    task.EMBEDDING_SIZE, task.NUM_CLASSES, task.SCALE, task.MARGIN
+  ).to(device)
+  optimizer = torch.optim.SGD(
+    [*network.parameters(), *arcface.parameters()],
+    task.LEARNING_RATE,
+    task.MOMENTUM,
+    weight_decay=task.WEIGHT_DECAY,
+  )
+
+  def compute():
+    with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+      embeddings = network((images.float() - 128) / 128)
+    return arcface(embeddings.float(), labels)
+
+  compute = torch.compile(compute) if compiles else compute
+
+  def run():
+    optimizer.zero_grad()
+    loss = compute()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+  return run
+
+
+def make_network(name: str, quantize: bool = False) -> nn.Module:
+  """A network to be trained; with `quantize` by fx mode."""
+  torch.manual_seed(0)
   if name == 'mobilefacenet':
     network = make_mobilefacenet(task.EMBEDDING_SIZE)
+  elif name == 'ir50':
+    network = make_ir50(task.EMBEDDING_SIZE)
   else:
     # fx fuses ReLU with the convolution before it, but not ReLU6, which would
     # cost a second quantizer; torchvision makes the same replacement.
@@ -164,6 +204,44 @@ def make_mobilefacenet(embedding_size: int) -> Network:
     _unit(128, 512, activation='prelu'),
   )
   return Network(trunk, _unit(512, 512, 7, groups=512), 512, embedding_size)
+
+
+class Unit(nn.Module):
+  """Of IR: BN, convolution, BN, PReLU, convolution, BN, and the shortcut."""
+
+  def __init__(self, inputs, outputs, stride):
+    super().__init__()
+    self.layers = nn.Sequential(
+      nn.BatchNorm2d(inputs, eps=1e-3),
+      *_unit(inputs, outputs, 3, activation='prelu'),
+      *_unit(outputs, outputs, 3, stride),
+    )
+    self.shortcut = (
+      nn.MaxPool2d(1, stride)
+      if inputs == outputs
+      else _unit(inputs, outputs, 1, stride)
+    )
+
+  def forward(self, x):
+    return self.shortcut(x) + self.layers(x)
+
+
+def make_ir50(embedding_size: int) -> nn.Module:
+  """IR-50 of face.evoLVe, for 112x112 images."""
+  units, inputs = [], 64
+  for count, outputs in zip(iresnet.DEPTHS[50], iresnet.CHANNELS):
+    for index in range(count):
+      units.append(Unit(inputs, outputs, 1 if index else 2))
+      inputs = outputs
+  return nn.Sequential(
+    _unit(3, 64, 3, activation='prelu'),
+    *units,
+    nn.BatchNorm2d(512, eps=1e-3),
+    nn.Dropout(0.4),
+    nn.Flatten(),
+    nn.Linear(512 * 7 * 7, embedding_size),
+    nn.BatchNorm1d(embedding_size, eps=1e-3),
+  )
 
 
 class ArcFace(nn.Module):

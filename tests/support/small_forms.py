@@ -47,7 +47,12 @@ COMMANDS = {
     '--batch_size=2',
     '--rounds=1',
     '--threads=1',
-  ): 'QAT / PyTorch QAT',
+  ): 'QAT bf16 / QAT',
+  (
+    'benchmarks.gpu',
+    '--smoke',
+    '--networks=mobilefacenet',
+  ): 'QAT bf16, from disk / QAT bf16: ',
   (
     'benchmarks.input_pipeline',
     '--images={faces}',

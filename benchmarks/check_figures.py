@@ -244,7 +244,7 @@ def check_smoke() -> Iterator[Figure]:
   """The figures of the smoke forms of all configs, without their seconds."""
   for row in page_tables.read_rows(run_module('benchmarks.smoke_configs')):
     name = page_tables.plain(row.cells['config'])
-    for title, cell in list(row.cells.items())[4:]:
+    for title, cell in list(row.cells.items())[5:]:
       value = page_tables.number(cell)
       if value is not None:
         allowed = _HEADER * value if title == 'bytes' else 0

@@ -4,9 +4,9 @@
 
 Prints a Markdown table. Of the config itself it has the parameters and the
 multiply-adds of one image. Of the smoke form it has the seconds of
-`faceqat.main` in a process that compiles everything, the bytes of the program,
-and how many outputs of the exported .tflite and .onnx files differ from those
-of the integer evaluator.
+`faceqat.main` where nothing is compiled, and again where all of it is kept, the
+bytes of the program, and how many outputs of the exported .tflite and .onnx
+files differ from those of the integer evaluator.
 
 `--configs=NAME,NAME` chooses files of configs/, without their ending. Those
 with y1 in their names start from a smoke run of mobilefacenet_int8.
@@ -37,8 +37,8 @@ from faceqat.quant.norm import NoIntegerFormError
 from faceqat.training.checkpoint import load_network
 
 _TITLES = (
-  *('config', 'parameters', 'multiply-adds', 'smoke form, s', 'bytes'),
-  *('outputs', '.tflite differing', '.onnx differing'),
+  *('config', 'parameters', 'multiply-adds', 'smoke form, s', 'again, s'),
+  *('bytes', 'outputs', '.tflite differing', '.onnx differing'),
 )
 _NO_EXPERIMENTS = ('base', 'common', 'compose', 'losses', 'models')
 # Its smoke run, of the same depth, is where y1 configs start from.
@@ -95,14 +95,17 @@ def measure(name: str, folder: pathlib.Path) -> list[str]:
     if not teacher.exists():
       _train(_TEACHER, teacher, f'--config.model.depth_multiplier={depth}')
     values = [f'--config.pretrained={teacher}']
-  start = time.perf_counter()
-  _train(name, folder / name, *values)
-  seconds = f'{time.perf_counter() - start:.0f}'
+  values.append(f'--compilation_cache={folder / name}.compiled')
+  seconds = []
+  for again in ('', '.again'):
+    start = time.perf_counter()
+    _train(name, folder / f'{name}{again}', *values)
+    seconds.append(f'{time.perf_counter() - start:.0f}')
   network = load_network(str(folder / name))
   try:
     program = lower(network)
   except NoIntegerFormError:
-    return [seconds, 'float alone', '', '', '']
+    return [*seconds, 'float alone', '', '', '']
   formats = ['program', 'tflite', 'onnx']
   images = load_example_images(network.config, None, _IMAGES)
   with contextlib.redirect_stdout(sys.stderr):
@@ -110,7 +113,7 @@ def measure(name: str, folder: pathlib.Path) -> list[str]:
       program, folder / f'{name}.files', formats, images
     )
   return [
-    seconds,
+    *seconds,
     f'{results["program"].bytes:,}',
     f'{results["program"].comparison.outputs:,}',
     *(f'{results[form].comparison.differing}' for form in formats[1:]),

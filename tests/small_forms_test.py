@@ -101,9 +101,13 @@ def test_a_smoke_form_is_trained_lowered_and_exported(
     return subprocess.CompletedProcess(command, 0)
 
   monkeypatch.setattr(subprocess, 'run', train)
-  seconds, size, *counts = smoke_configs.measure('mbv2_int8', tmp_path)
-  assert commands == [[sys.executable, '-m', 'faceqat.main', small_forms.SMOKE]]
-  assert seconds == '0'
+  *seconds, size, outputs, tflite, onnx = smoke_configs.measure(
+    'mbv2_int8', tmp_path
+  )
+  cache = f'--compilation_cache={tmp_path}/mbv2_int8.compiled'
+  run = [sys.executable, '-m', 'faceqat.main', small_forms.SMOKE, cache]
+  assert commands == [run, run]
+  assert seconds == ['0', '0']
   assert int(size.replace(',', '')) > 1000
   # Eight images of 16 numbers, and none differs.
-  assert counts == ['128', '0', '0']
+  assert (outputs, tflite, onnx) == ('128', '0', '0')

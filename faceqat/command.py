@@ -227,7 +227,7 @@ def run(
     progress.quiet = flags.FLAGS['quiet'].value
     try:
       _check_positional(argv[1:], positional)
-      compilation_cache.keep(flags.FLAGS['compilation_cache'].value)
+      _keep_compiled()
       waits = progress.doing('loading') if loads else contextlib.nullcontext()
       with interruption.by_readers(), waits:
         return main(*argv[1:])
@@ -251,6 +251,14 @@ def run(
     else:
       traceback.print_exc()
     sys.exit(failed)
+
+
+def _keep_compiled():
+  folder = flags.FLAGS['compilation_cache'].value
+  # Processes that train as one may wait for each other as they compile: each of
+  # them has to find what one finds.
+  if folder or 'distributed' not in flags.FLAGS or not flags.FLAGS.distributed:
+    compilation_cache.keep(folder)
 
 
 def _show_help(

@@ -17,7 +17,7 @@ import sys
 
 from absl import flags
 
-from faceqat import command, compilation_cache
+from faceqat import command
 
 
 def define_flags():
@@ -54,9 +54,6 @@ def main():
   config, workdir = options.config, options.workdir
   if config.quick_compilation:
     command.compile_quickly()
-  # Processes that compile together would wait for one that finds its part.
-  if options.distributed and not options.compilation_cache:
-    compilation_cache.keep('none')
   with distributed.connected(
     options.distributed,
     options.coordinator_address,

@@ -22,7 +22,6 @@ def start(monkeypatch, tmp_path):
       workdir=str(tmp_path / 'run'),
       full=False,
       distributed=bool(flags),
-      compilation_cache='none',
       coordinator_address=flags.get('coordinator_address'),
       num_processes=flags.get('num_processes'),
       process_id=flags.get('process_id'),

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from clu.metrics import Average
 
@@ -34,7 +33,8 @@ def validate(
   use what is compiled here.
   """
   evaluated = CONTRACT_MODES[CONTRACTS[0]] if mode.quantize else FLOAT
-  variables = jax.tree.map(jnp.asarray, jax.device_get(state.variables))
+  host = jax.device_get(state.variables)
+  variables = jax.device_put(host, may_alias=False)
   predict = make_predict(plan.model, variables, evaluated)
   averages: dict[str, Average] = {}
   known = data.known if plan.objective.per_example else ()

@@ -1,16 +1,19 @@
-"""Chooses layers whose weights get 4 bits, so that a program fits.
+"""Chooses the bits of each layer's weights, so that a program fits.
 
   python -m faceqat.assign_bits --model=runs/mbv2_int8 --budget=600000
 
 The run has to be calibrated or trained with quantization. Each layer's weights
-are rounded alone and the error of the embedding is measured on training images;
-layers go to fewer bits in the order of error per byte saved, until the real
-program file fits. `bits.json` is then the `quant.overrides` of a new run:
+are rounded alone to 2, 3, 4, 6 and 8 bits, and the error of the embedding is
+measured on training images. Of all choices whose real program file fits, the
+one with the least sum of errors is taken. `bits.json` is then the
+`quant.overrides` of a new run:
 
   config.quant.overrides = json.loads(pathlib.Path('bits.json').read_text())
 
-The ranges of another training are other decimal numbers in the file's header:
-a budget that has to hold after it wants some hundred bytes to spare.
+Errors are of weights rounded at the steps where a training with learned steps
+(quant.default.learned_steps) begins. After another training the file is some
+hundred bytes larger or smaller: its scales and biases take the bits that they
+need.
 """
 
 import json
@@ -30,18 +33,24 @@ def _python(overrides: Mapping[str, Mapping[str, Any]]) -> str:
   return '\n'.join(['config.quant.overrides = {', *lines, '}'])
 
 
+def _bits(text: str) -> int:
+  if text not in map(str, range(2, 9)):
+    raise ValueError(
+      f'--bits has {text!r}; give numbers from 2 to 8 with commas between them'
+    )
+  return int(text)
+
+
 def define_flags():
   flags.DEFINE_string('model', None, 'Folder of a training run.')
   flags.DEFINE_string('step', 'latest', "'latest', 'best' or a number.")
   flags.DEFINE_integer(
     'budget', None, 'Most bytes of the program file.', lower_bound=1
   )
-  flags.DEFINE_integer(
-    'low',
-    4,
-    'Bits of a lowered layer.',
-    lower_bound=2,
-    upper_bound=4,
+  flags.DEFINE_list(
+    'bits',
+    '2,3,4,6,8',
+    'What a layer may get, 2 to 8; none gets more than it has.',
   )
   flags.DEFINE_string(
     'images',
@@ -63,6 +72,7 @@ def main():
   from faceqat.training.checkpoint import load_network
 
   args = flags.FLAGS
+  choices = [_bits(text) for text in args.bits]
   out = pathlib.Path(args.out or args.model)
   if out.exists() and not out.is_dir():
     raise ValueError(
@@ -72,7 +82,7 @@ def main():
   images = spread_training_images(
     network.config.data, args.images, args.num_images
   )
-  assignment = assign_bits(network, images, budget=args.budget, bits=args.low)
+  assignment = assign_bits(network, images, budget=args.budget, choices=choices)
   out.mkdir(parents=True, exist_ok=True)
   text = json.dumps(assignment.overrides, indent=2)
   atomic.write(out / 'bits.json', f'{text}\n'.encode())

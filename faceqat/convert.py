@@ -71,8 +71,8 @@ def define_flags():
     'int8',
     list(_WEIGHT_BITS),
     "int8 leaves the network's bits as they are; int4 rounds the weights of "
-    'dense layers and convolutions, but for depthwise ones, to 4 bits. Up to 4 '
-    'bits are stored two in a byte where the runtime has kernels for that.',
+    'dense layers and convolutions, but for depthwise ones, to 4 bits. Few '
+    'bits are packed where the runtime takes them; a table says which are.',
   )
   flags.DEFINE_bool('normalize', False, 'End with the L2-normalised embedding.')
   flags.DEFINE_string(

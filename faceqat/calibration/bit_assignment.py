@@ -1,4 +1,4 @@
-"""Chooses the layers whose weights get fewer bits, to fit a size of file."""
+"""Chooses the bits of the weights of each layer, to fit a size of file."""
 
 import dataclasses
 import glob
@@ -12,15 +12,21 @@ from faceqat import progress
 from faceqat.calibration import sensitivity
 from faceqat.calibration.lower import (
   lower,
+  real_weights,
   weighted_operators,
   with_weight_bits,
 )
 from faceqat.calibration.sensitivity import LayerCost
 from faceqat.evaluators import verification
+from faceqat.integer import operators as ops
+from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
-from faceqat.quant.spec import FAKE_QUANT, FLOAT
+from faceqat.quant.spec import FLOAT
+
+# What a layer may get, unless a user names others.
+CHOICES = (2, 3, 4, 6, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +34,18 @@ class Assignment:
   """The layers that get fewer weight bits, and the program before and after.
 
   Attributes:
-    costs: of the layers that could, in the order in which they would.
-    lowered: names of those that do.
-    bits: theirs.
+    costs: of all layers with weights, in the order they run.
+    bits: by layer, of all.
+    lowered: names of those that have fewer than before.
     overrides: the config's `quant.overrides` with them.
     bytes_before, bytes_after: of the program file.
     cosines_before, cosines_after: [N] float64, between the float embeddings and
-      the fake-quantized ones.
+      those with all weights rounded.
   """
 
   costs: list[LayerCost]
+  bits: dict[str, int]
   lowered: frozenset[str]
-  bits: int
   overrides: dict[str, dict[str, Any]]
   bytes_before: int
   bytes_after: int
@@ -48,104 +54,178 @@ class Assignment:
 
 
 def assign_bits(
-  network: Network, images: np.ndarray, *, budget: int, bits: int
+  network: Network,
+  images: np.ndarray,
+  *,
+  budget: int,
+  choices: Collection[int] = CHOICES,
 ) -> Assignment:
-  """Lowers the weight bits of layers until the program's file fits a budget.
+  """Chooses the bits of all weights, so that the program's file fits a budget.
+
+  The sum of what each layer's rounding alone costs is the least that the budget
+  allows (`sensitivity.choose_bits`). No layer gets more bits than it has.
 
   Args:
     network: calibrated, or trained with quantization.
     images: `[N, H, W, 3] uint8`, on which errors are measured.
     budget: most bytes of the program's file.
-    bits: that a lowered layer's weights get, 2 to 4.
+    choices: bits that a layer may get.
 
   Raises:
     ValueError: a range is missing, or the budget is less than the bytes with
-      every layer lowered; it says how many these are.
+      the fewest bits in every layer; it says how many these are.
   """
-  plain = lower(network)
-  names = [
-    operator.name
-    for operator in weighted_operators(plain)
-    if operator.weight_bits > bits
-  ]
-  low = lower(with_weight_bits(network, bits, names))
+  programs = _programs(network, choices)
+  forms = _operators_by_bits(programs)
+  has = {o.name: o.weight_bits for o in weighted_operators(programs[None])}
 
-  def size(names: Collection[str]) -> int:
-    return len(integer_program.to_bytes(_mix(plain, low, names)))
+  def size(bits: Mapping[str, int]) -> int:
+    return len(integer_program.to_bytes(_mix(programs[None], forms, bits)))
 
-  whole = size(())
-  saved = {name: whole - size((name,)) for name in names}
-  # The description of packed weights is longer: few weights save nothing.
-  saved = {name: count for name, count in saved.items() if count > 0}
-  least = size(saved)
+  fewest = {name: min(operators) for name, operators in forms.items()}
+  least = size(fewest)
   if least > budget:
     raise ValueError(
       f'no program of {network.config.model.name} has {budget:,} bytes: with '
-      f'{bits}-bit weights in all layers it has {least:,}; give that or more'
+      f'{min(fewest.values())}-bit weights in all layers it has {least:,}; '
+      'give that or more'
     )
-  costs = _measure(network, low, images, saved)
-  lowered = sensitivity.choose_layers(costs, size, budget)
-  in_order = [name for name in saved if name in lowered]
-  result = with_weight_bits(network, bits, in_order)
-  cosines_before, cosines_after = _cosines(network, result, images)
+  kernels = _kernels(network, forms, has)
+  costs = _costs(network, images, forms, kernels)
+  bits = _fit(costs, size, least, budget)
+  in_order = [name for name in has if bits[name] < has[name]]
+  result = network
+  for name in in_order:
+    result = with_weight_bits(result, bits[name], [name])
+  cosines_before, cosines_after = _cosines(network, images, kernels, has, bits)
   return Assignment(
-    costs=sensitivity.lowering_order(costs),
-    lowered=lowered,
+    costs=costs,
     bits=bits,
+    lowered=frozenset(in_order),
     overrides=_overrides(network.config.quant, result, in_order),
-    bytes_before=whole,
-    bytes_after=size(lowered),
+    bytes_before=size(has),
+    bytes_after=size(bits),
     cosines_before=cosines_before,
     cosines_after=cosines_after,
   )
 
 
-def _mix(
-  plain: IntegerProgram, low: IntegerProgram, names: Collection[str]
-) -> IntegerProgram:
-  """The first program, with the operators named taken from the second.
+# By layer and number of bits.
+_Forms = dict[str, dict[int, ops.Weighted]]
+_Kernels = dict[str, dict[int, np.ndarray]]
 
-  The ranges of activations do not depend on the bits of weights, so the two
-  programs have the same operators in the same order.
+
+def _programs(
+  network: Network, choices: Collection[int]
+) -> dict[int | None, IntegerProgram]:
+  """The program, and those with all layers that have more at so many bits."""
+  programs = {None: lower(network)}
+  for bits in choices:
+    names = [
+      operator.name
+      for operator in weighted_operators(programs[None])
+      if operator.weight_bits > bits
+    ]
+    if names:
+      programs[bits] = lower(with_weight_bits(network, bits, names))
+  return programs
+
+
+def _operators_by_bits(programs: Mapping[int | None, IntegerProgram]) -> _Forms:
+  forms: _Forms = {}
+  for program in programs.values():
+    for operator in weighted_operators(program):
+      forms.setdefault(operator.name, {})[operator.weight_bits] = operator
+  return forms
+
+
+def _mix(
+  program: IntegerProgram, forms: _Forms, bits: Mapping[str, int]
+) -> IntegerProgram:
+  """The program with other forms of its operators.
+
+  The ranges of activations do not depend on the bits of weights, so the others
+  stay as they are.
   """
   operators = tuple(
-    b if b.name in names else a for a, b in zip(plain.operators, low.operators)
+    forms[x.name][bits[x.name]] if x.name in bits else x
+    for x in program.operators
   )
-  return dataclasses.replace(plain, operators=operators)
+  return dataclasses.replace(program, operators=operators)
 
 
-def _measure(
-  network: Network,
-  low: IntegerProgram,
-  images: np.ndarray,
-  saved: Mapping[str, int],
-) -> list[LayerCost]:
-  """The cost of each layer of `saved`, lowered alone."""
-  progress.note(f'measuring {len(saved)} layers on {len(images)} images')
-  errors = sensitivity.weight_errors(
-    network.model, network.variables, low, images, list(saved)
-  )
-  weights = {
-    operator.name: operator.weights.size for operator in weighted_operators(low)
+def _kernels(
+  network: Network, forms: _Forms, has: Mapping[str, int]
+) -> _Kernels:
+  """The folded kernels of all forms, rounded."""
+  reals, spec = real_weights(network), network.model.quant
+  return {
+    name: {
+      bits: operator.weights * operator.weight_scale
+      if bits == has[name]
+      else sensitivity.round_kernel(
+        np.asarray(reals[name]['kernel'], np.float32),
+        bits,
+        per_channel=spec.layer(name).per_channel,
+      )
+      for bits, operator in operators.items()
+    }
+    for name, operators in forms.items()
   }
-  return [
-    LayerCost(name, weights[name], count, errors[name])
-    for name, count in saved.items()
-  ]
 
 
-def _cosines(
-  network: Network, result: Network, images: np.ndarray
-) -> list[np.ndarray]:
-  """Between float embeddings and fake-quantized ones, of both networks."""
-  variables = network.variables
-  expected = sensitivity.embed(network.model, variables, images, FLOAT)
+def _costs(
+  network: Network, images: np.ndarray, forms: _Forms, kernels: _Kernels
+) -> list[LayerCost]:
+  """What each form of each layer costs."""
+  progress.note(f'measuring {len(forms)} layers on {len(images)} images')
+  errors = sensitivity.weight_errors(
+    network.model, network.variables, kernels, images
+  )
   return [
-    verification.cosine(
-      expected, sensitivity.embed(one.model, variables, images, FAKE_QUANT)
+    LayerCost(
+      name,
+      next(iter(operators.values())).weights.size,
+      {bits: _packed_size(operator) for bits, operator in operators.items()},
+      errors[name],
     )
-    for one in (network, result)
+    for name, operators in forms.items()
   ]
+
+
+def _packed_size(operator: ops.Weighted) -> int:
+  arrays = {name: getattr(operator, name) for name in operator.ARRAYS}
+  return packing.pack_arrays(arrays)[1].size
+
+
+def _fit(costs: list[LayerCost], size, least: int, budget: int):
+  """The best bits by layer whose file has at most `budget` bytes.
+
+  The file is measured: how far its description can be compressed depends on
+  all layers, and moves by some ten bytes.
+  """
+  all_least = sum(cost.least for cost in costs)
+  limit = budget - least + all_least
+  while limit > all_least:
+    bits = sensitivity.choose_bits(costs, limit)
+    excess = size(bits) - budget
+    if excess <= 0:
+      return bits
+    limit -= excess
+  return {cost.name: min(cost.sizes, key=cost.sizes.get) for cost in costs}
+
+
+def _cosines(network, images, kernels: _Kernels, *assigned) -> list[np.ndarray]:
+  """Between float embeddings and those with all weights at assigned bits."""
+  model, variables = network.model, network.variables
+  with_kernels = sensitivity.kernel_setter(model, variables, images[:1])
+  expected = sensitivity.embed(model, variables, images, FLOAT)
+  found = []
+  for bits in assigned:
+    changed = with_kernels({n: kernels[n][bits[n]] for n in kernels})
+    rounded = sensitivity.embed(model, changed, images, FLOAT)
+    found.append(verification.cosine(expected, rounded))
+  return found
 
 
 def _overrides(

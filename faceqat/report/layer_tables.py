@@ -53,22 +53,27 @@ def layers_table(layers: 'Layers') -> Table:
 
 
 def costs_table(assignment: 'Assignment') -> Table:
-  """One line a layer, in the order in which they get fewer bits."""
+  """One line a layer: its error alone by bits, and the bits it gets."""
+  choices = sorted({bits for cost in assignment.costs for bits in cost.errors})
   rows = [
     [
       cost.name,
       f'{cost.weights:,}',
-      f'{cost.saved:,}',
-      f'{cost.error:.1e}',
-      f'{assignment.bits}' if cost.name in assignment.lowered else 'as before',
+      *(
+        f'{cost.errors[bits]:.1e}' if bits in cost.errors else '-'
+        for bits in choices
+      ),
+      f'{cost.sizes[assignment.bits[cost.name]]:,}',
+      f'{assignment.bits[cost.name]}',
     ]
     for cost in assignment.costs
   ]
-  return Table(['layer', 'weights', 'bytes saved', 'error alone', 'bits'], rows)
+  errors = [f'error, {bits} bits' for bits in choices]
+  return Table(['layer', 'weights', *errors, 'bytes', 'bits'], rows)
 
 
 def programs_table(assignment: 'Assignment') -> Table:
-  """The file and the embeddings, before and after."""
+  """The file and the embeddings, before and after, by weights alone."""
   rows = []
   for name, size, cosines in (
     ('as it is', assignment.bytes_before, assignment.cosines_before),

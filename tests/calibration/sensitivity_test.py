@@ -1,7 +1,7 @@
 """The cost of weight bits by layer, and the order in which layers lose them."""
 
 import functools
-import types
+import itertools
 
 import layer_network as table
 import numpy as np
@@ -56,9 +56,15 @@ def calibrated():
 def errors(bits, names):
   network, images = calibrated()
   low = lower(with_weight_bits(network, bits, EPSILONS))
-  return sensitivity.weight_errors(
-    network.model, network.variables, low, images, names
+  kernels = {
+    operator.name: {bits: operator.weights * operator.weight_scale}
+    for operator in weighted_operators(low)
+    if operator.name in names
+  }
+  found = sensitivity.weight_errors(
+    network.model, network.variables, kernels, images
   )
+  return {name: by_bits[bits] for name, by_bits in found.items()}
 
 
 @pytest.fixture(scope='module')
@@ -122,47 +128,80 @@ def test_images_that_fill_no_batch_are_embedded_alike(monkeypatch):
   np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
 
-COSTS = [
-  LayerCost('dear', weights=200, saved=100, error=0.5),
-  LayerCost('cheap', weights=200, saved=100, error=0.001),
-  LayerCost('small', weights=20, saved=10, error=0.001),
-  LayerCost('large', weights=2000, saved=1000, error=0.2),
-]
-SAVED = {cost.name: cost.saved for cost in COSTS}
+def test_a_kernel_is_rounded_at_the_steps_of_least_error():
+  kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 4)).astype('f4')
+  for bits in (2, 3, 4):
+    upper = 2 ** (bits - 1) - 1
+    got = sensitivity.round_kernel(kernel, bits, per_channel=True)
+    widest = np.abs(kernel).max((0, 1, 2)) / upper
+    least = np.inf
+    for factor in np.linspace(0.1, 1, 1000):
+      step = widest * factor
+      rounded = np.clip(np.round(kernel / step), -upper, upper) * step
+      least = np.minimum(least, ((rounded - kernel) ** 2).sum((0, 1, 2)))
+    # Either grid may miss the best step by one of its own.
+    error = ((got - kernel) ** 2).sum((0, 1, 2))
+    np.testing.assert_allclose(error, least, rtol=0.03)
+    steps = np.unique(np.round(np.abs(got[..., 0]), 6))
+    assert len(steps) == upper + 1
+  whole = sensitivity.round_kernel(kernel, 2, per_channel=False)
+  assert len(np.unique(whole)) == 3
 
 
-def size(names):
-  return 2000 - sum(SAVED[name] for name in names)
+def drawn_costs(seed, layers):
+  """Layers whose errors fall as their sizes rise, as far as they do."""
+  rng = np.random.default_rng(seed)
+  costs = []
+  for number in range(layers):
+    choices = sorted(rng.choice([2, 3, 4, 6, 8], rng.integers(1, 5), False))
+    weights = int(rng.integers(1, 2000))
+    errors = np.sort(10 ** rng.uniform(-6, 0, len(choices)))[::-1]
+    costs.append(
+      LayerCost(
+        str(number),
+        weights,
+        {int(b): -(-weights * int(b) // 8) for b in choices},
+        {int(b): float(e) for b, e in zip(choices, errors)},
+      )
+    )
+  return costs
 
 
-def test_layers_go_in_the_order_of_error_per_byte():
-  order = [cost.name for cost in sensitivity.lowering_order(COSTS)]
-  assert order == ['cheap', 'small', 'large', 'dear']
+def total(costs, bits, of):
+  return sum(getattr(cost, of)[bits[cost.name]] for cost in costs)
 
 
-def test_of_two_without_error_the_larger_goes_first():
-  costs = [types.SimpleNamespace(error=0.0, saved=saved) for saved in (1, 3, 2)]
-  order = sensitivity.lowering_order(costs)
-  assert [cost.saved for cost in order] == [3, 2, 1]
+@pytest.mark.parametrize('seed', range(20))
+def test_the_chosen_bits_are_those_of_an_exhaustive_search(seed):
+  costs = drawn_costs(seed, 6)
+  names = [cost.name for cost in costs]
+  every = [
+    dict(zip(names, bits))
+    for bits in itertools.product(*(cost.sizes for cost in costs))
+  ]
+  sizes = [total(costs, bits, 'sizes') for bits in every]
+  errors = np.array([total(costs, bits, 'errors') for bits in every])
+  for limit in np.linspace(min(sizes), max(sizes) + 1, 9).astype(int):
+    chosen = sensitivity.choose_bits(costs, int(limit))
+    assert total(costs, chosen, 'sizes') <= limit
+    best = errors[np.array(sizes) <= limit].min()
+    # Sums of floats in another order.
+    np.testing.assert_allclose(total(costs, chosen, 'errors'), best, rtol=1e-12)
+  with pytest.raises(ValueError, match='no choice of bits has'):
+    sensitivity.choose_bits(costs, min(sizes) - 1)
 
 
-@pytest.mark.parametrize(
-  ('budget', 'lowered'),
-  [
-    (2000, set()),
-    (1999, {'cheap'}),
-    (1900, {'cheap'}),
-    (1899, {'cheap', 'small'}),
-    # With `large` the others are no longer needed,
-    (1000, {'large'}),
-    # or one of them is.
-    (990, {'large', 'small'}),
-    (890, {'large', 'cheap', 'small'}),
-    (889, {'large', 'cheap', 'dear'}),
-    (790, {'large', 'cheap', 'small', 'dear'}),
-    # What cannot be met.
-    (0, {'large', 'cheap', 'small', 'dear'}),
-  ],
-)
-def test_no_more_layers_are_lowered_than_the_budget_asks(budget, lowered):
-  assert sensitivity.choose_layers(COSTS, size, budget) == lowered
+def test_sizes_that_are_rounded_up_never_exceed_the_limit(monkeypatch):
+  costs = drawn_costs(1, 12)
+  least = sum(cost.least for cost in costs)
+  spare = (sum(max(cost.sizes.values()) for cost in costs) - least) * 2 // 3
+  limit = least + spare
+  exact = total(costs, sensitivity.choose_bits(costs, limit), 'errors')
+  monkeypatch.setattr(sensitivity, '_MAX_STATES', 100)
+  chosen = sensitivity.choose_bits(costs, limit)
+  assert total(costs, chosen, 'sizes') <= limit
+  # As for a limit that is lower by what rounding up may take of 12 layers.
+  monkeypatch.undo()
+  lower_limit = sensitivity.choose_bits(costs, limit - 13 * (spare // 100 + 1))
+  error = total(costs, chosen, 'errors')
+  assert exact <= error <= total(costs, lower_limit, 'errors')

@@ -80,11 +80,11 @@ def measure(
     ValueError: there are fewer than three people.
   """
   ordered = _in_order(embeddings, people)
-  # Of each step, the pairs at or above it; every one comes from either side.
-  histogram = np.zeros(_STEPS + 1, np.int64)
+  # Of each step, the pairs at or above it.
+  histogram = np.zeros(_STEPS + 2, np.int64)
   for scores, _ in _blocks(*ordered):
-    histogram += np.bincount(scores[scores >= 0], minlength=_STEPS + 1)
-  reached = np.cumsum(histogram[::-1])[::-1] // 2
+    histogram += np.bincount(np.ravel(scores) + 1, minlength=len(histogram))
+  reached = np.cumsum(histogram[:0:-1])[::-1]
   pairs = int(reached[0])
   steps = []
   for rate in rates:
@@ -139,8 +139,7 @@ def at_thresholds(
   values = np.zeros(len(steps))
   for scores, _ in _blocks(*ordered):
     values += [np.sum(scores >= step) for step in steps]
-  sizes = np.bincount(ordered[1])
-  values /= len(people) ** 2 - np.sum(sizes**2)
+  values /= _count_pairs(np.bincount(ordered[1]))
   return _rows(embeddings, people, genuine, ordered, steps, values)
 
 
@@ -166,15 +165,19 @@ def difference(
   ordered = _in_order(one, people), _in_order(other, people)
   numbers = ordered[0][1]
   columns, sizes = _columns(numbers), np.bincount(numbers)
-  total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
+  unlike = 0
+  total = _count_pairs(sizes)
   steps = [int(np.ceil((x + 1) * (_STEPS // 2))) for x in thresholds]
   changes = np.zeros([len(sizes), len(sizes)], np.int32)
-  unlike = 0
   for (before, rows), (after, _) in zip(*(_blocks(*x) for x in ordered)):
     change = np.int32(after >= steps[1]) - np.int32(before >= steps[0])
-    unlike += np.count_nonzero(change) / 2
-    own = numbers[rows.start], numbers[rows.stop - 1] + 1
-    changes[slice(*own)] = _summed(change, columns, rows, own)
+    unlike += np.count_nonzero(change)
+    first, last = numbers[rows.start], numbers[rows.stop - 1] + 1
+    sums = np.add.reduceat(change, columns[first:] - rows.start, axis=1)
+    changes[first:last, first:] = np.add.reduceat(
+      sums, columns[first:last] - rows.start, axis=0
+    )
+  changes += changes.T
   value = changes.sum() / 2 / total
   spread, freedom = _spread(
     changes.sum(axis=1),
@@ -292,20 +295,25 @@ def _independent(count: int, pairs: int) -> Rate:
 def _blocks(
   unit: np.ndarray, people: np.ndarray
 ) -> Iterator[tuple[np.ndarray, slice]]:
-  """Yields the steps int32 [n, N] of the scores of n rows; and which rows.
+  """Yields the steps int32 [n, M] of the scores of n rows; and which rows.
 
-  `people` are 0, 0, ..., 1, ... in order, and the rows of one stay together.
-  Where both images are of one person the step is -1.
+  The M columns are these rows and all after them, so that every pair is there
+  once. `people` are 0, 0, ..., 1, ... in order, and the rows of one stay
+  together. Where both images are of one person, or their pair was there before,
+  the step is -1.
   """
-  starts = np.flatnonzero(np.diff(people, prepend=-1))
+  starts = _columns(people)
   first = 0
   while first < len(unit):
     later = starts[starts >= first + _BLOCK]
     end = int(later[0]) if len(later) else len(unit)
-    scores = unit[first:end] @ unit.T
-    steps = np.int32(np.floor((scores + 1) * (_STEPS // 2)))
-    np.clip(steps, 0, _STEPS, out=steps)
-    steps[people[first:end, np.newaxis] == people] = -1
+    scores = unit[first:end] @ unit[first:].T
+    scores += 1
+    scores *= _STEPS // 2
+    # Cut off, not rounded; a cosine just below -1 becomes step 0.
+    steps = scores.astype(np.int32)
+    own = people[first:end]
+    steps[:, : end - first][own[:, np.newaxis] >= own] = -1
     yield steps, slice(first, end)
     first = end
 
@@ -318,31 +326,41 @@ def _false_matches(
 ) -> list[Rate]:
   """The rates at S steps, whose values float64 [S] are known."""
   sizes = np.bincount(people)
-  reached = np.zeros([len(steps), len(sizes)], np.int64)
+  count = len(sizes)
+  reached = np.zeros([len(steps), count], np.int64)
   squares, products = np.zeros([2, len(steps)], np.int64)
   for scores, rows in _blocks(unit, people) if steps else ():
-    first, last = people[rows.start], people[rows.stop - 1] + 1
     # Of most steps they are few: the pairs of images that reach the lowest.
     places = np.nonzero(scores >= min(steps))
     scores = scores[places]
-    dyads = (people[rows][places[0]] - first) * len(sizes) + people[places[1]]
+    one, other = people[places[0] + rows.start], people[places[1] + rows.start]
+    first, last = people[rows.start], people[rows.stop - 1] + 1
+    dyads = (one - first) * (count - first) + other - first
     for place, step in enumerate(steps):
-      hits = np.bincount(
-        dyads[scores >= step], minlength=(last - first) * len(sizes)
-      ).reshape(-1, len(sizes))
-      reached[place, first:last] = hits.sum(axis=1)
-      squares[place] += np.sum(hits**2)
-      products[place] += sizes[first:last] @ hits @ sizes
-  total = (len(people) ** 2 - int(np.sum(sizes**2))) // 2
+      hits = np.flatnonzero(scores >= step)
+      reached[place] += np.bincount(one[hits], minlength=count)
+      reached[place] += np.bincount(other[hits], minlength=count)
+      # Of each two people.
+      sums = np.bincount(
+        dyads[hits], minlength=(last - first) * (count - first)
+      )
+      squares[place] += 2 * (sums @ sums)
+      products[place] += 2 * np.sum(sizes[one[hits]] * sizes[other[hits]])
+  total = _count_pairs(sizes)
   found = []
   for place, value in enumerate(values):
     spread = _spread(
       reached[place], squares[place], products[place], value, sizes
     )
     limits = intervals.of_rate(value, total, *spread)
-    count = int(reached[place].sum()) // 2
-    found.append(Rate(float(value), *limits, count, total))
+    matches = int(reached[place].sum()) // 2
+    found.append(Rate(float(value), *limits, matches, total))
   return found
+
+
+def _count_pairs(sizes: np.ndarray) -> int:
+  """Pairs of images of two people, who have int [P] images each."""
+  return (int(sizes.sum()) ** 2 - int(np.sum(sizes**2))) // 2
 
 
 def _spread(
@@ -362,8 +380,7 @@ def _spread(
     value: the mean.
     sizes: int [P], the images of each.
   """
-  images = int(sizes.sum())
-  total = (images**2 - int(np.sum(sizes**2))) // 2
+  images, total = int(sizes.sum()), _count_pairs(sizes)
   # Of values less the mean, for each of the pairs of two people.
   owed = sums - value * sizes * (images - sizes)
   numbers = sizes.astype(float) ** 2
@@ -375,11 +392,3 @@ def _spread(
 def _columns(people: np.ndarray) -> np.ndarray:
   """Where each person's rows begin."""
   return np.flatnonzero(np.diff(people, prepend=-1))
-
-
-def _summed(
-  values: np.ndarray, columns: np.ndarray, rows: slice, own: tuple[int, int]
-) -> np.ndarray:
-  """Values int32 [n, N] of images, summed over each two people."""
-  sums = np.add.reduceat(values, columns, axis=1)
-  return np.add.reduceat(sums, columns[slice(*own)] - rows.start, axis=0)

@@ -66,11 +66,17 @@ def thresholds(
   histogram = np.zeros(2 * _MOST * _STEPS + 1, np.int64)
   for start in range(0, len(unit), _BLOCK):
     part = slice(start, start + _BLOCK)
-    scores = unit[part] @ unit.T - mean[part, np.newaxis]
+    scores = unit[part] @ unit.T
+    scores -= mean[part, np.newaxis]
     scores /= deviation[part, np.newaxis]
-    scores = scores[owners[part, np.newaxis] != owners]
-    steps = np.floor((np.clip(scores, -_MOST, _MOST) + _MOST) * _STEPS)
-    histogram += np.bincount(steps.astype(np.int64), minlength=len(histogram))
+    np.clip(scores, -_MOST, _MOST, out=scores)
+    scores += _MOST
+    scores *= _STEPS
+    # Cut off, as they are not negative.
+    steps = scores.astype(np.int32)
+    own = steps[owners[part, np.newaxis] == owners]
+    histogram += np.bincount(np.ravel(steps), minlength=len(histogram))
+    histogram -= np.bincount(own, minlength=len(histogram))
   reached = np.cumsum(histogram[::-1])[::-1]
   found = []
   for share in shares:

@@ -1,5 +1,6 @@
 """A gallery of people, in the files that `identify` reads and writes."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -160,6 +161,10 @@ class Gallery:
       f'<faceqat.Gallery of {len(self.people):,} people, {len(self):,} images>'
     )
 
+  @functools.cached_property
+  def _index(self) -> retrieval.Index:
+    return retrieval.Index(self.stored.templates, self.stored.labels)
+
   def search(
     self, embeddings: npt.NDArray[np.generic], k: int = 5
   ) -> list[list[Match]]:
@@ -184,11 +189,8 @@ class Gallery:
     arguments.check_count(k, 'k')
     if not len(embeddings):
       return []
-    found = retrieval.find_people(
-      stored.templates,
-      stored.labels,
-      stored.as_stored(embeddings),
-      min(k, len(self.people)),
+    found = self._index.find_people(
+      stored.as_stored(embeddings), min(k, len(self.people))
     )
     return [
       [

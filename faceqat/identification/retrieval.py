@@ -6,6 +6,7 @@ they are those of `integer.matching`, exact to the last bit.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from faceqat.integer import template_score
 
 # Templates compared with a block of probes at a time. A search holds some ten
 # arrays of scores, so they are a few hundred MB however large the gallery is.
-GALLERY_BLOCK = 32_768
-PROBE_BLOCK = 256
+GALLERY_BLOCK = 131_072
+PROBE_BLOCK = 64
 # So many pairs of integer templates are compared on the host: XLA, which JAX
 # has to be imported for, takes seconds to compile a search.
 FEW_PAIRS = 4096
@@ -61,46 +62,98 @@ def as_score(cosine: float, integers: bool) -> float | int:
   )
 
 
+class Index:
+  """A gallery that is ready to be searched, again and again."""
+
+  def __init__(
+    self,
+    templates: np.ndarray,
+    labels: np.ndarray,
+    block: int = GALLERY_BLOCK,
+  ):
+    """Takes the gallery; the first search prepares it.
+
+    Args:
+      templates: [N, D], float32 unit vectors, or integers as `matching` takes.
+      labels: int [N], the person of each.
+      block: templates compared at a time.
+    """
+    self._templates, self._labels = templates, np.asarray(labels)
+    self._starts = range(0, len(templates), block)
+    self._block = block
+    self._searches: dict[int, Callable] = {}
+
+  def find_people(self, probes: np.ndarray, k: int) -> Matches:
+    """Finds the k people whose best template is most similar to each probe.
+
+    Of equal scores the earlier template comes first.
+
+    Args:
+      probes: [P, D], of the kind of the templates.
+      k: at most the number of people.
+
+    Raises:
+      ValueError: k is not in [1, people], or `matching` refuses the templates.
+    """
+    labels = self._labels
+    # Counting all of them takes as long as a search, and the first tell enough.
+    people = len(np.unique(labels[: _MORE * max(k, 1)]))
+    if people < k:
+      people = len(np.unique(labels))
+    if not 1 <= k <= people:
+      raise ValueError(
+        f'k is {k}, for a gallery of {people} people; it must be 1 to {people}'
+      )
+    parts = []
+    for start in range(0, len(probes), PROBE_BLOCK):
+      some = probes[start : start + PROBE_BLOCK]
+      found = []
+      for first in self._starts:
+        rows, scores = self._search_block(first, some, k)
+        found.append((rows + np.int32(first), scores))
+      # Whoever is among the best of all is among the best of their block.
+      rows, scores = (np.concatenate(x, axis=1) for x in zip(*found))
+      parts.append(_best_people(rows, scores, labels, k))
+    rows, scores = (np.concatenate(part) for part in zip(*parts))
+    return Matches(labels[rows].astype(np.int32), rows, scores)
+
+  def _search_block(self, first: int, probes: np.ndarray, k: int):
+    """The templates of the k best people (or of all) in one block."""
+    labels = self._labels[first : first + self._block]
+    # The same for every block of a size: each other number is compiled anew.
+    wanted = min(_MORE * k, len(labels))
+    search = self._search_of(first, probes)
+    while True:
+      rows, scores = map(np.asarray, search(probes, k=wanted))
+      found = min(len(np.unique(labels[row])) for row in rows)
+      if found < k:
+        # There may be fewer in this block.
+        k = min(k, len(np.unique(labels)))
+      if found >= k:
+        return _best_people(rows, scores, labels, k)
+      # One person may have all the best templates: look further down.
+      wanted = min(_MORE * wanted, len(labels))
+
+  def _search_of(self, first: int, probes: np.ndarray) -> Callable:
+    """From probes and k to the nearest of a block, as `matching.search`."""
+    templates = self._templates[first : first + self._block]
+    # Any that are no templates are refused by `matching`.
+    if (
+      len(templates) * len(probes) <= FEW_PAIRS
+      and templates.shape[1:] == probes.shape[1:]
+      and all(map(template_score.fits, (templates, probes)))
+    ):
+      return functools.partial(template_score.search, templates)
+    if first not in self._searches:
+      self._searches[first] = _make_search(templates)
+    return self._searches[first]
+
+
 def find_people(
-  templates: np.ndarray,
-  labels: np.ndarray,
-  probes: np.ndarray,
-  k: int,
-  block: int = GALLERY_BLOCK,
+  templates: np.ndarray, labels: np.ndarray, probes: np.ndarray, k: int
 ) -> Matches:
-  """Finds the k people whose best template is most similar to each probe.
-
-  Of equal scores the earlier template comes first.
-
-  Args:
-    templates: [N, D], float32 unit vectors, or integers as `matching` takes.
-    labels: int [N], the person of each.
-    probes: [P, D], of the same kind.
-    k: at most the number of people.
-    block: templates compared at a time.
-
-  Raises:
-    ValueError: k is not in [1, people], or `matching` refuses the templates.
-  """
-  labels = np.asarray(labels)
-  people = len(np.unique(labels))
-  if not 1 <= k <= people:
-    raise ValueError(
-      f'k is {k}, for a gallery of {people} people; it must be 1 to {people}'
-    )
-  parts = []
-  for start in range(0, len(probes), PROBE_BLOCK):
-    some = probes[start : start + PROBE_BLOCK]
-    found = []
-    for first in range(0, len(templates), block):
-      part = slice(first, first + block)
-      rows, scores = _search_block(templates[part], labels[part], some, k)
-      found.append((rows + np.int32(first), scores))
-    # Whoever is among the best of all is among the best of their block.
-    rows, scores = (np.concatenate(x, axis=1) for x in zip(*found))
-    parts.append(_best_people(rows, scores, labels, k))
-  rows, scores = (np.concatenate(part) for part in zip(*parts))
-  return Matches(labels[rows].astype(np.int32), rows, scores)
+  """`Index.find_people` of a gallery that is searched once."""
+  return Index(templates, labels).find_people(probes, k)
 
 
 def people_needed(rate: float, templates: int) -> int:
@@ -193,21 +246,6 @@ def _rounded_up(rate: float) -> float:
   return float(np.ceil(round(rate * digits, 6)) / digits)
 
 
-def _search_block(templates, labels, probes, k: int):
-  """The templates of the k best people (or of all) in one block."""
-  # The same for every block of a size: each other number is compiled anew.
-  wanted = min(_MORE * k, len(templates))
-  k = min(k, len(np.unique(labels)))
-  search = _make_search(templates, probes)
-  while True:
-    rows, scores = map(np.asarray, search(k=wanted))
-    found = [len(np.unique(labels[row])) for row in rows]
-    if min(found) >= k:
-      return _best_people(rows, scores, labels, k)
-    # One person may have all the best templates: look further down.
-    wanted = min(_MORE * wanted, len(templates))
-
-
 def _best_people(rows, scores, labels, k: int):
   """Everybody's first template in [P, m], the k with the highest scores."""
   # Stable, so that of equal scores the earlier one stays first.
@@ -225,22 +263,15 @@ def _best_people(rows, scores, labels, k: int):
   )
 
 
-def _make_search(templates: np.ndarray, probes: np.ndarray):
-  """From k to the nearest templates of each probe, as `matching.search`."""
-  integers = np.issubdtype(templates.dtype, np.integer)
-  # Any that are no templates are refused by `matching`.
-  if (
-    len(templates) * len(probes) <= FEW_PAIRS
-    and templates.shape[1:] == probes.shape[1:]
-    and all(map(template_score.fits, (templates, probes)))
-  ):
-    return functools.partial(template_score.search, templates, probes)
+def _make_search(templates: np.ndarray) -> Callable:
+  """From probes and k to the nearest templates, as `matching.search`."""
   import jax.numpy as jnp
 
   from faceqat.integer import matching
 
-  search = matching.search if integers else _float_search()
-  return functools.partial(search, *map(jnp.asarray, (templates, probes)))
+  if np.issubdtype(templates.dtype, np.integer):
+    return functools.partial(matching.find, matching.prepare(templates))
+  return functools.partial(_float_search(), jnp.asarray(templates))
 
 
 @functools.cache

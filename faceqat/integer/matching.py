@@ -13,18 +13,26 @@ is `score >= threshold`, an int32 too.
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from faceqat.integer import exact_cosine
 from faceqat.integer.template_score import MAX_SIZE, REACH, VIEWS
 from faceqat.integer.template_score import ONE as ONE
 from faceqat.integer.tensors import check_integer
 
 _LOWEST = np.int32(-(2**31))  # Below every score.
 _PROBES_AT_ONCE = 64
+# Rows that are sorted faster than their least value is found bit by bit; of 64
+# rows sorting takes ten times as long.
+_FEW_ROWS = 8
+# Columns that a search looks at beside those of the k best, so that the exact
+# scores can tell that no other column has any of these.
+_COLUMNS_MORE = 4
 
 
 def template(*embeddings, zero_point: int = 0) -> jax.Array:
@@ -87,8 +95,7 @@ def search(gallery, probes, k: int) -> tuple[jax.Array, jax.Array]:
   """Finds the k most similar templates of a gallery for every probe.
 
   Args:
-    gallery: [N, D] templates, as in `cosine`. With int8 on both sides the dot
-      products are those of int8, which most machines have in hardware.
+    gallery: [N, D] templates, as in `cosine`.
     probes: [P, D] templates.
     k: in [1, N].
 
@@ -100,14 +107,46 @@ def search(gallery, probes, k: int) -> tuple[jax.Array, jax.Array]:
   Raises:
     ValueError: as `cosine` does, or k is outside [1, N].
   """
-  gallery, probes = _checked(gallery, 'gallery'), _checked(probes, 'probes')
-  for name, array in (('gallery', gallery), ('probes', probes)):
-    if array.ndim != 2:
-      raise ValueError(f'{name} is of shape {array.shape}; it must be [N, D]')
-  _check_sizes(gallery, probes)
-  count = len(gallery)
+  return find(prepare(gallery), probes, k)
+
+
+class Prepared(NamedTuple):
+  """N templates [N, D], ready to be searched.
+
+  Attributes:
+    limbs: int8 [N, D], or [2 N, D]: their first limbs and their second ones
+      (`_limbs`).
+    norm: uint32 [N], squared norms.
+    root: uint32 [N], their `exact_cosine.inverse_root`.
+  """
+
+  limbs: jax.Array
+  norm: jax.Array
+  root: jax.Array
+
+
+def prepare(gallery) -> Prepared:
+  """Makes of a gallery [N, D] what many searches share.
+
+  Raises:
+    ValueError: as `search` does.
+  """
+  _check_table(gallery, 'gallery')
+  return _prepare(_checked(gallery, 'gallery'))
+
+
+def find(gallery: Prepared, probes, k: int) -> tuple[jax.Array, jax.Array]:
+  """`search` in a gallery that is prepared."""
+  _check_table(probes, 'probes')
+  _check_sizes(gallery.limbs, _checked(probes, 'probes'))
+  count = len(gallery.norm)
   k = check_integer(k, f'k, for a gallery of {count},', 1, count)
   return _search(gallery, probes, k)
+
+
+def _check_table(array, name: str):
+  if array.ndim != 2:
+    raise ValueError(f'{name} is of shape {array.shape}; it must be [N, D]')
 
 
 def _checked(array, name: str):
@@ -145,118 +184,160 @@ def _check_sizes(a: jax.Array, b: jax.Array):
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
   product = a.astype(jnp.int32) * b.astype(jnp.int32)
   dot = jnp.sum(product, axis=-1, dtype=jnp.int32)
-  return _score(dot, *_norm(a), *_norm(b))
+  return exact_cosine.score(
+    dot, *exact_cosine.squared_norm(a), *exact_cosine.squared_norm(b)
+  )
+
+
+@jax.jit
+def _prepare(templates) -> Prepared:
+  return Prepared(_limbs(templates), *exact_cosine.squared_norm(templates))
 
 
 @functools.partial(jax.jit, static_argnames='k')
-def _search(gallery, probes, k: int):
-  # int8 products are the fastest; sums of two embeddings do not fit them.
-  narrow = gallery.dtype == probes.dtype == jnp.int8
-  operand = jnp.int8 if narrow else jnp.int32
-  gallery, probes = gallery.astype(operand), probes.astype(operand)
-  norms = _norm(gallery)
+def _search(gallery: Prepared, probes, k: int):
+  # So many rows of N scores are held at a time, however many probes there are.
+  count = min(len(probes), _PROBES_AT_ONCE)
+  if not count:
+    return (jnp.zeros([0, k], jnp.int32),) * 2
+  parts = -(-len(probes) // count)
+  # Not with zeros, to whom all are equally near.
+  free = parts * count - len(probes)
+  padded = jnp.pad(probes, ((0, free), (0, 0)), mode='edge')
+  found = lax.map(
+    lambda some: _find(gallery, some, k),
+    padded.reshape(parts, count, probes.shape[1]),
+  )
+  return tuple(x.reshape(-1, k)[: len(probes)] for x in found)
 
-  def find(probe):
-    dot = lax.dot_general(
-      gallery, probe, (((1,), (0,)), ((), ())), preferred_element_type=jnp.int32
+
+def _find(gallery: Prepared, probes, k: int) -> tuple[jax.Array, jax.Array]:
+  """`search` by few probes.
+
+  Estimates choose some columns of a table of the gallery, and the exact scores
+  of these the best. Where those are not above all that others can have, as
+  among many equal templates, every score is computed.
+  """
+  dots = _products(probes, gallery)
+  norm, root = (x[:, np.newaxis] for x in exact_cosine.squared_norm(probes))
+
+  def scores_at(places):
+    entries = gallery.norm[places], gallery.root[places]
+    return exact_cosine.score(
+      jnp.take_along_axis(dots, places, axis=1), *entries, norm, root
     )
-    values, indices = _largest(_score(dot, *norms, *_norm(probe)), k)
+
+  def search_all():
+    scores = exact_cosine.score(dots, gallery.norm, gallery.root, norm, root)
+    values, indices = jax.vmap(lambda row: _largest(row, k))(scores)
     return indices, values
 
-  # So many rows of N scores are held at a time, however many probes there are.
-  return lax.map(find, probes, batch_size=_PROBES_AT_ONCE)
+  size, columns = len(gallery.norm), k + _COLUMNS_MORE
+  rows = max(math.isqrt(size // columns), 1)
+  width = -(-size // rows)
+  if width <= columns:
+    return search_all()
+  estimates = jnp.pad(
+    _estimate(dots, gallery),
+    ((0, 0), (0, rows * width - size)),
+    constant_values=_LOWEST,
+  )
+  # Each is the largest of a column.
+  heads = functools.reduce(jnp.maximum, jnp.split(estimates, rows, axis=1))
+  chosen, least = _first_of_largest(heads, columns)
+  places = (
+    chosen[:, np.newaxis]
+    + width * np.arange(rows, dtype=np.int32)[:, np.newaxis]
+  )
+  places = places.reshape(len(probes), -1)  # Rising.
+  scores = jnp.where(
+    places < size, scores_at(jnp.minimum(places, size - 1)), _LOWEST
+  )
+  best, _ = _first_of_largest(scores, k)
+  values, order = lax.top_k(jnp.take_along_axis(scores, best, axis=1), k)
+  best = jnp.take_along_axis(best, order, axis=1)
+  indices = jnp.take_along_axis(places, best, axis=1)
+  above = _most(least, norm[:, 0], root[:, 0]) < values[:, -1]
+  return lax.cond(jnp.all(above), lambda: (indices, values), search_all)
 
 
-def _norm(templates: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Squared norms, uint32 [...], at least 1, and their `_inverse_root`."""
-  wide = templates.astype(jnp.int32)
-  squared = jnp.sum(wide * wide, axis=-1, dtype=jnp.int32)
-  norm = jnp.maximum(squared, 1).astype(jnp.uint32)
-  return norm, _inverse_root(norm)
+def _limbs(templates: jax.Array) -> jax.Array:
+  """Bytes [N, D] or [2 N, D], whose products most machines have in hardware.
 
-
-def _spare(norm: jax.Array) -> jax.Array:
-  """How many times a number below 2^31 can be multiplied by 4 in 32 bits."""
-  return lax.clz(norm) >> 1
-
-
-def _inverse_root(norm: jax.Array) -> jax.Array:
-  """floor(2^47 / sqrt(m)), at most 2^32 - 1, of m = norm * 4^spare.
-
-  m is in [2^30, 2^32): before it is cut the root is above 2^31, and it loses
-  less than 2^-31 of itself. Found bit by bit: the largest r with r^2 * m below
-  2^94, which none but 2^32 equals.
+  int8 as they are. Others, within REACH of 0, are four times the first limb and
+  the second one, which is -1 to 2.
   """
-  m = norm << (2 * _spare(norm))
-
-  def add_bit(i, root):
-    longer = root | (np.uint32(1 << 31) >> i.astype(jnp.uint32))
-    high, low = _multiply(longer, longer)
-    top, middle = _multiply(high, m)
-    carry, _ = _multiply(low, m)
-    top = top + (middle + carry < carry)
-    return jnp.where(top < (1 << 30), longer, root)
-
-  return lax.fori_loop(0, 32, add_bit, jnp.zeros_like(norm))
+  if templates.dtype == jnp.int8:
+    return templates
+  high = (templates + 1) >> 2
+  limbs = jnp.concatenate([high, templates - 4 * high])
+  return limbs.astype(jnp.int8)
 
 
-def _score(dot, norm_a, root_a, norm_b, root_b) -> jax.Array:
-  """dot / sqrt(norm_a * norm_b) * 2^29, cut toward zero: int32.
+def _products(probes, gallery: Prepared) -> jax.Array:
+  """int32 [P, N] dot products of templates [P, D] with a gallery."""
+  (count, _), size = probes.shape, len(gallery.norm)
+  limbs = _limbs(probes)
+  # XLA:CPU has a fast form for two rows or more.
+  rows = jnp.pad(limbs, ((0, len(limbs) == 1), (0, 0)))
+  products = lax.dot_general(
+    rows,
+    gallery.limbs,
+    (((1,), (1,)), ((), ())),
+    preferred_element_type=jnp.int32,
+  )[: len(limbs)]
+  for axis, length in enumerate((count, size)):
+    if products.shape[axis] > length:
+      high, low = jnp.split(products, 2, axis)
+      products = 4 * high + low
+  return products
 
-  The roots give a first value that is at most the true one, x, and above
-  x - 2. Of x, which is at most 2^29 by Cauchy and Schwarz, less than 2^-31 is
-  lost to root_a, 2^-30 to the first product, which is at least 2^30, and 2^-31
-  to root_b: together less than 1. Cutting the last bits off loses less than 1
-  again. What is wanted is hence the first value or the next.
+
+def _estimate(dots, gallery: Prepared) -> jax.Array:
+  """dot / |a| * 2^15 of entries a: int32, less than 2 nearer to 0 than that.
+
+  dot * 2^spare is below 2^32, by Cauchy and Schwarz, as |a| * 2^spare is below
+  2^16 and |b| below 2^15.5. Less than 1 is lost to the root, and by cutting.
   """
-  size = jnp.abs(dot).astype(jnp.uint32)
-  shift = lax.clz(jnp.maximum(size, 1))
-  first, _ = _multiply(size << shift, root_a)
-  first, _ = _multiply(first, root_b)
-  # x * 2^right = size * root_a * root_b * 2^(shift - 64) is above 2^29, with
-  # uncut roots: right is at least 1. It is at most 32, too much for one shift.
-  right = shift + 1 - _spare(norm_a) - _spare(norm_b)
-  value = (first >> 1) >> (right - 1)
-  following = value + 1
-  reached = _reaches(size, norm_a, norm_b, following)
-  value = jnp.where(reached, following, value).astype(jnp.int32)
-  return jnp.where(dot < 0, -value, value)
+  raised = jnp.abs(dots).astype(jnp.uint32) << exact_cosine.spare(gallery.norm)
+  size = exact_cosine.multiply(raised, gallery.root)[0].astype(jnp.int32)
+  return jnp.where(dots < 0, -size, size)
 
 
-def _reaches(size, norm_a, norm_b, value) -> jax.Array:
-  """Whether size^2 * 2^58 >= value^2 * norm_a * norm_b.
+def _most(estimate, norm, root) -> jax.Array:
+  """A score that none with this `_estimate` exceeds, of probes' norms."""
+  size = jnp.maximum(estimate + 2, 0).astype(jnp.uint32)
+  high, _ = exact_cosine.multiply(size, root)
+  # What is lost to the root and by cutting is less than 2.
+  return ((((high + 2) << exact_cosine.spare(norm)) >> 1) + 1).astype(jnp.int32)
 
-  The two are less than 2^95 apart: `value`, at most 2^29 + 1, is at most 1 away
-  from where they are equal, and the norms' product is below 2^62. So the lowest
-  96 bits of the difference, in three limbs, have its sign.
+
+def _first_of_largest(values, k: int) -> tuple[jax.Array, jax.Array]:
+  """Where the k largest of each row [P, N] are, rising, and the least of them.
+
+  Of equal ones the first are taken.
   """
-  value_high, value_low = _multiply(value, value)
-  norms_high, norms_low = _multiply(norm_a, norm_b)
-  carried, low = _multiply(value_low, norms_low)
-  first_high, first = _multiply(value_low, norms_high)
-  second_high, second = _multiply(value_high, norms_low)
-  middle = carried + first
-  high = first_high + (middle < first)
-  middle = middle + second
-  high = high + (middle < second) + second_high + value_high * norms_high
+  if len(values) <= _FEW_ROWS:
+    largest, places = lax.top_k(values, k)
+    return jnp.sort(places, axis=1), largest[:, -1]
 
-  # size^2 * 2^58 without its lowest limb, which is 0.
-  size_high, size_low = _multiply(size, size)
-  wanted_middle = size_low << 26
-  wanted_high = (size_high << 26) | (size_low >> 6)
-  borrow = low > 0
-  borrow = (wanted_middle < middle) | ((wanted_middle == middle) & borrow)
-  return (wanted_high - high - borrow) >> 31 == 0
+  def add_bit(i, least):
+    more = least + (np.int32(1) << (31 - i))
+    enough = (
+      jnp.sum(values >= more[:, np.newaxis], axis=1, dtype=jnp.int32) >= k
+    )
+    return jnp.where(enough, more, least)
 
-
-def _multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The 64-bit product of uint32, as its high and its low 32 bits."""
-  a_high, a_low = a >> 16, a & 0xFFFF
-  b_high, b_low = b >> 16, b & 0xFFFF
-  first, second = a_high * b_low, a_low * b_high
-  middle = (first & 0xFFFF) + (second & 0xFFFF) + ((a_low * b_low) >> 16)
-  high = a_high * b_high + (first >> 16) + (second >> 16) + (middle >> 16)
-  return high, a * b
+  least = lax.fori_loop(0, 32, add_bit, jnp.full(len(values), _LOWEST))
+  above = values > least[:, np.newaxis]
+  equal = values == least[:, np.newaxis]
+  free = k - jnp.sum(above, axis=1, keepdims=True, dtype=jnp.int32)
+  taken = above | (equal & (jnp.cumsum(equal, axis=1, dtype=jnp.int32) <= free))
+  counts = jnp.cumsum(taken, axis=1, dtype=jnp.int32)
+  find = functools.partial(
+    jnp.searchsorted, v=np.arange(1, k + 1, dtype=np.int32)
+  )
+  return jax.vmap(find)(counts).astype(jnp.int32), least
 
 
 def _largest(scores: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:

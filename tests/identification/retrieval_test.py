@@ -44,7 +44,7 @@ def test_the_nearest_people_are_those_of_trying_everybody(
   # One person looks like the first probe in forty images: the others come
   # after all of them.
   templates[20:], labels[20:] = probes[0], 3
-  found = retrieval.find_people(templates, labels, probes, 4, block=block)
+  found = retrieval.Index(templates, labels, block).find_people(probes, 4)
   assert found.scores.dtype == (np.float32 if kind == 'float32' else np.int32)
   for p, probe in enumerate(probes):
     people, rows, cosines = expected(templates, labels, probe, 4)

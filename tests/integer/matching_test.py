@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxpr_walk import forbidden_types
 
-from faceqat.integer import matching
+from faceqat.integer import exact_cosine, matching
 from faceqat.integer.matching import MAX_SIZE, ONE, REACH
 
 
@@ -52,11 +52,13 @@ def test_a_cosine_is_the_exact_one_cut_to_29_bits(size, reach):
 
 
 def score(dot, norm_a, norm_b):
-  """`matching._score` of numbers that need not come from templates."""
+  """`exact_cosine.score` of numbers that need not come from templates."""
   dot = jnp.asarray(dot, jnp.int32)
   norms = [jnp.asarray(norm, jnp.uint32) for norm in (norm_a, norm_b)]
-  roots = [matching._inverse_root(norm) for norm in norms]
-  return jax.jit(matching._score)(dot, norms[0], roots[0], norms[1], roots[1])
+  roots = [exact_cosine.inverse_root(norm) for norm in norms]
+  return jax.jit(exact_cosine.score)(
+    dot, norms[0], roots[0], norms[1], roots[1]
+  )
 
 
 def test_scores_are_exact_where_the_last_bit_is_decided():
@@ -101,7 +103,7 @@ def test_inverse_roots_are_cut_and_not_rounded():
       *rng.integers(1, 2**31, 3_000),
     ]
   )
-  got = matching._inverse_root(jnp.asarray(norms, jnp.uint32))
+  got = exact_cosine.inverse_root(jnp.asarray(norms, jnp.uint32))
   for norm, root in zip(norms.tolist(), np.asarray(got).tolist()):
     while norm < 2**30:
       norm *= 4
@@ -157,6 +159,26 @@ def test_a_search_is_the_sorted_cosines_of_all(size, k, dtype):
     found, np.take_along_axis(scores, wanted, axis=1)
   )
   assert indices.dtype == found.dtype == jnp.int32
+
+
+@pytest.mark.parametrize('reach', [1, 128, REACH])
+def test_no_score_is_above_what_its_estimate_allows(reach):
+  rng = np.random.default_rng(reach)
+  a, b = make_templates(rng, 300, 128, reach)
+  gallery = matching.prepare(a)
+  dots = matching._products(b, gallery)
+  exact = b.astype(np.int64) @ a.T.astype(np.int64)
+  np.testing.assert_array_equal(dots, exact)
+  estimates = matching._estimate(dots, gallery)
+  lengths = np.maximum(np.linalg.norm(a.astype(float), axis=1), 1)
+  lost = np.abs(exact) / lengths * 2**15 - np.abs(estimates)
+  # Of a float64 quotient below 2^31.
+  assert -(2**-20) < lost.min() <= lost.max() < 2
+  assert np.all(estimates * np.sign(exact) >= 0)
+  scores = matching.cosine(a, b[:, None])
+  for estimate, row in zip(estimates.T, scores.T):
+    most = matching._most(estimate, *exact_cosine.squared_norm(b))
+    assert np.all(row <= most)
 
 
 def test_a_search_finds_the_face_among_others_and_its_mirror_image():

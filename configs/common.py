@@ -148,6 +148,9 @@ def int8() -> ConfigDict:
       'calibration_steps': 8,
       # whether channels are scaled to similar ranges (Nagel 2019, 4.1),
       'equalize': False,
+      # for how many steps each block learns how to round its weights
+      # (reconstruction, Li 2021; 0: to the nearest),
+      'reconstruction_steps': 0,
       # and whether biases are corrected by the mean error (4.2).
       'correct_biases': False,
       'default': {
@@ -297,6 +300,7 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
   config.optimizer.warmup_steps = 1
   config.quant.start_epochs = min(0.4, config.quant.start_epochs)
   config.quant.calibration_steps = 2
+  config.quant.reconstruction_steps = min(2, config.quant.reconstruction_steps)
   config.model.depth_multiplier = depth
   if 'depth' in config.model:
     config.model.depth = 18

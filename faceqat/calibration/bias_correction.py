@@ -24,6 +24,7 @@ def correct_biases(
   variables: dict[str, Any],
   program: IntegerProgram,
   batches: Sequence[np.ndarray],
+  floats: dict[str, Any],
 ) -> dict[str, Any]:
   """Gives each channel of the quantized network the mean of the float one.
 
@@ -39,6 +40,8 @@ def correct_biases(
     program: recorded from them, for the rounding that its contract asks for.
       Its biases are then stale: record it anew.
     batches: uint8 [B, H, W, 3], of one H and W; one at least.
+    floats: variables of the float network; `variables` themselves where no
+      reconstruction has rounded their weights.
 
   Returns:
     New variables, in which biases of batch norms differ. The error of a layer
@@ -52,7 +55,7 @@ def correct_biases(
       'bias correction got no images; give one batch of faces at least'
     )
   images = np.concatenate(batches)
-  means, _ = _run(variables, images, {}, model=model, mode=FLOAT)
+  means, _ = _run(floats, images, {}, model=model, mode=FLOAT)
   mode = CONTRACT_MODES[program.contract]
   _, lacking = _run(variables, images, means, model=model, mode=mode)
   params = flax.traverse_util.flatten_dict(variables['params'], sep='/')

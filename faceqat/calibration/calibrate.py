@@ -1,7 +1,8 @@
 """Prepares a float network for its first quantized step.
 
 It observes the ranges of activations on images. Where the config asks for it,
-it equalises channels, corrects biases and sets the first learned steps.
+it equalises channels, sets the first learned steps, learns the rounding of
+weights and corrects biases.
 """
 
 import functools
@@ -16,6 +17,7 @@ import numpy as np
 from faceqat.calibration.bias_correction import correct_biases
 from faceqat.calibration.equalization import equalize
 from faceqat.calibration.lower import lower
+from faceqat.calibration.reconstruction import reconstruct
 from faceqat.models.network import Network
 from faceqat.progress import doing, track
 from faceqat.quant.spec import CALIBRATE, INITIALIZE_STEPS
@@ -27,8 +29,8 @@ def calibrate(
   """Makes a float network ready for its quantized modes.
 
   Args:
-    network: its config's block `quant` says whether to `equalize` and to
-      `correct_biases`.
+    network: its config's block `quant` says whether to `equalize`, for how
+      many steps to reconstruct, and whether to `correct_biases`.
     batches: uint8 [B, H, W, 3], all of one shape; one at least.
 
   Returns:
@@ -47,10 +49,18 @@ def calibrate(
       equal = equalize(model, network.variables, lower(network), batches)
     # The first ranges were for the program alone; the channels now have others.
     network = ready(equal)
+  floats = network.variables
+  if quant.reconstruction_steps:
+    steps = quant.reconstruction_steps
+    network = network._replace(
+      variables=reconstruct(network, batches, steps=steps)
+    )
   if not quant.correct_biases:
     return network.variables
   with doing('correcting biases'):
-    return correct_biases(model, network.variables, lower(network), batches)
+    return correct_biases(
+      model, network.variables, lower(network), batches, floats
+    )
 
 
 def observe(

@@ -16,6 +16,7 @@ _ADDED = {
   'quant.default.mean': 'operator',
   'quant.default.prelu': 'operator',
   'quant.default.step_initialization': 'mse',
+  'quant.reconstruction_steps': 0,
 }
 # Of one kind of model or loss alone.
 _ADDED_TO = {

@@ -47,7 +47,7 @@ def networks():
   variables = table.calibrate(model, variables, images)
   program = table.lower(model, variables, IMAGE)
   corrected = correct_biases(
-    model, variables, program, [images[:32], images[32:]]
+    model, variables, program, [images[:32], images[32:]], variables
   )
   return images, program, variables, corrected
 
@@ -128,4 +128,4 @@ def test_nothing_but_biases_of_batch_norms_changes():
 def test_no_images_is_an_error():
   _, program, variables, _ = networks()
   with pytest.raises(ValueError, match='one batch of faces'):
-    correct_biases(Network(), variables, program, [])
+    correct_biases(Network(), variables, program, [], variables)

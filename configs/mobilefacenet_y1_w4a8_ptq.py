@@ -1,0 +1,25 @@
+"""InsightFace's MobileFaceNet y1 to 4-bit weights without training.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_w4a8_ptq.py \
+    --workdir=runs/y1_w4a8_ptq --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+Bits and layers are those of `mobilefacenet_y1_w4a8`. In place of a training,
+each block learns by itself how to round its weights (reconstruction), on 256
+faces and without labels. It can go before any training with quantizers:
+--config.quant.reconstruction_steps=100.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_w4a8
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  config = mobilefacenet_y1_w4a8.get_config()
+  # Biases are learnt with the weights.
+  config.quant.update(reconstruction_steps=100, correct_biases=False)
+  config.total_steps = 0
+  return compose(config, arg)

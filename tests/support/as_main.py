@@ -24,6 +24,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+# Here, as its flags are nobody's who imports it first.
+import grain  # noqa: F401
 from absl import app, flags
 from settings import ROOT
 

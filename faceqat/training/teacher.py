@@ -69,7 +69,7 @@ def load_teacher(
   if name:
     teacher = _named(name, whole, config)
   else:
-    start = jax.device_put(start, may_alias=False)
+    start = jax.tree.map(jnp.copy, start)
     teacher = Teacher(model, start, height_width(size))
   if config.loss.features:
     _check_blocks(teacher, model, height_width(size))

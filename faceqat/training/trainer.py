@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -277,8 +278,7 @@ class Trainer:
   def _check_next(self, done: int, step: Step, batch):
     # Weights may be finite and yet destroyed: the next loss shows it.
     if step.recipe.objective.mesh is None:
-      # Compiles nothing, where `jnp.copy` would for each shape.
-      copy = jax.device_put(self.state, may_alias=False)
+      copy = jax.tree.map(jnp.copy, self.state)
       _, after = self._step(copy, batch, recipe=step.recipe, mode=step.mode)
     else:
       # There may be no room for two classifiers.

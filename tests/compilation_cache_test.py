@@ -6,15 +6,17 @@ import subprocess
 import sys
 import warnings
 
+import command_line
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
+from absl import flags
 from jax.experimental.compilation_cache import compilation_cache as of_jax
 from settings import ROOT
 
-from faceqat import compilation_cache
+from faceqat import command, compilation_cache, main
 from faceqat.quant.spec import Mode
 
 
@@ -85,7 +87,7 @@ def test_what_was_used_longest_ago_goes_first(options, tmp_path, monkeypatch):
 # Prints what was found of the two programs, each time they are compiled anew.
 _TWO_PROGRAMS = """
 import resource, signal, sys
-from faceqat import compilation_cache
+from faceqat import command, compilation_cache, main
 
 compilation_cache.keep(sys.argv[1])
 import jax, jax.numpy as jnp
@@ -150,6 +152,23 @@ def test_other_warnings_are_shown(options, tmp_path, monkeypatch):
   compilation_cache.keep(str(tmp_path))
   warnings.showwarning('mind the gap', UserWarning, 'a.py', 1)
   assert shown == ['mind the gap']
+
+
+# Of ml_collections, which reads a config.
+@pytest.mark.filterwarnings(
+  r'ignore:the load_module\(\) method:DeprecationWarning'
+)
+@pytest.mark.parametrize('given', [[], ['--compilation_cache=/of/all']])
+def test_processes_that_train_as_one_need_a_folder_that_is_named(
+  given, monkeypatch
+):
+  kept = []
+  monkeypatch.setattr(compilation_cache, 'keep', kept.append)
+  needed = ['--config=mbv2_int8', '--workdir=/run', '--distributed']
+  with command_line.arguments_of(main, *needed, *given):
+    command._keep_compiled()
+  flags.FLAGS['compilation_cache'].unparse()
+  assert kept == ['/of/all'] * len(given)
 
 
 @pytest.mark.skipif(

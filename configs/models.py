@@ -16,7 +16,8 @@ def _model(name: str, embedding_size: int, **fields) -> ConfigDict:
       'depth_multiplier': 1.0,
       **fields,
       'norm': common.batch_norm(),
-      # Of the float computation: 'float32' or 'bfloat16'.
+      # Of the float computation: 'float32' or 'bfloat16', which is for GPUs and
+      # TPUs: on a CPU it may be the slower one (benchmarks/training_step.py).
       'dtype': 'float32',
     }
   )

@@ -127,8 +127,8 @@ def test_one_command_trains_and_ends_with_the_table(trained):
   assert list(results) == PRECISIONS
   for precision, values in results.items():
     assert row(printed, precision)[0] == f'{100 * values["accuracy"]:.2f}'
-  # Eight bits in place of 32, with the names and scales of 65 layers.
-  assert 3 < results['float']['bytes'] / results['integer']['bytes'] < 4
+  # Eight bits in place of 32: scales are more, and names and biases are less.
+  assert 3.5 < results['float']['bytes'] / results['integer']['bytes'] < 4.2
   for name in (
     'program.safetensors',
     'float.safetensors',

@@ -12,6 +12,7 @@ Of P pairs, `scores` are [P] float64 or integers, higher for the same person;
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
@@ -60,30 +61,39 @@ def embed_each(
   if not len(images):
     raise ValueError('There is no image to embed')
 
+  # A thread each: many operations of a network keep one processor busy, and not
+  # every runtime takes calls of two threads.
+  threads = {name: futures.ThreadPoolExecutor(1) for name in predicts}
   sums = {name: [] for name in predicts}
-  pending = {}
   starts = range(0, len(images), batch_size)
-  for start in track(starts, 'batch', len(starts), images=batch_size):
-    stop = min(start + batch_size, len(images))
-    batch = np.stack([images[i] for i in range(start, stop)])
-    batch = np.pad(
-      batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
-    )
-    mirrored = np.ascontiguousarray(batch[:, :, ::-1])
-    # All go to the device before the previous batch is waited for.
-    running = {
-      name: (predict(batch), predict(mirrored))
-      for name, predict in predicts.items()
+  try:
+    for start in track(starts, 'batch', len(starts), images=batch_size):
+      stop = min(start + batch_size, len(images))
+      batch = np.stack([images[i] for i in range(start, stop)])
+      batch = np.pad(
+        batch, [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]
+      )
+      before = [parts[-1] for parts in sums.values() if parts]
+      for name, predict in predicts.items():
+        sums[name].append(threads[name].submit(_embed_views, predict, batch))
+      # The next batch is decoded meanwhile, but no more of them.
+      for part in before:
+        part.result()
+    found = {
+      name: np.concatenate([part.result() for part in parts])[: len(images)]
+      for name, parts in sums.items()
     }
-    for name, views in pending.items():
-      sums[name].append(sum_views(*views))
-    pending = running
-  found = {}
-  for name, views in pending.items():
-    parts = [*sums[name], sum_views(*views)]
-    found[name] = np.concatenate(parts)[: len(images)]
-    check_finite(found[name])
+  finally:
+    for thread in threads.values():
+      thread.shutdown(wait=False, cancel_futures=True)
+  for embeddings in found.values():
+    check_finite(embeddings)
   return found
+
+
+def _embed_views(predict: Predict, batch: np.ndarray) -> np.ndarray:
+  mirrored = np.ascontiguousarray(batch[:, :, ::-1])
+  return sum_views(predict(batch), predict(mirrored))
 
 
 def sum_views(plain, mirrored) -> np.ndarray:

@@ -68,6 +68,12 @@ COMMANDS = {
     '--rounds=1',
   ): '| 2 |',
   (
+    'benchmarks.growth',
+    '--curves=gallery',
+    '--points=1000,2000',
+    '--rounds=1',
+  ): 'int16 / float32, 64',
+  (
     'benchmarks.identities',
     '--small',
     '--tables=milliseconds',

@@ -4,13 +4,16 @@
 
 The competitors are
 
-* its reference form: XLA's convolutions, the general rescaling, the same bits
 * the float forward pass of the network
 * LiteRT with XNNPACK on the exported int8 file
 * ONNX Runtime on the QDQ file
 
 XNNPACK has no int8 kernel for PReLU. For a network with PReLUs, LiteRT also
-runs a file in which they only rescale, to time everything else.
+runs a file in which they only rescale, to time everything else. --prelu=sum
+gives them the form that XNNPACK runs.
+
+Before, the evaluator is compared with its reference form: XLA's convolutions,
+the general rescaling, the same bits.
 
 The network has random weights, and batch norms and ranges from one batch. It is
 lowered for 112x112 images. All run in turns, on images that stay in memory.
@@ -31,8 +34,10 @@ from ml_collections import ConfigDict
 from benchmarks import timing
 from benchmarks import training_task as task
 from configs import common
+from configs.models import MODELS
 from faceqat import command
 from faceqat.calibration.lower import lower
+from faceqat.compilation import jit_integers
 from faceqat.evaluators.predict import make_predict
 from faceqat.export import litert, onnx_qdq, onnx_runtime, tflite
 from faceqat.integer import kernels, multipliers
@@ -43,6 +48,9 @@ from faceqat.integer.program import IntegerProgram
 from faceqat.models.build import make_model
 from faceqat.models.network import Network
 from faceqat.quant.spec import FLOAT, Mode
+
+# Instruction sets on which the ratios depend.
+FEATURES = ('avx2', 'avx512f', 'avx512_vnni', 'amx_int8')
 
 
 def make_network(
@@ -127,9 +135,10 @@ def without_prelu(program: IntegerProgram) -> IntegerProgram:
   )
 
 
-def make_precisions(network: Network, threads: int) -> dict[str, Callable]:
+def make_precisions(
+  network: Network, program: IntegerProgram, threads: int
+) -> dict[str, Callable]:
   """Returns functions from images [B, H, W, 3] uint8 to embeddings, by name."""
-  program = lower(network)
   delegated = dataclasses.replace(program, contract='xnnpack')
   onnx_run = onnx_runtime.make_runner(
     onnx_qdq.to_model(program).SerializeToString(), threads=threads
@@ -147,8 +156,7 @@ def make_precisions(network: Network, threads: int) -> dict[str, Callable]:
     return only_output(litert.make_runner(content, 'xnnpack', threads=threads))
 
   precisions = {
-    'integer': make_evaluator(program),
-    'reference form': make_reference_form(program),
+    'integer': jit_integers(make_evaluator(program)),
     'float': make_predict(network.model, network.variables, FLOAT),
     'LiteRT XNNPACK': in_litert(delegated),
     'ONNX Runtime QDQ': only_output(onnx_run),
@@ -158,28 +166,28 @@ def make_precisions(network: Network, threads: int) -> dict[str, Callable]:
   return precisions
 
 
-def check(precisions: dict[str, Callable], images: jax.Array):
-  """Checks the embeddings of the integer evaluator.
+def check(evaluate: Callable, program: IntegerProgram):
+  """Checks the embeddings of the integer evaluator, on one image.
 
   Raises:
     ValueError: they are not int8, almost constant, or not those of the
       reference form.
   """
-  embeddings = precisions['integer'](images)
+  images = jnp.asarray(task.make_batch(1)[0])
+  embeddings = evaluate(images)
   if embeddings.dtype != jnp.int8:
     raise ValueError(
       f'the integer precision gives {embeddings.dtype}, not int8'
     )
   if np.ptp(np.asarray(embeddings, np.int32)) < 100:
     raise ValueError('the integer precision is almost constant')
-  if not jnp.array_equal(embeddings, precisions['reference form'](images)):
+  if not jnp.array_equal(embeddings, make_reference_form(program)(images)):
     raise ValueError('the reference form gives other integers')
 
 
 def measure(precisions, batch_size: int, rounds: int) -> dict[str, list[float]]:
   """Returns the seconds of each precision in each round."""
   images = jnp.asarray(task.make_batch(batch_size)[0])
-  check(precisions, images)
 
   def run(embed):
     jax.block_until_ready(embed(images))
@@ -193,9 +201,12 @@ def measure(precisions, batch_size: int, rounds: int) -> dict[str, list[float]]:
 def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
-  network = make_network(args.model, args.depth_multiplier)
-  precisions = make_precisions(network, args.threads)
-  print(f'{args.model}, {args.threads} threads')
+  network = make_network(args.model, args.depth_multiplier, args.prelu)
+  program = lower(network)
+  precisions = make_precisions(network, program, args.threads)
+  check(precisions['integer'], program)
+  print(f'{args.model}, PReLU {args.prelu}, {args.threads} threads')
+  print(timing.processor(FEATURES))
   print(timing.allocator())
   for batch_size in map(int, args.batch_sizes):
     times = measure(precisions, batch_size, args.rounds)
@@ -207,7 +218,11 @@ def main():
 
 
 if __name__ == '__main__':
-  timing.define_flags(rounds=21, model=True)
+  timing.define_flags(rounds=21)
+  flags.DEFINE_enum('model', 'mobilenet_v2', sorted(MODELS), 'Network.')
+  flags.DEFINE_enum(
+    'prelu', 'operator', ('operator', 'sum'), 'Form of its PReLUs.'
+  )
   flags.DEFINE_float(
     'depth_multiplier', 1.0, 'Share of its blocks.', lower_bound=0.0
   )

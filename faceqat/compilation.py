@@ -1,4 +1,6 @@
-"""Compiles quickly where a program runs too rarely to be worth optimising.
+"""Options of XLA: quick compilation, and wide vectors for integers.
+
+A program may run too rarely to be worth optimising.
 
 On a CPU, XLA then compiles a training step in a good half of the time, to code
 of half the speed. A network whose layers are all outputs takes a quarter.
@@ -10,6 +12,9 @@ _OPTIONS = {
   'xla_backend_optimization_level': 0,
   'xla_cpu_use_fusion_emitters': False,
 }
+# XLA:CPU keeps to vectors of 256 bits. Floats stay with that: wider ones take
+# sums in another order.
+_INTEGER_OPTIONS = {'xla_cpu_prefer_vector_width': 512}
 FLAGS = tuple(f'--{name}={value}'.lower() for name, value in _OPTIONS.items())
 
 
@@ -31,3 +36,14 @@ def jit_once(function: Callable) -> Callable:
 
   cpu = jax.default_backend() == 'cpu'
   return jax.jit(function, compiler_options=_OPTIONS if cpu else None)
+
+
+def jit_integers(function: Callable) -> Callable:
+  """`jax.jit` of integer arithmetic, outside of another `jit`.
+
+  With AVX-512 the evaluator then takes 0.7 of its time.
+  """
+  import jax
+
+  cpu = jax.default_backend() == 'cpu'
+  return jax.jit(function, compiler_options=_INTEGER_OPTIONS if cpu else None)

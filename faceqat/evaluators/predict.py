@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from faceqat.compilation import jit_integers
 from faceqat.evaluators.verification import Predict
 from faceqat.integer import matching
 from faceqat.integer import program as integer_program
@@ -45,7 +46,7 @@ def make_integer_predict(program: integer_program.IntegerProgram) -> Predict:
   """
   zero_point = program.tensors[program.output].zero_point
   run = make_evaluator(program)
-  return jax.jit(
+  return jit_integers(
     lambda images: matching.template(run(images), zero_point=zero_point)
   )
 

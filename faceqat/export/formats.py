@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from faceqat.compilation import jit_integers
 from faceqat.export import (
   digests,
   litert,
@@ -53,7 +54,7 @@ class Format:
 
 def make_run(program: IntegerProgram, *, taps: bool = False) -> Run:
   """The evaluator; with `taps` it gives every tensor, as `Run` says."""
-  evaluate = make_evaluator(program, taps=taps)
+  evaluate = jit_integers(make_evaluator(program, taps=taps))
 
   def run(images):
     result = evaluate(images)

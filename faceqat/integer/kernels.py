@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from faceqat.integer import multipliers
+from faceqat.integer import lines, multipliers
 from faceqat.integer import operators as ops
 from faceqat.integer.arithmetic import (
   inv_sqrt_multiplier,
@@ -66,10 +66,14 @@ def _scaled(acc, rescaling: Rescaling):
   return multiply_by_quantized_multiplier(acc, q31, shift, reach=reach)
 
 
-def _finish(operator: ops.Operator, scaled, output: Tensor):
-  """Adds the output's zero point, and cuts to int8."""
+def _rescale(operator: ops.Operator, acc, rescaling, output: Tensor):
+  """Rescales a sum, adds the output's zero point, and cuts to int8."""
   limits = operator.limits_of(output)
-  return to_int8(scaled + np.int32(output.zero_point), *limits)
+  line = lines.fit_rescaling(rescaling, output.zero_point, limits)
+  if line is not None:
+    return lines.on_line(acc, line)
+  scaled = _scaled(acc, rescaling) + np.int32(output.zero_point)
+  return to_int8(scaled, *limits)
 
 
 def pad(x, padding, value: int):
@@ -111,16 +115,14 @@ def _patches_matmul(x, weights: np.ndarray, strides):
 
 def _depthwise(x, weights: np.ndarray, strides):
   """int32 sums of a depthwise convolution, x padded; weights [kh, kw, 1, C]."""
-  weights = weights[:, :, 0].astype(np.int32)
+  # Not a reduction where the window is the whole image: that takes four times
+  # as long.
   window = weights.shape[:2]
-  if x.shape[1:3] == window:
-    products = x.astype(jnp.int32) * weights
-    return jnp.sum(products, axis=(1, 2), keepdims=True, dtype=jnp.int32)
-  total = None
-  for row, column, view in _windows(x, window, strides):
-    product = view.astype(jnp.int32) * weights[row, column]
-    total = product if total is None else total + product
-  return total
+  weights = weights[:, :, 0].astype(np.int32)
+  return sum(
+    view.astype(jnp.int32) * weights[row, column]
+    for row, column, view in _windows(x, window, strides)
+  )
 
 
 def accumulate(operator: ops.Weighted, value, source: Tensor):
@@ -194,21 +196,42 @@ def _multiplies_unsigned() -> bool:
 def _weighted(operator: ops.Weighted, values, inputs, output):
   (rescaling,) = operator.rescalings(inputs, output)
   acc = accumulate(operator, values[0], inputs[0])
-  return _finish(operator, _scaled(acc, rescaling), output)
+  return _rescale(operator, acc, rescaling, output)
 
 
 def _add(operator: ops.Add, values, inputs, output):
   *each, of_sum = operator.rescalings(inputs, output)
-  total = np.int32(0)
-  for value, tensor, rescaling in zip(values, inputs, each):
-    raised = offset(value, tensor) << multipliers.ADD_LEFT_SHIFT
-    total += _scaled(raised, rescaling)
-  return _finish(operator, _scaled(total, of_sum), output)
+  first, second = (
+    lines.rescale_on_host(
+      _integers(tensor) << multipliers.ADD_LEFT_SHIFT, rescaling
+    )
+    for tensor, rescaling in zip(inputs, each)
+  )
+  total = lines.rescale_on_host(first[:, None] + second, of_sum)
+  table = _cut_on_host(total, output)
+  least = tuple(tensor.qmin for tensor in inputs)
+  ratios = tuple(tensor.scale / output.scale for tensor in inputs)
+  plane = lines.fit_sum(table, least, ratios, (output.qmin, output.qmax))
+  if plane is not None:
+    return lines.on_plane(*values, plane)
+  first, second = (x.astype(jnp.int32) for x in values)
+  start = least[0] * table.shape[1] + least[1]
+  return look_up(table.ravel(), first * table.shape[1] + second, start)
+
+
+def _integers(tensor: Tensor) -> np.ndarray:
+  """`q - zero_point` of all values that a tensor can have, int64."""
+  return np.arange(tensor.qmin, tensor.qmax + 1) - tensor.zero_point
+
+
+def _cut_on_host(scaled: np.ndarray, output: Tensor) -> np.ndarray:
+  low, high = output.qmin, output.qmax
+  return np.clip(scaled + output.zero_point, low, high).astype(np.int8)
 
 
 def _mul(operator: ops.Mul, values, inputs, output):
   (rescaling,) = operator.rescalings(inputs, output)
-  return _finish(operator, _scaled(multiply(values, inputs), rescaling), output)
+  return _rescale(operator, multiply(values, inputs), rescaling, output)
 
 
 def multiply(values, inputs):
@@ -225,17 +248,35 @@ def _concat(operator: ops.Concat, values, inputs, output):
 
 def _requantize(operator: ops.Requantize, values, inputs, output):
   (rescaling,) = operator.rescalings(inputs, output)
-  return _finish(
-    operator, _scaled(offset(values[0], inputs[0]), rescaling), output
-  )
+  x = _integers(inputs[0])[:, None]
+  table = _cut_on_host(lines.rescale_on_host(x, rescaling), output)
+  return _tabulated(table, values[0], inputs[0], output)
 
 
 def _prelu(operator: ops.PReLU, values, inputs, output):
   positive, negative = operator.rescalings(inputs, output)
-  x = offset(values[0], inputs[0])
-  alpha = operator.alpha.astype(np.int32)
-  scaled = jnp.where(x >= 0, _scaled(x, positive), _scaled(x * alpha, negative))
-  return _finish(operator, scaled, output)
+  x = _integers(inputs[0])[:, None]
+  scaled = np.where(
+    x >= 0,
+    lines.rescale_on_host(x, positive),
+    lines.rescale_on_host(x * operator.alpha.astype(np.int64), negative),
+  )
+  table = _cut_on_host(scaled, output)
+  return _tabulated(table, values[0], inputs[0], output)
+
+
+def _tabulated(table: np.ndarray, value, source: Tensor, output: Tensor):
+  """What a table [N, C], or [N, 1], has for `value`."""
+  found = lines.fit_table(
+    table, source.qmin, source.zero_point, (output.qmin, output.qmax)
+  )
+  if found is not None:
+    return lines.on_lines(value, found)
+  channels = table.shape[1]
+  index = value.astype(jnp.int32) * channels + np.arange(
+    channels, dtype=np.int32
+  )
+  return look_up(table.ravel(), index, source.qmin * channels)
 
 
 def _sum_prelu(operator: ops.SumPReLU, values, inputs, output):
@@ -278,7 +319,7 @@ def _mean(operator: ops.Mean, values, inputs, output):
   (rescaling,) = operator.rescalings(inputs, output)
   zero = source.zero_point * source.shape[0] * source.shape[1]
   total = jnp.sum(values[0].astype(jnp.int32), axis=(1, 2), dtype=jnp.int32)
-  return _finish(operator, _scaled(total - np.int32(zero), rescaling), output)
+  return _rescale(operator, total - np.int32(zero), rescaling, output)
 
 
 def _max_pool(operator: ops.MaxPool, values, inputs, output):

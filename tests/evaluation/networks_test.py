@@ -177,7 +177,7 @@ def test_integer_embeddings_are_centred_on_the_zero_point(
   assert raw.shape == (2, 16)
   np.testing.assert_array_equal(embeddings, raw.astype(int) - output.zero_point)
   # No float, no 64 bits.
-  assert forbidden_types(predict, images) == set()
+  assert forbidden_types(predict.__wrapped__, images) == set()
 
 
 def test_matching_in_integers_decides_as_a_float_cosine_does(evaluated):

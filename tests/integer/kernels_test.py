@@ -24,6 +24,8 @@ def prelu(alpha_scale):
   [
     (ops.Add, (1.0, 1e-5), 0.9),
     (ops.Add, (0.2, 0.2), 1e-4),
+    # Every other sum is a tie.
+    (ops.Add, (0.2, 0.2), 0.4),
     # A factor of 2500, and then far below the least.
     (ops.Mul, (0.5, 0.5), 1e-4),
     (ops.Mul, (1e-6, 1e-6), 1.0),

@@ -111,7 +111,8 @@ def on_plane(first: jax.Array, second: jax.Array, plane: Plane) -> jax.Array:
 
 def _cut(y, form: Lines | Plane):
   if form.shift < _SHIFT or form.limits != (-128, 127):
-    y = lax.clamp(*np.int32(form.limits[:1]), y, *np.int32(form.limits[1:]))
+    least, greatest = np.int32(form.limits)
+    y = lax.clamp(least, y, greatest)
   return y.astype(jnp.int8)
 
 

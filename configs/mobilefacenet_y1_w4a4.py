@@ -39,6 +39,8 @@ def get_config(arg: str = '') -> ConfigDict:
     'block_[1-9]*/input': {'input': 'own'},
     'last_input': {'input': 'own'},
   }
+  # The error of each block shows where embeddings go wrong.
+  config.loss.features = 1.0
   config.optimizer.learning_rate = 1e-3
   config.total_steps = 600
   # The patterns name layers, which all have to exist.

@@ -3,6 +3,7 @@
 As if TensorFlow and its data sets were not installed, which no user needs.
 """
 
+import itertools
 import json
 import os
 import re
@@ -72,12 +73,13 @@ def trained(run, tmp_path_factory):
 
 
 def row(printed, precision):
-  """The cells of a precision or a format in the printed table."""
-  lines = printed.splitlines()
-  (start,) = (i for i, line in enumerate(lines) if line.startswith('----'))
+  """The cells of a precision or a format in the first printed table."""
+  lines = iter(printed.splitlines())
+  rules = itertools.dropwhile(lambda line: not line.startswith('----'), lines)
+  next(rules)
   found = [
     line.split()[1:]
-    for line in lines[start + 1 :]
+    for line in itertools.takewhile(bool, rules)
     if line.split()[:1] == [precision]
   ]
   assert len(found) == 1, printed

@@ -118,7 +118,7 @@ def test_micro_batches_need_less_memory():
 def test_batches_that_no_objective_takes_are_refused():
   config = make_config(batch_size=10, micro_batches=4)
   with pytest.raises(ValueError, match='does not divide into 4 micro_batches'):
-    check_batches(config, Distillation(''))
+    check_batches(config, Distillation('', 0.0))
 
   class Pairs:
     per_example = False

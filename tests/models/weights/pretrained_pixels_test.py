@@ -27,6 +27,9 @@ def unassigned(monkeypatch):
   monkeypatch.setattr(
     pretrained, 'assign', lambda variables, values, path: values
   )
+  monkeypatch.setattr(
+    pretrained.pruning, 'prune', lambda values, variables: values
+  )
 
 
 def save_magface(path):

@@ -76,24 +76,16 @@ def layers_of(name, form=''):
   """The paths of all layers with a quantizer, without computing anything."""
   # They are the same for images of any size.
   size = get(name, 'smoke').data.image_size
-  config = get(name, form)
-  own = {
-    pattern: {'input': fields.input}
-    for pattern, fields in config.quant.overrides.items()
-    if 'input' in fields
-  }
-  return _layers_of(
-    config.model.to_json(sort_keys=True), json.dumps(own, sort_keys=True), size
-  )
+  return _layers_of(get(name, form).model.to_json(sort_keys=True), size)
 
 
 @functools.cache
-def _layers_of(model, overrides, size):
+def _layers_of(model, size):
   config = get('mbv2_int8')
   config.model = json.loads(model)
   # A norm without an integer form is refused with it; the bits change no path.
   config.quant.enabled = False
-  config.quant.overrides = json.loads(overrides)
+  config.quant.overrides = {}
   model = make_model(config)
   images = np.zeros((1, size, size, 3), np.uint8)
   shapes = jax.eval_shape(
@@ -169,8 +161,9 @@ def test_four_bits_are_for_what_a_convolution_reads():
   def wide(path):
     if path in ('stem', 'global_depthwise', 'embedding'):
       return True
-    on_residual_path = path.endswith(('/project', '/add'))
-    return on_residual_path or f'{path}_prelu' in layers
+    block = path.rpartition('/')[0]
+    added = path.endswith('/project') and f'{block}/add' in layers
+    return added or f'{path}_prelu' in layers
 
   bits = {path: quant.layer(path).activation_bits for path in layers}
   assert bits == {path: 8 if wide(path) else 4 for path in layers}

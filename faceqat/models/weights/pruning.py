@@ -43,7 +43,8 @@ def prune(
   for path, leaf in shapes.items():
     depthwise = path.removesuffix('/kernel')
     chain = _chain(depthwise)
-    if path == depthwise or any(f'{x}/kernel' not in values for x in chain):
+    # `assign` lists what a network without these lacks.
+    if path == depthwise or any(f'{x}/bn/scale' not in values for x in chain):
       continue
     if leaf.shape[-1] < values[path].shape[-1]:
       _cut(values, *chain, leaf.shape[-1])

@@ -94,4 +94,5 @@ def main():
 
 if __name__ == '__main__':
   define_flags()
+  command.restart_with_tuned_allocator()
   command.run(main)

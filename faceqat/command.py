@@ -38,10 +38,11 @@ flags.DEFINE_string(
 # Errors that a user can mend: one sentence is enough.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
 
-# The C allocator settings under which XLA trains twice as fast on a CPU. Every
-# step allocates and frees the same large buffers. With glibc's defaults each
-# is mapped, zeroed page by page by the kernel, and unmapped again; kept in the
-# heap, in huge pages, they are not.
+# The C allocator settings under which XLA trains twice as fast on a CPU, and
+# evaluates in three quarters of the time. Every step allocates and frees the
+# same large buffers. With glibc's defaults each is mapped, zeroed page by page
+# by the kernel, and unmapped again; kept in the heap, in huge pages, they are
+# not.
 TUNABLES = (
   'glibc.malloc.hugetlb=1'
   ':glibc.malloc.mmap_threshold=4294967296'

@@ -241,11 +241,11 @@ def test_a_program_of_another_model_is_refused():
     agreement.compare_precisions(Network(), variables, program, images)
 
 
-def test_activations_are_float64_by_path():
+def test_activations_are_float32_by_path():
   images = np.zeros((2, 4, 4, 3), np.uint8)
   variables = layer_network.random_variables(Flat(), (4, 4, 3))
   seen = agreement.activations(Flat(), variables, images, FAKE_QUANT)
   assert {name: value.shape for name, value in seen.items()} == {
     'conv': (2, 4, 4, 4)
   }
-  assert seen['conv'].dtype == np.float64
+  assert seen['conv'].dtype == np.float32

@@ -1,0 +1,38 @@
+"""InsightFace's MobileFaceNet y1 in 400 KB: distilled to 2-bit weights.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_w2a8.py \
+    --workdir=runs/y1_w2a8 --config.pretrained=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_w4a8`. Layers of few weights, and those whose rounding costs the
+embedding most (`faceqat.assign_bits` prints it), keep 3 to 6 bits.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_w4a8
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  config = mobilefacenet_y1_w4a8.get_config()
+  config.quant.default.weight_bits = 2
+  config.quant.overrides = {
+    'stem': {'weight_bits': 8},
+    'block_[1-4]/*': {'weight_bits': 3},
+    'block_[05]/*': {'weight_bits': 4},
+    'block_12/project': {'weight_bits': 3},
+    'last': {'weight_bits': 3},
+    'stem_depthwise': {'weight_bits': 6},
+    '*/depthwise': {'weight_bits': 6},
+    'global_depthwise': {'weight_bits': 6},
+    'embedding': {'weight_bits': 4, 'symmetric': True},
+    '*_prelu': {'weight_bits': 8},
+  }
+  # The error of each block shows where embeddings go wrong.
+  config.loss.features = 1.0
+  config.optimizer.learning_rate = 1e-3
+  config.total_steps = 600
+  # The patterns name layers, which all have to exist.
+  return compose(config, arg, smoke_depth=1.0)

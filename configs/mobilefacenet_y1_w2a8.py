@@ -5,8 +5,8 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w4a8`. Layers of few weights, and those whose rounding costs
-the embedding most (`faceqat.assign_bits` prints it), keep 3 to 6 bits.
+As `mobilefacenet_y1_w4a8`. Layers of few weights, and those whose rounding
+costs the embedding most (`faceqat.assign_bits` prints it), keep 3 to 6 bits.
 """
 
 from ml_collections import ConfigDict

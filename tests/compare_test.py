@@ -8,6 +8,7 @@ import pytest
 from faceqat import compare
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import influence, intervals, scores, verification
+from faceqat.report import frontier
 
 COUNT, PEOPLE = 2000, 150
 
@@ -152,3 +153,82 @@ def test_what_a_run_lacks_is_named(tmp_path):
   (tmp_path / 'a' / 'results.json').write_text('{')
   with pytest.raises(ValueError, match=r'results\.json is damaged'):
     command_line.run(compare, run_a, run_a)
+
+
+RESULTS = {
+  'accuracy': 0.99,
+  'low/accuracy': 0.985,
+  'high/accuracy': 0.993,
+  'bytes': 1_100_000,
+}
+
+
+def test_accuracies_are_drawn_over_the_bytes(tmp_path, capsys):
+  write_run(tmp_path / 'a', make_pairs())
+  write_run(tmp_path / 'b', make_pairs(), results=RESULTS)
+  smaller = {'accuracy': 0.97, 'bytes': 400_000}
+  write_run(tmp_path / 'c$', make_pairs(), results=smaller)
+  published = tmp_path / 'published.json'
+  published.write_text(
+    '[{"name": "other", "bytes": 200000, "accuracy": 95.6, "source": "x"}]'
+  )
+  picture = tmp_path / 'new' / 'frontier.svg'
+  command_line.run(
+    compare,
+    tmp_path / 'a',
+    tmp_path / 'b',
+    tmp_path / 'c$',
+    f'--picture={picture}',
+    f'--published={published}',
+  )
+  assert f'accuracy over bytes: {picture}' in capsys.readouterr().out
+  drawn = picture.read_text()
+  # SVG names every text that it draws.
+  for text in ('b', 'c$', 'other', 'published', '200 KB', '1 MB'):
+    assert f'<!-- {text}' in drawn, text
+
+
+def test_only_larger_networks_that_are_more_accurate_are_joined():
+  points = [
+    frontier.Point(name, size, accuracy)
+    for name, size, accuracy in [
+      ('large', 900, 0.99),
+      ('worse', 600, 0.90),
+      ('small', 300, 0.95),
+      ('same size', 300, 0.94),
+      ('as good', 950, 0.99),
+    ]
+  ]
+  assert [point.name for point in frontier.best(points)] == ['small', 'large']
+
+
+@pytest.mark.parametrize(
+  ('text', 'fault'),
+  [
+    ('{}', 'type dict, wanted a list'),
+    ('[{"name": "x", "bytes": 0, "accuracy": 9}]', 'entry 1 is .*bytes.: 0'),
+    ('[{"name": "x", "bytes": 9, "accuracy": 101}]', 'entry 1'),
+    ('[{"name": "x", "bytes": 9, "accuracy": true}]', 'entry 1'),
+    ('[{"name": "x", "bytes": 9, "accuracy": 99}, 7]', 'entry 2 is 7'),
+  ],
+)
+def test_damaged_lists_of_published_networks_are_refused(text, fault, tmp_path):
+  path = tmp_path / 'published.json'
+  path.write_text(text)
+  with pytest.raises(ValueError, match=f'{re.escape(str(path))}: .*{fault}'):
+    frontier.read_published(path)
+
+
+def test_a_run_without_accuracy_is_not_drawn(tmp_path, capsys):
+  for name, results in (('a', RESULTS), ('b', {'bytes': 9})):
+    write_run(tmp_path / name, make_pairs(), results=results)
+  picture = tmp_path / 'frontier.png'
+  with pytest.raises(ValueError, match=r'b/results\.json has no accuracy of'):
+    command_line.run(
+      compare, tmp_path / 'a', tmp_path / 'b', f'--picture={picture}'
+    )
+  assert not picture.exists()
+  # What was compared is printed already.
+  assert 'accuracy %' in capsys.readouterr().out
+  with pytest.raises(ValueError, match='give --picture too'):
+    command_line.run(compare, tmp_path / 'a', '--published=x.json')

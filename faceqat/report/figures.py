@@ -19,7 +19,7 @@ from faceqat.report import plots, style
 from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike) -> None:
   path = pathlib.Path(path)
   folders.make(path.parent)
   picture = io.BytesIO()
@@ -60,7 +60,7 @@ def roc_figure(
   # Room above the bars for the legend.
   histogram.set_ylim(top=1.25 * histogram.get_ylim()[1])
   histogram.legend(fontsize='small', loc='upper center', ncols=len(results))
-  _save(figure, path)
+  save(figure, path)
 
 
 def curves_figure(
@@ -106,7 +106,7 @@ def curves_figure(
       axes.legend(fontsize='small')
   for axes in grid:
     axes.set_visible(False)
-  _save(figure, path)
+  save(figure, path)
 
 
 def pairs_figure(
@@ -158,7 +158,7 @@ def pairs_figure(
       title = f'{scores[pair]:.3f}  (pair {pair})'
       names = _names(pair_set, int(pair))
       axes.set_title('\n'.join([title, *names]), fontsize='small')
-  _save(figure, path)
+  save(figure, path)
 
 
 def _names(pair_set: PairSet, pair: int) -> list[str]:

@@ -31,6 +31,8 @@ FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
 # These quantize a trained network from the first step on.
 TEACHERS = ('mobilefacenet_y1', 'sface')
 PRETRAINED = [name for name in CONFIGS if name.startswith(TEACHERS)]
+# Trained in float before it is quantized.
+FLOAT_FIRST = 'mobilefacenet_y1_narrow'
 # Who uses them names the teacher; SFace is there.
 DISTILLED = [
   name for name in PRETRAINED if not re.search('arcface|sface', name)
@@ -128,7 +130,9 @@ def test_everything_can_be_made_of_a_config(name, form):
     assert 0 < config.quant.start_step < config.total_steps
 
 
-@pytest.mark.parametrize('name', PRETRAINED)
+@pytest.mark.parametrize(
+  'name', [name for name in PRETRAINED if name != FLOAT_FIRST]
+)
 def test_a_trained_network_is_quantized_and_its_norms_frozen_at_once(name):
   quant = get(name).quant
   assert quant.enabled

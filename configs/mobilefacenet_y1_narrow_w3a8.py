@@ -1,0 +1,34 @@
+"""MobileFaceNet y1 in 200 KB: `mobilefacenet_y1_narrow` with 3-bit weights.
+
+  python -m faceqat.main --config=configs/mobilefacenet_y1_narrow_w3a8.py \
+    --workdir=runs/y1_narrow_w3a8 --config.pretrained=runs/y1_narrow \
+    --config.loss.teacher=Y1/model-0000.params \
+    --config.data.path=FACES --config.eval.path=LFW/images \
+    --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_w3a8`, from the narrow network that was trained before. The
+whole one is still the teacher.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_w3a8
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  config = mobilefacenet_y1_w3a8.get_config()
+  config.model.inner_width = 0.375
+  config.quant.overrides = {
+    'stem': {'weight_bits': 8},
+    'block_[0-5]/*': {'weight_bits': 4},
+    'last': {'weight_bits': 4},
+    'stem_depthwise': {'weight_bits': 6},
+    '*/depthwise': {'weight_bits': 6},
+    'global_depthwise': {'weight_bits': 4},
+    'embedding': {'weight_bits': 4, 'symmetric': True},
+    '*_prelu': {'weight_bits': 8},
+  }
+  config.total_steps = 800
+  # The patterns name layers, which all have to exist.
+  return compose(config, arg, smoke_depth=1.0)

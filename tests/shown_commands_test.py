@@ -106,13 +106,17 @@ CONFIGS = {
     'test_distillation_brings_a_quantized_network_nearer_to_its_teacher': (
       'mobilefacenet_y1_int8',
     ),
+    'training/teacher_test::test_a_narrow_network_learns_from_the_whole_one': (
+      'mobilefacenet_y1_narrow',
+    ),
     'training/teacher_test::'
     'test_a_random_network_comes_nearer_to_its_teacher': (
       'mobilefacenet_sface_int8',
     ),
     'training/start_test::'
     'test_learned_steps_are_trained_and_stand_in_the_table': (
-      f'mobilefacenet_y1_{bits}' for bits in ('w6a6', 'w4a8', 'w4a4')
+      f'mobilefacenet_y1_{bits}'
+      for bits in ('w6a6', 'w4a8', 'w4a4', 'w3a8', 'w2a8', 'narrow_w3a8')
     ),
     'configs_test::test_its_recipe_trains': small_forms.RECIPES,
   }.items()

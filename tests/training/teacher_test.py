@@ -13,7 +13,7 @@ from tiny_run import (
   stop_and_resume,
 )
 
-from configs import losses
+from configs import losses, mobilefacenet_y1_narrow
 from faceqat.evaluators.predict import make_predict
 from faceqat.faces import fingerprint
 from faceqat.faces.fingerprint import Fingerprint
@@ -155,6 +155,28 @@ def test_a_file_has_weights_of_the_own_model(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(teacher_module, 'load_pretrained', several)
   with pytest.raises(ValueError, match=r'^say which; .*, make a run of it \('):
     load(config)
+
+
+@pytest.mark.parametrize('form', ['cut here', 'cut by an earlier run'])
+def test_a_narrow_network_learns_from_the_whole_one(form, monkeypatch):
+  config = mobilefacenet_y1_narrow.get_config('smoke')
+  if form == 'cut here':
+    config.pretrained = 'x.params'
+  else:
+    config.update(pretrained='runs/narrow')
+    config.loss.teacher = 'x.params'
+
+  def load_pretrained(name, model, variables):
+    assert name == 'x.params'
+    kernel = variables['params']['block_0']['project']['kernel']
+    assert kernel.shape == (1, 1, 128, 64)
+    return types.SimpleNamespace(variables=variables, sentence='whole')
+
+  monkeypatch.setattr(teacher_module, 'load_pretrained', load_pretrained)
+  narrow = make_model(config)
+  assert narrow.inner_width == 0.375
+  found = load_teacher(config, narrow, {})
+  assert found.model == narrow.clone(inner_width=1.0)
 
 
 def test_a_random_network_comes_nearer_to_its_teacher(taught_run):

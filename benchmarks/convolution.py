@@ -84,6 +84,11 @@ def measure(layer, batch_size, rounds):
   return timing.interleave({'ours': form('cpu'), 'lax': form('gpu')}, rounds)
 
 
+def _name(size, inputs, outputs, taps, stride):
+  kind = 'depthwise' if outputs is None else f'to {outputs}'
+  return f'{size}x{size}x{inputs} {taps}x{taps}/{stride} {kind}'
+
+
 def main():
   args = flags.FLAGS
   timing.limit_threads(args.threads)
@@ -93,9 +98,9 @@ def main():
   print(timing.allocator())
   print(f'{"layer":28} {"ours ms":>9} {"lax ms":>9} {"ratio":>6}')
   for layer in LAYERS:
-    size, inputs, outputs, taps, stride = layer
-    kind = 'depthwise' if outputs is None else f'to {outputs}'
-    name = f'{size}x{size}x{inputs} {taps}x{taps}/{stride} {kind}'
+    name = _name(*layer)
+    if args.layers not in name:
+      continue
     times = measure(layer, args.batch_size, args.rounds)
     ours, plain = (1e3 * statistics.median(times[f]) for f in ('ours', 'lax'))
     ratio = timing.median_ratio(times['ours'], times['lax'])
@@ -104,6 +109,9 @@ def main():
 
 if __name__ == '__main__':
   flags.DEFINE_integer('batch_size', 64, 'Images.', lower_bound=1)
+  flags.DEFINE_string(
+    'layers', '', 'Part of the names of those to measure, such as depthwise.'
+  )
   timing.define_flags(rounds=5)
   command.restart_with_tuned_allocator()
   command.run(main)

@@ -18,10 +18,11 @@ SMOKE = f'--config={CONFIG}:smoke'
 COMMANDS = {
   (
     'benchmarks.convolution',
+    '--layers=14x14',
     '--batch_size=1',
     '--rounds=1',
     '--threads=1',
-  ): '7x7x320 1x1/1 to 1280',
+  ): '14x14x96 1x1/1 to 576',
   (
     'benchmarks.integer_evaluator',
     '--model=mobilefacenet',

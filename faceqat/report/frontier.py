@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from faceqat.files import strict_json
 from faceqat.report import figures, style
@@ -135,8 +136,9 @@ def frontier_figure(
         color=colour,
       )
   axes.set_xscale('log')
+  axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
   axes.xaxis.set_major_formatter(_kilobytes)
-  axes.xaxis.set_minor_formatter(_kilobytes)
+  axes.xaxis.set_minor_formatter(NullFormatter())
   style.percent_ticks(axes.yaxis)
   axes.set_xlabel('bytes of the file')
   axes.set_ylabel('accuracy of pairs')

@@ -22,7 +22,8 @@ def get_config(arg: str = '') -> ConfigDict:
     'stem': {'weight_bits': 8},
     'block_[1-4]/*': {'weight_bits': 3},
     'block_[05]/*': {'weight_bits': 4},
-    'block_12/project': {'weight_bits': 3},
+    'block_6/project': {'weight_bits': 3},
+    'block_12/*': {'weight_bits': 3},
     'last': {'weight_bits': 3},
     'stem_depthwise': {'weight_bits': 6},
     '*/depthwise': {'weight_bits': 6},
@@ -33,6 +34,6 @@ def get_config(arg: str = '') -> ConfigDict:
   # The error of each block shows where embeddings go wrong.
   config.loss.features = 1.0
   config.optimizer.learning_rate = 1e-3
-  config.total_steps = 600
+  config.total_steps = 900
   # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

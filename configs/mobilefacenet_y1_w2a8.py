@@ -20,13 +20,15 @@ def get_config(arg: str = '') -> ConfigDict:
   config.quant.default.weight_bits = 2
   config.quant.overrides = {
     'stem': {'weight_bits': 8},
-    'block_[1-4]/*': {'weight_bits': 3},
-    'block_[05]/*': {'weight_bits': 4},
-    'block_6/project': {'weight_bits': 3},
-    'block_12/*': {'weight_bits': 3},
-    'last': {'weight_bits': 3},
     'stem_depthwise': {'weight_bits': 6},
-    '*/depthwise': {'weight_bits': 6},
+    '*/depthwise': {'weight_bits': 4},
+    **{
+      f'block_{blocks}/{layer}': {'weight_bits': bits}
+      for blocks, bits in (('[05]', 4), ('[1-4]', 3), ('12', 3))
+      for layer in ('expand', 'project')
+    },
+    'block_6/project': {'weight_bits': 3},
+    'last': {'weight_bits': 3},
     'global_depthwise': {'weight_bits': 6},
     'embedding': {'weight_bits': 4, 'symmetric': True},
     '*_prelu': {'weight_bits': 8},
@@ -34,6 +36,6 @@ def get_config(arg: str = '') -> ConfigDict:
   # The error of each block shows where embeddings go wrong.
   config.loss.features = 1.0
   config.optimizer.learning_rate = 1e-3
-  config.total_steps = 900
+  config.total_steps = 800
   # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

@@ -36,6 +36,6 @@ def get_config(arg: str = '') -> ConfigDict:
   # The error of each block shows where embeddings go wrong.
   config.loss.features = 1.0
   config.optimizer.learning_rate = 1e-3
-  config.total_steps = 800
+  config.total_steps = 600
   # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

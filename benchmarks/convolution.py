@@ -96,11 +96,14 @@ def main():
     f'{jax.default_backend()}, batch {args.batch_size}, {args.threads} threads'
   )
   print(timing.allocator())
+  named = {_name(*layer): layer for layer in LAYERS}
+  chosen = {name: named[name] for name in named if args.layers in name}
+  if not chosen:
+    raise ValueError(
+      f'--layers={args.layers} is in no name; they are {", ".join(named)}'
+    )
   print(f'{"layer":28} {"ours ms":>9} {"lax ms":>9} {"ratio":>6}')
-  for layer in LAYERS:
-    name = _name(*layer)
-    if args.layers not in name:
-      continue
+  for name, layer in chosen.items():
     times = measure(layer, args.batch_size, args.rounds)
     ours, plain = (1e3 * statistics.median(times[f]) for f in ('ours', 'lax'))
     ratio = timing.median_ratio(times['ours'], times['lax'])
@@ -110,7 +113,7 @@ def main():
 if __name__ == '__main__':
   flags.DEFINE_integer('batch_size', 64, 'Images.', lower_bound=1)
   flags.DEFINE_string(
-    'layers', '', 'Part of the names of those to measure, such as depthwise.'
+    'layers', '', 'Part of the names to measure, such as depthwise; else all.'
   )
   timing.define_flags(rounds=5)
   command.restart_with_tuned_allocator()

@@ -5,9 +5,14 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-Three eighths of the channels inside of each block are left, those that carry
-most; then the network learns the embeddings and block outputs of the whole
-one. No labels are used. `mobilefacenet_y1_narrow_w3a8` makes integers of it.
+Three eighths of the channels inside of the blocks and before the embedding are
+left: those whose outputs vary most, times what the next layer makes of them
+(`models/weights/pruning.py`). Then the network learns the embeddings and block
+outputs of the whole one, without labels, with the batch norms as they are.
+`mobilefacenet_y1_narrow_w3a8` makes integers of it.
+
+Twelve minutes on 2 CPU cores. Mean cosine to y1 on held-out images 0.77 (one
+run, seed 0; 0.01 right after the cut).
 """
 
 from ml_collections import ConfigDict

@@ -6,8 +6,12 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w3a8`, from the narrow network that was trained before. The
-whole one is still the teacher.
+`runs/y1_narrow` is a run of `mobilefacenet_y1_narrow`; the whole y1 is still the
+teacher. As `mobilefacenet_y1_w3a8`, with 4 bits for the first six blocks and the
+last layers, and 800 steps.
+
+13 minutes on 2 CPU cores, with the evaluation. LFW in integers 96.33 %, float
+y1 99.38 (one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict
@@ -20,14 +24,14 @@ def get_config(arg: str = '') -> ConfigDict:
   config = mobilefacenet_y1_w3a8.get_config()
   config.model.inner_width = 0.375
   config.quant.overrides = {
-    'stem': {'weight_bits': 8},
-    'block_[0-5]/*': {'weight_bits': 4},
-    'last': {'weight_bits': 4},
-    'stem_depthwise': {'weight_bits': 6},
     '*/depthwise': {'weight_bits': 6},
-    'global_depthwise': {'weight_bits': 4},
-    'embedding': {'weight_bits': 4, 'symmetric': True},
     '*_prelu': {'weight_bits': 8},
+    'block_[0-5]/*': {'weight_bits': 4},
+    'embedding': {'weight_bits': 4, 'symmetric': True},
+    'global_depthwise': {'weight_bits': 4},
+    'last': {'weight_bits': 4},
+    'stem': {'weight_bits': 8},
+    'stem_depthwise': {'weight_bits': 6},
   }
   config.total_steps = 800
   # The patterns name layers, which all have to exist.

@@ -8,14 +8,16 @@ first is the reference. Nothing is run again: the scores are read. The intervals
 say how far a figure would move with other people (evaluators/intervals.py).
 
 --picture=frontier.png draws the accuracy of the other runs over the bytes of
-their files; --published=FILE.json adds those of others to it, as in
-docs/published.json.
+their files; --published=FILE.json adds networks that others published, as in
+docs/published.json. Their accuracies have to be of the same pairs.
 """
 
 from absl import flags
 
 from faceqat import command
 from faceqat.evaluators import PRECISIONS
+
+_PICTURES = ('.png', '.svg')
 
 
 def define_flags():
@@ -29,7 +31,7 @@ def define_flags():
   flags.DEFINE_string(
     'published',
     None,
-    'JSON file of what others publish, for the picture: a list of objects with '
+    'JSON file of published networks, for the picture: a list of objects with '
     'name, bytes and accuracy (in per cent).',
   )
   flags.DEFINE_alias('reading', 'precision')
@@ -38,17 +40,32 @@ def define_flags():
 
 def main(reference: str, *runs: str):
   from faceqat.report.comparison import compare_evaluations, read_evaluation
-  from faceqat.report.frontier import frontier_figure, point_of, read_published
+  from faceqat.report.frontier import (
+    frontier_figure,
+    points_of,
+    read_published,
+  )
 
   args = flags.FLAGS
   if args.published and not args.picture:
     raise ValueError('--published is drawn in a picture; give --picture too')
+  if args.picture and not args.picture.endswith(_PICTURES):
+    raise ValueError(
+      f'--picture is {args.picture}; give a file that ends with '
+      f'{" or ".join(_PICTURES)}'
+    )
   published = read_published(args.published) if args.published else []
   first = read_evaluation(reference, args.reference_precision)
   others = [read_evaluation(run, args.precision) for run in runs]
   print(compare_evaluations(first, others))
   if args.picture:
-    frontier_figure(list(map(point_of, others)), published, args.picture)
+    frontier_figure(
+      points_of(others),
+      published,
+      args.picture,
+      precision=args.precision,
+      pairs=first.scores.pairs,
+    )
     print(f'accuracy over bytes: {args.picture}')
 
 

@@ -30,7 +30,7 @@ def with_flags(flags: Sequence[str], own: Sequence[str]) -> str:
 
 
 def jit_once(function: Callable) -> Callable:
-  """`jax.jit` for what runs once and computes little, outside of another."""
+  """`jax.jit` for what runs once and computes little, not in another `jit`."""
   # Commands read FLAGS before they import JAX.
   import jax
 

@@ -9,6 +9,7 @@ from faceqat import compare
 from faceqat.data.benchmarks.pairs import PairSet
 from faceqat.evaluators import influence, intervals, scores, verification
 from faceqat.report import frontier
+from faceqat.report.comparison import read_evaluation
 
 COUNT, PEOPLE = 2000, 150
 
@@ -184,8 +185,33 @@ def test_accuracies_are_drawn_over_the_bytes(tmp_path, capsys):
   assert f'accuracy over bytes: {picture}' in capsys.readouterr().out
   drawn = picture.read_text()
   # SVG names every text that it draws.
-  for text in ('b', 'c$', 'other', 'published', '200 KB', '1 MB'):
-    assert f'<!-- {text}' in drawn, text
+  texts = (
+    'b',
+    'c$',
+    'other',
+    'published',
+    'faceqat, integer',
+    'accuracy on lfw',
+  )
+  for text in (*texts, '200 KB', '1 MB'):
+    assert f'<!-- {text} -->' in drawn, text
+
+
+def test_bars_are_the_intervals_and_names_tell_runs_apart(tmp_path):
+  for folder in ('x', 'y'):
+    (tmp_path / folder).mkdir()
+    write_run(tmp_path / folder / 'run', make_pairs(), results=RESULTS)
+  paths = [tmp_path / folder / 'run' for folder in ('x', 'y')]
+  evaluations = [read_evaluation(str(path), 'integer') for path in paths]
+  wanted = frontier.Point('run', 1_100_000, 0.99, (0.985, 0.993))
+  assert frontier.points_of(evaluations[:1]) == [wanted]
+  both = frontier.points_of(evaluations)
+  assert [point.name for point in both] == list(map(str, paths))
+  assert frontier._lengths(wanted) == [
+    [pytest.approx(0.005)],
+    [pytest.approx(0.003)],
+  ]
+  assert frontier._lengths(wanted._replace(limits=None)) is None
 
 
 def test_only_larger_networks_that_are_more_accurate_are_joined():
@@ -209,6 +235,7 @@ def test_only_larger_networks_that_are_more_accurate_are_joined():
     ('[{"name": "x", "bytes": 0, "accuracy": 9}]', 'entry 1 is .*bytes.: 0'),
     ('[{"name": "x", "bytes": 9, "accuracy": 101}]', 'entry 1'),
     ('[{"name": "x", "bytes": 9, "accuracy": true}]', 'entry 1'),
+    ('[{"name": "x", "bytes": 1%s, "accuracy": 1}]' % ('0' * 400), 'entry 1'),
     ('[{"name": "x", "bytes": 9, "accuracy": 99}, 7]', 'entry 2 is 7'),
   ],
 )
@@ -232,3 +259,7 @@ def test_a_run_without_accuracy_is_not_drawn(tmp_path, capsys):
   assert 'accuracy %' in capsys.readouterr().out
   with pytest.raises(ValueError, match='give --picture too'):
     command_line.run(compare, tmp_path / 'a', '--published=x.json')
+  with pytest.raises(
+    ValueError, match=r'is x\.gif; give a file that ends with'
+  ):
+    command_line.run(compare, tmp_path / 'a', '--picture=x.gif')

@@ -28,10 +28,10 @@ CONFIGS = sorted(
   not in ('__init__', 'base', 'common', 'compose', 'losses', 'models')
 )
 FORMS = [(name, form) for name in CONFIGS for form in ('', 'smoke')]
-# These quantize a trained network from the first step on.
+# These begin with a trained network.
 TEACHERS = ('mobilefacenet_y1', 'sface')
 PRETRAINED = [name for name in CONFIGS if name.startswith(TEACHERS)]
-# Trained in float before it is quantized.
+# It quantizes nothing; the others do from the first step on.
 FLOAT_FIRST = 'mobilefacenet_y1_narrow'
 # Who uses them names the teacher; SFace is there.
 DISTILLED = [

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from faceqat.compilation import jit_integers
 from faceqat.evaluators.verification import cosine
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
@@ -121,7 +122,7 @@ def compare_precisions(
   floats = activations(model, variables, images, FLOAT)
   mode = CONTRACT_MODES[program.contract]
   fakes = activations(model, variables, images, mode)
-  integers = jax.jit(make_evaluator(program, taps=True))(images)
+  integers = jit_integers(make_evaluator(program, taps=True))(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}
   for operator in program.operators:
@@ -171,8 +172,7 @@ def _compare_layer(
     for limit in (tensor.qmin, tensor.qmax)
   )
   half = tensor.scale / 2
-  limits = np.float32(low - half), np.float32(high + half)
-  outside = (reference < limits[0]) | (reference > limits[1])
+  outside = (reference < low - half) | (reference > high + half)
   return LayerAgreement(
     name=tensor.name,
     scale=tensor.scale,
@@ -220,4 +220,4 @@ def sqnr(signal: np.ndarray, approximation: np.ndarray) -> float:
 
 
 def _power(values: np.ndarray) -> float:
-  return float(np.sum(np.square(values), dtype=np.float64))
+  return float(np.sum(np.square(values, dtype=np.float64)))

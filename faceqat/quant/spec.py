@@ -119,7 +119,7 @@ class QuantSpec:
     default: for every layer that no override names.
     overrides: (pattern, LayerQuant); the pattern is a shell pattern on the
       layer's path, such as `block_3/expand` or `block_*/depthwise`. The last
-      that fits holds.
+      that fits holds, whole.
   """
 
   default: LayerQuant
@@ -177,6 +177,9 @@ def make_spec(
   Args:
     default: all fields of `LayerQuant`.
     overrides: from shell pattern to the fields that differ from `default`.
+      Where several fit a layer, its own name goes before patterns, and of
+      these the last in alphabetical order: a config sorts its fields, so the
+      order of its file says nothing.
 
   Raises:
     ValueError: an unknown field, one too few, or a value out of range; it names
@@ -196,6 +199,11 @@ def make_spec(
           owner=owner,
         ),
       )
-      for pattern, fields in overrides.items()
+      for pattern, fields in sorted(overrides.items(), key=_precedence)
     ),
   )
+
+
+def _precedence(item: tuple[str, Any]) -> tuple[bool, str]:
+  pattern, _ = item
+  return pattern == glob.escape(pattern), pattern

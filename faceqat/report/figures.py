@@ -20,6 +20,7 @@ from faceqat.report.hardest import hardest_pairs, side_by_side
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
+  """Writes a figure; its folder is made if it does not exist."""
   path = pathlib.Path(path)
   folders.make(path.parent)
   picture = io.BytesIO()

@@ -1,10 +1,12 @@
 """The picture of accuracy over bytes: runs, and what others publish."""
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -14,10 +16,10 @@ from faceqat.report.comparison import Evaluation
 
 
 class Point(NamedTuple):
-  """A network.
+  """A network in the picture.
 
   Attributes:
-    name: at its mark.
+    name: the text beside its mark.
     size: bytes of its file.
     accuracy: in [0, 1], of pairs.
     limits: of the accuracy's 95 % interval over people, where it is known.
@@ -29,24 +31,35 @@ class Point(NamedTuple):
   limits: tuple[float, float] | None = None
 
 
-def point_of(evaluation: Evaluation) -> Point:
-  """The point of an evaluated run, named after its folder.
+def points_of(evaluations: Sequence[Evaluation]) -> list[Point]:
+  """Points of evaluated runs, named after their folders.
 
   Raises:
-    ValueError: its results have no accuracy or no bytes.
+    ValueError: a run's results have no accuracy or no bytes.
   """
+  names = [evaluation.run.resolve().name for evaluation in evaluations]
+  if len({*names}) < len(names):
+    names = [str(evaluation.run) for evaluation in evaluations]
+  return list(map(_point, evaluations, names))
+
+
+def _point(evaluation: Evaluation, name: str) -> Point:
   results = evaluation.results
-  missing = [name for name in ('accuracy', 'bytes') if name not in results]
+  missing = [
+    field
+    for field in ('accuracy', 'bytes')
+    if not math.isfinite(results.get(field, math.nan))
+  ]
   if missing:
     raise ValueError(
       f'{evaluation.run}/results.json has no {" and no ".join(missing)} of the '
-      f'precision {evaluation.precision!r}; evaluate the run anew, on pairs in '
-      'folds'
+      f'precision {evaluation.precision!r}, which a picture needs; evaluate '
+      'the run anew (faceqat.evaluate), on pairs in two folds or more'
     )
   ends = 'low/accuracy', 'high/accuracy'
   known = all(end in results for end in ends)
   return Point(
-    evaluation.run.name,
+    name,
     int(results['bytes']),
     results['accuracy'],
     tuple(results[end] for end in ends) if known else None,
@@ -68,8 +81,8 @@ def read_published(path: str | os.PathLike) -> list[Point]:
     return [_published(row, number) for number, row in enumerate(rows, 1)]
   except ValueError as error:
     raise ValueError(
-      f'{path}: {error}; give a list of objects with name, bytes (over 0) and '
-      'accuracy (0 to 100)'
+      f'{path}: {error}; give a list of objects with name, bytes (a whole '
+      'number over 0) and accuracy (0 to 100)'
     ) from error
 
 
@@ -80,7 +93,7 @@ def _published(row: Any, number: int) -> Point:
   if not (
     isinstance(name, str)
     and type(size) is int
-    and size > 0
+    and 0 < size < 2**63
     and type(accuracy) in (int, float)
     and 0 <= accuracy <= 100
   ):
@@ -92,13 +105,18 @@ def frontier_figure(
   points: Sequence[Point],
   published: Sequence[Point],
   path: str | os.PathLike,
+  *,
+  precision: str,
+  pairs: str,
 ) -> None:
-  """Draws accuracy over bytes; a step joins the best of each size.
+  """Draws accuracy over bytes; a line joins the `best` of the own runs.
 
   Args:
     points: of own runs, at least one.
     published: of others.
-    path: file to write; its suffix is the format.
+    path: file to write; its suffix is the format, PNG without one.
+    precision: of the own runs.
+    pairs: the name of the pairs that all accuracies are of.
   """
   figure = Figure(figsize=(9, 5), layout='constrained')
   axes = figure.subplots()
@@ -112,43 +130,54 @@ def frontier_figure(
     linewidth=1,
     alpha=0.5,
   )
-  groups = (
-    ('faceqat, in integers', 'o', points),
-    ('published', 's', published),
-  )
-  for (label, marker, group), colour in zip(groups, style.COLOURS):
-    for index, point in enumerate(group):
-      axes.errorbar(
-        point.size,
-        point.accuracy,
-        yerr=_lengths(point),
-        fmt=marker,
-        color=colour,
-        capsize=3,
-        label='' if index else label,
-      )
-      axes.annotate(
-        style.text(point.name),
-        (point.size, point.accuracy),
-        xytext=(6, -11),
-        textcoords='offset points',
-        fontsize='small',
-        color=colour,
-      )
+  own, others = style.COLOURS[:2]
+  _draw(axes, points, f'faceqat, {precision}', 'o', own, below=True)
+  _draw(axes, published, 'published', 's', others, below=False)
   axes.set_xscale('log')
-  axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-  axes.xaxis.set_major_formatter(_kilobytes)
+  axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axes.xaxis.set_major_formatter(_size)
   axes.xaxis.set_minor_formatter(NullFormatter())
+  axes.margins(x=0.15, y=0.08)
+  axes.set_ylim(top=min(axes.get_ylim()[1], 1))
   style.percent_ticks(axes.yaxis)
-  axes.set_xlabel('bytes of the file')
-  axes.set_ylabel('accuracy of pairs')
-  axes.margins(x=0.12, y=0.08)
+  axes.set_xlabel('size of the file')
+  axes.set_ylabel(f'accuracy on {pairs}')
   axes.legend(loc='lower right')
   figures.save(figure, path)
 
 
+def _draw(
+  axes: Axes,
+  points: Sequence[Point],
+  label: str,
+  marker: str,
+  colour: str,
+  *,
+  below: bool,
+):
+  """Marks with bars for their intervals, and names beside them."""
+  for index, point in enumerate(points):
+    axes.errorbar(
+      point.size,
+      point.accuracy,
+      yerr=_lengths(point),
+      fmt=marker,
+      color=colour,
+      capsize=3,
+      label='' if index else label,
+    )
+    axes.annotate(
+      style.text(point.name),
+      (point.size, point.accuracy),
+      xytext=(6, -11 if below else 5),
+      textcoords='offset points',
+      fontsize='small',
+      color=colour,
+    )
+
+
 def best(points: Sequence[Point]) -> list[Point]:
-  """Those that no smaller one reaches, by rising size."""
+  """Those more accurate than all of at most their size, by rising size."""
   found = []
   for point in sorted(points, key=lambda point: (point.size, -point.accuracy)):
     if not found or point.accuracy > found[-1].accuracy:
@@ -164,5 +193,5 @@ def _lengths(point: Point) -> list[list[float]] | None:
   return [[point.accuracy - low], [high - point.accuracy]]
 
 
-def _kilobytes(size: float, _) -> str:
+def _size(size: float, _) -> str:
   return f'{size / 1000:,.0f} KB' if size < 1e6 else f'{size / 1e6:.3g} MB'

@@ -92,6 +92,19 @@ def test_the_last_pattern_that_fits_a_layer_holds():
   assert spec.layer('Block_1/depthwise') == layer_quant()
 
 
+def test_the_order_of_overrides_says_nothing():
+  overrides = {
+    'block_1/expand': {'weight_bits': 6},
+    'block_[12]/*': {'weight_bits': 4},
+    '*/expand': {'weight_bits': 3},
+  }
+  turned = dict(reversed(overrides.items()))
+  spec = make_spec(overrides=overrides)
+  assert make_spec(overrides=turned) == spec
+  names = 'block_1/expand', 'block_2/expand', 'block_3/expand'
+  assert [spec.layer(name).weight_bits for name in names] == [6, 4, 3]
+
+
 def test_an_override_keeps_the_fields_it_does_not_name():
   spec = make_spec(
     {'weight_bits': 4, 'observer': 'minmax'},

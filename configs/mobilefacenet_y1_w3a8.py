@@ -5,7 +5,7 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w4a8`, with 3 bits for four fifths of the weights. The
+As `mobilefacenet_y1_w4a8`, with 3 bits for three quarters of the weights. The
 layers whose rounding costs the embedding most (`faceqat.assign_bits` prints
 it), and those of few weights, keep 4, 6 or 8. Block outputs are learnt too, for
 twice the steps.

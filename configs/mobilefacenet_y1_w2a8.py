@@ -5,8 +5,12 @@
     --config.data.path=FACES --config.eval.path=LFW/images \
     --config.eval.pairs=LFW/pairs.txt
 
-As `mobilefacenet_y1_w4a8`. Layers of few weights, and those whose rounding
-costs the embedding most (`faceqat.assign_bits` prints it), keep 3 to 6 bits.
+As `mobilefacenet_y1_w3a8`, with 2 bits for half of the weights. The layers
+whose rounding costs the embedding most (`faceqat.assign_bits` prints it), and
+those of few weights, keep 3 to 8.
+
+24 minutes on 2 CPU cores, with the evaluation. LFW in integers 99.00 %, float
+y1 99.38 (one run, seed 0, AVX512-VNNI; spread not measured).
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from faceqat.compilation import jit_integers
+from faceqat.compilation import jit_once
 from faceqat.evaluators.verification import cosine
 from faceqat.integer.evaluator import make_evaluator
 from faceqat.integer.program import IntegerProgram
@@ -122,7 +122,7 @@ def compare_precisions(
   floats = activations(model, variables, images, FLOAT)
   mode = CONTRACT_MODES[program.contract]
   fakes = activations(model, variables, images, mode)
-  integers = jit_integers(make_evaluator(program, taps=True))(images)
+  integers = jit_once(make_evaluator(program, taps=True))(images)
   layers = []
   ratios = {program.input: _MOST_DECIBELS}
   for operator in program.operators:
@@ -204,7 +204,7 @@ def activations(
 @functools.cache
 def _make_run(model: nn.Module, mode: Mode) -> Callable:
   """Compiled once, however often one model is compared."""
-  return jax.jit(
+  return jit_once(
     lambda v, x: model.apply(v, x, mode, mutable=['intermediates'])[1]
   )
 

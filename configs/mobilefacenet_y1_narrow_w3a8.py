@@ -34,5 +34,4 @@ def get_config(arg: str = '') -> ConfigDict:
     'stem_depthwise': {'weight_bits': 6},
   }
   config.total_steps = 800
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

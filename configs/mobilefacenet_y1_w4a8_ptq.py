@@ -28,5 +28,4 @@ def get_config(arg: str = '') -> ConfigDict:
   # Biases are learnt with the weights.
   config.quant.update(reconstruction_steps=100, correct_biases=False)
   config.total_steps = 0
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

@@ -177,7 +177,7 @@ def test_the_command_writes_what_it_prints(
   run_main(quantized_run[0], budget=budget, out=str(out))
   assert [path.name for path in out.iterdir()] == ['bits.json']
   written = json.loads((out / 'bits.json').read_text())
-  assert written == assignment.overrides
+  assert list(written.items()) == list(assignment.overrides.items())
   printed = capsys.readouterr().out
   for cost in assignment.costs:
     (line,) = [x for x in printed.splitlines() if x.startswith(f'{cost.name} ')]

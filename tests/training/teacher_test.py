@@ -163,7 +163,7 @@ def test_a_narrow_network_learns_from_the_whole_one(form, monkeypatch):
   if form == 'cut here':
     config.pretrained = 'x.params'
   else:
-    config.update(pretrained='runs/narrow')
+    config.pretrained = 'runs/narrow'
     config.loss.teacher = 'x.params'
 
   def load_pretrained(name, model, variables):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from faceqat.quant import exact
 from faceqat.quant.norm import BatchNorm, BatchRenorm
+from faceqat.quant.reductions import channel_sums
 from faceqat.quant.spec import Mode
 
 # A smaller factor would make the gradient of the spread overflow.
@@ -140,12 +141,13 @@ def batch_moments(y):
   H values sum to at most N var. The mean of all values as o would cost another
   pass over y.
   """
-  axes = tuple(range(y.ndim - 1))
   row = y[:, y.shape[1] // 2] if y.ndim > 2 else y
   origin = jnp.mean(row, tuple(range(row.ndim - 1)))
   shifted = y - origin
-  offset = jnp.mean(shifted, axes)
-  square = jnp.mean(jnp.square(shifted), axes)
+  count = y.size // y.shape[-1]
+  offset, square = (
+    total / count for total in channel_sums(shifted, jnp.square(shifted))
+  )
   return origin, offset, jnp.maximum(square - jnp.square(offset), 0.0)
 
 
@@ -161,13 +163,12 @@ def _normalize_fwd(y, scale, bias, epsilon):
 def _normalize_bwd(residuals, cotangents):
   y, origin, offset, spread, scale = residuals
   g, _, _ = cotangents
-  axes = tuple(range(y.ndim - 1))
-  g_sum = jnp.sum(g, axes)
   # Off the rounded mean, and what that rounding took: with a difference that is
   # computed elsewhere too, XLA would write it to memory.
   mean = origin + offset
   rest = offset - (mean - origin)
-  gy_sum = jnp.sum(g * (y - mean), axes) - rest * g_sum
+  g_sum, gy_sum = channel_sums(g, g * (y - mean))
+  gy_sum -= rest * g_sum
   count = y.size // y.shape[-1]
   slope = jnp.square(spread) * gy_sum / count
   deviation = y - origin - offset

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from faceqat.quant.reductions import channel_sums
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 # With more taps the unrolled sums compile slowly.
@@ -142,12 +144,13 @@ def _pointwise_bwd(residuals, g):
   # Without the barrier XLA computes g anew inside each of the two products.
   x, kernel, g = lax.optimization_barrier((*residuals, g))
   dx = _contract(g, kernel[0, 0], ((3,), (1,)))
-  # XLA transposes the first operand in memory: it should be the narrower one.
-  pixels = ((0, 1, 2), (0, 1, 2))
+  # XLA transposes the first operand: it should be the narrower one, and a
+  # matrix, or it is transposed in memory and slowly.
+  a, b = (value.reshape(-1, value.shape[3]) for value in (x, g))
   if x.shape[3] <= g.shape[3]:
-    dkernel = _contract(x, g, pixels)
+    dkernel = _contract(a, b, ((0,), (0,)))
   else:
-    dkernel = lax.optimization_barrier(_contract(g, x, pixels)).T
+    dkernel = lax.optimization_barrier(_contract(b, a, ((0,), (0,)))).T
   return dx.astype(x.dtype), dkernel[None, None].astype(kernel.dtype)
 
 
@@ -245,23 +248,7 @@ def _kernel_gradient(x, g, kernel, strides, padding):
   products = [
     _slice(padded, tap, g.shape[1:3], strides) * g for tap in _taps(kernel)
   ]
-  # A few rows in the fused pass, which XLA's CPU backend unrolls so that it can
-  # vectorise over the channels; what remains after it.
-  rows = _row_block(g.shape[1])
-  blocks = (g.shape[0], g.shape[1] // rows, rows, *g.shape[2:])
-  partial = lax.reduce(
-    [product.reshape(blocks) for product in products],
-    [jnp.float32(0)] * len(products),
-    lambda sums, terms: [a + b for a, b in zip(sums, terms)],
-    (2,),
-  )
-  dkernel = jnp.stack([jnp.sum(p, axis=(0, 1, 2)) for p in partial])
-  return dkernel.reshape(kernel.shape)
-
-
-def _row_block(rows):
-  """Rows to sum in one go: 4 to 8 that divide `rows`, or all of them."""
-  return next((n for n in range(8, 3, -1) if rows % n == 0), rows)
+  return jnp.stack(channel_sums(*products)).reshape(kernel.shape)
 
 
 def _materialized(kernel):

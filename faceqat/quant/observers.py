@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from faceqat.quant import histogram
+from faceqat.quant import histogram, reductions
 
 
 class Range(NamedTuple):
@@ -138,9 +138,8 @@ def _percentile(seen, x, layer):
 
 
 def _extremes(x):
-  low = jnp.minimum(jnp.min(x), 0).astype(jnp.float32)
-  high = jnp.maximum(jnp.max(x), 0).astype(jnp.float32)
-  return low, high
+  low, high = reductions.extremes(x)
+  return jnp.minimum(low, 0), jnp.maximum(high, 0)
 
 
 OBSERVERS: Mapping[str, Observer] = {

@@ -15,6 +15,7 @@ from faceqat.quant.quantizers import (
   fake_quant_kernel,
   quantize_kernel,
 )
+from faceqat.quant.reductions import channel_sums
 from faceqat.quant.spec import Mode
 
 
@@ -106,8 +107,7 @@ def _prelu_bwd(residuals, g):
   # g is computed from, a depthwise convolution's gradient, and computes that a
   # second time.
   x, alpha = residuals
-  axes = tuple(range(x.ndim - 1))
-  dalpha = jnp.sum(g * jnp.minimum(x, 0), axes, dtype=jnp.float32)
+  (dalpha,) = channel_sums(g * jnp.minimum(x, 0))
   return jnp.where(x >= 0, g, alpha * g), dalpha.astype(alpha.dtype)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
+from faceqat import progress
+
 _REST_SECONDS = 0.2
 
 
@@ -63,14 +65,15 @@ def interleave(
     Name to the seconds of each round.
   """
   seconds = {name: [] for name in passes}
-  for _ in range(rounds + 1):
-    for name, run in passes.items():
-      if settle:
-        time.sleep(_REST_SECONDS)
+  with progress.doing(f'compiling and timing {len(passes)} passes'):
+    for _ in range(rounds + 1):
+      for name, run in passes.items():
+        if settle:
+          time.sleep(_REST_SECONDS)
+          run()
+        start = time.perf_counter()
         run()
-      start = time.perf_counter()
-      run()
-      seconds[name].append(time.perf_counter() - start)
+        seconds[name].append(time.perf_counter() - start)
   return {name: times[1:] for name, times in seconds.items()}
 
 

@@ -69,13 +69,14 @@ def nearest_quotient(x: jax.Array, divisor: int) -> jax.Array:
     x * np.float32(1 / divisor), _QUOTIENT_NEIGHBOURS
   )
   # Both parts have 12 bits, so their products with the divisor are exact, and
-  # so are the differences. An odd divisor leaves no two equally near.
+  # so are the differences. Errors fall to the nearest, then rise; an odd divisor
+  # leaves no two equally near.
   xp = namespace(x)
   high = (bits & _HIGH_BITS).view(np.float32)
   low = quotients - high
   error = xp.abs((x - high * divisor) - low * divisor)
-  best = xp.argmin(error, axis=0, keepdims=True)
-  return xp.take_along_axis(quotients, best, axis=0)[0]
+  nearer = xp.sum(error[1:] < error[:-1], axis=0, dtype=np.int32)
+  return (bits[0] + nearer).view(np.float32)
 
 
 def inverse_root(x: jax.Array) -> jax.Array:

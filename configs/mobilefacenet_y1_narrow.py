@@ -26,6 +26,6 @@ def get_config(arg: str = '') -> ConfigDict:
   config.model.inner_width = 0.375
   config.loss.features = 1.0
   config.quant.enabled = False
-  config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
-  config.total_steps = 1600
+  config.optimizer.update(learning_rate=4e-3, warmup_steps=50)
+  config.total_steps = 4500
   return compose(config, arg)

@@ -26,7 +26,8 @@ def get_config(arg: str = '') -> ConfigDict:
   config.quant.overrides = {
     '*/depthwise': {'weight_bits': 6},
     '*_prelu': {'weight_bits': 8},
-    'block_[0-5]/*': {'weight_bits': 4},
+    'block_[0-8]/expand': {'weight_bits': 4},
+    'block_[0-8]/project': {'weight_bits': 4},
     'embedding': {'weight_bits': 4, 'symmetric': True},
     'global_depthwise': {'weight_bits': 4},
     'last': {'weight_bits': 4},

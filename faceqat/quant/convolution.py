@@ -131,35 +131,44 @@ def _global_depthwise(x, kernel):
 # Pointwise: one matrix product.
 
 
-@jax.custom_vjp
 def _pointwise(x, kernel):
-  return _contract(x, kernel[0, 0], ((3,), (0,))).astype(x.dtype)
+  # All in matrices: XLA then holds x in memory once for both passes, and does
+  # not transpose it there.
+  y = _matrix_product(x.reshape(-1, x.shape[3]), kernel[0, 0])
+  return y.reshape(*x.shape[:3], -1)
 
 
-def _pointwise_fwd(x, kernel):
-  return _pointwise(x, kernel), (x, kernel)
+@jax.custom_vjp
+def _matrix_product(x, kernel):
+  return _contract(x, kernel, 1, 0).astype(x.dtype)
 
 
-def _pointwise_bwd(residuals, g):
+def _matrix_product_fwd(x, kernel):
+  return _matrix_product(x, kernel), (x, kernel)
+
+
+def _matrix_product_bwd(residuals, g):
   # Without the barrier XLA computes g anew inside each of the two products.
   x, kernel, g = lax.optimization_barrier((*residuals, g))
-  dx = _contract(g, kernel[0, 0], ((3,), (1,)))
-  # XLA transposes the first operand: it should be the narrower one, and a
-  # matrix, or it is transposed in memory and slowly.
-  a, b = (value.reshape(-1, value.shape[3]) for value in (x, g))
-  if x.shape[3] <= g.shape[3]:
-    dkernel = _contract(a, b, ((0,), (0,)))
+  dx = _contract(g, kernel, 1, 1)
+  # XLA transposes the first operand: it should be the narrower one.
+  if x.shape[1] <= g.shape[1]:
+    dkernel = _contract(x, g, 0, 0)
   else:
-    dkernel = lax.optimization_barrier(_contract(b, a, ((0,), (0,)))).T
-  return dx.astype(x.dtype), dkernel[None, None].astype(kernel.dtype)
+    dkernel = lax.optimization_barrier(_contract(g, x, 0, 0)).T
+  return dx.astype(x.dtype), dkernel.astype(kernel.dtype)
 
 
-_pointwise.defvjp(_pointwise_fwd, _pointwise_bwd)
+_matrix_product.defvjp(_matrix_product_fwd, _matrix_product_bwd)
 
 
-def _contract(a, b, axes):
+def _contract(a, b, a_axis, b_axis):
+  """Sums products of two matrices over an axis of each, in float32."""
   return lax.dot_general(
-    a, b, (axes, ((), ())), preferred_element_type=jnp.float32
+    a,
+    b,
+    (((a_axis,), (b_axis,)), ((), ())),
+    preferred_element_type=jnp.float32,
   )
 
 

@@ -69,8 +69,8 @@ def nearest_quotient(x: jax.Array, divisor: int) -> jax.Array:
     x * np.float32(1 / divisor), _QUOTIENT_NEIGHBOURS
   )
   # Both parts have 12 bits, so their products with the divisor are exact, and
-  # so are the differences. Errors fall to the nearest, then rise; an odd divisor
-  # leaves no two equally near.
+  # so are the differences. Errors fall to the nearest, then rise: an odd
+  # divisor leaves no two equally near.
   xp = namespace(x)
   high = (bits & _HIGH_BITS).view(np.float32)
   low = quotients - high

@@ -34,5 +34,5 @@ def get_config(arg: str = '') -> ConfigDict:
     'stem': {'weight_bits': 8},
     'stem_depthwise': {'weight_bits': 6},
   }
-  config.total_steps = 800
+  config.total_steps = 1500
   return compose(config, arg)

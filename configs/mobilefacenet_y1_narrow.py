@@ -11,8 +11,9 @@ left: those whose outputs vary most, times what the next layer makes of them
 outputs of the whole one, without labels, with the batch norms as they are.
 `mobilefacenet_y1_narrow_w3a8` makes integers of it.
 
-Twelve minutes on 2 CPU cores. Mean cosine to y1 on held-out images 0.77 (one
-run, seed 0; 0.01 right after the cut).
+27 minutes on 2 CPU cores, with the evaluation. Mean cosine to y1 on held-out
+images 0.83 (0.01 right after the cut); LFW 97.35 %, and 97.47 with 8 bits
+without training, where float y1 has 99.38 (one run, seed 0).
 """
 
 from ml_collections import ConfigDict

@@ -65,7 +65,7 @@ def interleave(
     Name to the seconds of each round.
   """
   seconds = {name: [] for name in passes}
-  with progress.doing(f'compiling and timing {len(passes)} passes'):
+  with progress.doing('timing'):
     for _ in range(rounds + 1):
       for name, run in passes.items():
         if settle:

@@ -82,7 +82,9 @@ def main():
   images = spread_training_images(
     network.config.data, args.images, args.num_images
   )
-  assignment = assign_bits(network, images, budget=args.budget, choices=choices)
+  [assignment] = assign_bits(
+    network, images, budgets=[args.budget], choices=choices
+  )
   out.mkdir(parents=True, exist_ok=True)
   text = json.dumps(assignment.overrides, indent=2)
   atomic.write(out / 'bits.json', f'{text}\n'.encode())

@@ -20,6 +20,7 @@ GROUPS = {
     'compare': 'faceqat.compare',
     'report': 'faceqat.report',
     'assign-bits': 'faceqat.assign_bits',
+    'compress': 'faceqat.compress',
     'convert': 'faceqat.convert',
   },
   'about this machine': {'doctor': 'faceqat.doctor'},

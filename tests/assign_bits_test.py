@@ -1,12 +1,15 @@
 """A file budget becomes the overrides of a config."""
 
+import functools
 import json
+import re
 import types
 
 import command_line
 import numpy as np
 import pytest
 from defaults import layer_quant, make_spec
+from ml_collections import ConfigDict
 from PIL import Image
 
 from faceqat import assign_bits
@@ -36,7 +39,8 @@ def file_size(network):
 def assigned(network, images):
   """The tiny network in three quarters of its bytes."""
   budget = file_size(network) * 3 // 4
-  return bit_assignment.assign_bits(network, images, budget=budget), budget
+  [assignment] = bit_assignment.assign_bits(network, images, budgets=[budget])
+  return assignment, budget
 
 
 def test_the_file_fits_with_few_bytes_to_spare(assigned, network):
@@ -112,34 +116,49 @@ def test_its_cosines_are_those_of_fewer_bits(assigned):
 
 def test_no_layer_gets_bits_that_were_not_named(network, images):
   budget = file_size(network) - 200
-  assignment = bit_assignment.assign_bits(
-    network, images, budget=budget, choices=[4]
+  [assignment] = bit_assignment.assign_bits(
+    network, images, budgets=[budget], choices=[4]
   )
   assert set(assignment.bits.values()) == {4, 8}
   assert {n for n, b in assignment.bits.items() if b == 4} == assignment.lowered
 
 
 def test_the_least_budget_is_named_and_can_be_met(network, images):
-  with pytest.raises(ValueError, match=r'it has [\d,]+; give that') as raised:
-    bit_assignment.assign_bits(network, images, budget=1000, choices=[4])
-  _, _, text = str(raised.value).partition('it has ')
-  least = int(text.partition(';')[0].replace(',', ''))
-  assignment = bit_assignment.assign_bits(
-    network, images, budget=least, choices=[4]
+  fit = functools.partial(
+    bit_assignment.assign_bits, network, images, choices=[4]
   )
+  with pytest.raises(
+    ValueError, match=r'has 1,000 bytes: .* or more'
+  ) as raised:
+    fit(budgets=[10**6, 1000])
+  least, given = (
+    int(number.replace(',', ''))
+    for number in re.search(
+      r'it has (\S+); give (\S+)', str(raised.value)
+    ).groups()
+  )
+  assert least == given
+  more, assignment = fit(budgets=[10**6, least])
+  assert not more.lowered
   assert assignment.bytes_after == least
   assert len(assignment.lowered) == len(assignment.costs)
+  with pytest.raises(ValueError, match=f'it has {least:,}; give') as raised:
+    fit(budgets=[least], spare=0.1)
+  needed = int(str(raised.value).split()[-3].replace(',', ''))
+  assert 0.9 * (needed - 1) < least <= 0.9 * needed
+  [assignment] = fit(budgets=[needed], spare=0.1)
+  assert assignment.bytes_after == least
 
 
 def test_a_layer_keeps_what_another_override_gave_it():
   overrides = {'b*': {'activation_bits': 6}, 'block': {'symmetric': True}}
   default = {'decay': 0.9}
-  quant = types.SimpleNamespace(
-    overrides=types.SimpleNamespace(to_dict=lambda: dict(overrides))
+  network = types.SimpleNamespace(
+    config=ConfigDict({'quant': {'overrides': overrides}}),
+    model=types.SimpleNamespace(quant=make_spec(default, overrides)),
   )
-  spec = make_spec(default, overrides).with_weight_bits(4, ['block', 'bone'])
-  network = types.SimpleNamespace(model=types.SimpleNamespace(quant=spec))
-  got = bit_assignment._overrides(quant, network, ['block', 'bone'])
+  bits = {'block': 4, 'bone': 4, 'bird': 8}
+  got = bit_assignment._overrides(network, bits, dict.fromkeys(bits, 8))
   again = make_spec(default, got)
   assert again.layer('block') == layer_quant(
     weight_bits=4, symmetric=True, decay=0.9

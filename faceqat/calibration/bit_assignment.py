@@ -2,10 +2,10 @@
 
 import dataclasses
 import glob
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from faceqat import progress
@@ -57,9 +57,10 @@ def assign_bits(
   network: Network,
   images: np.ndarray,
   *,
-  budget: int,
+  budgets: Sequence[int],
   choices: Collection[int] = CHOICES,
-) -> Assignment:
+  spare: float = 0.0,
+) -> list[Assignment]:
   """Chooses the bits of all weights, so that the program's file fits a budget.
 
   The sum of what each layer's rounding alone costs is the least that the budget
@@ -68,12 +69,17 @@ def assign_bits(
   Args:
     network: calibrated, or trained with quantization.
     images: `[N, H, W, 3] uint8`, on which errors are measured.
-    budget: most bytes of the program's file.
+    budgets: most bytes of the program's file, of each choice.
     choices: bits that a layer may get.
+    spare: the share of a budget that is left free, as the scales and biases of
+      another training take other numbers of bits.
+
+  Returns:
+    One for each budget.
 
   Raises:
-    ValueError: a range is missing, or the budget is less than the bytes with
-      the fewest bits in every layer; it says how many these are.
+    ValueError: a range is missing, or a budget is less than the bytes with the
+      fewest bits in every layer; it says how many these are.
   """
   programs = _programs(network, choices)
   forms = _operators_by_bits(programs)
@@ -84,30 +90,31 @@ def assign_bits(
 
   fewest = {name: min(operators) for name, operators in forms.items()}
   least = size(fewest)
-  if least > budget:
+  needed = math.ceil(least / (1 - spare))
+  if needed > min(budgets):
     raise ValueError(
-      f'no program of {network.config.model.name} has {budget:,} bytes: with '
-      f'{min(fewest.values())}-bit weights in all layers it has {least:,}; '
-      'give that or more'
+      f'no program of {network.config.model.name} has {min(budgets):,} bytes: '
+      f'with {min(fewest.values())}-bit weights in all layers it has '
+      f'{least:,}; give {needed:,} or more'
     )
   kernels = _kernels(network, forms, has)
   costs = _costs(network, images, forms, kernels)
-  bits = _fit(costs, size, least, budget)
-  in_order = [name for name in has if bits[name] < has[name]]
-  result = network
-  for name in in_order:
-    result = with_weight_bits(result, bits[name], [name])
-  cosines_before, cosines_after = _cosines(network, images, kernels, has, bits)
-  return Assignment(
-    costs=costs,
-    bits=bits,
-    lowered=frozenset(in_order),
-    overrides=_overrides(network.config.quant, result, in_order),
-    bytes_before=size(has),
-    bytes_after=size(bits),
-    cosines_before=cosines_before,
-    cosines_after=cosines_after,
-  )
+  limits = [math.floor(budget * (1 - spare)) for budget in budgets]
+  found = [_fit(costs, size, least, limit) for limit in limits]
+  before, *after = _cosines(network, images, kernels, has, *found)
+  return [
+    Assignment(
+      costs=costs,
+      bits=bits,
+      lowered=frozenset(name for name in has if bits[name] < has[name]),
+      overrides=_overrides(network, bits, has),
+      bytes_before=size(has),
+      bytes_after=size(bits),
+      cosines_before=before,
+      cosines_after=cosines,
+    )
+    for bits, cosines in zip(found, after, strict=True)
+  ]
 
 
 # By layer and number of bits.
@@ -229,22 +236,23 @@ def _cosines(network, images, kernels: _Kernels, *assigned) -> list[np.ndarray]:
 
 
 def _overrides(
-  quant: ml_collections.ConfigDict, network: Network, names: list[str]
+  network: Network, bits: Mapping[str, int], has: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-  """The config's overrides, and after them one for each of these layers.
+  """The config's overrides, and one for each layer that has fewer bits.
 
   Only the last that fits a layer holds, so it has all that the layer's own
   quantization differs in from the default.
   """
   spec = network.model.quant
   default = dataclasses.asdict(spec.default)
-  overrides = quant.overrides.to_dict()
-  for name in names:
+  overrides = network.config.quant.overrides.to_dict()
+  for name in (name for name in has if bits[name] < has[name]):
+    layer = spec.with_weight_bits(bits[name], [name]).layer(name)
     pattern = glob.escape(name)
     overrides.pop(pattern, None)
     overrides[pattern] = {
       field: value
-      for field, value in dataclasses.asdict(spec.layer(name)).items()
+      for field, value in dataclasses.asdict(layer).items()
       if value != default[field]
     }
   return overrides

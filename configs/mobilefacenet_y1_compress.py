@@ -1,0 +1,25 @@
+"""InsightFace's MobileFaceNet y1 to a number of bytes, without labels.
+
+  python -m faceqat.compress --config=configs/mobilefacenet_y1_compress.py \
+    --workdir=runs/y1_small --budgets=600000,500000,400000 \
+    --config.pretrained=Y1/model-0000.params --config.data.path=FACES \
+    --config.eval.path=LFW/images --config.eval.pairs=LFW/pairs.txt
+
+As `mobilefacenet_y1_w4a8_ptq`, from 8 bits in every layer: `faceqat.compress`
+chooses the bits. --config.total_steps=600 distils after the reconstruction.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mobilefacenet_y1_w4a8_ptq
+from configs.compose import compose
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  config = mobilefacenet_y1_w4a8_ptq.get_config()
+  config.quant.default.weight_bits = 8
+  config.quant.overrides = {'embedding': {'symmetric': True}}
+  # The error of each block shows where embeddings go wrong.
+  config.loss.features = 1.0
+  config.optimizer.learning_rate = 1e-3
+  return compose(config, arg)

@@ -74,7 +74,7 @@ def steps_of(run):
 
 @pytest.mark.usefixtures('undrawn')
 def test_a_budget_that_no_bits_fit_shows_before_any_training(start, tmp_path):
-  with pytest.raises(ValueError, match='has 1,000 bytes: .* give .* or more'):
+  with pytest.raises(ValueError, match=r'has 1,000 bytes: .* or more'):
     start('2100', '1000', **{'total_steps': 2})
   assert sorted(path.name for path in tmp_path.iterdir()) == ['calibrated']
 

@@ -1,4 +1,4 @@
-"""Fits a pretrained network to budgets of bytes, and draws what each costs.
+"""Fits a pretrained network to given numbers of bytes.
 
   python -m faceqat.compress --config=configs/mobilefacenet_y1_compress.py \
     --workdir=runs/y1_small --budgets=600000,500000,400000 \

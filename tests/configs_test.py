@@ -230,7 +230,8 @@ def test_the_float_baseline_differs_by_the_quantizers_alone():
 @pytest.mark.parametrize('name', CONFIGS)
 def test_its_docstring_has_its_command(name):
   text = importlib.import_module(f'configs.{name}').__doc__
-  assert f'python -m faceqat.main --config=configs/{name}.py' in text
+  command = 'compress' if name.endswith('_compress') else 'main'
+  assert f'python -m faceqat.{command} --config=configs/{name}.py' in text
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -34,6 +34,7 @@ TESTS = {
   'test_runs_are_compared_with_intervals_on_the_same_pairs',
   'faceqat.assign_bits': 'assign_bits_test::'
   'test_the_command_writes_what_it_prints',
+  'faceqat.compress': 'compress_test::test_each_budget_is_a_run_that_fits_it',
   'faceqat.data.drawn.synthetic': 'data/drawn/synthetic_test::'
   'test_contact_sheet_has_a_row_for_each_person',
   'benchmarks.smoke_configs': 'small_forms_test::'
@@ -97,6 +98,9 @@ CONFIGS = {
     ),
     'training/start_test::test_a_run_without_steps_is_a_calibrated_network': (
       *('mobilefacenet_y1_ptq', 'sface_int8'),
+    ),
+    'compress_test::test_each_budget_is_a_run_that_fits_it': (
+      'mobilefacenet_y1_compress',
     ),
     'calibration/reconstruction_test::'
     'test_integers_are_nearer_to_float_on_unseen_images': (

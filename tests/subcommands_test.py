@@ -167,7 +167,8 @@ def test_a_flag_for_the_network_is_model_everywhere():
     }
     assert not defined & {'network', 'checkpoint', 'program', 'weights_file'}
     assert ('model' in defined) == (
-      name not in ('train', 'prepare', 'compare', 'report', 'doctor')
+      name
+      not in ('train', 'prepare', 'compare', 'compress', 'report', 'doctor')
     )
 
 

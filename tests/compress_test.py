@@ -4,7 +4,9 @@ import json
 import re
 import types
 
+import numpy as np
 import pytest
+from PIL import Image
 from tiny_run import make_config
 
 from configs import losses
@@ -70,6 +72,25 @@ def test_each_budget_is_a_run_that_fits_it(start, capsys):
 def steps_of(run):
   _, step = latest_config(str(run))
   return step
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_faces_in_one_folder_without_names_are_enough(start, tmp_path):
+  faces = tmp_path / 'faces' / 'anyone'
+  faces.mkdir(parents=True)
+  rng = np.random.default_rng(0)
+  for number in range(24):
+    pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(faces / f'{number}.png')
+  folder = start(
+    '2100',
+    **{
+      'data.path': str(faces.parent),
+      'data.validation_people': 0,
+      'data.holdout_images_per_person': 0,
+    },
+  )
+  assert size(folder / '2100') <= 2100
 
 
 @pytest.mark.usefixtures('undrawn')

@@ -4,6 +4,7 @@ import math
 
 import ml_collections
 
+from faceqat.data import places
 from faceqat.losses.objective_base import Objective
 
 
@@ -65,6 +66,27 @@ def check_batches(config: ml_collections.ConfigDict, objective: Objective):
       f'loss.name is {config.loss.name!r}, which needs several images of a '
       'person in a batch; give data.people_per_batch, such as '
       f'{max(2, config.batch_size // 4)}'
+    )
+
+
+def check_people(
+  config: ml_collections.ConfigDict, objective: Objective, num_people: int
+):
+  """Refuses labels that tell nobody apart.
+
+  Args:
+    config: of the training.
+    objective: that it makes.
+    num_people: in the training set, without those held out.
+
+  Raises:
+    ValueError: naming the set and the objective.
+  """
+  if num_people < 2 and not objective.needs_teacher:
+    raise ValueError(
+      f'{places.shown(config.data.path)} has images of {num_people} people to '
+      f'train on, but loss.name {config.loss.name!r} tells people apart; give '
+      "two or more, or loss.name 'distillation', which needs no labels"
     )
 
 

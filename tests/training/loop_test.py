@@ -277,7 +277,7 @@ def test_wrong_data_is_refused_before_anything_is_written(
   people, size, message, tmp_path
 ):
   write_folder(tmp_path / 'faces', people, size)
-  config = make_config()
+  config = make_config(batch_size=4)
   config.data.update(path=str(tmp_path / 'faces'), validation_people=0)
   workdir = tmp_path / 'run'
   with pytest.raises(ValueError, match=message):

@@ -41,10 +41,10 @@ class EncodedSource(abc.ABC):
     self.stored_size = stored_size
 
   def _set_people(self, labels: np.ndarray, class_names: Sequence[str]):
-    if len(class_names) < 2:
+    if not len(class_names):
       raise ValueError(
-        f'{self.path} has {len(labels)} images of {len(class_names)} people: '
-        'training needs at least two people'
+        f'{self.path} has {len(labels)} images of 0 people: give a set with '
+        'one person or more'
       )
     self.labels = labels.astype(np.int32, copy=False)
     self.class_names = class_names

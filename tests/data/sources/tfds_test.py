@@ -255,7 +255,6 @@ def test_a_damaged_image_is_one_as_elsewhere(tmp_path):
     ('tfds:tiny_faces:2.0.0', 'has no version 2.0.0; there are 1.0.0'),
     ('tfds:tiny_faces:valid', 'there is no split valid; there are train, test'),
     ('tfds:tiny_faces:train[', 'there is no split'),
-    ('tfds:tiny_faces:train[:1]', 'has 1 images of 1 people: training needs'),
   ],
 )
 def test_what_is_not_there_is_named(path, message, root):

@@ -17,7 +17,6 @@ from typing import Any
 
 import flax.traverse_util
 import numpy as np
-from scipy import stats
 
 from faceqat.models.weights.assign import EPSILON
 
@@ -93,6 +92,9 @@ def _moments(
   E relu(z)^2 = (m^2 + s^2) P(m/s) + m s p(m/s), where p and P are the density
   and the distribution of the normal variable; PReLU(z) = a z + (1 - a) relu(z).
   """
+  # Here, as it takes half a second.
+  from scipy import stats
+
   m = np.float64(values[f'{layer}/bn/bias'])
   var = np.float64(values[f'{layer}/bn/var'])
   gamma = np.float64(values[f'{layer}/bn/scale'])

@@ -118,7 +118,7 @@ def frontier_figure(
     precision: of the own runs.
     pairs: the name of the pairs that all accuracies are of.
   """
-  figure = Figure(figsize=(9, 5), layout='constrained')
+  figure = Figure(figsize=(10, 5), layout='constrained')
   axes = figure.subplots()
   style.clean(axes)
   joined = best(points)
@@ -131,8 +131,8 @@ def frontier_figure(
     alpha=0.5,
   )
   own, others = style.COLOURS[:2]
-  _draw(axes, points, f'faceqat, {precision}', 'o', own, below=True)
-  _draw(axes, published, 'published', 's', others, below=False)
+  _draw(axes, points, f'faceqat, {precision}', 'o', own, above=True)
+  _draw(axes, published, 'published', 's', others, above=False)
   axes.set_xscale('log')
   axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
   axes.xaxis.set_major_formatter(_size)
@@ -153,9 +153,9 @@ def _draw(
   marker: str,
   colour: str,
   *,
-  below: bool,
+  above: bool,
 ):
-  """Marks with bars for their intervals, and names beside them."""
+  """Marks with bars for their intervals; names above these, or below right."""
   for index, point in enumerate(points):
     axes.errorbar(
       point.size,
@@ -168,9 +168,13 @@ def _draw(
     )
     axes.annotate(
       style.text(point.name),
-      (point.size, point.accuracy),
-      xytext=(6, -11 if below else 5),
+      (
+        point.size,
+        point.limits[1] if above and point.limits else point.accuracy,
+      ),
+      xytext=(0, 5) if above else (6, -11),
       textcoords='offset points',
+      horizontalalignment='center' if above else 'left',
       fontsize='small',
       color=colour,
     )

@@ -272,8 +272,8 @@ def make_smoke(config: ConfigDict, image_size: int, depth: float):
     image_size=image_size,
     num_people=32,
     images_per_person=4,
-    validation_people=20,
-    validation_pairs=40,
+    validation_people=min(20, config.data.validation_people),
+    validation_pairs=min(40, config.data.validation_pairs),
     people_per_batch=min(4, config.data.people_per_batch),
   )
   config.eval.update(

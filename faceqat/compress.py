@@ -4,29 +4,22 @@
     --workdir=runs/y1_small --budgets=600000,500000,400000 \
     --config.pretrained=Y1/model-0000.params --config.data.path=FACES
 
-The network is calibrated as the config has it (WORKDIR/calibrated), which shows
-what few bits in each layer's weights would cost (`faceqat.assign_bits`). For
-each budget the bits that fit it and cost least are then calibrated,
-reconstructed and trained as the config says (WORKDIR/600000), and evaluated.
-Labels are used by no config that distils.
+The network is calibrated as the config has it (WORKDIR/calibrated), and what
+few bits in each layer's weights cost is measured. For each budget the bits that
+fit it and cost least are calibrated, reconstructed and trained as the config
+says, and evaluated (WORKDIR/600000).
 
-It ends with a table of all of them and frontier.png, their accuracy over their
-bytes. The same command continues one that was stopped; each folder is a run as
-`faceqat.main` makes it.
+It ends with a table of all runs, and frontier.png, their accuracy over their
+bytes. The same command continues where it was stopped; finished runs are
+evaluated again.
 """
 
 import pathlib
-import signal
 import sys
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from faceqat import command
-
-# Of a budget: what is learnt after the choice changes a file by some hundred
-# bytes.
-_SPARE = 0.01
 
 
 def define_flags():
@@ -43,36 +36,28 @@ def define_flags():
 
 
 def main():
-  from faceqat.calibration.bit_assignment import assign_bits
-  from faceqat.data.example_images import spread_training_images
+  from faceqat.evaluation.compression import TrainingStoppedError, compress
   from faceqat.report.comparison import compare_evaluations, read_evaluation
   from faceqat.report.frontier import frontier_figure, points_of
 
   args = flags.FLAGS
-  budgets = sorted({_bytes(text) for text in args.budgets}, reverse=True)
-  config, workdir = args.config, pathlib.Path(args.workdir)
-  _check(config)
-  if config.quick_compilation:
+  budgets = sorted({_bytes(text) for text in args.budgets or ['']})
+  if args.config.quick_compilation:
     command.compile_quickly()
-  runs = [workdir / 'calibrated']
-  network = _run(_calibration_of(config), runs[0])
-  images = spread_training_images(network.config.data, None, args.num_images)
-  # All choices before the first training: a budget too small shows at once.
-  assignments = assign_bits(network, images, budgets=budgets, spare=_SPARE)
-  for budget, assignment in zip(budgets, assignments, strict=True):
-    fitted = config.copy_and_resolve_references()
-    fitted.quant.overrides = ConfigDict(assignment.overrides)
-    runs.append(workdir / str(budget))
-    _run(fitted, runs[-1])
+  workdir = pathlib.Path(args.workdir)
+  try:
+    runs = compress(args.config, workdir, budgets, num_images=args.num_images)
+  except TrainingStoppedError as stop:
+    sys.exit(128 + stop.signal)
   evaluations = [read_evaluation(str(run), 'integer') for run in runs]
-  print(
-    compare_evaluations(read_evaluation(str(runs[0]), 'float'), evaluations)
-  )
-  for budget, run in zip(budgets, runs[1:], strict=True):
+  whole = read_evaluation(str(runs[0]), 'float')
+  print(compare_evaluations(whole, evaluations))
+  for run, budget in zip(runs[1:], budgets, strict=True):
     size = (run / 'program.safetensors').stat().st_size
     if size > budget:
       print(
-        f'warning: {run} has {size:,} bytes, {size - budget:,} over its budget'
+        f'warning: {run} has {size:,} bytes, {size - budget:,} over its '
+        f'budget; for fewer, give --budgets={2 * budget - size}'
       )
   picture = workdir / 'frontier.png'
   frontier_figure(
@@ -80,7 +65,7 @@ def main():
     [],
     picture,
     precision='integer',
-    pairs=evaluations[0].scores.pairs,
+    pairs=whole.scores.pairs,
   )
   print(f'accuracy over bytes: {picture}')
 
@@ -91,50 +76,6 @@ def _bytes(text: str) -> int:
       f'--budgets has {text!r}; give numbers of bytes with commas between them'
     )
   return int(text)
-
-
-def _check(config: ConfigDict):
-  if not config.quant.enabled:
-    raise ValueError(
-      'quant.enabled is False, so there is nothing to fit to bytes; give a '
-      'config with quantization, such as configs/mobilefacenet_y1_compress.py'
-    )
-  if not config.pretrained:
-    raise ValueError(
-      'pretrained is empty; give the network to compress: a weight file, or '
-      'the folder of a run'
-    )
-
-
-def _calibration_of(config: ConfigDict) -> ConfigDict:
-  """The config without what is learnt after the ranges are known."""
-  calibration = config.copy_and_resolve_references()
-  calibration.update(total_steps=0, stages={})
-  calibration.quant.update(
-    start_step=0, start_epochs=0.0, freeze_bn_step=0, reconstruction_steps=0
-  )
-  # Learned steps are of one number of bits.
-  for layer in (
-    calibration.quant.default,
-    *calibration.quant.overrides.values(),
-  ):
-    layer['learned_steps'] = False
-  return calibration
-
-
-def _run(config: ConfigDict, workdir: pathlib.Path):
-  """Trains a run, or continues it, and evaluates it; returns its network."""
-  from faceqat.evaluation.networks import evaluate_network
-  from faceqat.training.checkpoint import load_network
-  from faceqat.training.loop import train
-
-  print(f'\n{workdir}')
-  stopped_by = train(config, str(workdir))
-  if stopped_by is not None:
-    sys.exit(128 + signal.Signals(stopped_by))
-  network = load_network(str(workdir))
-  evaluate_network(network, str(workdir), config)
-  return network
 
 
 if __name__ == '__main__':

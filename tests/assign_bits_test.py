@@ -1,5 +1,6 @@
 """A file budget becomes the overrides of a config."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -153,12 +154,14 @@ def test_the_least_budget_is_named_and_can_be_met(network, images):
 def test_a_layer_keeps_what_another_override_gave_it():
   overrides = {'b*': {'activation_bits': 6}, 'block': {'symmetric': True}}
   default = {'decay': 0.9}
-  network = types.SimpleNamespace(
-    config=ConfigDict({'quant': {'overrides': overrides}}),
-    model=types.SimpleNamespace(quant=make_spec(default, overrides)),
+  quant = ConfigDict(
+    {
+      'default': dataclasses.asdict(make_spec(default, {}).default),
+      'overrides': overrides,
+    }
   )
   bits = {'block': 4, 'bone': 4, 'bird': 8}
-  got = bit_assignment._overrides(network, bits, dict.fromkeys(bits, 8))
+  got = bit_assignment.overrides_with(quant, bits)
   again = make_spec(default, got)
   assert again.layer('block') == layer_quant(
     weight_bits=4, symmetric=True, decay=0.9

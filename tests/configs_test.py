@@ -78,16 +78,19 @@ def layers_of(name, form=''):
   """The paths of all layers with a quantizer, without computing anything."""
   # They are the same for images of any size.
   size = get(name, 'smoke').data.image_size
-  return _layers_of(get(name, form).model.to_json(sort_keys=True), size)
+  config = get(name, form)
+  own = any(x.get('input') == 'own' for x in config.quant.overrides.values())
+  return _layers_of(config.model.to_json(sort_keys=True), size, own)
 
 
 @functools.cache
-def _layers_of(model, size):
+def _layers_of(model, size, own_inputs):
   config = get('mbv2_int8')
   config.model = json.loads(model)
   # A norm without an integer form is refused with it; the bits change no path.
   config.quant.enabled = False
   config.quant.overrides = {}
+  config.quant.default.input = 'own' if own_inputs else 'shared'
   model = make_model(config)
   images = np.zeros((1, size, size, 3), np.uint8)
   shapes = jax.eval_shape(
@@ -165,9 +168,9 @@ def test_four_bits_are_for_what_a_convolution_reads():
   def wide(path):
     if path in ('stem', 'global_depthwise', 'embedding'):
       return True
-    block = path.rpartition('/')[0]
-    added = path.endswith('/project') and f'{block}/add' in layers
-    return added or f'{path}_prelu' in layers
+    # What is added, the sums, and what goes into a PReLU.
+    on_the_path = path.endswith(('/project', '/add'))
+    return on_the_path or f'{path}_prelu' in layers
 
   bits = {path: quant.layer(path).activation_bits for path in layers}
   assert bits == {path: 8 if wide(path) else 4 for path in layers}
@@ -179,8 +182,9 @@ def test_its_people_are_enough_for_its_pairs(name, form):
   config = get(name, form)
   data = datasets.make_training_data(config.data)
   assert len(data.train) >= config.batch_size
-  assert len(data.known) > 0
-  assert len(data.validation) == config.data.validation_pairs
+  assert (len(data.known) > 0) == (config.data.holdout_images_per_person > 0)
+  if config.data.validation_people:
+    assert len(data.validation) == config.data.validation_pairs
   pair_set = datasets.make_evaluation_pairs(
     config.eval, image_size=config.data.image_size
   )

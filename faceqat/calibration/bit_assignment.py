@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
 
 from faceqat import progress
@@ -23,7 +24,7 @@ from faceqat.integer import packing
 from faceqat.integer import program as integer_program
 from faceqat.integer.program import IntegerProgram
 from faceqat.models.network import Network
-from faceqat.quant.spec import FLOAT
+from faceqat.quant.spec import FLOAT, make_spec
 
 # What a layer may get, unless a user names others.
 CHOICES = (2, 3, 4, 6, 8)
@@ -78,8 +79,8 @@ def assign_bits(
     One for each budget.
 
   Raises:
-    ValueError: a range is missing, or a budget is less than the bytes with the
-      fewest bits in every layer; it says how many these are.
+    ValueError: a range is missing, or what a budget leaves is less than the
+      bytes with the fewest bits in every layer; it says how many these are.
   """
   programs = _programs(network, choices)
   forms = _operators_by_bits(programs)
@@ -91,10 +92,11 @@ def assign_bits(
   fewest = {name: min(operators) for name, operators in forms.items()}
   least = size(fewest)
   needed = math.ceil(least / (1 - spare))
-  if needed > min(budgets):
+  if budgets and needed > min(budgets):
     raise ValueError(
-      f'no program of {network.config.model.name} has {min(budgets):,} bytes: '
-      f'with {min(fewest.values())}-bit weights in all layers it has '
+      f'no program of {network.config.model.name} has {min(budgets):,} bytes'
+      + (f' and {spare:.0%} of them to spare' if spare else '')
+      + f': with {min(fewest.values())}-bit weights in all layers it has '
       f'{least:,}; give {needed:,} or more'
     )
   kernels = _kernels(network, forms, has)
@@ -107,7 +109,7 @@ def assign_bits(
       costs=costs,
       bits=bits,
       lowered=frozenset(name for name in has if bits[name] < has[name]),
-      overrides=_overrides(network, bits, has),
+      overrides=overrides_with(network.config.quant, bits),
       bytes_before=size(has),
       bytes_after=size(bits),
       cosines_before=before,
@@ -235,24 +237,31 @@ def _cosines(network, images, kernels: _Kernels, *assigned) -> list[np.ndarray]:
   return found
 
 
-def _overrides(
-  network: Network, bits: Mapping[str, int], has: Mapping[str, int]
+def overrides_with(
+  quant: ml_collections.ConfigDict, bits: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-  """The config's overrides, and one for each layer that has fewer bits.
+  """The config's overrides, and one for each layer whose bits change.
 
   Only the last that fits a layer holds, so it has all that the layer's own
   quantization differs in from the default.
+
+  Args:
+    quant: the config's block.
+    bits: of the weights, by layer.
   """
-  spec = network.model.quant
+  overrides = quant.overrides.to_dict()
+  spec = make_spec(quant.default, overrides)
   default = dataclasses.asdict(spec.default)
-  overrides = network.config.quant.overrides.to_dict()
-  for name in (name for name in has if bits[name] < has[name]):
-    layer = spec.with_weight_bits(bits[name], [name]).layer(name)
+  for name, count in bits.items():
+    layer = spec.layer(name)
+    if layer.weight_bits == count:
+      continue
+    changed = dataclasses.replace(layer, weight_bits=count)
     pattern = glob.escape(name)
     overrides.pop(pattern, None)
     overrides[pattern] = {
       field: value
-      for field, value in dataclasses.asdict(layer).items()
+      for field, value in dataclasses.asdict(changed).items()
       if value != default[field]
     }
   return overrides

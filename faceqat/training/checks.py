@@ -86,7 +86,7 @@ def check_people(
     raise ValueError(
       f'{places.shown(config.data.path)} has images of {num_people} people to '
       f'train on, but loss.name {config.loss.name!r} tells people apart; give '
-      "two or more, or loss.name 'distillation', which needs no labels"
+      'two or more, or a loss without labels, --config=CONFIG:loss=distillation'
     )
 
 

@@ -14,11 +14,7 @@ from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
-from faceqat.training.checks import (
-  check_people,
-  check_steps,
-  with_start_step,
-)
+from faceqat.training.checks import check_steps, with_start_step
 from faceqat.training.class_rows import with_classes
 from faceqat.training.history import MetricLog
 from faceqat.training.memory import check_memory
@@ -96,7 +92,6 @@ def _make_plan(
 ) -> Plan:
   """The plan of a training whose classifier fits the devices."""
   plan = Plan(config, mesh, num_classes)
-  check_people(config, plan.objective, num_classes)
   check_memory(
     plan.objective,
     mesh,

@@ -12,7 +12,7 @@ from faceqat.losses.objective_base import Objective
 from faceqat.losses.regularization import make_regularization
 from faceqat.models.build import make_model
 from faceqat.quant.spec import Mode
-from faceqat.training.checks import check_batches, check_sample
+from faceqat.training.checks import check_batches, check_people, check_sample
 from faceqat.training.optimizer import make_log_decay, make_optimizer
 from faceqat.training.stages import Stage, make_stages, mode_at, stage_at
 from faceqat.training.train_state import Recipe
@@ -50,6 +50,8 @@ class Plan:
   ):
     self.model = make_model(config)
     self.objective = make_objective(config.loss)
+    if num_classes is not None:
+      check_people(config, self.objective, num_classes)
     if mesh is not None:
       self.objective = self.objective.placed(mesh, num_classes)
     self.total = config.total_steps

@@ -42,7 +42,7 @@ class ArrayRecordSource(EncodedSource):
 
     Raises:
       ValueError: no such file, a damaged one or one of other records, people
-        that are not those of its records, or fewer than two people.
+        that are not those of its records, or no images.
     """
     super().__init__(path, image_size, stored_size)
     if not os.path.isfile(self.path):

@@ -40,8 +40,8 @@ class FolderSource(EncodedSource):
       field: of the config, for messages.
 
     Raises:
-      ValueError: no such folder, no people, only one person, a person without
-        images, or a file that is no image.
+      ValueError: no such folder, no people, a person without images, or a
+        file that is no image.
     """
     super().__init__(path, image_size, stored_size)
     people, self.ignored = _people(self.path, field)
@@ -112,8 +112,8 @@ def _image_among_people(image: str, root: str, field: str) -> str:
   parent = os.path.dirname(os.path.abspath(root))
   return (
     f'{root} has images and no folders, as that of one person: set {field} to '
-    f'the folder of all people, such as {parent}; wanted is '
-    f'{field}/person/image.jpg'
+    f'the folder of all people, such as {parent}, or, for images without '
+    f'names, move them into {root}/anyone/; wanted is {field}/person/image.jpg'
   )
 
 

@@ -54,8 +54,7 @@ class RecordIOSource(EncodedSource):
 
     Raises:
       ValueError: no such file, a truncated or damaged pack, an index that
-        disagrees with it, labels that float32 cannot hold, or fewer than two
-        people.
+        disagrees with it, labels that float32 cannot hold, or no images.
     """
     super().__init__(path, image_size, stored_size)
     self._pack = _Pack(self.path)

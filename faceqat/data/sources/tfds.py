@@ -65,7 +65,7 @@ class TFDSSource(EncodedSource):
     Raises:
       ValueError: TFDS is not installed; no such data set, version or split is
         prepared; it has not one image and one label an example; an image
-        without a label; fewer than two people.
+        without a label; no images.
     """
     super().__init__(path, image_size, stored_size)
     self.folder = find_folder(path, data_dir)

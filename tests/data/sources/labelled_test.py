@@ -117,6 +117,12 @@ def test_one_person_is_enough_to_read(name, tmp_path):
   assert len(source.class_names) == 1
 
 
+def test_a_pack_without_images_is_refused(tmp_path):
+  path = write(tmp_path / 'x.rec', [])
+  with pytest.raises(ValueError, match=f'{path} has 0 images of 0 people: give'):
+    SOURCES['x.rec'](path, SIZE)
+
+
 @forms
 def test_what_is_not_there_is_named(name, tmp_path):
   with pytest.raises(ValueError, match=f'There is no .*{tmp_path / name}'):

@@ -91,14 +91,9 @@ def assign_bits(
 
   fewest = {name: min(operators) for name, operators in forms.items()}
   least = size(fewest)
-  needed = math.ceil(least / (1 - spare))
-  if budgets and needed > min(budgets):
-    raise ValueError(
-      f'no program of {network.config.model.name} has {min(budgets):,} bytes'
-      + (f' and {spare:.0%} of them to spare' if spare else '')
-      + f': with {min(fewest.values())}-bit weights in all layers it has '
-      f'{least:,}; give {needed:,} or more'
-    )
+  _check_budgets(
+    budgets, spare, least, min(fewest.values()), network.config.model.name
+  )
   kernels = _kernels(network, forms, has)
   costs = _costs(network, images, forms, kernels)
   limits = [math.floor(budget * (1 - spare)) for budget in budgets]
@@ -117,6 +112,20 @@ def assign_bits(
     )
     for bits, cosines in zip(found, after, strict=True)
   ]
+
+
+def _check_budgets(
+  budgets: Sequence[int], spare: float, least: int, fewest: int, model: str
+):
+  """Refuses budgets under the least bytes, those with the fewest bits."""
+  needed = math.ceil(least / (1 - spare))
+  if needed > min(budgets):
+    raise ValueError(
+      f'no program of {model} has {min(budgets):,} bytes'
+      + (f' and {spare:.0%} of them to spare' if spare else '')
+      + f': with {fewest}-bit weights in all layers it has {least:,}; give '
+      f'{needed:,} or more'
+    )
 
 
 # By layer and number of bits.

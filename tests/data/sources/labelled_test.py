@@ -119,7 +119,9 @@ def test_one_person_is_enough_to_read(name, tmp_path):
 
 def test_a_pack_without_images_is_refused(tmp_path):
   path = write(tmp_path / 'x.rec', [])
-  with pytest.raises(ValueError, match=f'{path} has 0 images of 0 people: give'):
+  with pytest.raises(
+    ValueError, match=f'{path} has 0 images of 0 people: give'
+  ):
     SOURCES['x.rec'](path, SIZE)
 
 

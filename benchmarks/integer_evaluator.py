@@ -78,7 +78,11 @@ def make_network(
   observe = Mode(train=True, observe=True)
   _, observed = jax.jit(
     lambda variables: model.apply(
-      variables, images, observe, mutable=['batch_stats', 'quant_stats']
+      variables,
+      images,
+      observe,
+      mutable=['batch_stats', 'quant_stats'],
+      rngs={'dropout': jax.random.key(0)},
     )
   )(variables)
   return Network(model, variables | observed, config, step=0)

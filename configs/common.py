@@ -153,6 +153,9 @@ def int8() -> ConfigDict:
       'reconstruction_steps': 0,
       # and whether biases are corrected by the mean error (4.2).
       'correct_biases': False,
+      # Of activations in training: 'half_up', as TensorFlow rounds, or
+      # 'double', as LiteRT's reference kernels do, which differs at few bits.
+      'rounding': 'half_up',
       'default': {
         # 2 to 8.
         'weight_bits': 8,

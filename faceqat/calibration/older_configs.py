@@ -17,6 +17,7 @@ _ADDED = {
   'quant.default.prelu': 'operator',
   'quant.default.step_initialization': 'mse',
   'quant.reconstruction_steps': 0,
+  'quant.rounding': 'half_up',
 }
 # Of one kind of model or loss alone.
 _ADDED_TO = {

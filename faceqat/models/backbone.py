@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
+from faceqat.quant import tensor_scales
 from faceqat.quant.layers import QuantConv, QuantDense, input_image
 from faceqat.quant.norm import Norm
 from faceqat.quant.quant_layer import Value
@@ -46,13 +47,14 @@ class Backbone(nn.Module):
     conv = functools.partial(
       QuantConv, quant=self.quant, norm=self.norm, dtype=self.dtype
     )
-    x = self.body(input_image(images, self.dtype), mode, conv)
-    return QuantDense(
-      features=self.embedding_size,
-      quant=self.quant,
-      norm=self.norm,
-      name='embedding',
-    )(x, mode)
+    with tensor_scales.followed():
+      x = self.body(input_image(images, self.dtype), mode, conv)
+      return QuantDense(
+        features=self.embedding_size,
+        quant=self.quant,
+        norm=self.norm,
+        name='embedding',
+      )(x, mode)
 
   def body(self, x: Value, mode: Mode, conv: Conv) -> Value:
     """From pixels, `[B, H, W, 3]`, to the features `[B, F]` of the embedding.

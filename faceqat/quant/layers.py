@@ -21,6 +21,7 @@ from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
 from faceqat.integer.tensors import QParams
+from faceqat.quant import numerics, tensor_scales
 from faceqat.quant.batchnorm import FoldedBatchNorm
 from faceqat.quant.convolution import Padding, conv2d, explicit_padding
 from faceqat.quant.norm import (
@@ -35,6 +36,7 @@ from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
   initial_kernel_step,
+  kernel_scale,
   quantize_kernel,
 )
 from faceqat.quant.spec import LayerQuant, Mode
@@ -55,7 +57,9 @@ def input_image(images: Value, dtype=jnp.float32) -> Value:
     return images
   if images.dtype != jnp.uint8:
     raise TypeError(f'images are uint8 pixels 0..255; got {images.dtype}')
-  return ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
+  pixels = ((images.astype(jnp.float32) - 128.0) / 128.0).astype(dtype)
+  tensor_scales.note(pixels, 1 / 128)
+  return pixels
 
 
 class _Weights(NamedTuple):
@@ -132,7 +136,7 @@ class _Linear(QuantLayer):
     y = self._product(x, mode, weights, product)
     if limits is not None:
       y = jnp.clip(y, *limits)
-    return self._finish(y, mode, quantizer)
+    return self._finish(y, mode, quantizer, self._units(x, mode, weights))
 
   def _check_norm(self, quantized: bool):
     if self.use_bias and self.norm:
@@ -195,6 +199,17 @@ class _Linear(QuantLayer):
       'bias': bias,
     }
     return fields, values * scale
+
+  def _units(
+    self, x: jax.Array, mode: Mode, weights: _Weights
+  ) -> numerics.Units | None:
+    """Of the integer sums; with a batch's statistics, those of the moving."""
+    if not mode.rounds_twice:
+      return None
+    kernel, _, norm, step = weights
+    folded = kernel * norm.fold()[0] if norm else kernel
+    scale = kernel_scale(jax.lax.stop_gradient(folded), self._own(), step)
+    return tensor_scales.units(x, scale)
 
   def _product(
     self,

@@ -26,6 +26,7 @@ def whole_steps(
   lower: jax.Array | int,
   upper: jax.Array | int,
   rounding: str = 'half_up',
+  units: numerics.Units | None = None,
 ) -> jax.Array:
   """Returns round(clip(x / step, lower, upper)), float32.
 
@@ -36,13 +37,15 @@ def whole_steps(
     x: [..., C], real values.
     step: [] or [C] float32, real value of one step, positive.
     lower, upper: []; whole steps from real 0, at most 0 and at least 0.
-    rounding: where a half goes, a key of `numerics.ROUNDINGS`.
+    rounding: one of `numerics.ROUNDINGS`.
+    units: as of `numerics.round_steps`.
   """
   x = x.astype(jnp.float32)
   if rounding == 'half_up':
     return exact.nearest_steps(x, step, lower=lower, upper=upper)
   steps = numerics.divide(x, step)
-  return numerics.ROUNDINGS[rounding](jnp.clip(steps, lower, upper))
+  steps = jnp.clip(steps, lower, upper)
+  return numerics.round_steps(steps, rounding, step, units)
 
 
 def quantize_with_step(
@@ -53,6 +56,7 @@ def quantize_with_step(
   upper: jax.Array | int,
   gradient_scale: jax.Array | float,
   rounding: str = 'half_up',
+  units: numerics.Units | None = None,
 ) -> jax.Array:
   """Returns `whole_steps` times the step; x and the step get gradients.
 
@@ -66,13 +70,13 @@ def quantize_with_step(
     step: [] or [C] float32, real value of one step, positive.
     lower, upper: -Qn and Qp of the paper, as in `whole_steps`.
     gradient_scale: [], as of `gradient_scale`.
-    rounding: a key of `numerics.ROUNDINGS`.
+    rounding, units: as of `whole_steps`.
   """
   lower, upper, gradient_scale = (
     jnp.asarray(value, jnp.float32) for value in (lower, upper, gradient_scale)
   )
   step = jnp.asarray(step, jnp.float32)
-  return _quantize(x, step, lower, upper, gradient_scale, rounding)
+  return _quantize(x, step, lower, upper, gradient_scale, units, rounding)
 
 
 def gradient_scale(
@@ -148,27 +152,31 @@ def _axes(kernel, per_channel):
   return tuple(range(kernel.ndim - 1)) if per_channel else None
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _quantize(x, step, lower, upper, gradient_scale, rounding):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _quantize(x, step, lower, upper, gradient_scale, units, rounding):
   del gradient_scale
-  steps = whole_steps(x, step, lower=lower, upper=upper, rounding=rounding)
+  steps = whole_steps(
+    x, step, lower=lower, upper=upper, rounding=rounding, units=units
+  )
   return (steps * step).astype(x.dtype)
 
 
-def _quantize_fwd(x, step, lower, upper, gradient_scale, rounding):
-  y = _quantize(x, step, lower, upper, gradient_scale, rounding)
-  return y, (x, step, lower, upper, gradient_scale)
+def _quantize_fwd(x, step, lower, upper, gradient_scale, units, rounding):
+  operands = x, step, lower, upper, gradient_scale, units
+  return _quantize(*operands, rounding), operands
 
 
 def _quantize_bwd(rounding, residuals, g):
-  x, step, lower, upper, gradient_scale = residuals
-  steps = whole_steps(x, step, lower=lower, upper=upper, rounding=rounding)
+  x, step, lower, upper, gradient_scale, units = residuals
+  steps = whole_steps(
+    x, step, lower=lower, upper=upper, rounding=rounding, units=units
+  )
   real = x.astype(jnp.float32) / step
   inside = (real > lower) & (real < upper)
   slope = steps - jnp.where(inside, real, 0)
   axes = tuple(range(x.ndim - step.ndim))
   g_step = gradient_scale * jnp.sum(g.astype(jnp.float32) * slope, axes)
-  return jnp.where(inside, g, 0), g_step, None, None, None
+  return jnp.where(inside, g, 0), g_step, None, None, None, None
 
 
 _quantize.defvjp(_quantize_fwd, _quantize_bwd)

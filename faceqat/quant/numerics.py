@@ -28,6 +28,9 @@ MIN_WIDTH = 1e-6
 # Nudging rounds scale and limit once each, 2^-24 relative.
 _KERNEL_MARGIN = 1 + 2.0**-22
 
+# Of a total of integers, real values of 1: of `round_steps`.
+Units = tuple[jax.Array, jax.Array]
+
 
 def signed_limits(bits: int, narrow_range: bool = False) -> tuple[int, int]:
   """Returns the smallest and the largest signed integer, (-128, 127) for 8.
@@ -77,6 +80,7 @@ def fake_quant(
   bits: int = 8,
   narrow_range: bool = False,
   rounding: str = 'half_up',
+  units: Units | None = None,
 ) -> jax.Array:
   """Rounds x to the steps of a range; the gradient goes straight through.
 
@@ -89,7 +93,8 @@ def fake_quant(
     x: any shape, floating; computed in float32, returned in its own type.
     minimum, maximum: [], real values.
     bits, narrow_range: see above.
-    rounding: of halves, a key of `ROUNDINGS`; TensorFlow's is 'half_up'.
+    rounding: one of `ROUNDINGS`; TensorFlow's is 'half_up'.
+    units: as of `round_steps`.
 
   Returns:
     x's shape and dtype. The cotangent reaches x inside the nudged range
@@ -105,7 +110,7 @@ def fake_quant(
       f'the range has shapes {minimum.shape} and {maximum.shape}; an array '
       'has one range, and both its ends are scalars'
     )
-  return _fake_quant(x, minimum, maximum, bits, narrow_range, rounding)
+  return _fake_quant(x, minimum, maximum, units, bits, narrow_range, rounding)
 
 
 @jax.custom_vjp
@@ -176,28 +181,69 @@ def _nudged_limits(scale, zero_point, bits, narrow_range):
   return low, high
 
 
-# Whole steps from real 0; they differ at a half alone.
-ROUNDINGS = {
-  'half_up': lambda steps: jnp.floor(steps + 0.5),
-  'half_away': lambda steps: jnp.trunc(steps + jnp.copysign(0.5, steps)),
-  'half_even': jnp.round,
-}
+def _half_up(steps):
+  return jnp.floor(steps + 0.5)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _fake_quant(x, minimum, maximum, bits, narrow_range, rounding):
-  operands = x, minimum, maximum
+def _half_away(steps):
+  return jnp.trunc(steps + jnp.copysign(0.5, steps))
+
+
+# The first three differ at a half alone.
+ROUNDINGS = ('half_up', 'half_away', 'half_even', 'double')
+
+
+def round_steps(
+  steps: jax.Array,
+  rounding: str,
+  scale: jax.Array | None = None,
+  units: Units | None = None,
+) -> jax.Array:
+  """Rounds to whole steps from real 0, as fake quantization or a kernel does.
+
+  'double' is the kernels' double rounding of `total * m`, of an integer total
+  and a multiplier m in [2^(-k-1), 2^-k): first to the 2^k-th part of a step,
+  halves up, then to a step, halves away from 0 (docs/integer_arithmetic.md).
+  Without units, halves go away from 0.
+
+  Args:
+    steps: [..., C] float32.
+    rounding: one of `ROUNDINGS`.
+    scale: [] float32, the real value of one step; for `units` alone.
+    units: real values of 1 in the total, where the result is not negative, and
+      where it is: m is a unit over the scale.
+  """
+  if rounding == 'half_up':
+    return _half_up(steps)
+  if rounding == 'half_even':
+    return jnp.round(steps)
+  if rounding == 'double' and units is not None:
+    up, down = (_parts_of_a_step(unit / scale) for unit in units)
+    parts = jnp.where(steps >= 0, up, down)
+    steps = _half_up(steps * parts) / parts
+  return _half_away(steps)
+
+
+def _parts_of_a_step(multiplier: jax.Array) -> jax.Array:
+  """2^k, of a multiplier in [2^(-k-1), 2^-k); 1 for larger ones."""
+  _, exponent = jnp.frexp(jax.lax.stop_gradient(multiplier))
+  return jnp.exp2(jnp.maximum(-exponent, 0).astype(jnp.float32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _fake_quant(x, minimum, maximum, units, bits, narrow_range, rounding):
+  operands = x, minimum, maximum, units
   return _fake_quant_fwd(*operands, bits, narrow_range, rounding)[0]
 
 
-def _fake_quant_fwd(x, minimum, maximum, bits, narrow_range, rounding):
+def _fake_quant_fwd(x, minimum, maximum, units, bits, narrow_range, rounding):
   scale, zero_point = _nudge(minimum, maximum, bits, narrow_range)
   low, high = _nudged_limits(scale, zero_point, bits, narrow_range)
   shifted = jnp.clip(jnp.asarray(x, jnp.float32), low, high) - low
   # Whole steps from real 0, given those from `low`.
   qmin, _ = _unsigned_limits(bits, narrow_range)
   steps = divide(shifted, scale) - (zero_point - qmin)
-  y = ROUNDINGS[rounding](steps) * scale
+  y = round_steps(steps, rounding, scale, units) * scale
   return y.astype(x.dtype), (x, low, high)
 
 
@@ -208,7 +254,7 @@ def _fake_quant_bwd(bits, narrow_range, rounding, residuals, g):
   # The sums are dead code wherever the range carries no gradient.
   g_minimum = jnp.sum(jnp.where(below, g, 0), dtype=jnp.float32)
   g_maximum = jnp.sum(jnp.where(above, g, 0), dtype=jnp.float32)
-  return jnp.where(below | above, 0, g), g_minimum, g_maximum
+  return jnp.where(below | above, 0, g), g_minimum, g_maximum, None
 
 
 _fake_quant.defvjp(_fake_quant_fwd, _fake_quant_bwd)

@@ -13,6 +13,7 @@ from jax import lax
 from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
+from faceqat.quant import tensor_scales
 from faceqat.quant.convolution import Padding, explicit_padding
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import OutputQuantizer
@@ -89,7 +90,11 @@ class MaxPool(_WindowPool):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
-    return self._pool(ops.MaxPool, _maximum, x)
+
+    def pool(x, **geometry):
+      return tensor_scales.carry(x, _maximum(x, **geometry))
+
+    return self._pool(ops.MaxPool, pool, x)
 
 
 class AveragePool(_WindowPool):

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
+from faceqat.quant import tensor_scales
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.quantizers import (
   OutputQuantizer,
   fake_quant_kernel,
+  kernel_scale,
   quantize_kernel,
 )
 from faceqat.quant.reductions import channel_sums
@@ -57,10 +59,13 @@ class PReLU(QuantLayer):
         output=quantizer.qparams(),
         reals={'alpha': alpha},
       )
+    units = tensor_scales.units(x)
+    if units is not None:
+      units = units[0], units[0] * kernel_scale(alpha, slopes)
     if mode.quantize:
       alpha = fake_quant_kernel(alpha, slopes)
     y = prelu(x, alpha.astype(x.dtype))
-    return self._finish(y, mode, quantizer)
+    return self._finish(y, mode, quantizer, units)
 
   def _sum(
     self, x: Value, alpha: jax.Array, mode: Mode, quantizer: OutputQuantizer

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from faceqat.integer.symbol import Symbol
+from faceqat.quant import numerics
 from faceqat.quant.quantizers import OutputQuantizer
 from faceqat.quant.spec import LayerQuant, Mode, QuantSpec
 
@@ -42,6 +43,7 @@ class QuantLayer(nn.Module):
     emit: Callable[..., Symbol],
     compute: Callable[..., jax.Array],
     *inputs: Value,
+    units: numerics.Units | None = None,
     **fields,
   ) -> Value:
     """Records the inputs, or computes; the output has a range of its own.
@@ -51,13 +53,14 @@ class QuantLayer(nn.Module):
       emit: of `tracing`; called with the inputs, `fields`, name and output.
       compute: from the inputs to the output before it is quantized.
       *inputs: all arrays, or all symbols.
+      units: as of `numerics.round_steps`.
       **fields: of the operator.
     """
     quantizer = OutputQuantizer(self._own(), name='quantizer')
     if isinstance(inputs[0], Symbol):
       output = quantizer.qparams()
       return emit(*inputs, name=self._tensor, output=output, **fields)
-    return self._finish(compute(*inputs), mode, quantizer)
+    return self._finish(compute(*inputs), mode, quantizer, units)
 
   def _unranged(
     self,
@@ -72,9 +75,13 @@ class QuantLayer(nn.Module):
     return self._shown(compute(x))
 
   def _finish(
-    self, y: jax.Array, mode: Mode, quantizer: OutputQuantizer
+    self,
+    y: jax.Array,
+    mode: Mode,
+    quantizer: OutputQuantizer,
+    units: numerics.Units | None = None,
   ) -> jax.Array:
-    return self._shown(quantizer(y, mode))
+    return self._shown(quantizer(y, mode, units))
 
   def _shown(self, y: jax.Array) -> jax.Array:
     """Returns the output, and adds it to the intermediates."""

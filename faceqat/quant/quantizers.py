@@ -1,12 +1,20 @@
 """The quantizers of a layer's output and of its kernel."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from faceqat.integer.tensors import QParams
-from faceqat.quant import exact, learned_step, numerics, observers
+from faceqat.quant import (
+  exact,
+  learned_step,
+  numerics,
+  observers,
+  tensor_scales,
+)
 from faceqat.quant.spec import LayerQuant, Mode
 
 # A channel whose weights have died keeps a scale of at least this part of the
@@ -57,7 +65,17 @@ class OutputQuantizer(nn.Module):
     least = _least_step(self.layer.activation_bits)
     return learned_step.at_least(self.step, least), zero_point
 
-  def __call__(self, y: jax.Array, mode: Mode) -> jax.Array:
+  def __call__(
+    self, y: jax.Array, mode: Mode, units: numerics.Units | None = None
+  ) -> jax.Array:
+    """The output behind the quantizer, if the mode quantizes.
+
+    Args:
+      y: the output.
+      mode: of the call.
+      units: as of `numerics.round_steps`, of the operator that the layer
+        becomes.
+    """
     observes = mode.observe and (self.layer.observes_training or not mode.train)
     if observes and not self.is_initializing():
       self.range.value = observers.observe(
@@ -70,14 +88,21 @@ class OutputQuantizer(nn.Module):
     if not mode.quantize:
       return y
     fake_quant = self._learned if self.layer.learned_steps else self._observed
-    return fake_quant(y.astype(jnp.float32), mode.rounding).astype(y.dtype)
+    rounding = {'rounding': mode.rounding, 'units': units}
+    rounded = fake_quant(y.astype(jnp.float32), rounding).astype(y.dtype)
+    if mode.rounds_twice:
+      tensor_scales.note(rounded, self._scale())
+    return rounded
 
-  def _observed(self, y: jax.Array, rounding: str) -> jax.Array:
-    return numerics.fake_quant(
-      y, *self._limits(), **self._grid, rounding=rounding
-    )
+  def _scale(self) -> jax.Array:
+    """The real value of one step, [] float32."""
+    learned = self.layer.learned_steps
+    return (self._learned_params if learned else self._range_params)()[0]
 
-  def _learned(self, y: jax.Array, rounding: str) -> jax.Array:
+  def _observed(self, y: jax.Array, rounding: dict[str, Any]) -> jax.Array:
+    return numerics.fake_quant(y, *self._limits(), **self._grid, **rounding)
+
+  def _learned(self, y: jax.Array, rounding: dict[str, Any]) -> jax.Array:
     step, zero_point = self._learned_params()
     qmin, qmax = numerics.signed_limits(**self._grid)
     lower, upper = qmin - zero_point, qmax - zero_point
@@ -87,7 +112,7 @@ class OutputQuantizer(nn.Module):
       lower=lower,
       upper=upper,
       gradient_scale=learned_step.gradient_scale(y[0].size, lower, upper),
-      rounding=rounding,
+      **rounding,
     )
 
   def qparams(self) -> QParams:
@@ -138,7 +163,7 @@ def fake_quant_kernel(
       gamma need the product before gamma, even for a channel that gamma has
       switched off and whose weights all ship as 0. It is left unquantized.
   """
-  scale, upper = _kernel_scale(kernel, layer, step), _largest(layer)
+  scale, upper = kernel_scale(kernel, layer, step), _largest(layer)
   if step is None:
     steps = exact.nearest_steps(
       jax.lax.stop_gradient(kernel).astype(jnp.float32),
@@ -174,15 +199,18 @@ def quantize_kernel(
   The arguments are those of `fake_quant_kernel`.
   """
   kernel, upper = np.asarray(kernel, np.float32), _largest(layer)
-  scale = np.asarray(_kernel_scale(kernel, layer, step), np.float32)
+  scale = np.asarray(kernel_scale(kernel, layer, step), np.float32)
   values = exact.nearest_steps(kernel, scale, lower=-upper, upper=upper)
   return values.astype(np.int8), np.broadcast_to(scale, kernel.shape[-1:])
 
 
-def _kernel_scale(kernel, layer, step):
+def kernel_scale(
+  kernel: jax.Array, layer: LayerQuant, step: jax.Array | None = None
+) -> jax.Array:
   """Returns the real value of a kernel's step, float32 [O] or [].
 
-  Training and lowering have to get the same bits, hence `exact`.
+  Training and lowering have to get the same bits, hence `exact`. The arguments
+  are those of `fake_quant_kernel`.
   """
   if step is not None:
     return _kernel_step(step, layer)

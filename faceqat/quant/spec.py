@@ -29,8 +29,7 @@ class Mode:
     freeze_bn: while training, normalise with the moving statistics and leave
       them as they are (Jacob et al. 2018, section 3.2; Krishnamoorthi 2018,
       section 3.2.2).
-    rounding: of half a step of an activation, a key of `numerics.ROUNDINGS`.
-      Training rounds as TensorFlow's fake quantization.
+    rounding: of activations, one of `numerics.ROUNDINGS`.
     initialize_steps: set the learned steps in `params`, which has to be
       mutable: an activation's to the scale of its range, a kernel's by
       `LayerQuant.step_initialization`.
@@ -44,14 +43,19 @@ class Mode:
   initialize_steps: bool = False
 
   @property
+  def rounds_twice(self) -> bool:
+    """Whether roundings depend on the scales of what a layer reads."""
+    return self.quantize and self.rounding == 'double'
+
+  @property
   def batch_statistics(self) -> bool:
     return self.train and not self.freeze_bn
 
 
 FLOAT = Mode()
-# The float counterpart of an integer program rounds half a step as the contract
-# does. Sums differ in their last bits, and so do a few roundings.
-FAKE_QUANT = Mode(quantize=True, rounding='half_away')
+# The float counterpart of an integer program rounds as the contract does. Sums
+# differ in their last bits, and so do a few roundings.
+FAKE_QUANT = Mode(quantize=True, rounding='double')
 CONTRACT_MODES = {
   'tflite_ref': FAKE_QUANT,
   'xnnpack': Mode(quantize=True, rounding='half_even'),

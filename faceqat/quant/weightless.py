@@ -11,7 +11,7 @@ from faceqat.fields import check_value
 from faceqat.integer import operators as ops
 from faceqat.integer import tracing
 from faceqat.integer.symbol import Symbol
-from faceqat.quant import numerics
+from faceqat.quant import numerics, tensor_scales
 from faceqat.quant.quant_layer import QuantLayer, Value
 from faceqat.quant.spec import Mode
 
@@ -59,7 +59,9 @@ class Requantize(QuantLayer):
   @nn.compact
   def __call__(self, x: Value, mode: Mode) -> Value:
     emit = functools.partial(tracing.apply, ops.Requantize)
-    return self._quantized(mode, emit, lambda x: x, x)
+    return self._quantized(
+      mode, emit, lambda x: x, x, units=tensor_scales.units(x)
+    )
 
 
 class Multiply(QuantLayer):
@@ -116,7 +118,7 @@ class Flatten(QuantLayer):
     del mode
     if isinstance(x, Symbol):
       return tracing.apply(ops.Reshape, x, name=self._tensor)
-    return x.reshape(x.shape[0], -1)
+    return tensor_scales.carry(x, x.reshape(x.shape[0], -1))
 
 
 class ReLU6(QuantLayer):
@@ -126,9 +128,11 @@ class ReLU6(QuantLayer):
   def __call__(self, x: Value, mode: Mode) -> Value:
     del mode
     limits = ACTIVATIONS['relu6']
-    return self._unranged(
-      tracing.clamp, lambda x: jnp.clip(x, *limits), x, activation_range=limits
-    )
+
+    def clip(x):
+      return tensor_scales.carry(x, jnp.clip(x, *limits))
+
+    return self._unranged(tracing.clamp, clip, x, activation_range=limits)
 
 
 class Sigmoid(QuantLayer):

@@ -5,7 +5,9 @@ import math
 import ml_collections
 
 from faceqat.data import places
+from faceqat.fields import check_value
 from faceqat.losses.objective_base import Objective
+from faceqat.quant.numerics import ROUNDINGS
 
 
 def check_steps(config: ml_collections.ConfigDict):
@@ -26,6 +28,7 @@ def check_steps(config: ml_collections.ConfigDict):
   for name, seed in (('seed', config.seed), ('data.seed', config.data.seed)):
     if not 0 <= seed < 2**32:
       raise ValueError(f'{name} is {seed}; it is 0 or more, and below 2^32')
+  check_value('quant.rounding', config.quant.rounding, ROUNDINGS)
   if config.quant.enabled and config.quant.calibration_steps < 1:
     raise ValueError(
       f'quant.calibration_steps is {config.quant.calibration_steps}; it is 1 '

@@ -79,4 +79,5 @@ def mode_at(
     quantize=quantize,
     observe=quantize and train_backbone,
     freeze_bn=frozen,
+    rounding=quant.rounding,
   )

@@ -9,9 +9,11 @@ As `mobilefacenet_y1_w4a8`, and the inputs of convolutions have 4 bits too,
 except for the image and the input of the last layer (as in LSQ). What no weight
 multiplies keeps 8 bits: outputs that only a PReLU or an addition reads, and the
 sums of the residual path, of which convolutions read a copy of 4 bits. Block
-outputs are learnt too.
+outputs are learnt too, and training rounds twice, as the integers do.
 
-35 minutes on 2 CPU cores, with the evaluation.
+37 minutes on 2 CPU cores, with the evaluation. Trained with one rounding, LFW
+in integers had 98.62 %, fake-quantized 98.88, float y1 99.38 (one run, seed 0,
+AVX512-VNNI; spread not measured; with two roundings it was not trained yet).
 """
 
 from ml_collections import ConfigDict

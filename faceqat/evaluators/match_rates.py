@@ -62,6 +62,7 @@ def measure(
   people: np.ndarray,
   genuine: np.ndarray,
   rates: Sequence[float],
+  compared: np.ndarray | slice = slice(None),
 ) -> list[Row]:
   """The least threshold for each false-match rate.
 
@@ -69,8 +70,9 @@ def measure(
     embeddings: [N, D], of any type, not normalised.
     people: int [N].
     genuine: int [2, P], rows of the pairs of one person; impostors are all
-      pairs of two.
+      pairs of two among those compared.
     rates: that are not to be exceeded, in (0, 1).
+    compared: rows of the images whose pairs are the impostors.
 
   Returns:
     A row for each rate that `verification.MIN_FALSE_ACCEPTS` pairs make, in
@@ -79,7 +81,7 @@ def measure(
   Raises:
     ValueError: there are fewer than three people.
   """
-  ordered = _in_order(embeddings, people)
+  ordered = _in_order(embeddings[compared], people[compared])
   # Of each step, the pairs at or above it.
   histogram = np.zeros(_STEPS + 2, np.int64)
   for scores, _ in _blocks(*ordered):

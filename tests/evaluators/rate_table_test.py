@@ -34,6 +34,22 @@ def test_all_images_of_different_people_are_compared():
   assert table.rows[0].false_matches.pairs == 80 * 78 // 2
 
 
+def test_of_very_many_images_some_are_compared(monkeypatch):
+  pair_set, embedded = draw()
+  whole = rate_table.measure(pair_set, embedded, faces='DRAWN', **_ORIGIN)
+  monkeypatch.setattr(rate_table, '_MOST_IMAGES', 60)
+  some, again = (
+    rate_table.measure(pair_set, embedded, faces='DRAWN', **_ORIGIN)
+    for _ in range(2)
+  )
+  assert some == again
+  assert some.images == 60
+  assert 60 * 58 // 2 <= some.rows[0].false_matches.pairs < 60 * 59 // 2
+  # Pairs of one person are all of the list's.
+  assert some.rows[0].misses.pairs == whole.rows[0].misses.pairs == 40
+  assert abs(some.rows[0].threshold - whole.rows[0].threshold) < 0.1
+
+
 def test_pairs_of_unknown_people_are_those_of_the_list():
   pair_set, embedded = draw(people=False)
   table = rate_table.measure(pair_set, embedded, faces='DRAWN', **_ORIGIN)

@@ -218,16 +218,22 @@ def round_steps(
   if rounding == 'half_even':
     return jnp.round(steps)
   if rounding == 'double' and units is not None:
-    up, down = (_parts_of_a_step(unit / scale) for unit in units)
-    parts = jnp.where(steps >= 0, up, down)
-    steps = _half_up(steps * parts) / parts
+    parts, part = _parts_of_a_step(units[0] / scale)
+    if units[1] is not units[0]:
+      negative = steps < 0
+      finer, finest = _parts_of_a_step(units[1] / scale)
+      parts = jnp.where(negative, finer, parts)
+      part = jnp.where(negative, finest, part)
+    steps = _half_up(steps * parts) * part
   return _half_away(steps)
 
 
-def _parts_of_a_step(multiplier: jax.Array) -> jax.Array:
-  """2^k, of a multiplier in [2^(-k-1), 2^-k); 1 for larger ones."""
+def _parts_of_a_step(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """2^k and 2^-k, of a multiplier in [2^(-k-1), 2^-k); 1 for larger ones."""
   _, exponent = jnp.frexp(jax.lax.stop_gradient(multiplier))
-  return jnp.exp2(jnp.maximum(-exponent, 0).astype(jnp.float32))
+  power = jnp.maximum(-exponent, 0)
+  one = jnp.float32(1)
+  return jnp.ldexp(one, power), jnp.ldexp(one, -power)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))

@@ -8,6 +8,10 @@
 As `mobilefacenet_y1_w4a8_ptq`, from 8 bits in every layer: `faceqat.compress`
 chooses the bits. FACES may be a folder with one folder of images in it, as
 nobody is held out. --config.total_steps=600 distils after the reconstruction.
+
+13 minutes on 2 CPU cores for one budget, with two evaluations. 500,000 bytes:
+LFW in integers 99.10 %, float y1 99.38 (one run, seed 0, AVX512-VNNI; spread
+not measured).
 """
 
 from ml_collections import ConfigDict

@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'block_[1-9]*/input': {'input': 'own'},
     'last_input': {'input': 'own'},
   }
-  # Of 4 bits, the integers' second rounding moves every eighth output.
+  # Of 4 bits, the integers' second rounding moves up to every eighth output.
   config.quant.rounding = 'double'
   # The error of each block shows where embeddings go wrong.
   config.loss.features = 1.0

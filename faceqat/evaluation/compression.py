@@ -61,27 +61,27 @@ def compress(
       f'the pairs of {opened.benchmarks[0].name} are of one fold, so they give '
       'no accuracy to compare; give eval.pairs of two folds or more'
     )
-  runs = [workdir / 'calibrated', *(workdir / f'{size}' for size in budgets)]
-  network = _run(_calibration_of(config), runs[0], opened)
+  whole = workdir / 'calibrated'
+  runs = {budget: workdir / f'{budget}' for budget in budgets}
+  network = _run(_calibration_of(config), whole, opened)
   overrides = {
-    run: found[0].quant.overrides
-    for run in runs[1:]
+    budget: found[0].quant.overrides
+    for budget, run in runs.items()
     if (found := latest_config(run)) is not None
   }
-  new = [run for run in runs[1:] if run not in overrides]
+  new = [budget for budget in budgets if budget not in overrides]
   if new:
     images = spread_training_images(config.data, None, num_images)
     # All of them before the first training: a budget too small shows at once.
-    assignments = assign_bits(
-      network, images, budgets=[int(run.name) for run in new], spare=_SPARE
-    )
-    for run, assignment in zip(new, assignments, strict=True):
-      overrides[run] = ConfigDict(overrides_with(config.quant, assignment.bits))
-  for run in runs[1:]:
+    assignments = assign_bits(network, images, budgets=new, spare=_SPARE)
+    for budget, assignment in zip(new, assignments, strict=True):
+      chosen = overrides_with(config.quant, assignment.bits)
+      overrides[budget] = ConfigDict(chosen)
+  for budget, run in runs.items():
     fitted = config.copy_and_resolve_references()
-    fitted.quant.overrides = overrides[run]
+    fitted.quant.overrides = overrides[budget]
     _run(fitted, run, opened)
-  return runs
+  return [whole, *runs.values()]
 
 
 def _check(config: ConfigDict):

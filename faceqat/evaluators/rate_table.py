@@ -40,10 +40,8 @@ MEASURED_RATE = 1e-3
 _SHORTEST = 0.005
 # In the folder of an evaluation.
 FILE_NAME = 'rates.json'
-
-
-# That are compared, as the time grows with their square. They make some hundred
-# million pairs, of which a thousand are at the lowest rate.
+# Images that are compared, as the time grows with their square. They make some
+# hundred million pairs, of which a thousand are at the lowest rate.
 _MOST_IMAGES = 2**14
 
 

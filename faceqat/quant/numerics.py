@@ -28,8 +28,8 @@ MIN_WIDTH = 1e-6
 # Nudging rounds scale and limit once each, 2^-24 relative.
 _KERNEL_MARGIN = 1 + 2.0**-22
 
-# Of a total of integers, real values of 1: of `round_steps`.
-Units = tuple[jax.Array, jax.Array]
+# Of a total of integers, one or two real values of 1: of `round_steps`.
+Units = tuple[jax.Array, ...]
 
 
 def signed_limits(bits: int, narrow_range: bool = False) -> tuple[int, int]:
@@ -181,16 +181,13 @@ def _nudged_limits(scale, zero_point, bits, narrow_range):
   return low, high
 
 
-def _half_up(steps):
-  return jnp.floor(steps + 0.5)
-
-
-def _half_away(steps):
-  return jnp.trunc(steps + jnp.copysign(0.5, steps))
-
-
-# The first three differ at a half alone.
-ROUNDINGS = ('half_up', 'half_away', 'half_even', 'double')
+# They differ at a half alone.
+_ONCE = {
+  'half_up': lambda steps: jnp.floor(steps + 0.5),
+  'half_away': lambda steps: jnp.trunc(steps + jnp.copysign(0.5, steps)),
+  'half_even': jnp.round,
+}
+ROUNDINGS = (*_ONCE, 'double')
 
 
 def round_steps(
@@ -210,22 +207,19 @@ def round_steps(
     steps: [..., C] float32.
     rounding: one of `ROUNDINGS`.
     scale: [] float32, the real value of one step; for `units` alone.
-    units: real values of 1 in the total, where the result is not negative, and
-      where it is: m is a unit over the scale.
+    units: the real value of 1 in the total, and another for negative results
+      where these have one; m is a unit over the scale.
   """
-  if rounding == 'half_up':
-    return _half_up(steps)
-  if rounding == 'half_even':
-    return jnp.round(steps)
-  if rounding == 'double' and units is not None:
+  if rounding != 'double':
+    return _ONCE[rounding](steps)
+  if units is not None:
     parts, part = _parts_of_a_step(units[0] / scale)
-    if units[1] is not units[0]:
-      negative = steps < 0
-      finer, finest = _parts_of_a_step(units[1] / scale)
-      parts = jnp.where(negative, finer, parts)
-      part = jnp.where(negative, finest, part)
-    steps = _half_up(steps * parts) * part
-  return _half_away(steps)
+    if len(units) > 1:
+      below, negative = _parts_of_a_step(units[1] / scale), steps < 0
+      parts = jnp.where(negative, below[0], parts)
+      part = jnp.where(negative, below[1], part)
+    steps = _ONCE['half_up'](steps * parts) * part
+  return _ONCE['half_away'](steps)
 
 
 def _parts_of_a_step(multiplier: jax.Array) -> tuple[jax.Array, jax.Array]:

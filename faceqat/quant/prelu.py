@@ -61,7 +61,7 @@ class PReLU(QuantLayer):
       )
     units = tensor_scales.units(x)
     if units is not None:
-      units = units[0], units[0] * kernel_scale(alpha, slopes)
+      units = *units, units[0] * kernel_scale(alpha, slopes)
     if mode.quantize:
       alpha = fake_quant_kernel(alpha, slopes)
     y = prelu(x, alpha.astype(x.dtype))

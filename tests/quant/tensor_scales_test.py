@@ -27,9 +27,7 @@ def test_a_total_is_rounded_as_the_kernels_round_it(multiplier):
   wanted = arithmetic.multiply_by_quantized_multiplier(total, q31, shift)
   unit = F32(0.02)
   scale = F32(0.02 / multiplier)
-  got = numerics.round_steps(
-    F32(total * multiplier), 'double', scale, (unit, unit)
-  )
+  got = numerics.round_steps(F32(total * multiplier), 'double', scale, (unit,))
   # A float32 is not told apart from a tie of the first rounding close by.
   parts = total * multiplier * 2.0 ** max(-shift, 0)
   certain = np.abs(parts % 1 - 0.5) > 1e-3
@@ -54,10 +52,10 @@ def test_scales_are_known_within_a_call_and_of_the_same_array_alone():
   assert tensor_scales.units(x) is None
   with tensor_scales.followed():
     tensor_scales.note(x, 0.5)
-    assert tensor_scales.units(x, 2.0) == (1.0, 1.0)
+    assert tensor_scales.units(x, 2.0) == (1.0,)
     assert tensor_scales.units(y) is None
     assert tensor_scales.carry(x, y) is y
-    assert tensor_scales.units(y) == (0.5, 0.5)
+    assert tensor_scales.units(y) == (0.5,)
   assert tensor_scales.units(x) is None
 
 

@@ -206,6 +206,9 @@ def optimizer() -> ConfigDict:
       'name': 'adamw',
       # At the end of the warm-up.
       'learning_rate': 0.004,
+      # Of adamw. If not 0, a kernel moves by so many times the rate, times its
+      # root mean square: small weights are not thrown about.
+      'kernel_rate': 0.0,
       # Of sgd.
       'momentum': 0.9,
       # Of kernels and class weights; biases and norms are free.

@@ -44,7 +44,9 @@ def get_config(arg: str = '') -> ConfigDict:
   config.quant.rounding = 'double'
   # The error of each block shows where embeddings go wrong.
   config.loss.features = 1.0
-  config.optimizer.learning_rate = 1e-3
-  config.total_steps = 1500
+  # The 7x7 layer's weights are ten times as small as others, and were thrown
+  # about: 160 steps ended at a cosine of 0.880 in place of 0.867.
+  config.optimizer.update(learning_rate=1e-3, kernel_rate=5.0)
+  config.total_steps = 4000
   # The patterns name layers, which all have to exist.
   return compose(config, arg, smoke_depth=1.0)

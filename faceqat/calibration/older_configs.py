@@ -12,6 +12,7 @@ _ADDED = {
   'eval.templates': '',
   'loss.sharded': False,
   'model.depth_multiplier': 1.0,
+  'optimizer.kernel_rate': 0.0,
   'quant.default.input': 'shared',
   'quant.default.mean': 'operator',
   'quant.default.prelu': 'operator',

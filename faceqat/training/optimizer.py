@@ -18,27 +18,44 @@ SCHEDULES = ('constant', 'cosine', 'step')
 # Names of the learned steps of an output and of a kernel.
 _STEPS = ('step', 'kernel_step')
 
+# What counts as the size of a kernel of zeros, which could not move otherwise:
+# epsilon 2 of Adafactor.
+_LEAST_SIZE = 1e-3
 
-def relative_steps(
-  inner: optax.GradientTransformation,
+
+def relative_updates(
+  inner: optax.GradientTransformation, kernel_rate: float
 ) -> optax.GradientTransformation:
-  """Makes the updates of learned steps relative: u becomes (e^u - 1) |step|.
+  """Makes updates relative to what they move: learned steps, and kernels.
 
   Adam moves every parameter by about its learning rate, but steps span orders
-  of magnitude; here each moves by about that share of itself. With (e^u - 1)
-  instead of u, which is the same for small u, a positive step stays positive.
+  of magnitude; here each moves by about that share of itself: an update u
+  becomes (e^u - 1) |step|. That is u for small u, and a positive step stays
+  positive.
+
+  With a `kernel_rate`, an update of a kernel is multiplied by it and by the
+  kernel's root mean square, as Adafactor's are (Shazeer and Stern 2018,
+  section 8): a layer of small weights is moved as gently as one of large ones.
 
   The state is that of `inner`; `optax.partition` would nest it, and checkpoints
   of earlier runs would no longer fit.
+
+  Args:
+    inner: AdamW.
+    kernel_rate: 0: kernels move as `inner` says.
   """
 
   def update(gradients, state, params):
     updates, state = inner.update(gradients, state, params)
 
     def scale(path, update, param):
-      if jax.tree_util.keystr(path[-1:], simple=True) not in _STEPS:
-        return update
-      return jnp.expm1(update) * jnp.abs(param)
+      name = jax.tree_util.keystr(path[-1:], simple=True)
+      if name in _STEPS:
+        return jnp.expm1(update) * jnp.abs(param)
+      if name == 'kernel' and kernel_rate:
+        size = jnp.sqrt(jnp.mean(jnp.square(param)))
+        return update * (kernel_rate * jnp.maximum(size, _LEAST_SIZE))
+      return update
 
     updates = jax.tree_util.tree_map_with_path(scale, updates, params)
     return updates, state
@@ -57,6 +74,15 @@ def _check_settings(config: ml_collections.ConfigDict, total_steps: int):
     raise ValueError(
       f'the learning rate is {config.learning_rate}; give 0 or more '
       '(optimizer.learning_rate, or that of a stage)'
+    )
+  if not 0 <= config.kernel_rate < math.inf:
+    raise ValueError(
+      f'optimizer.kernel_rate is {config.kernel_rate}; give 0 or more'
+    )
+  if config.kernel_rate and config.name != 'adamw':
+    raise ValueError(
+      f'optimizer.kernel_rate is {config.kernel_rate}, which is of adamw, but '
+      f'optimizer.name is {config.name!r}; give 0, or take adamw'
     )
   if total_steps < 0:
     raise ValueError(
@@ -149,8 +175,9 @@ def make_optimizer(
   after the adaptive step (Loshchilov and Hutter 2019).
 
   Learned quantization steps (`step`, `kernel_step`) move by shares of
-  themselves with AdamW. With SGD they move as all else does: their gradient is
-  scaled for it (Esser et al. 2020, section 2.2).
+  themselves with AdamW, and with `kernel_rate` kernels too. With SGD steps move
+  as all else does: their gradient is scaled for it (Esser et al. 2020, section
+  2.2).
 
   Args:
     config: the block `optimizer`; `momentum` is beta_1 of AdamW, and
@@ -178,7 +205,7 @@ def make_optimizer(
       weight_decay=config.weight_decay,
       mask=decay_mask,
     )
-    steps.append(relative_steps(adamw))
+    steps.append(relative_updates(adamw, config.kernel_rate))
   return optax.chain(*steps), schedule
 
 

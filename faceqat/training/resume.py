@@ -49,6 +49,7 @@ _CHANGEABLE = (
   'loss.scale',
   'micro_batches',
   'optimizer.clip_global_norm',
+  'optimizer.kernel_rate',
   'optimizer.learning_rate',
   'optimizer.schedule',
   'optimizer.step_boundaries',

@@ -14,7 +14,7 @@ from faceqat.losses.objective_base import CLASS_AXES
 from faceqat.training import sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.class_rows import follow_names, with_classes
-from faceqat.training.optimizer import relative_steps
+from faceqat.training.optimizer import relative_updates
 from faceqat.training.resume import read_saved, restore_first
 from faceqat.training.train_state import TrainState
 
@@ -33,7 +33,7 @@ def make_state(num_classes, start):
     },
   }
   optimizer = optax.chain(
-    optax.clip_by_global_norm(1.0), relative_steps(optax.adamw(0.1))
+    optax.clip_by_global_norm(1.0), relative_updates(optax.adamw(0.1), 0)
   )
   state = TrainState(
     step=np.zeros((), np.int32),

@@ -150,6 +150,8 @@ def test_update_compiles_and_accepts_a_traced_step():
       r'\[20\.0\]; give rising fractions',
     ),
     ({}, -1, 'total_steps is -1'),
+    ({'name': 'adamw', 'kernel_rate': -5.0}, 1, 'kernel_rate is -5.0; give 0'),
+    ({'kernel_rate': 5.0}, 1, "is of adamw, but optimizer.name is 'sgd'"),
   ],
 )
 def test_config_errors_say_what_was_wanted(changes, total_steps, message):
@@ -208,6 +210,33 @@ def test_sgd_moves_learned_steps_as_all_else_but_without_decay():
   np.testing.assert_allclose(moved['conv']['kernel_step'], shares, rtol=1e-5)
   step = moved['conv']['quantizer']['step']
   np.testing.assert_allclose(step, 0.995, rtol=1e-6)
+
+
+def test_kernel_rate_moves_kernels_by_a_share_of_their_root_mean_square():
+  params = {
+    'small': {'kernel': jnp.float32([0.03, -0.04]), 'bias': jnp.ones(1)},
+    'large': {'kernel': jnp.float32([[3.0], [-4.0]])},
+    'zero': {'kernel': jnp.zeros(2)},
+  }
+  config = _config(
+    name='adamw', learning_rate=0.01, kernel_rate=5.0, weight_decay=0.0
+  )
+  moved = jax.tree.map(lambda a, b: a - b, _run(config, params, [1.0]), params)
+  size = np.sqrt(12.5)
+  for name, step in (('small', size / 100), ('large', size), ('zero', 1e-3)):
+    # Adam's first update is the rate, up to its epsilon; differences of
+    # numbers up to 4 that are moved by a twentieth.
+    np.testing.assert_allclose(
+      moved[name]['kernel'], -0.01 * 5 * step, rtol=3e-5
+    )
+  np.testing.assert_allclose(moved['small']['bias'], -0.01, rtol=1e-5)
+
+
+def test_without_kernel_rate_kernels_move_by_the_rate():
+  params = {'kernel': jnp.float32([0.03, -4.0])}
+  config = _config(name='adamw', learning_rate=0.01, weight_decay=0.0)
+  moved = _run(config, params, [1.0])['kernel'] - params['kernel']
+  np.testing.assert_allclose(moved, -0.01, rtol=3e-5)
 
 
 def test_the_state_of_adamw_is_as_without_learned_steps():

@@ -38,6 +38,7 @@ def test_how_a_run_is_watched_and_where_files_lie_is_free(fields):
     ('total_steps', 99),
     ('optimizer.learning_rate', 0.5),
     ('optimizer.clip_global_norm', 0.25),
+    ('optimizer.kernel_rate', 5.0),
     ('optimizer.warmup_steps', 3),
     ('loss.scale', 12.0),
     ('micro_batches', 2),

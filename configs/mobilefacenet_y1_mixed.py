@@ -43,5 +43,4 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   config.optimizer.learning_rate = 5e-4
   config.total_steps = 300
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

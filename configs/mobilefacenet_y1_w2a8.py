@@ -37,5 +37,4 @@ def get_config(arg: str = '') -> ConfigDict:
     'embedding': {'weight_bits': 4, 'symmetric': True},
     '*_prelu': {'weight_bits': 8},
   }
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

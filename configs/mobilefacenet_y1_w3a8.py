@@ -38,5 +38,4 @@ def get_config(arg: str = '') -> ConfigDict:
   config.loss.features = 1.0
   config.optimizer.learning_rate = 1e-3
   config.total_steps = 600
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

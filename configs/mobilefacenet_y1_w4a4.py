@@ -48,5 +48,4 @@ def get_config(arg: str = '') -> ConfigDict:
   # about: 160 steps ended at a cosine of 0.880 in place of 0.867.
   config.optimizer.update(learning_rate=1e-3, kernel_rate=5.0)
   config.total_steps = 4000
-  # The patterns name layers, which all have to exist.
-  return compose(config, arg, smoke_depth=1.0)
+  return compose(config, arg)

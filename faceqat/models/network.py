@@ -1,8 +1,10 @@
 """A network and all that it is called with."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -33,3 +35,37 @@ def variable_shapes(model: nn.Module, image_size: ImageSize) -> dict[str, Any]:
   return jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, FLOAT), images
   )
+
+
+def check_overrides(
+  model: nn.Module, quant_stats: Mapping[str, Any], image_size: ImageSize
+):
+  """Refuses bits for a layer that there is not, such as a misspelt one.
+
+  Layers that the model has at full depth alone may be named: a config is right
+  in its smoke form too.
+
+  Args:
+    model: a backbone.
+    quant_stats: of its variables, or their shapes.
+    image_size: as the config has it.
+
+  Raises:
+    ValueError: naming the pattern, and the layers there are.
+  """
+  paths = _quantized_layers(quant_stats)
+  if model.depth_multiplier < 1 and model.quant.unmatched(paths):
+    full = variable_shapes(model.clone(depth_multiplier=1.0), image_size)
+    paths += _quantized_layers(full['quant_stats'])
+  for pattern in model.quant.unmatched(paths):
+    raise ValueError(
+      f'quant.overrides[{pattern!r}] fits no layer; the model has '
+      f'{", ".join(dict.fromkeys(paths))}'
+    )
+
+
+def _quantized_layers(quant_stats: Mapping[str, Any]) -> list[str]:
+  """The paths of the layers with a quantizer, which has a range."""
+  names = flax.traverse_util.flatten_dict(quant_stats, sep='/')
+  end = '/quantizer/range'
+  return [name.removesuffix(end) for name in names if name.endswith(end)]

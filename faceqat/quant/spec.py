@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import glob
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from faceqat.fields import check_values, make_of_block
@@ -155,22 +155,13 @@ class QuantSpec:
       changed.append((glob.escape(path), lowered))
     return dataclasses.replace(self, overrides=(*self.overrides, *changed))
 
-  def check_patterns(self, paths: Iterable[str]):
-    """Refuses an override that is for no layer, such as a misspelt one.
-
-    Args:
-      paths: of all layers with a quantizer.
-
-    Raises:
-      ValueError: naming the pattern, and the layers there are.
-    """
-    paths = list(paths)
-    for pattern, _ in self.overrides:
-      if not fnmatch.filter(paths, pattern):
-        raise ValueError(
-          f'quant.overrides[{pattern!r}] fits no layer; the model has '
-          f'{", ".join(paths)}'
-        )
+  def unmatched(self, paths: Sequence[str]) -> list[str]:
+    """The patterns of overrides that fit none of the layers at these paths."""
+    return [
+      pattern
+      for pattern, _ in self.overrides
+      if not fnmatch.filter(paths, pattern)
+    ]
 
 
 def make_spec(

@@ -12,6 +12,7 @@ import numpy as np
 from faceqat import progress
 from faceqat.data import datasets, pipeline
 from faceqat.data.augment import Augment
+from faceqat.models.network import check_overrides
 from faceqat.training import distributed, resume, sharding
 from faceqat.training.checkpoint import Checkpointer
 from faceqat.training.checks import check_steps, with_start_step
@@ -23,7 +24,6 @@ from faceqat.training.plan import Plan
 from faceqat.training.stop import StopRequest
 from faceqat.training.train_state import create_state
 from faceqat.training.trainer import Trainer
-from faceqat.training.validation import layer_paths
 from faceqat.training.workdir import locked
 
 
@@ -55,7 +55,7 @@ def train(
   plan = _make_plan(config, mesh, num_classes)
   recipe, size = plan.recipe_at(0), config.data.image_size
   state = create_state(recipe, num_classes=num_classes, image_size=size)
-  plan.model.quant.check_patterns(layer_paths(state))
+  check_overrides(plan.model, state.quant_stats, size)
   progress.note('\n'.join(data.summary))
 
   # Nothing is written before all of that has passed.

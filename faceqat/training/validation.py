@@ -85,15 +85,6 @@ def range_metrics(state: TrainState) -> dict[str, float]:
   }
 
 
-def layer_paths(state: TrainState) -> list[str]:
-  """The layers that have a quantizer."""
-  return [
-    name.removesuffix('/count')
-    for name in _observed(state)
-    if name.endswith('/count')
-  ]
-
-
 def _observed(state: TrainState) -> dict[str, jax.Array]:
   """Statistics by name, such as `<layer>/minimum` or `<layer>/count`."""
   return {

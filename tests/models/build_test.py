@@ -10,6 +10,7 @@ from configs import common, mbv2_int8
 from configs.models import MODELS
 from faceqat.models import mobilefacenet, mobilenet_v2
 from faceqat.models.build import make_model
+from faceqat.models.network import check_overrides, variable_shapes
 from faceqat.quant.norm import BatchNorm
 
 # As the configs have them, by name.
@@ -101,3 +102,39 @@ def test_every_listed_model_exists():
 def test_wrong_fields_are_refused_and_the_known_are_listed(fields, message):
   with pytest.raises(ValueError, match=message):
     make_model(make_config(**fields))
+
+
+@pytest.mark.parametrize(
+  ('pattern', 'fits'),
+  [
+    ('block_16/expand', True),
+    ('block_16/*', True),
+    ('block_17/expand', False),
+    ('stern', False),
+  ],
+)
+def test_a_shallow_network_takes_bits_of_layers_that_the_full_one_has(
+  pattern, fits
+):
+  # It has blocks 0 to 6 alone.
+  config = make_config(
+    overrides={pattern: {'weight_bits': 4}}, depth_multiplier=0.25
+  )
+  model = make_model(config)
+  quant_stats = variable_shapes(model, 32)['quant_stats']
+  assert not any('16' in name for name in quant_stats)
+  if fits:
+    check_overrides(model, quant_stats, 32)
+    return
+  with pytest.raises(ValueError, match='fits no layer; the model has') as error:
+    check_overrides(model, quant_stats, 32)
+  message = str(error.value)
+  assert message.startswith(f"quant.overrides['{pattern}']")
+  assert message.count('block_0/depthwise,') == 1
+
+
+def test_a_network_of_full_depth_is_checked_by_its_own_layers():
+  model = make_model(make_config(overrides={'block_17/*': {'weight_bits': 4}}))
+  quant_stats = variable_shapes(model, 32)['quant_stats']
+  with pytest.raises(ValueError, match=r"\['block_17/\*'\] fits no layer"):
+    check_overrides(model, quant_stats, 32)

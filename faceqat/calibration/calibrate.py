@@ -47,6 +47,12 @@ def calibrate(
   if quant.equalize:
     with doing('equalising channels'):
       equal = equalize(model, network.variables, lower(network), batches)
+      # On the same devices, or what has been compiled would not do.
+      equal = jax.tree.map(
+        lambda new, old: jax.device_put(new, old.sharding),
+        equal,
+        network.variables,
+      )
     # The first ranges were for the program alone; the channels now have others.
     network = ready(equal)
   floats = network.variables

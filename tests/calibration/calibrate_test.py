@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 from backbone_checks import cosines
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tiny_run import leaves, make_config, make_start
 
 from faceqat.calibration.calibrate import (
@@ -81,6 +82,22 @@ def test_equalised_channels_are_observed_anew_and_give_the_same_embedding():
   np.testing.assert_allclose(
     floats(equalized), floats(plain), rtol=0, atol=1e-4
   )
+
+
+def test_after_equalisation_what_was_compiled_still_serves(caplog):
+  model, variables, config, step = network()
+  config = config.copy_and_resolve_references()
+  config.quant.equalize = True
+  placed = NamedSharding(Mesh(jax.devices()[:1], ('data',)), PartitionSpec())
+  start = Network(model, jax.device_put(variables, placed), config, step)
+  with jax.log_compiles():
+    calibrate(start, BATCHES)
+  compiled = [
+    message
+    for message in caplog.messages
+    if message.startswith('Compiling') and '_update' in message
+  ]
+  assert len(compiled) == 1
 
 
 def test_corrected_biases_are_all_that_changes_beside_the_ranges():

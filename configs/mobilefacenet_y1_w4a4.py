@@ -11,9 +11,9 @@ multiplies keeps 8 bits: outputs that only a PReLU or an addition reads, and the
 sums of the residual path, of which convolutions read a copy of 4 bits. Block
 outputs are learnt too, and training rounds twice, as the integers do.
 
-37 minutes on 2 CPU cores, with the evaluation. Trained with one rounding, LFW
-in integers had 98.62 %, fake-quantized 98.88, float y1 99.38 (one run, seed 0,
-AVX512-VNNI; spread not measured; with two roundings it was not trained yet).
+71 minutes on 2 CPU cores, with the evaluation. LFW in integers 98.82 %,
+fake-quantized 98.85, float y1 99.38 (one run, seed 0, AVX512-VNNI; spread not
+measured).
 """
 
 from ml_collections import ConfigDict

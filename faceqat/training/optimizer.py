@@ -33,9 +33,10 @@ def relative_updates(
   becomes (e^u - 1) |step|. That is u for small u, and a positive step stays
   positive.
 
-  With a `kernel_rate`, an update of a kernel is multiplied by it and by the
-  kernel's root mean square, as Adafactor's are (Shazeer and Stern 2018,
-  section 8): a layer of small weights is moved as gently as one of large ones.
+  With a `kernel_rate`, an update of a kernel, weight decay and all, is
+  multiplied by it and by the kernel's root mean square, as Adafactor's are
+  (Shazeer and Stern 2018, section 8): a layer of small weights is moved as
+  gently as one of large ones.
 
   The state is that of `inner`; `optax.partition` would nest it, and checkpoints
   of earlier runs would no longer fit.

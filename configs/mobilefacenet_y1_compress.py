@@ -24,6 +24,7 @@ def get_config(arg: str = '') -> ConfigDict:
   config = mobilefacenet_y1_w4a8_ptq.get_config()
   config.quant.default.weight_bits = 8
   config.quant.overrides = {'embedding': {'symmetric': True}}
+  # With which it was measured.
   config.quant.reconstruction_steps = 100
   config.data.update(
     validation_people=0, validation_pairs=0, holdout_images_per_person=0

@@ -11,8 +11,8 @@ block learns by itself how to round its weights (reconstruction), on 256 faces
 and without labels. It can go before any training with quantizers:
 --config.quant.reconstruction_steps=200.
 
-Eight minutes on 2 CPU cores, with the evaluation. LFW in integers 99.22 %,
-float y1 99.38 (one run, seed 0, AVX512-VNNI; spread not measured).
+Eight minutes on 2 CPU cores, with the evaluation. LFW in integers 99.30,
+99.22 and 99.25 % (seeds 0 to 2, AVX512-VNNI), float y1 99.38.
 """
 
 from ml_collections import ConfigDict

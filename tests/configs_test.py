@@ -14,6 +14,7 @@ from faceqat.data import datasets
 from faceqat.data.augment import Augment
 from faceqat.losses.objective import make_objective
 from faceqat.models.build import make_model
+from faceqat.models.network import check_overrides, variable_shapes
 from faceqat.quant.spec import FLOAT
 from faceqat.training.checkpoint import load_network
 from faceqat.training.checks import check_batches, check_steps, with_start_step
@@ -37,6 +38,9 @@ FLOAT_FIRST = 'mobilefacenet_y1_narrow'
 DISTILLED = [
   name for name in PRETRAINED if not re.search('arcface|sface', name)
 ]
+
+# They name single layers.
+SHALLOW = [f'mobilefacenet_y1_{end}' for end in ('mixed', 'w2a8', 'w3a8')]
 
 
 def get(name, form=''):
@@ -157,6 +161,16 @@ def test_its_overrides_are_for_layers_that_there_are(name):
   # Or a dot product of two embeddings would not be a cosine.
   assert quant.layer('embedding').symmetric
   assert quant.layer('embedding').activation_bits == 8
+
+
+@pytest.mark.parametrize('name', SHALLOW)
+def test_a_smoke_form_may_lack_layers_that_its_config_names(name):
+  config = get(name, 'smoke')
+  size, model = config.data.image_size, make_model(config)
+  shapes = variable_shapes(model, size)
+  absent = check_overrides(model, shapes['quant_stats'], size)
+  # Some are there, or the form would not show what it is a form of.
+  assert len(absent) < len(config.quant.overrides) - 1
 
 
 def test_four_bits_are_for_what_a_convolution_reads():

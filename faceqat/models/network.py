@@ -39,29 +39,34 @@ def variable_shapes(model: nn.Module, image_size: ImageSize) -> dict[str, Any]:
 
 def check_overrides(
   model: nn.Module, quant_stats: Mapping[str, Any], image_size: ImageSize
-):
+) -> list[str]:
   """Refuses bits for a layer that there is not, such as a misspelt one.
 
-  Layers that the model has at full depth alone may be named: a config is right
-  in its smoke form too.
+  Layers that the model has with a `depth_multiplier` of 1 alone may be named,
+  so that a config which names some is right in its smoke form too.
 
   Args:
     model: a backbone.
     quant_stats: of its variables, or their shapes.
     image_size: as the config has it.
 
+  Returns:
+    The patterns for layers that only the full depth has.
+
   Raises:
     ValueError: naming the pattern, and the layers there are.
   """
-  paths = _quantized_layers(quant_stats)
-  if model.depth_multiplier < 1 and model.quant.unmatched(paths):
+  paths, depth = _quantized_layers(quant_stats), ''
+  absent = model.quant.unmatched(paths)
+  if absent and model.depth_multiplier < 1:
     full = variable_shapes(model.clone(depth_multiplier=1.0), image_size)
-    paths += _quantized_layers(full['quant_stats'])
+    paths, depth = _quantized_layers(full['quant_stats']), ' at full depth'
   for pattern in model.quant.unmatched(paths):
     raise ValueError(
-      f'quant.overrides[{pattern!r}] fits no layer; the model has '
-      f'{", ".join(dict.fromkeys(paths))}'
+      f'quant.overrides[{pattern!r}] fits no layer; the model has{depth} '
+      f'{", ".join(paths)}'
     )
+  return absent
 
 
 def _quantized_layers(quant_stats: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ def test_fields_that_an_older_run_lacks_are_those_of_its_version():
   del older.eval.templates
   del older.loss.sharded
   del older.model.depth_multiplier
+  del older.optimizer.kernel_rate
   del older.quant.default.mean
   del older.quant.default.step_initialization
   assert with_added_fields(older).to_dict() == config.to_dict()

@@ -124,13 +124,13 @@ def test_a_shallow_network_takes_bits_of_layers_that_the_full_one_has(
   quant_stats = variable_shapes(model, 32)['quant_stats']
   assert not any('16' in name for name in quant_stats)
   if fits:
-    check_overrides(model, quant_stats, 32)
+    assert check_overrides(model, quant_stats, 32) == [pattern]
     return
-  with pytest.raises(ValueError, match='fits no layer; the model has') as error:
+  with pytest.raises(ValueError, match='model has at full depth') as error:
     check_overrides(model, quant_stats, 32)
   message = str(error.value)
-  assert message.startswith(f"quant.overrides['{pattern}']")
-  assert message.count('block_0/depthwise,') == 1
+  assert message.startswith(f"quant.overrides['{pattern}'] fits no layer; ")
+  assert 'block_16/expand' in message
 
 
 def test_a_network_of_full_depth_is_checked_by_its_own_layers():

@@ -232,6 +232,14 @@ def test_kernel_rate_moves_kernels_by_a_share_of_their_root_mean_square():
   np.testing.assert_allclose(moved['small']['bias'], -0.01, rtol=1e-5)
 
 
+def test_kernel_rate_applies_to_decay_too():
+  params = {'kernel': jnp.full([2], 2.0)}
+  config = _config(name='adamw', kernel_rate=3.0)
+  moved = _run(config, params, [0.0])['kernel'] - params['kernel']
+  # Differences of numbers near 2.
+  np.testing.assert_allclose(moved, -0.1 * 0.01 * 2 * (3 * 2), rtol=1e-4)
+
+
 def test_without_kernel_rate_kernels_move_by_the_rate():
   params = {'kernel': jnp.float32([0.03, -4.0])}
   config = _config(name='adamw', learning_rate=0.01, weight_decay=0.0)

@@ -51,7 +51,7 @@ def check_overrides(
     image_size: as the config has it.
 
   Returns:
-    The patterns for layers that only the full depth has.
+    A line for the user on each pattern for layers that only the full depth has.
 
   Raises:
     ValueError: naming the pattern, and the layers there are.
@@ -66,7 +66,11 @@ def check_overrides(
       f'quant.overrides[{pattern!r}] fits no layer; the model has{depth} '
       f'{", ".join(paths)}'
     )
-  return absent
+  return [
+    f'quant.overrides[{pattern!r}] fits no layer at a model.depth_multiplier '
+    f'of {model.depth_multiplier}'
+    for pattern in absent
+  ]
 
 
 def _quantized_layers(quant_stats: Mapping[str, Any]) -> list[str]:

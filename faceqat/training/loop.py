@@ -55,13 +55,8 @@ def train(
   plan = _make_plan(config, mesh, num_classes)
   recipe, size = plan.recipe_at(0), config.data.image_size
   state = create_state(recipe, num_classes=num_classes, image_size=size)
-  absent = check_overrides(plan.model, state.quant_stats, size)
-  progress.note('\n'.join(data.summary))
-  if absent:
-    progress.note(
-      f'model.depth_multiplier is {plan.model.depth_multiplier}: nothing here '
-      f'has the bits of {", ".join(absent)} (quant.overrides)'
-    )
+  notes = check_overrides(plan.model, state.quant_stats, size)
+  progress.note('\n'.join([*data.summary, *notes]))
 
   # Nothing is written before all of that has passed.
   pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)

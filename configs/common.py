@@ -206,8 +206,8 @@ def optimizer() -> ConfigDict:
       'name': 'adamw',
       # At the end of the warm-up.
       'learning_rate': 0.004,
-      # Of adamw. If not 0, what a kernel moves by, decay included, is times it
-      # and times the root mean square of the kernel.
+      # Of adamw. If not 0, an update of a kernel, decay included, is multiplied
+      # by it and by the root mean square of the kernel.
       'kernel_rate': 0.0,
       # Of sgd.
       'momentum': 0.9,

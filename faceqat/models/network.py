@@ -74,7 +74,6 @@ def check_overrides(
 
 
 def _quantized_layers(quant_stats: Mapping[str, Any]) -> list[str]:
-  """The paths of the layers with a quantizer, which has a range."""
-  names = flax.traverse_util.flatten_dict(quant_stats, sep='/')
-  end = '/quantizer/range'
-  return [name.removesuffix(end) for name in names if name.endswith(end)]
+  """The paths of the layers with a quantizer, each of which has a range."""
+  ranges = flax.traverse_util.flatten_dict(quant_stats, sep='/')
+  return [path.removesuffix('/quantizer/range') for path in ranges]

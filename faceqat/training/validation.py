@@ -79,15 +79,7 @@ def best_score(
 def range_metrics(state: TrainState) -> dict[str, float]:
   """The activation ranges, for TensorBoard."""
   return {
-    f'ranges/{name}': float(leaf)
-    for name, leaf in _observed(state).items()
-    if name.endswith(('/minimum', '/maximum'))
-  }
-
-
-def _observed(state: TrainState) -> dict[str, jax.Array]:
-  """Statistics by name, such as `<layer>/minimum` or `<layer>/count`."""
-  return {
-    name.replace('/quantizer/range', ''): leaf
+    f'ranges/{name.replace("/quantizer/range", "")}': float(leaf)
     for name, leaf in named_leaves(state.quant_stats).items()
+    if name.endswith(('/minimum', '/maximum'))
   }
